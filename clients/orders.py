@@ -1,0 +1,263 @@
+"""What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
+
+There are six: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks*
+(fine histograms, exact counts of categories, groups and labels), *prepare* (encode the table once;
+second moments), *train* (one round) and *audit* (counts of marginals per group). The first three
+are what `design.md` calls the query: a grid can be refined only where the coarser one is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Discriminator, TypeAdapter
+
+from clients.sketch import BINS, SKETCH
+from clients.sums import Field, Layout
+from fairness.groups import Conditions
+from fairness.marginals import Marginals
+from fairness.matching import width_of_moments
+from wgan.data.codec import TableCodec
+from wgan.data.frame import DATE_FORMS
+from wgan.data.schema import KINDS, Kind, Schema
+
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+DECIMALS = 16
+
+
+@dataclass(frozen=True)
+class Look:
+    """Votes on the kind of every column.
+
+    Attributes:
+        columns: The columns expected, in order; a table with others is refused by its site.
+        drop: Columns to be left out where they exist.
+    """
+
+    columns: tuple[str, ...]
+    drop: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    order: Literal["look"] = "look"
+
+    def layout(self) -> Layout:
+        """Rows; per column votes for a kind, rows without value, decimals, spelling of dates."""
+        fields = [Field("rows", (1,))]
+        for i in range(len(self.columns)):
+            fields += [
+                Field(f"kind.{i}", (len(KINDS),)),
+                Field(f"missing.{i}", (1,)),
+                Field(f"decimals.{i}", (DECIMALS,)),
+                Field(f"form.{i}", (len(DATE_FORMS),)),
+            ]
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Values:
+    """Vocabularies, candidates for atoms, coarse histograms.
+
+    Attributes:
+        kinds: The agreed kind of every column, in order.
+        forms: How its date-times are written; empty for other kinds.
+        atom_share: Share of a site's rows from which a number is a candidate for an atom. A value
+            with that share of all rows has it at one site at least, so none is overlooked.
+        floor: Rows that a candidate must have at the site besides.
+    """
+
+    columns: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    forms: tuple[str, ...]
+    atom_share: float
+    floor: int
+    missing: tuple[str, ...] = ()
+    order: Literal["values"] = "values"
+
+    def layout(self) -> Layout:
+        """Per column a value sketch; for numeric ones a signed logarithmic histogram too."""
+        fields = []
+        for i, kind in enumerate(self.kinds):
+            fields.append(Field(f"sketch.{i}", SKETCH))
+            if kind not in ("category", "boolean"):
+                fields.append(Field(f"histogram.{i}", (BINS,)))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Exact counts over what was agreed: categories, atoms, fine bins, cells of group and label.
+
+    Attributes:
+        schema: Columns with candidates for categories and atoms, and fine edges without shares.
+        conditions: All cells that could occur, without counts.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    missing: tuple[str, ...] = ()
+    order: Literal["ranks"] = "ranks"
+
+    def layout(self) -> Layout:
+        """Per column counts of its categories or of its atoms and bins; counts of cells."""
+        conditions = Conditions.from_json(self.conditions)
+        fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
+        for i, column in enumerate(Schema.from_json(self.schema).columns):
+            if column.numeric:
+                fields.append(Field(f"atoms.{i}", (len(column.atoms),)))
+                fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),)))
+            else:
+                fields.append(Field(f"categories.{i}", (len(column.categories),)))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Everything a site must know for training; it encodes its table once, onto its own disk.
+
+    Attributes:
+        schema: The agreed schema.
+        conditions: The agreed cells with their counts over all sites.
+        mass: pi_g, the mass of each group.
+        recipe: The parts of the training, as JSON.
+        seed: The run's seed.
+        matching: Whether second moments of the encoded rows are wanted.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    mass: tuple[float, ...]
+    recipe: str
+    seed: int
+    matching: bool
+    missing: tuple[str, ...] = ()
+    order: Literal["prepare"] = "prepare"
+
+    def layout(self) -> Layout:
+        """Rows, weight, sites per group, and second moments per group and per label."""
+        conditions = Conditions.from_json(self.conditions)
+        fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
+        fields.append(Field("group_sites", (len(conditions.groups),)))
+        if self.matching:
+            schema = Schema.from_json(self.schema).without(conditions.given)
+            size = width_of_moments(TableCodec(schema).width, conditions.width)
+            fields.append(Field("moments", (conditions.width, size), bits=48))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Train:
+    """One round of local steps from the shared state.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` that this round builds on.
+        round: Number of the round, from 1; the seed of a site's steps derives from it.
+        critic_steps: Steps of the critic, in all.
+        generator_steps: Steps of the generator at the site; 0 where the server trains it.
+        batch: Rows a critic step uses over all sites together.
+        minimum: Rows a site uses at least.
+        factor: What the learning rates are multiplied with.
+        frozen: Whether the optimizers' statistics stay at the common point.
+        critic_seen: Gradients the critic's statistics have seen.
+        generator_seen: Likewise of the generator's.
+        device: `cpu` or `cuda`.
+        sizes: P, lengths of the generator's and the critic's vectors.
+        groups: G, number of groups.
+    """
+
+    plan: str
+    round: int
+    critic_steps: int
+    generator_steps: int
+    batch: int
+    minimum: int
+    factor: float
+    frozen: bool
+    critic_seen: int
+    generator_seen: int
+    device: str
+    sizes: tuple[int, int]
+    groups: int
+    order: Literal["train"] = "train"
+
+    def layout(self) -> Layout:
+        """Weighted updates of vectors and statistics, and sums of diagnostics per group.
+
+        With frozen statistics a site sends its gradient at the common point instead of them.
+        """
+        generator, critic = self.sizes
+        fields = [
+            Field("sites", (1,)),
+            Field("weight", (1,), bits=40),
+            Field("estimate", (self.groups,), bits=24),
+            Field("estimated", (self.groups,)),
+            Field("penalty", (1,), bits=30),
+            Field("generator_loss", (1,), bits=30),
+        ]
+        for name, size in (("critic", critic), ("generator", generator)):
+            if name == "generator" and not self.generator_steps:
+                continue
+            fields.append(Field(name, (size,), bits=40))
+            if self.frozen:
+                fields.append(Field(f"{name}_gradient", (size,), bits=40))
+            else:
+                fields.append(Field(f"{name}_first", (size,), bits=40))
+                fields.append(Field(f"{name}_second", (size,), bits=46))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Counts of every column's bins per group.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose groups are meant.
+        marginals: The bins.
+        groups: G, number of groups.
+    """
+
+    plan: str
+    marginals: dict[str, Any]
+    groups: int
+    missing: tuple[str, ...] = ()
+    order: Literal["audit"] = "audit"
+
+    def layout(self) -> Layout:
+        """Per column counts, `(G, bins)`."""
+        shapes = Marginals.from_json(self.marginals).shapes(self.groups)
+        return Layout(tuple(Field(name, shape) for name, shape in shapes.items()))
+
+
+Order = Look | Values | Ranks | Prepare | Train | Audit
+
+_ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
+
+
+def to_json(order: Order) -> str:
+    """An order as JSON text.
+
+    >>> from_json(to_json(Look(columns=("age",)))).columns
+    ('age',)
+    """
+    return _ORDER.dump_json(order).decode()
+
+
+def from_json(text: str) -> Order:
+    """The inverse of `to_json`; raises `pydantic.ValidationError` on anything else."""
+    return _ORDER.validate_json(text)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An order with the tensors that go with it.
+
+    Attributes:
+        order: What is asked.
+        tensors: Shared vectors by name, float32.
+        sites: Names of the sites that shall answer; None: all that the node serves.
+    """
+
+    order: Order
+    tensors: Tensors = field(default_factory=dict)
+    sites: tuple[str, ...] | None = None

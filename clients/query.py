@@ -1,0 +1,134 @@
+"""A site's answers to the questions from which the schema is made: additive counts only."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clients.orders import DECIMALS, Look, Ranks, Values
+from clients.site import Site
+from clients.sketch import BINS, log_bin, sketch
+from clients.sums import SiteSums
+from fairness.groups import Conditions
+from wgan.data.frame import DATE_FORMS, canonical, date_forms, describe
+from wgan.data.schema import KINDS, Schema
+from wgan.errors import DataError
+
+Answer = Mapping[str, npt.NDArray[Any]]
+
+
+def look(order: Look, site: Site) -> SiteSums:
+    """Votes: one per column that holds a value.
+
+    Raises:
+        DataError: The table's columns are not the agreed ones; all differences at once.
+    """
+    frame = site.frame(order.missing)
+    check_columns(frame, order.columns, order.drop, site)
+    answer: dict[str, npt.NDArray[Any]] = {"rows": np.array([len(frame)])}
+    for i, name in enumerate(order.columns):
+        description = describe(frame[name])
+        kind = np.zeros(len(KINDS), dtype=np.int64)
+        decimals = np.zeros(DECIMALS, dtype=np.int64)
+        form = np.zeros(len(DATE_FORMS), dtype=np.int64)
+        if description.kind is not None:
+            kind[KINDS.index(description.kind)] = 1
+            decimals[min(description.decimals, DECIMALS - 1)] = 1
+            if description.kind == "datetime":
+                fitting = date_forms(frame[name])
+                form[:] = [int(f in fitting) for f in DATE_FORMS]
+        answer |= {
+            f"kind.{i}": kind,
+            f"decimals.{i}": decimals,
+            f"form.{i}": form,
+            f"missing.{i}": np.array([int(description.missing)]),
+        }
+    return order.layout().pack(answer)
+
+
+def values(order: Values, site: Site) -> SiteSums:
+    """Value sketches and coarse histograms.
+
+    Raises:
+        DataError: A value does not parse as its column's agreed kind.
+    """
+    frame = site.frame(order.missing)
+    answer: dict[str, npt.NDArray[Any]] = {}
+    columns = zip(order.columns, order.kinds, order.forms, strict=True)
+    for i, (name, kind, form) in enumerate(columns):
+        column = canonical(frame[name], kind, name, str(site.table), form)
+        if kind in ("category", "boolean"):
+            counts: Mapping[str, int] = Counter(v for v in column if v is not None)
+        else:
+            present = column[~np.isnan(column.astype(np.float64))]
+            answer[f"histogram.{i}"] = np.bincount(log_bin(present), minlength=BINS)
+            distinct, rows = np.unique(present, return_counts=True)
+            heavy = rows >= max(order.atom_share * len(frame), order.floor)
+            counts = {
+                repr(float(v)): int(n) for v, n in zip(distinct[heavy], rows[heavy], strict=True)
+            }
+        answer[f"sketch.{i}"] = sketch(counts, name)
+    return order.layout().pack(answer)
+
+
+def ranks(order: Ranks, site: Site) -> SiteSums:
+    """Exact counts over the agreed categories, atoms, fine bins and cells."""
+    frame = site.frame(order.missing)
+    schema = Schema.from_json(order.schema)
+    conditions = Conditions.from_json(order.conditions)
+    where = str(site.table)
+    group = conditions.group_index(frame, schema, where)
+    label = conditions.label_index(frame, schema, where)
+    known = (group >= 0) & (label >= 0)
+    shape = (len(conditions.groups), len(conditions.labels))
+    cells = np.bincount(
+        group[known] * shape[1] + label[known], minlength=shape[0] * shape[1]
+    ).reshape(shape)
+    answer: dict[str, npt.NDArray[Any]] = {"cells": cells}
+    for i, column in enumerate(schema.columns):
+        content = canonical(frame[column.name], column.kind, column.name, where, column.form)
+        if not column.numeric:
+            tally = Counter(content)
+            answer[f"categories.{i}"] = np.array([tally[c] for c in column.categories], np.int64)
+            continue
+        present = content[~np.isnan(content)]
+        atoms = np.array(column.atoms)
+        answer[f"atoms.{i}"] = np.array([(present == a).sum() for a in atoms], np.int64)
+        rest = present[~np.isin(present, atoms)]
+        edges = np.array(column.edges)
+        bins = max(len(edges) - 1, 0)
+        if bins:
+            position = np.clip(np.searchsorted(edges, rest, side="right") - 1, 0, bins - 1)
+            answer[f"bins.{i}"] = np.bincount(position, minlength=bins)
+        else:
+            answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
+    return order.layout().pack(answer)
+
+
+def check_columns(
+    frame: pd.DataFrame, columns: tuple[str, ...], drop: tuple[str, ...], site: Site
+) -> None:
+    """Raises `DataError` where a site's table has not just the agreed columns."""
+    there = [name for name in frame.columns if name not in drop]
+    lacking = [name for name in columns if name not in there]
+    extra = [name for name in there if name not in columns]
+    problems = []
+    if lacking:
+        problems.append(
+            f"site '{site.name}' ({site.table}): lacks the column{_names(lacking)} that the other "
+            "sites have; add it (empty cells are allowed) or leave it out everywhere with data.drop"
+        )
+    if extra:
+        problems.append(
+            f"site '{site.name}' ({site.table}): has the column{_names(extra)} that the other sites "
+            "do not have; remove it or add it to data.drop"
+        )
+    if problems:
+        raise DataError(problems)
+
+
+def _names(names: list[str]) -> str:
+    return ("s " if len(names) > 1 else " ") + ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,92 @@
+"""A site: a table that stays where it is, and a folder of its own for what it makes of it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from wgan.data.frame import read_table
+from wgan.errors import DataError, StateError
+from wgan.state import read_json, write_json, write_whole
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One data holder.
+
+    Attributes:
+        name: Its name; seeds derive from it, so it must stay the same.
+        table: The file with its rows.
+        workspace: Its own folder, for encoded rows and the agreed plan.
+    """
+
+    name: str
+    table: Path
+    workspace: Path
+
+    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+        """The rows; cells listed in `missing` have no value."""
+        return read_table(self.table, missing) if missing else read_table(self.table)
+
+    def store(self, plan: str, arrays: dict[str, npt.NDArray[np.generic]], value: object) -> None:
+        """Keeps encoded rows and the plan they belong to on the site's disk."""
+        folder = self.workspace / plan
+        for name, array in arrays.items():
+
+            def write(path: Path, array: npt.NDArray[np.generic] = array) -> None:
+                with path.open("wb") as file:
+                    np.save(file, array, allow_pickle=False)
+
+            write_whole(folder / f"{name}.npy", write)
+        write_json(folder / "plan.json", value)
+
+    def plan(self, plan: str) -> dict[str, object]:
+        """What `store` kept beside the rows.
+
+        Raises:
+            StateError: The site was never prepared for this plan.
+        """
+        path = self.workspace / plan / "plan.json"
+        if not path.exists():
+            raise StateError(
+                f"site '{self.name}' has not been prepared for schema {plan}: the server must send "
+                "a 'prepare' order first"
+            )
+        value: dict[str, object] = read_json(path)
+        return value
+
+    def array(self, plan: str, name: str) -> npt.NDArray[np.generic]:
+        """An array that `store` kept, memory-mapped: processes that open it share its pages."""
+        # Copy-on-write, because PyTorch warns about tensors over read-only memory.
+        return np.load(self.workspace / plan / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+
+
+def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
+    """One site per table in a folder, by name.
+
+    Raises:
+        DataError: There is no such folder, no table in it, or two tables of one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder of site tables")
+    found: dict[str, Path] = {}
+    problems = []
+    for entry in sorted(os.listdir(folder)):
+        suffix = next((s for s in SUFFIXES if entry.endswith(s)), None)
+        if suffix is None or entry.startswith("."):
+            continue
+        name = entry.removesuffix(suffix)
+        if name in found:
+            problems.append(f"{folder}: {found[name].name} and {entry} are both site '{name}'")
+        found[name] = folder / entry
+    if not found:
+        problems.append(f"{folder} holds no table: expected one {', '.join(SUFFIXES)} file per site")
+    if problems:
+        raise DataError(problems)
+    return tuple(Site(name, path, workspace / name) for name, path in sorted(found.items()))

@@ -1,0 +1,123 @@
+"""What a column holds, learnt from sums alone.
+
+Two fixed-length additive summaries:
+
+- A *value sketch* lists the distinct values of a column without anybody sending a list: an
+  invertible Bloom lookup table (Goodrich and Mitzenmacher, "Invertible Bloom Lookup Tables", 2011)
+  whose cells hold the number of rows, the value's bytes and a check, each multiplied by the number
+  of rows. Cells add; from the total over sites the values are peeled off one by one. It carries the
+  vocabulary of categories and the candidates for the atoms of numeric columns.
+- A *signed logarithmic histogram* counts numbers in bins whose relative width is 2^(1/64) - 1, about
+  1.1 %, from 2^-30 to 2^50 and the same below zero: that is the error with which ranges and
+  quantiles can be read from it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import DataError
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+TABLES = 3
+CELLS = 256
+LIMBS = 30
+BYTES = 4 * LIMBS
+"""Longest value, in bytes of UTF-8, that a sketch can carry."""
+
+SKETCH = (TABLES, CELLS, LIMBS + 2)
+CAPACITY = 500
+"""Distinct values up to which a sketch of 3 x 256 cells is read with near certainty."""
+
+STEPS = 64
+LOWEST = -30
+HIGHEST = 50
+HALF = (HIGHEST - LOWEST) * STEPS
+BINS = 2 * HALF + 1
+
+
+def sketch(counts: Mapping[str, int], column: str) -> Ints:
+    """The sketch of a column's values with their numbers of rows, `SKETCH`.
+
+    Raises:
+        DataError: A value is too long.
+    """
+    table = np.zeros(SKETCH, dtype=np.int64)
+    for value, rows in counts.items():
+        key = value.encode()
+        if len(key) > BYTES:
+            raise DataError(
+                f"column '{column}' holds a value of {len(key)} bytes; at most {BYTES} can be agreed "
+                f"on. Shorten the values, or leave the column out with data.drop = [\"{column}\"]"
+            )
+        limbs, check, cells = _hashes(key)
+        content = np.concatenate([[1], limbs, [check]]).astype(np.int64) * rows
+        for i, cell in enumerate(cells):
+            table[i, cell] += content
+    return table
+
+
+def peel(total: Ints, column: str) -> dict[str, int]:
+    """The values in a total of sketches, each with its number of rows.
+
+    Raises:
+        DataError: There are more distinct values than a sketch can carry.
+    """
+    table = total.copy()
+    found: dict[str, int] = {}
+    progress = True
+    while progress and table[..., 0].any():
+        progress = False
+        for i, cell in zip(*np.nonzero(table[..., 0] > 0), strict=True):
+            content = table[i, cell]
+            rows = int(content[0])
+            if rows <= 0 or (content % rows).any():
+                continue
+            limbs, check = content[1:-1] // rows, content[-1] // rows
+            if ((limbs < 0) | (limbs >= 2**32)).any():
+                continue
+            key = limbs.astype("<u4").tobytes().rstrip(b"\0")
+            again, expected, cells = _hashes(key)
+            if check != expected or not np.array_equal(again, limbs) or cells[i] != cell:
+                continue
+            found[key.decode(errors="replace")] = rows
+            taken = content.copy()
+            for j, other in enumerate(cells):
+                table[j, other] -= taken
+            progress = True
+    if table.any():
+        raise DataError(
+            f"column '{column}' has more than about {CAPACITY} distinct values over all sites: that "
+            f"is text or an identifier, not a category. Leave it out with data.drop = "
+            f"[\"{column}\"], or declare data.columns.{column}.categories"
+        )
+    return found
+
+
+def log_bin(values: Floats) -> Ints:
+    """The bin of each number in the signed logarithmic grid, `(n,)` in 0..BINS-1."""
+    size = np.abs(values)
+    with np.errstate(divide="ignore"):
+        step = np.floor((np.log2(size) - LOWEST) * STEPS)
+    step = np.clip(step, -1, HALF - 1).astype(np.int64) + 1
+    return np.where(values < 0, HALF - step, HALF + step)
+
+
+def log_edges() -> Floats:
+    """The edges of the grid, ascending, `(BINS + 1,)`."""
+    sizes = 2.0 ** (LOWEST + np.arange(HALF + 1) / STEPS)
+    return np.concatenate([-sizes[::-1], sizes])
+
+
+def _hashes(key: bytes) -> tuple[Ints, int, tuple[int, ...]]:
+    limbs = np.frombuffer(key.ljust(BYTES, b"\0"), dtype="<u4").astype(np.int64)
+    digest = hashlib.sha256(key).digest()
+    check = int.from_bytes(digest[:4], "little")
+    cells = tuple(
+        int.from_bytes(digest[4 * (i + 1) : 4 * (i + 2)], "little") % CELLS for i in range(TABLES)
+    )
+    return limbs, check, cells

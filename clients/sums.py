@@ -1,0 +1,170 @@
+"""The one thing that leaves a site: a named additive vector whose length is known beforehand.
+
+Values travel as 64-bit integers, multiples of a stated resolution. Integer addition is exact and
+order-free, so the total does not depend on which node served which site or on whose reply came
+first, and the vectors are ready to be masked for secure summation. A value outside the stated range
+is an error, never a wrapped number.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import NumericalError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LARGEST = 2.0**62
+"""No entry of a sum may exceed this, in units: one bit is left to see an overflow."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named array in a vector of sums.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape.
+        bits: The resolution is 2^-bits; 0 for counts. Values are rounded to it, so an entry of a
+            total over K sites is within K 2^-(bits+1) of the exact sum.
+        wrapping: Whether entries live modulo 2^64 (hashes and keys of a sketch) instead of being
+            numbers with a range.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int = 0
+    wrapping: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    @property
+    def limit(self) -> float:
+        """Largest magnitude that a total may reach."""
+        return LARGEST / 2.0**self.bits
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names, shapes and resolutions of a vector of sums: agreed before anything is sent."""
+
+    fields: tuple[Field, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return sum(field.size for field in self.fields)
+
+    def pack(self, values: Mapping[str, Any]) -> "SiteSums":
+        """Rounds named arrays to the resolution.
+
+        Raises:
+            NumericalError: A value that is not finite or out of range.
+            KeyError: A field without a value.
+            ValueError: An array of another shape, or a name that is no field.
+        """
+        unknown = set(values) - {field.name for field in self.fields}
+        if unknown:
+            raise ValueError(f"no field called {', '.join(sorted(unknown))}")
+        vector = np.empty(self.size, dtype=np.int64)
+        start = 0
+        for field in self.fields:
+            array = np.asarray(values[field.name])
+            if array.shape != field.shape:
+                raise ValueError(f"{field.name} has shape {array.shape}, expected {field.shape}")
+            stop = start + field.size
+            vector[start:stop] = _units(array.reshape(-1), field)
+            start = stop
+        return SiteSums(self, vector)
+
+    def zero(self) -> "SiteSums":
+        """The sum over no sites."""
+        return SiteSums(self, np.zeros(self.size, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class SiteSums:
+    """A vector of sums, of one site or of many: adding two gives another.
+
+    >>> layout = Layout((Field("rows", (1,)), Field("loss", (2,), bits=20)))
+    >>> total = layout.pack({"rows": [3], "loss": [0.5, 0.25]}) + layout.zero()
+    >>> total["loss"].tolist()
+    [0.5, 0.25]
+    """
+
+    layout: Layout
+    vector: Ints
+
+    def __getitem__(self, name: str) -> Floats:
+        """The array called `name`, as floating-point numbers."""
+        field, units = self._find(name)
+        return (units.astype(np.float64) * 2.0**-field.bits).reshape(field.shape)
+
+    def units(self, name: str) -> Ints:
+        """The array called `name`, as the integers that travelled."""
+        field, units = self._find(name)
+        return units.reshape(field.shape)
+
+    def __add__(self, other: "SiteSums") -> "SiteSums":
+        """The sum of both.
+
+        Raises:
+            ValueError: The layouts differ.
+            NumericalError: A total leaves the range; the field is named.
+        """
+        if self.layout != other.layout:
+            raise ValueError("sums of different layouts cannot be added")
+        vector = self.vector + other.vector
+        # Two numbers below 2^62 add to one below 2^63: no wrap-around can hide a number too large.
+        if (np.abs(vector) >= LARGEST).any():
+            start = 0
+            for field in self.layout.fields:
+                stop = start + field.size
+                if not field.wrapping and (np.abs(vector[start:stop]) >= LARGEST).any():
+                    raise NumericalError(
+                        f"the sum of '{field.name}' over sites exceeds its range of "
+                        f"+-{field.limit:.3g}: training has diverged, or a site sent nonsense"
+                    )
+                start = stop
+        return SiteSums(self.layout, vector)
+
+    def _find(self, name: str) -> tuple[Field, Ints]:
+        start = 0
+        for field in self.layout.fields:
+            stop = start + field.size
+            if field.name == name:
+                return field, self.vector[start:stop]
+            start = stop
+        raise KeyError(name)
+
+
+def _units(array: npt.NDArray[Any], field: Field) -> Ints:
+    if field.wrapping:
+        if array.dtype != np.int64:
+            raise ValueError(f"{field.name} wraps around and must be int64, is {array.dtype}")
+        return array
+    if np.issubdtype(array.dtype, np.integer):
+        values = array.astype(np.float64) * 2.0**field.bits
+        exact = array.astype(np.int64) << field.bits
+    else:
+        values = array.astype(np.float64) * 2.0**field.bits
+        exact = None
+    if not np.isfinite(values).all():
+        raise NumericalError(
+            f"'{field.name}' is not finite: training has diverged; "
+            "lower model.critic_rate and model.generator_rate"
+        )
+    if (np.abs(values) >= LARGEST).any():
+        raise NumericalError(
+            f"'{field.name}' reaches {np.abs(array).max():.3g}, beyond the range of "
+            f"+-{field.limit:.3g} that sums can carry"
+        )
+    return exact if exact is not None else np.rint(values).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Groups, their weights, and what is measured of each: marginals, coverage, utility."""

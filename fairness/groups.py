@@ -1,0 +1,198 @@
+"""Groups (cells of the sensitive features), labels, and the condition that both make.
+
+A generator that is told group and label of the row it shall make can be asked for any mixture of
+them: the mixture at sampling time comes from counts, not from what the generator believes. The
+condition is one one-hot vector of the group beside one of the label.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from wgan.data.frame import canonical
+from wgan.data.schema import Column, Schema
+from wgan.errors import DataError
+
+MISSING = "(missing)"
+"""The value that stands for no value, in a sensitive feature or a label."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def spelled(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:
+    """The values of a category or boolean column as text, `(n,)`; missing spelled as such."""
+    values = canonical(series, "category", column.name, where)
+    return np.array([MISSING if v is None else v for v in values], dtype=object)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Which cells of group and label there are, and how many rows each holds over all sites.
+
+    Attributes:
+        sensitive: Names of the sensitive features.
+        target: Name of the target; None where none is named.
+        groups: The groups: a value of every sensitive feature each.
+        labels: Names of the label's classes or bins; one, "all", without a target.
+        label_edges: Inner edges of the bins of a numeric target; empty for classes.
+        counts: Rows per group and label, `(G, L)`; 0 where the cell is unknown or was floored.
+    """
+
+    sensitive: tuple[str, ...]
+    target: str | None
+    groups: tuple[tuple[str, ...], ...]
+    labels: tuple[str, ...]
+    label_edges: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups' names as shown to people."""
+        return tuple(", ".join(group) if group else "all" for group in self.groups)
+
+    @property
+    def width(self) -> int:
+        """C, length of a condition."""
+        return len(self.groups) + len(self.labels)
+
+    @property
+    def table(self) -> Ints:
+        """Rows per group and label, `(G, L)`."""
+        return np.array(self.counts, dtype=np.int64).reshape(len(self.groups), len(self.labels))
+
+    @property
+    def group_counts(self) -> Ints:
+        """n_g, rows per group, `(G,)`."""
+        return self.table.sum(1)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Columns that follow from the condition, so that no generator has to make them."""
+        classes = self.target is not None and not self.label_edges
+        target = (self.target,) if classes and self.target not in self.sensitive else ()
+        return (*self.sensitive, *(t for t in target if t is not None))
+
+    def group_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
+        """The group of each row, `(n,)`; -1 for a row of no known group."""
+        if not self.sensitive:
+            return np.zeros(len(frame), dtype=np.int64)
+        known = {group: i for i, group in enumerate(self.groups)}
+        values = [spelled(frame[name], schema[name], where) for name in self.sensitive]
+        return np.array([known.get(group, -1) for group in zip(*values, strict=True)], np.int64)
+
+    def label_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
+        """The label of each row, `(n,)`; -1 for a label that is not known."""
+        if self.target is None:
+            return np.zeros(len(frame), dtype=np.int64)
+        column = schema[self.target]
+        if self.label_edges:
+            return bin_of(canonical(frame[self.target], column.kind, column.name, where),
+                          self.label_edges)
+        known = {label: i for i, label in enumerate(self.labels)}
+        values = spelled(frame[self.target], column, where)
+        return np.array([known.get(label, -1) for label in values], np.int64)
+
+    def cell_index(self, frame: pd.DataFrame, schema: Schema, where: str = "the table") -> Ints:
+        """The cell g * L + l of each row, `(n,)`; -1 for a row of no cell that holds rows."""
+        group = self.group_index(frame, schema, where)
+        label = self.label_index(frame, schema, where)
+        cell = group * len(self.labels) + label
+        cell[(group < 0) | (label < 0)] = -1
+        cell[(cell >= 0) & (self.table.reshape(-1)[cell] == 0)] = -1
+        return cell
+
+    def encode(self, cells: Ints) -> npt.NDArray[np.float32]:
+        """Cells `(n,)` -> conditions `(n, C)`: one-hot group beside one-hot label."""
+        group, label = np.divmod(cells, len(self.labels))
+        condition = np.zeros((len(cells), self.width), dtype=np.float32)
+        rows = np.arange(len(cells))
+        condition[rows, group] = 1.0
+        condition[rows, len(self.groups) + label] = 1.0
+        return condition
+
+    def decode(self, cells: Ints, schema: Schema) -> dict[str, pd.Series]:
+        """Cells `(n,)` -> the columns that follow from them (`given`)."""
+        group, label = np.divmod(cells, len(self.labels))
+        columns = {
+            name: np.array([g[i] for g in self.groups], dtype=object)[group]
+            for i, name in enumerate(self.sensitive)
+        }
+        if self.target in self.given and self.target not in columns:
+            columns[str(self.target)] = np.array(self.labels, dtype=object)[label]
+        return {name: _typed(values, schema[name]) for name, values in columns.items()}
+
+    def select(self, wanted: Mapping[str, str]) -> npt.NDArray[np.bool_]:
+        """Which cells, `(G * L,)`, hold rows and agree with `column=value` on given columns.
+
+        Raises:
+            DataError: A value that no cell has; the message lists those there are.
+        """
+        chosen = self.table.reshape(-1) > 0
+        cells = np.arange(len(chosen))
+        group, label = np.divmod(cells, len(self.labels))
+        for name, value in wanted.items():
+            if name in self.sensitive:
+                values = [g[self.sensitive.index(name)] for g in self.groups]
+                match = np.array([v == value for v in values])[group]
+            else:
+                values = list(self.labels)
+                match = np.array([v == value for v in values])[label]
+            if not match.any():
+                raise DataError(
+                    f"--where {name}={value}: the run knows no such value; "
+                    f"write one of {', '.join(sorted(set(values)))}"
+                )
+            chosen &= match
+        return chosen
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "sensitive": list(self.sensitive),
+            "target": self.target,
+            "groups": [list(group) for group in self.groups],
+            "labels": list(self.labels),
+            "label_edges": list(self.label_edges),
+            "counts": [list(row) for row in self.counts],
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Conditions":
+        """The inverse of `to_json`."""
+        return Conditions(
+            sensitive=tuple(value["sensitive"]),
+            target=value["target"],
+            groups=tuple(tuple(group) for group in value["groups"]),
+            labels=tuple(value["labels"]),
+            label_edges=tuple(value["label_edges"]),
+            counts=tuple(tuple(row) for row in value["counts"]),
+        )
+
+
+def bin_of(values: Floats, edges: Sequence[float]) -> Ints:
+    """The bin of each number, `(n,)`; missing ones come after the last bin.
+
+    >>> bin_of(np.array([0.0, 2.0, np.nan]), [1.0]).tolist()
+    [0, 1, 2]
+    """
+    index = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int64)
+    index[np.isnan(values)] = len(edges) + 1
+    return index
+
+
+def _typed(values: npt.NDArray[np.object_], column: Column) -> pd.Series:
+    """Text back in the type the column had."""
+    blank = values == MISSING
+    series = pd.Series(np.where(blank, None, values), dtype="str")
+    if column.dtype.lower().startswith(("int", "uint", "float")):
+        numbers = pd.to_numeric(series)
+        return numbers.astype("Int64") if blank.any() and "int" in column.dtype.lower() else numbers
+    if column.kind == "boolean" or column.dtype == "bool":
+        truth = series.str.lower().map({"true": True, "false": False})
+        return truth.astype("boolean" if blank.any() else "bool")
+    return series

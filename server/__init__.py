@@ -1,0 +1,1 @@
+"""Rounds, aggregation, exchanges with sites, and what is written."""

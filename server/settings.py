@@ -1,0 +1,396 @@
+"""Every key of a configuration: its type, its default, what it means, and what is allowed.
+
+Presets lie beside the command line, under `simulations/presets`; they are read here as files, since
+the same configuration serves `everymode simulate` and `flwr run`.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from wgan.data.frame import MISSING as MISSING_CELLS
+from wgan.data.schema import Kind
+from wgan.errors import SettingsError
+
+BUILTIN = "builtin:"
+PACKAGE = Path(__file__).resolve().parent.parent / "simulations"
+PRESETS = PACKAGE / "presets"
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnSettings(Section):
+    """What is declared of one column instead of being agreed on."""
+
+    kind: Kind | None = Field(None, description="integer, float, boolean, datetime or category")
+    categories: tuple[str, ...] = Field((), description="the values a category column may hold")
+
+
+class DataSettings(Section):
+    """The tables."""
+
+    path: str = Field(
+        description="one CSV or Parquet table (then [split] deals it out), or a folder with one table "
+        "per site; 'builtin:adult-train.csv.gz' is the built-in table"
+    )
+    holdout: str | None = Field(
+        None, description="a table of real rows never seen in training, for the utility figures"
+    )
+    sensitive: tuple[str, ...] = Field(
+        (), description="columns whose joint values are the groups, for instance ['sex', 'race']"
+    )
+    target: str | None = Field(
+        None, description="the column that users of the synthetic table will want to predict"
+    )
+    drop: tuple[str, ...] = Field((), description="columns to leave out: identifiers, free text")
+    missing: tuple[str, ...] = Field(MISSING_CELLS, description="cells that stand for no value")
+    floor: int = Field(
+        5, ge=1, description="categories and cells of group and label with fewer rows are dropped"
+    )
+    atom_share: float = Field(
+        0.05, gt=0, le=1, description="a number holding this share of the rows is a state of its own"
+    )
+    columns: dict[str, ColumnSettings] = Field(
+        {}, description="declared kinds and categories, by column: [data.columns.NAME] kind = ..."
+    )
+
+    @field_validator("holdout", "target")
+    @classmethod
+    def _none(cls, value: str | None) -> str | None:
+        return value or None
+
+    @field_validator("sensitive", "drop", mode="before")
+    @classmethod
+    def _one_name(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class SplitSettings(Section):
+    """How one table is dealt out to sites; unused where data.path is a folder."""
+
+    by: Literal["iid", "dirichlet", "group", "quantity"] = Field(
+        "dirichlet", description="iid, dirichlet (label and group skew), group (each lives on few "
+        "sites), quantity (sizes differ)"
+    )
+    sites: int = Field(10, ge=1, description="how many sites")
+    alpha: float = Field(0.3, gt=0, description="Dirichlet's concentration: small is uneven")
+    column: tuple[str, ...] = Field(
+        (), description="columns whose joint values are dealt out; empty: data.sensitive and "
+        "data.target (dirichlet), data.sensitive (group)"
+    )
+    isolate_below: float = Field(
+        0.0, ge=0, le=1, description="groups with less than this share of the rows go to one site only"
+    )
+    minimum: int = Field(20, ge=1, description="rows every site gets at least, where the table allows")
+
+    @field_validator("column", mode="before")
+    @classmethod
+    def _one_column(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class GroupSettings(Section):
+    """What each group counts in training; see `fairness.weights`."""
+
+    weights: Literal["share", "uniform", "tempered"] = Field(
+        "tempered", description="share: as in the data; uniform: all alike; tempered: n_g^exponent"
+    )
+    exponent: float = Field(0.5, ge=0, le=1, description="for tempered weights")
+
+
+class ModelSettings(Section):
+    """Networks, penalties, optimizers."""
+
+    generator_hidden: tuple[int, ...] = Field((256, 256), description="sizes of hidden layers")
+    critic_hidden: tuple[int, ...] = Field((256, 256), description="sizes of hidden layers")
+    noise: int = Field(128, ge=1, description="length of the generator's noise")
+    temperature: float = Field(0.2, gt=0, description="of the Gumbel-softmax over categories")
+    gradient_penalty: float = Field(10.0, ge=0, description="lambda of the gradient penalty")
+    matching: float = Field(
+        1.0, ge=0, description="weight of second-moment matching per group and label; 0: off, then "
+        "no moments leave the sites"
+    )
+    generator_rate: float = Field(2e-3, gt=0, description="Adam's rate for the generator")
+    critic_rate: float = Field(1e-3, gt=0, description="Adam's rate for the critic")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment")
+    averaging: float = Field(
+        0.99, ge=0, lt=1, description="decay of the averaged generator weights, per generator step"
+    )
+
+    @field_validator("generator_hidden", "critic_hidden")
+    @classmethod
+    def _sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("expected one size or more, each at least 1, for instance [256, 256]")
+        return value
+
+
+class TrainSettings(Section):
+    """Rounds and what happens in each."""
+
+    rounds: int = Field(300, ge=1, description="exchanges of training")
+    critic_steps: int = Field(12, ge=1, description="critic steps at every site in a round")
+    generator_steps: int = Field(8, ge=1, description="generator steps in a round")
+    batch: int = Field(
+        250, ge=1, description="rows of a critic step over all sites; each takes its share of them"
+    )
+    generator_batch: int = Field(500, ge=2, description="rows of the server's generator step")
+    site_minimum: int = Field(16, ge=1, description="rows of a critic step that a site takes at least")
+    generator: Literal["server", "sites"] = Field(
+        "server", description="where the generator is trained; at sites it is averaged like the critic"
+    )
+    statistics: Literal["averaged", "frozen"] = Field(
+        "averaged", description="optimizer statistics: averaged with the parameters, or frozen at the "
+        "common point (Mime-lite)"
+    )
+    warmup: int = Field(
+        5, ge=1, description="rounds of averaged statistics before they are frozen"
+    )
+    decay: Literal["linear", "none"] = Field("linear", description="of both learning rates")
+    on_failure: Literal["repeat", "skip"] = Field(
+        "repeat", description="a site that fails in mid-round: repeat its part, or go on without it "
+        "once train.retries are used up"
+    )
+    retries: int = Field(3, ge=0, description="how often a failed part is repeated")
+    timeout: float = Field(600.0, gt=0, description="seconds after which a site counts as failed")
+    threads: int = Field(0, ge=0, description="threads of the server's steps; 0: one a core")
+
+
+class SimulationSettings(Section):
+    """What Ray gives an actor. An actor serves as many sites as are dealt to it."""
+
+    actors: int = Field(0, ge=0, description="actors; 0: one a core")
+    num_cpus: float = Field(1.0, gt=0, description="cores an actor asks Ray for")
+    num_gpus: float = Field(0.0, ge=0, description="share of a GPU an actor asks Ray for, 0.25 say")
+
+
+class OutputSettings(Section):
+    """What is kept of a run."""
+
+    checkpoint_every: int = Field(25, ge=1, description="rounds between checkpoints")
+    keep: int = Field(3, ge=1, description="checkpoints kept")
+    rows: int = Field(0, ge=0, description="rows of synthetic.csv; 0: as many as the real tables")
+
+
+class Settings(Section):
+    """A whole configuration."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where tensors live; auto: a GPU if there is one"
+    )
+    strategy: Literal["everymode", "pooled"] = Field(
+        "everymode", description="everymode: sites keep their rows; pooled: the same recipe on one "
+        "site that holds them all (the upper bound to compare with)"
+    )
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    groups: GroupSettings = GroupSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    simulation: SimulationSettings = SimulationSettings()
+    output: OutputSettings = OutputSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        used = [*self.data.sensitive, *([self.data.target] if self.data.target else [])]
+        dropped = [name for name in used if name in self.data.drop]
+        if dropped:
+            raise ValueError(
+                f"data.drop leaves out {', '.join(dropped)}, named in data.sensitive or data.target"
+            )
+        repeated = sorted({n for n in self.data.sensitive if self.data.sensitive.count(n) > 1})
+        if repeated:
+            raise ValueError(f"data.sensitive names {', '.join(repeated)} twice")
+        if self.device == "cpu" and self.simulation.num_gpus > 0:
+            raise ValueError(
+                f"simulation.num_gpus = {self.simulation.num_gpus} asks for a GPU while device is "
+                "'cpu'; set device = 'cuda' or 'auto', or num_gpus = 0"
+            )
+        return self
+
+
+def presets() -> dict[str, Path]:
+    """The built-in configurations, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Reads a preset or a file and applies `key=value` overrides.
+
+    Relative paths in a file are relative to the file; those in overrides to the working directory.
+
+    Raises:
+        SettingsError: All that is wrong, at once: key, what was given, what is allowed.
+    """
+    known = presets()
+    path = known[str(source)] if str(source) in known else Path(source)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{source}: no such configuration file, and no preset of that name; "
+            f"presets are {', '.join(known)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    _anchor(values, path.resolve().parent)
+    problems: list[str] = []
+    changed: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            problems.append(f"--set {override}: expected key=value, for instance train.rounds=50")
+            continue
+        _put(changed, key.strip().split("."), _value(text.strip()))
+    if problems:
+        raise SettingsError(problems)
+    _anchor(changed, Path.cwd())
+    return parse(_merge(values, changed), str(path))
+
+
+def parse(values: Mapping[str, Any], where: str) -> Settings:
+    """Validates plain values.
+
+    Raises:
+        SettingsError: All that is wrong, at once.
+    """
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingsError([_explain(dict(e), where) for e in error.errors()]) from None
+
+
+def resolve(path: str) -> Path:
+    """The file that `data.path` or `data.holdout` means.
+
+    Raises:
+        SettingsError: A built-in table that does not lie here: bundles for Flower carry no tables.
+    """
+    if not path.startswith(BUILTIN):
+        return Path(path)
+    name = path.removeprefix(BUILTIN)
+    candidates = [PACKAGE / "data" / name]
+    try:
+        candidates.append(
+            Path(str(metadata.distribution("everymode").locate_file(f"simulations/data/{name}")))
+        )
+    except metadata.PackageNotFoundError:
+        pass
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    tables = sorted(p.name for p in (PACKAGE / "data").glob("*.csv.gz"))
+    raise SettingsError(
+        f"{path}: there is no such built-in table ({', '.join(tables) or 'none lies in this bundle'});"
+        " give the path of a table of your own in data.path"
+    )
+
+
+def commented(settings: Settings) -> str:
+    """The configuration as TOML in which every key is explained."""
+    values = json.loads(settings.model_dump_json(exclude_none=True))
+    lines: list[str] = []
+    for name, info in Settings.model_fields.items():
+        if isinstance(values.get(name), dict):
+            continue
+        lines += _entry(name, values, info.description)
+    for name in Settings.model_fields:
+        section = getattr(settings, name)
+        if not isinstance(section, Section):
+            continue
+        lines += ["", f"# {(type(section).__doc__ or '').splitlines()[0]}", f"[{name}]"]
+        for key, info in type(section).model_fields.items():
+            if key != "columns":
+                lines += _entry(key, values[name], info.description)
+        for column, declared in values[name].get("columns", {}).items():
+            lines += ["", f"[{name}.columns.{json.dumps(column, ensure_ascii=False)}]"]
+            lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def keys() -> list[tuple[str, str, str]]:
+    """Every key with its default and meaning, for help texts."""
+    rows: list[tuple[str, str, str]] = []
+    for name, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for key, inner in section.model_fields.items():
+                default = "" if inner.is_required() else _shown(inner.default)
+                rows.append((f"{name}.{key}", default, inner.description or ""))
+        else:
+            rows.append((name, _shown(info.default), info.description or ""))
+    return rows
+
+
+def _shown(value: object) -> str:
+    return "" if value is None or value == {} else json.dumps(value)
+
+
+def _entry(key: str, values: Mapping[str, Any], description: str | None) -> list[str]:
+    comment = [f"# {description}"] if description else []
+    if key not in values:
+        return [*comment, f"# {key} ="]
+    return [*comment, tomli_w.dumps({key: values[key]}, multiline_strings=False).strip()]
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> None:
+    data = values.get("data")
+    if not isinstance(data, dict):
+        return
+    for key in ("path", "holdout"):
+        value = data.get(key)
+        if isinstance(value, str) and value and not value.startswith(BUILTIN):
+            data[key] = str((folder / Path(value).expanduser()).resolve())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for key in path[:-1]:
+        inner = values.setdefault(key, {})
+        values = inner if isinstance(inner, dict) else values
+    values[path[-1]] = value
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old or {}, value) if both else value
+    return merged
+
+
+def _explain(error: dict[str, Any], where: str) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    given = f", got {json.dumps(error['input'], default=str)}" if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        names = [name for name, _, _ in keys()] + [n for n in Settings.model_fields]
+        close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else "see `everymode simulate --help` for all keys"
+        return f"{where}: unknown key {key}; {hint}"
+    if error["type"] == "missing":
+        return f"{where}: {key} is missing; it must be given"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{where}: {key}: {message}{given}" if key else f"{where}: {message}"

@@ -1,0 +1,1 @@
+"""What a sample is: schema, reading of tables, codecs between rows and tensors."""

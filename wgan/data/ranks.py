@@ -1,0 +1,71 @@
+"""Numbers as normal scores and back: the rank of a number, read from a schema, made Gaussian.
+
+A generator's outputs are near normal, so a number is handed to it as half the standard normal
+quantile of its rank. Ranks are squeezed into [TAIL, 1 - TAIL]: the extremes of a table stay finite
+(about +-1.86) and apart from each other.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from wgan.data.schema import Column
+
+Numbers = npt.NDArray[np.float64]
+
+TAIL: Final = 1e-4
+"""Rank given to the lowest edge; the highest has 1 less this."""
+
+
+def grain(column: Column) -> float:
+    """The step between neighbouring values of a numeric column; 0 where they are dense.
+
+    Integers have 1, a float with two decimals .01, dates a day in seconds.
+
+    >>> grain(Column("born", "datetime", form="%Y-%m-%d"))
+    86400.0
+    """
+    if column.kind == "integer":
+        return 1.0
+    if column.kind == "float":
+        return 10.0**-column.decimals if column.decimals < 15 else 0.0
+    if not column.form or "%f" in column.form:
+        return 0.0
+    return 1.0 if "%S" in column.form else 60.0 if "%M" in column.form else 86400.0
+
+
+def jitter(column: Column) -> float:
+    """Width of the noise that spreads tied values over their rank; 0 for dense values.
+
+    It is the grain unless that drowns in the rounding of floats.
+    """
+    step = grain(column)
+    return step if step >= 1e-14 * max(abs(column.low), abs(column.high)) else 0.0
+
+
+def to_scores(numbers: Numbers, column: Column) -> Numbers:
+    """Half the normal quantile of each number's rank, `(n,)`; outside the edges, of the edge."""
+    ranks = np.interp(numbers, column.edges, column.cumulative)
+    scores: Numbers = ndtri(TAIL + (1 - 2 * TAIL) * ranks) / 2
+    return scores
+
+
+def from_scores(scores: Numbers, column: Column) -> Numbers:
+    """The inverse of `to_scores`, rounded to the column's grain and kept in [low, high]."""
+    ranks = np.clip((ndtr(2 * scores) - TAIL) / (1 - 2 * TAIL), 0, 1)
+    numbers = np.interp(ranks, column.cumulative, column.edges)
+    low, high = _rounded(np.array([column.low, column.high]), column)
+    # Edges need not lie on the grain; rounding must not lead past them.
+    low += grain(column) * (low < column.low)
+    high -= grain(column) * (high > column.high)
+    return np.clip(_rounded(numbers, column), low, high)
+
+
+def _rounded(numbers: Numbers, column: Column) -> Numbers:
+    step = grain(column)
+    if column.kind == "float":
+        return np.round(numbers, column.decimals) if step else numbers
+    # Microseconds are as fine as a date-time gets.
+    return np.rint(numbers / step) * step if step else np.round(numbers, 6)

@@ -1,0 +1,102 @@
+"""What is known of a table without its rows: columns, their kinds, categories, ranks and atoms.
+
+A schema holds nothing but figures read from sums over sites, so it may be shared. Two tables with
+equal fingerprints are encoded to the same tensors.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["integer", "float", "boolean", "datetime", "category"]
+"""What the values of a column are. `integer`, `float` and `datetime` are numeric."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: The column's header.
+        kind: What its values are.
+        categories: The values of a `category` or `boolean` column, as text, sorted.
+        atoms: Values of a numeric column that hold so many rows that each is a category of its own.
+        edges: Ascending edges, at least two, of the bins from which ranks are read; empty where no
+            value lies outside the atoms. A date-time is in seconds since 1970.
+        cumulative: Share of the non-atom values below each edge; 0 at the first, 1 at the last.
+        low: Smallest value of a numeric column, to the resolution of the histogram.
+        high: Largest value, likewise.
+        missing: Whether any row has no value here.
+        decimals: Digits after the decimal point that a `float` column is written with (15: all).
+        dtype: The pandas dtype that a decoded column gets.
+        form: How a `datetime` is written, one of `wgan.data.values.DATE_FORMS`.
+    """
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+    atoms: tuple[float, ...] = ()
+    edges: tuple[float, ...] = ()
+    cumulative: tuple[float, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    missing: bool = False
+    decimals: int = 15
+    dtype: str = "str"
+    form: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether values are numbers (a date-time is one)."""
+        return self.kind in ("integer", "float", "datetime")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in their order."""
+
+    columns: tuple[Column, ...]
+
+    def __getitem__(self, name: str) -> Column:
+        """The column called `name`; raises `KeyError` where there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The headers, in order."""
+        return tuple(column.name for column in self.columns)
+
+    def without(self, names: tuple[str, ...]) -> "Schema":
+        """The schema less the columns called `names`."""
+        return Schema(tuple(c for c in self.columns if c.name not in names))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON.
+
+        >>> Schema.from_json(Schema((Column("age", "integer"),)).to_json()).names
+        ('age',)
+        """
+        return {"columns": [asdict(column) for column in self.columns]}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Schema":
+        """The inverse of `to_json`."""
+        return Schema(
+            tuple(
+                Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in column.items()})
+                for column in value["columns"]
+            )
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that differ where the encoding of a table would."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

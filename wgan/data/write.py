@@ -1,0 +1,66 @@
+"""Writes tables, whole or not at all."""
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wgan.data.frame import SUFFIXES
+from wgan.data.schema import Column, Schema
+from wgan.errors import DataError, StateError
+
+
+def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
+    """Writes a decoded table; the ending of `path` says in which format.
+
+    Text has missing values as empty cells, date-times in the form and booleans in the spelling of
+    the schema. A file of that name is replaced once the new one is complete.
+
+    Raises:
+        DataError: The ending is none of `SUFFIXES`.
+        StateError: The file cannot be written.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise DataError(f"{path}: not a name for a table; end it in {', '.join(SUFFIXES)}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if name.endswith(".parquet"):
+            frame.to_parquet(part, index=False)
+        else:
+            separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
+            text = _as_text(frame, schema).to_csv(sep=separator, index=False, lineterminator="\n")
+            content = text.encode()
+            # A fixed time makes equal tables equal files.
+            part.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+        os.replace(part, path)
+    except OSError as error:
+        raise StateError(
+            f"{path}: cannot be written ({error.strerror or error}); check folder, rights and space"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    known = {column.name: column for column in schema.columns}
+    return pd.DataFrame(
+        {
+            name: _spelled(frame[name], known[name]) if name in known else frame[name]
+            for name in frame.columns
+        }
+    )
+
+
+def _spelled(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        aware = series.dt.tz_localize("UTC") if series.dt.tz is None else series
+        form = column.form or "%Y-%m-%d %H:%M:%S.%f"
+        return pd.Series(aware.dt.tz_convert("UTC").dt.strftime(form))
+    if column.kind == "boolean" and pd.api.types.is_bool_dtype(series.dtype):
+        spelling: dict[Any, Any] = {c.lower() == "true": c for c in column.categories}
+        return series.astype(object).map(spelling, na_action="ignore")
+    return series

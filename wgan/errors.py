@@ -1,0 +1,33 @@
+"""Errors meant for the person who runs the tool.
+
+Each says what is wrong, where (file, column, row or key), what was expected and what to write
+instead. Where several problems can be found at once, they are reported at once. Messages never
+hold a cell of a private table: they may travel from a site to the server.
+"""
+
+from collections.abc import Iterable
+
+
+class EveryModeError(Exception):
+    """Base of all errors a user can act on; the command line prints them and exits with 2."""
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        """Takes one problem or several."""
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(EveryModeError):
+    """A table that cannot be used as it is."""
+
+
+class SettingsError(EveryModeError):
+    """A configuration that cannot be used as it is."""
+
+
+class StateError(EveryModeError):
+    """A checkpoint or run directory that does not fit, or cannot be written."""
+
+
+class NumericalError(EveryModeError):
+    """A value that is not finite or leaves the range that sums can carry."""
