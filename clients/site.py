@@ -86,7 +86,9 @@ def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
             problems.append(f"{folder}: {found[name].name} and {entry} are both site '{name}'")
         found[name] = folder / entry
     if not found:
-        problems.append(f"{folder} holds no table: expected one {', '.join(SUFFIXES)} file per site")
+        problems.append(
+            f"{folder} holds no table: expected one {', '.join(SUFFIXES)} file per site"
+        )
     if problems:
         raise DataError(problems)
     return tuple(Site(name, path, workspace / name) for name, path in sorted(found.items()))

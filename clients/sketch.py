@@ -52,7 +52,7 @@ def sketch(counts: Mapping[str, int], column: str) -> Ints:
         if len(key) > BYTES:
             raise DataError(
                 f"column '{column}' holds a value of {len(key)} bytes; at most {BYTES} can be agreed "
-                f"on. Shorten the values, or leave the column out with data.drop = [\"{column}\"]"
+                f'on. Shorten the values, or leave the column out with data.drop = ["{column}"]'
             )
         limbs, check, cells = _hashes(key)
         content = np.concatenate([[1], limbs, [check]]).astype(np.int64) * rows
@@ -93,7 +93,7 @@ def peel(total: Ints, column: str) -> dict[str, int]:
         raise DataError(
             f"column '{column}' has more than about {CAPACITY} distinct values over all sites: that "
             f"is text or an identifier, not a category. Leave it out with data.drop = "
-            f"[\"{column}\"], or declare data.columns.{column}.categories"
+            f'["{column}"], or declare data.columns.{column}.categories'
         )
     return found
 

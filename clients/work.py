@@ -13,7 +13,19 @@ import torch
 from torch import Tensor
 
 from clients import query
-from clients.orders import Audit, Look, Order, Prepare, Ranks, Request, Tensors, Train, Values, from_json, to_json
+from clients.orders import (
+    Audit,
+    Look,
+    Order,
+    Prepare,
+    Ranks,
+    Request,
+    Tensors,
+    Train,
+    Values,
+    from_json,
+    to_json,
+)
 from clients.site import Site
 from clients.sums import SiteSums
 from fairness.groups import Conditions
@@ -80,9 +92,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     cells = cells[kept]
     groups = cells // len(conditions.labels)
     weights = row_weights(np.array(order.mass), conditions.group_counts)
-    site.store(
-        fingerprint(order), {"rows": rows, "cells": cells}, {"order": to_json(order)}
-    )
+    site.store(fingerprint(order), {"rows": rows, "cells": cells}, {"order": to_json(order)})
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
     sums: dict[str, npt.NDArray[Any]] = {
         "rows": np.array([len(rows)]),
@@ -260,4 +270,3 @@ def _turns(critic_steps: int, generator_steps: int) -> list[int]:
     turns = max(generator_steps, 1)
     base, extra = divmod(critic_steps, turns)
     return [base + (i < extra) for i in range(turns)]
-

@@ -91,8 +91,9 @@ class Conditions:
             return np.zeros(len(frame), dtype=np.int64)
         column = schema[self.target]
         if self.label_edges:
-            return bin_of(canonical(frame[self.target], column.kind, column.name, where),
-                          self.label_edges)
+            return bin_of(
+                canonical(frame[self.target], column.kind, column.name, where), self.label_edges
+            )
         known = {label: i for i, label in enumerate(self.labels)}
         values = spelled(frame[self.target], column, where)
         return np.array([known.get(label, -1) for label in values], np.int64)

@@ -101,7 +101,11 @@ class MomentMatching:
         matrices[levels] = matrices[groups:levels].sum(0)
         matrices = matrices + np.triu(matrices, 1).transpose(0, 2, 1)
         totals = np.append(
-            matrices[np.arange(levels), len(choices) + np.arange(levels), len(choices) + np.arange(levels)],
+            matrices[
+                np.arange(levels),
+                len(choices) + np.arange(levels),
+                len(choices) + np.arange(levels),
+            ],
             matrices[levels].diagonal()[len(choices) + groups :].sum(),
         )
         active = totals > 0

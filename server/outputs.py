@@ -151,9 +151,7 @@ class RunFolder:
         found = [p for p in folder.glob("round-*.safetensors") if _CHECKPOINT.fullmatch(p.name)]
         return sorted(found, key=lambda p: int(p.stem.removeprefix("round-")))
 
-    def save(
-        self, tensors: Mapping[str, Tensor], progress: Progress, plan: str, keep: int
-    ) -> None:
+    def save(self, tensors: Mapping[str, Tensor], progress: Progress, plan: str, keep: int) -> None:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
 
         Raises:
@@ -208,5 +206,3 @@ def default_folder(name: str) -> Path:
         path = base.with_name(f"{base.name}-{number}")
         number += 1
     return path
-
-

@@ -284,12 +284,12 @@ def _plot(axes: Axes, x: Floats, y: Floats, **look: Any) -> Line2D:
 def _limit(axes: Axes, lines: Sequence[Floats]) -> None:
     """Keeps a few extreme rounds from flattening all the rest, and says so."""
     values = np.concatenate(lines)[np.isfinite(np.concatenate(lines))]
-    if len(values) < 30:
+    if len(values) < 60:
         return
-    low, high = np.quantile(values, (0.01, 0.99))
+    low, high = np.quantile(values, (0.01, 0.99), method="nearest")
     if np.ptp(values) <= 1.6 * (high - low) or low == high:
         return
-    margin = 0.1 * (high - low)
+    margin = 0.15 * (high - low)
     axes.set_ylim(low - margin, high + margin)
     outside = int(np.sum((values < low - margin) | (values > high + margin)))
     note = f"points off the scale: {outside}" if outside else ""

@@ -64,7 +64,8 @@ def agree(exchange: Exchange, columns: Sequence[str], data: DataSettings) -> Agr
     kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
     order = Values(names, kinds, forms, data.atom_share, data.floor, data.missing)
     found = exchange(Request(order))
-    candidates, problems = [], []
+    candidates: list[Column] = []
+    problems: list[str] = []
     for i, column in enumerate(drafts):
         try:
             candidates.append(_candidates(column, i, found, data))
@@ -73,9 +74,7 @@ def agree(exchange: Exchange, columns: Sequence[str], data: DataSettings) -> Agr
     if problems:
         raise DataError(problems)
     proposal = _cells(Schema(tuple(candidates)), data, found)
-    question = Ranks(
-        Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing
-    )
+    question = Ranks(Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing)
     counted = exchange(Request(question))
     settled = tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates))
     return Agreement(Schema(settled), _count(proposal, counted, data), rows)
@@ -202,7 +201,9 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
         # Most frequent first: what the vocabulary does not know is taken for the first.
         ranking = sorted(range(len(counts)), key=lambda c: (-counts[c], column.categories[c]))
         kept = [column.categories[c] for c in ranking if counts[c] >= data.floor]
-        return replace(column, categories=tuple(kept or [column.categories[c] for c in ranking[:1]]))
+        return replace(
+            column, categories=tuple(kept or [column.categories[c] for c in ranking[:1]])
+        )
     counts = counted[f"bins.{i}"].copy()
     edges = np.array(column.edges)
     heavy = []
@@ -216,7 +217,10 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
     used = counts.nonzero()[0]
     if not len(used):
         return replace(
-            column, atoms=tuple(heavy), edges=(), low=min(heavy, default=0.0),
+            column,
+            atoms=tuple(heavy),
+            edges=(),
+            low=min(heavy, default=0.0),
             high=max(heavy, default=0.0),
         )
     edges, counts = edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
@@ -276,7 +280,8 @@ def _count(proposal: Conditions, counted: SiteSums, data: DataSettings) -> Condi
     """Keeps the groups and labels that hold enough rows."""
     cells = counted.units("cells").copy()
     cells[cells < data.floor] = 0
-    groups, labels = cells.any(1), cells.any(0)
+    groups: npt.NDArray[np.bool_] = cells.any(1)
+    labels: npt.NDArray[np.bool_] = cells.any(0)
     # Dropping an empty bin of a numeric target would shift the others.
     labels |= bool(proposal.label_edges)
     if not groups.any():

@@ -13,7 +13,7 @@ from clients.orders import Request, Train
 from clients.work import Plan, seed_of
 from fairness.weights import cell_mass
 from server.aggregation import apply_mean, group_estimates
-from server.exchange import Exchange
+from server.exchange import Exchange, Traffic
 from server.settings import Settings
 from wgan.errors import NumericalError
 from wgan.penalties import GeneratorPenalty
@@ -31,8 +31,8 @@ class Progress:
         critic_seen: Gradients in the critic's statistics.
         generator_seen: Gradients in the generator's.
         seconds: Time spent in rounds, over all sessions.
-        down: Bytes sent to nodes, over all sessions.
-        up: Bytes received.
+        down: Bytes sent to nodes, over all sessions, queries included.
+        up: Bytes received, likewise.
     """
 
     round: int = 0
@@ -78,6 +78,7 @@ class Rounds:
         self.device = device
         self.players = Players(plan.recipe, plan.shape, device, seed_of(settings.seed, "weights"))
         self.progress = Progress()
+        self._before = Traffic()
         masses = cell_mass(plan.mass, plan.conditions.table).reshape(-1)
         cells = np.arange(len(masses))
         self._conditions = torch.from_numpy(plan.conditions.encode(cells)).to(device)
@@ -87,6 +88,13 @@ class Rounds:
         """Goes on from a saved state."""
         self.players.load(tensors, progress.critic_seen, progress.generator_seen)
         self.progress = progress
+        self._before = Traffic(progress.down, progress.up)
+
+    @property
+    def carried(self) -> Traffic:
+        """All bytes so far, of this session and of those before it."""
+        now = self.exchange.traffic
+        return Traffic(self._before.down + now.down, self._before.up + now.up)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics]:
         """Yields the metrics of each round once it is finished; ends early when `stop` says so."""
@@ -143,8 +151,8 @@ class Rounds:
             critic_seen=self.players.critic_statistics.steps,
             generator_seen=self.players.generator_statistics.steps,
             seconds=self.progress.seconds + seconds,
-            down=self.progress.down + down,
-            up=self.progress.up + up,
+            down=self.carried.down,
+            up=self.carried.up,
         )
         groups = group_estimates(sums)
         names = self.plan.conditions.names

@@ -59,7 +59,10 @@ class DataSettings(Section):
         5, ge=1, description="categories and cells of group and label with fewer rows are dropped"
     )
     atom_share: float = Field(
-        0.05, gt=0, le=1, description="a number holding this share of the rows is a state of its own"
+        0.05,
+        gt=0,
+        le=1,
+        description="a number holding this share of the rows is a state of its own",
     )
     columns: dict[str, ColumnSettings] = Field(
         {}, description="declared kinds and categories, by column: [data.columns.NAME] kind = ..."
@@ -80,19 +83,26 @@ class SplitSettings(Section):
     """How one table is dealt out to sites; unused where data.path is a folder."""
 
     by: Literal["iid", "dirichlet", "group", "quantity"] = Field(
-        "dirichlet", description="iid, dirichlet (label and group skew), group (each lives on few "
-        "sites), quantity (sizes differ)"
+        "dirichlet",
+        description="iid, dirichlet (label and group skew), group (each lives on few "
+        "sites), quantity (sizes differ)",
     )
     sites: int = Field(10, ge=1, description="how many sites")
     alpha: float = Field(0.3, gt=0, description="Dirichlet's concentration: small is uneven")
     column: tuple[str, ...] = Field(
-        (), description="columns whose joint values are dealt out; empty: data.sensitive and "
-        "data.target (dirichlet), data.sensitive (group)"
+        (),
+        description="columns whose joint values are dealt out; empty: data.sensitive and "
+        "data.target (dirichlet), data.sensitive (group)",
     )
     isolate_below: float = Field(
-        0.0, ge=0, le=1, description="groups with less than this share of the rows go to one site only"
+        0.0,
+        ge=0,
+        le=1,
+        description="groups with less than this share of the rows go to one site only",
     )
-    minimum: int = Field(20, ge=1, description="rows every site gets at least, where the table allows")
+    minimum: int = Field(
+        20, ge=1, description="rows every site gets at least, where the table allows"
+    )
 
     @field_validator("column", mode="before")
     @classmethod
@@ -118,8 +128,10 @@ class ModelSettings(Section):
     temperature: float = Field(0.2, gt=0, description="of the Gumbel-softmax over categories")
     gradient_penalty: float = Field(10.0, ge=0, description="lambda of the gradient penalty")
     matching: float = Field(
-        1.0, ge=0, description="weight of second-moment matching per group and label; 0: off, then "
-        "no moments leave the sites"
+        0.3,
+        ge=0,
+        description="weight of second-moment matching per group and label; 0: off, then "
+        "no moments leave the sites",
     )
     generator_rate: float = Field(2e-3, gt=0, description="Adam's rate for the generator")
     critic_rate: float = Field(1e-3, gt=0, description="Adam's rate for the critic")
@@ -147,21 +159,24 @@ class TrainSettings(Section):
         250, ge=1, description="rows of a critic step over all sites; each takes its share of them"
     )
     generator_batch: int = Field(500, ge=2, description="rows of the server's generator step")
-    site_minimum: int = Field(16, ge=1, description="rows of a critic step that a site takes at least")
+    site_minimum: int = Field(
+        16, ge=1, description="rows of a critic step that a site takes at least"
+    )
     generator: Literal["server", "sites"] = Field(
-        "server", description="where the generator is trained; at sites it is averaged like the critic"
+        "server",
+        description="where the generator is trained; at sites it is averaged like the critic",
     )
     statistics: Literal["averaged", "frozen"] = Field(
-        "averaged", description="optimizer statistics: averaged with the parameters, or frozen at the "
-        "common point (Mime-lite)"
+        "averaged",
+        description="optimizer statistics: averaged with the parameters, or frozen at the "
+        "common point (Mime-lite)",
     )
-    warmup: int = Field(
-        5, ge=1, description="rounds of averaged statistics before they are frozen"
-    )
+    warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
     decay: Literal["linear", "none"] = Field("linear", description="of both learning rates")
     on_failure: Literal["repeat", "skip"] = Field(
-        "repeat", description="a site that fails in mid-round: repeat its part, or go on without it "
-        "once train.retries are used up"
+        "repeat",
+        description="a site that fails in mid-round: repeat its part, or go on without it "
+        "once train.retries are used up",
     )
     retries: int = Field(3, ge=0, description="how often a failed part is repeated")
     timeout: float = Field(600.0, gt=0, description="seconds after which a site counts as failed")
@@ -192,8 +207,9 @@ class Settings(Section):
         "auto", description="where tensors live; auto: a GPU if there is one"
     )
     strategy: Literal["everymode", "pooled"] = Field(
-        "everymode", description="everymode: sites keep their rows; pooled: the same recipe on one "
-        "site that holds them all (the upper bound to compare with)"
+        "everymode",
+        description="everymode: sites keep their rows; pooled: the same recipe on one "
+        "site that holds them all (the upper bound to compare with)",
     )
     data: DataSettings
     split: SplitSettings = SplitSettings()
@@ -385,9 +401,11 @@ def _explain(error: dict[str, Any], where: str) -> str:
     key = ".".join(str(part) for part in error["loc"])
     given = f", got {json.dumps(error['input'], default=str)}" if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        names = [name for name, _, _ in keys()] + [n for n in Settings.model_fields]
+        names = [*(name for name, _, _ in keys()), *Settings.model_fields]
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else "see `everymode simulate --help` for all keys"
+        hint = (
+            f"did you mean {close[0]}?" if close else "see `everymode simulate --help` for all keys"
+        )
         return f"{where}: unknown key {key}; {hint}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; it must be given"

@@ -239,6 +239,14 @@ def test_small_groups_are_not_judged_and_lost_ones_are():
     assert coverage_difference(few) is None
 
 
+def test_a_group_of_just_the_minimum_is_measured():
+    frame = table(np.random.default_rng(12), 59)
+    groups = np.repeat([0, 1], [30, 29])
+    found = group_coverage(frame, frame, SCHEMA, groups, groups, 2, np.random.default_rng(0))
+    assert [(g.verdict, g.drawn) for g in found] == [("measured", 30), ("insufficient", 0)]
+    assert found[0].coverage == 1
+
+
 def test_a_group_does_not_depend_on_the_others():
     real, synthetic = (table(np.random.default_rng(s), 300) for s in (9, 10))
     first, second = np.repeat([0, 1], 150), np.repeat([0, 2, 1], [50, 100, 150])

@@ -164,10 +164,13 @@ def test_json_round_trip_counts_the_same():
 
 
 def test_edges_are_few_and_ascending():
-    marginals = Marginals.of(SCHEMA, table(np.random.default_rng(1), 5000))
+    frame = table(np.random.default_rng(1), 5000)
+    marginals = Marginals.of(SCHEMA, frame)
     for column in marginals.columns:
         assert len(column.edges) <= 2 * POINTS
         assert (np.diff(column.edges) > 0).all()
+    # Between values, as interpolated quantiles lie, no atom could be told from its neighbours.
+    assert set(marginals.columns[1].points) <= set(frame["wage"])
 
 
 def test_identical_tables_are_at_distance_zero():

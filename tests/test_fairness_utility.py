@@ -114,6 +114,14 @@ def test_missing_and_unknown_values_carry_on():
     assert found.logistic == pytest.approx(0.5, abs=0.05)
 
 
+def test_an_unknown_category_is_taken_for_no_other():
+    c = ["a"] * 40 + ["b"] * 60
+    train = pd.DataFrame({"x": 0.0, "c": c, "y": ["yes"] * 40 + ["no"] * 60})
+    for known, area in (("b", 1.0), ("a", 0.0)):
+        test = pd.DataFrame({"x": 0.0, "c": [known, "z"] * 5, "y": ["no", "yes"] * 5})
+        assert train_and_test(train, test, SCHEMA, "y").logistic == area
+
+
 def test_hundreds_of_categories():
     rng = np.random.default_rng(3)
     codes = rng.integers(0, 400, 4000)

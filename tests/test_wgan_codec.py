@@ -186,6 +186,21 @@ def test_scores_are_monotone_and_invertible(numbers):
     np.testing.assert_allclose(from_scores(scores, column), ordered, atol=1e-6 * width + 1e-7)
 
 
+@pytest.mark.parametrize(
+    ("kind", "form", "low", "high", "expected"),
+    [
+        ("integer", "", 17.4, 20.6, (18, 20)),
+        ("integer", "", 16.5, 20.5, (17, 20)),
+        ("float", "", 0.26, 0.74, (0.3, 0.7)),
+        ("float", "", 0.3, 0.7, (0.3, 0.7)),
+        ("datetime", "%Y-%m-%d", 1.0, 3 * 86400 - 1.0, (86400, 2 * 86400)),
+    ],
+)
+def test_rounding_does_not_lead_past_bounds_off_the_grain(kind, form, low, high, expected):
+    column = Column("x", kind, (), (), (low, high), (0, 1), low, high, decimals=1, form=form)
+    assert tuple(from_scores(np.array([-9.0, 9.0]), column)) == pytest.approx(expected, rel=1e-12)
+
+
 def test_integers_are_jittered_by_the_given_generator_only():
     frame = pd.DataFrame({"n": np.arange(100)})
     codec = TableCodec(fit_schema(frame))

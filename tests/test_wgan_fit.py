@@ -130,3 +130,8 @@ def test_schema_survives_json_and_does_not_depend_on_the_order_of_rows():
     shuffled = frame.sample(frac=1, random_state=1).reset_index(drop=True)
     assert fit_schema(shuffled).fingerprint == schema.fingerprint
     assert fit_schema(frame.head(400)).fingerprint != schema.fingerprint
+
+
+def test_half_of_dense_ties_lie_below_their_edge():
+    found = column(np.pi * np.array([1.0, 2, 2, 3]), atom_share=0.9)
+    assert found.decimals == 15 and found.cumulative == (0, 0.5, 1)

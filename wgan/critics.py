@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class MLPCritic(nn.Module):
         super().__init__()
         sizes = [width + condition, *hidden]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(slope)]
         layers.append(nn.Linear(sizes[-1], 1))
         self.layers = nn.Sequential(*layers)

@@ -12,17 +12,23 @@ from wgan.data.codec import Block
 class Head(nn.Module):
     """Turns raw outputs into a row as the codec writes it.
 
-    A `value` block is passed through; a `choice` block becomes a relaxed one-hot vector by the
-    Gumbel-softmax.
+    A `choice` block becomes a relaxed one-hot vector by the Gumbel-softmax; a `value` block is
+    passed through, times its gate where it has one.
 
     Source: Jang, Gu, Poole, "Categorical Reparameterization with Gumbel-Softmax", 2017, equation 2.
     """
+
+    gated: Tensor
+    gates: Tensor
 
     def __init__(self, blocks: Sequence[Block], temperature: float) -> None:
         """Notes which outputs are one-hot and which of them belong together."""
         super().__init__()
         self.temperature = temperature
         choices = [block for block in blocks if block.kind == "choice"]
+        gated = [(b.start, b.gate) for b in blocks if b.gate is not None]
+        self.register_buffer("gated", torch.tensor([g[0] for g in gated]), persistent=False)
+        self.register_buffer("gates", torch.tensor([g[1] for g in gated]), persistent=False)
         self.spans = [(b.start, b.stop) for b in choices]
         self.drawn = sum(stop - start for start, stop in self.spans)
 
@@ -45,7 +51,11 @@ class Head(nn.Module):
             done, drawn = stop, drawn + stop - start
         if done < raw.shape[1]:
             pieces.append(raw[:, done:])
-        return torch.cat(pieces, 1)
+        rows = torch.cat(pieces, 1)
+        if not len(self.gated):
+            return rows
+        factor = torch.ones_like(rows).index_copy(1, self.gated, rows[:, self.gates])
+        return rows * factor
 
 
 class SkipGenerator(nn.Module):

@@ -98,5 +98,3 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise StateError(f"{path} is missing: has the run written a checkpoint yet?") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise StateError(f"cannot read {path}: it is damaged or no safetensors file") from error
-
-

@@ -18,11 +18,16 @@ JITTER: Final = 0.98
 
 @dataclass(frozen=True)
 class Block:
-    """Outputs `start` to `stop` of a row: one number, or a one-hot group."""
+    """Outputs `start` to `stop` of a row: one number, or a one-hot group.
+
+    `gate` is, for a number that stands only in the state "continuous", the output that holds the
+    share of that state; the number is 0 in all others.
+    """
 
     start: int
     stop: int
     kind: Literal["value", "choice"]
+    gate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,12 @@ class TableCodec:
         width = 0
         for column in schema.columns:
             start, value, choice = width, None, None
+            options = len(_options(column))
             if column.numeric and column.edges:
                 value = width
-                blocks.append(Block(width, width + 1, "value"))
+                gate = width + 1 if options > 1 else None
+                blocks.append(Block(width, width + 1, "value", gate))
                 width += 1
-            options = len(_options(column))
             if options > 1:
                 choice = slice(width, width + options)
                 blocks.append(Block(width, width + options, "choice"))

@@ -88,12 +88,11 @@ class Schema:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_json`."""
-        return Schema(
-            tuple(
-                Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in column.items()})
-                for column in value["columns"]
-            )
-        )
+        columns: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()}
+            for column in value["columns"]
+        ]
+        return Schema(tuple(Column(**column) for column in columns))
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,166 @@
+"""What a person sees of a run: a live display on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from server.outputs import RunFolder
+from server.rounds import Metrics
+
+GROUPS = 12
+"""Groups shown while training; with more, those with the largest estimates."""
+
+PULSE = 10.0
+"""Seconds between plain lines where there is no terminal."""
+
+SMOOTH = 0.9
+
+
+class Display:
+    """A `Reporter` for people; use as a context manager."""
+
+    def __init__(self, console: Console | None, quiet: bool = False) -> None:
+        """Shows on `console`, or on standard error; `quiet` shows nothing but errors."""
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+        self._live: Live | None = None
+        self._bar = Progress(
+            TextColumn("round"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[pace]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            expand=True,
+        )
+        self._task: Any = None
+        self._rounds = 0
+        self._done = 0
+        self._first = 0
+        self._started = 0.0
+        self._told = 0.0
+        self._smooth: dict[str, float] = {}
+        self._last: Metrics = {}
+
+    def __enter__(self) -> "Display":
+        """Nothing is shown yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the terminal as it was."""
+        self._end()
+
+    def phase(self, text: str) -> None:
+        """Names the part of the run that begins."""
+        self._end()
+        if not self.quiet:
+            self.console.print(f"[bold]{text}[/bold]", highlight=False)
+
+    def begin(self, done: int, rounds: int, groups: Sequence[str]) -> None:
+        """Opens the live display on a terminal."""
+        self._rounds, self._done, self._first = rounds, done, done
+        self._started = self._told = time.monotonic()
+        if self.quiet:
+            return
+        self._task = self._bar.add_task("rounds", total=rounds, completed=done, pace="")
+        if self.console.is_terminal:
+            self._live = Live(self._view(), console=self.console, refresh_per_second=4)
+            self._live.start()
+
+    def round(self, metrics: Metrics) -> None:
+        """Shows a finished round."""
+        self._done, self._last = int(metrics["round"]), metrics
+        for name, value in metrics["wasserstein_by_group"].items():
+            if value is not None:
+                old = self._smooth.get(name, value)
+                self._smooth[name] = SMOOTH * old + (1 - SMOOTH) * value
+        if self.quiet:
+            return
+        now = time.monotonic()
+        pace = (self._done - self._first) / max(now - self._started, 1e-9)
+        self._bar.update(self._task, completed=self._done, pace=f"{pace:.1f} rounds/s")
+        if self._live:
+            self._live.update(self._view())
+        elif now - self._told >= PULSE or self._done == self._rounds:
+            self._told = now
+            left = (self._rounds - self._done) / max(pace, 1e-9)
+            worst = self._worst()
+            self.console.print(
+                f"round {self._done}/{self._rounds}  {pace:.1f} rounds/s  left {left:.0f} s  "
+                f"Wasserstein {metrics['wasserstein']:.4f}  worst group {worst} "
+                f"{self._smooth.get(worst, float('nan')):.4f}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+        """Shows the figures and where the files are."""
+        self._end()
+        if not self.quiet:
+            self.console.print(figures(summary))
+            self.console.print(
+                f"results in [bold]{run.path}[/bold]", highlight=False, soft_wrap=True
+            )
+
+    def _worst(self) -> str:
+        return max(self._smooth, key=lambda name: self._smooth[name], default="none")
+
+    def _view(self) -> RenderableType:
+        table = Table(expand=True, box=None, pad_edge=False)
+        table.add_column("group")
+        table.add_column("Wasserstein estimate (smoothed)", justify="right")
+        table.add_column("", ratio=1)
+        top = max([abs(v) for v in self._smooth.values()], default=1.0) or 1.0
+        ranked = sorted(self._smooth.items(), key=lambda item: -item[1])
+        for place, (name, value) in enumerate(ranked[:GROUPS]):
+            bar = "█" * round(30 * max(value, 0.0) / top)
+            style = "bold red" if place == 0 and len(ranked) > 1 else ""
+            mark = " (worst)" if place == 0 and len(ranked) > 1 else ""
+            table.add_row(name + mark, f"{value:.4f}", bar, style=style)
+        if len(ranked) > GROUPS:
+            table.add_row(f"and {len(ranked) - GROUPS} more", "", "")
+        return Group(self._bar, Panel(table, title="per group", border_style="dim"))
+
+    def _end(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+
+def figures(summary: dict[str, Any]) -> Table:
+    """The main figures of `summary.json`, as a table."""
+    table = Table(title="figures", show_header=True, title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+
+    def number(value: float | None) -> str:
+        return "not measured" if value is None else f"{value:.4f}"
+
+    table.add_row("rows real / synthetic", f"{summary['rows']:,} / {summary['rows_synthetic']:,}")
+    table.add_row("sites, groups", f"{summary['sites']}, {len(summary['groups'])}")
+    table.add_row("mean total variation (categories)", number(summary["tv_mean"]))
+    table.add_row("mean Kolmogorov-Smirnov (numbers)", number(summary["ks_mean"]))
+    table.add_row("worst group's standardised coverage", number(summary["coverage_group_min"]))
+    for source, found in (summary["utility"] or {}).items():
+        name = "AUC" if found["metric"] == "auc" else "R2"
+        table.add_row(
+            f"{name} on held-out rows, trained on {source}: linear / trees",
+            f"{number(found['logistic'])} / {number(found['boosted_trees'])}",
+        )
+    megabytes = summary["bytes_down"] / 1e6, summary["bytes_up"] / 1e6
+    table.add_row("MB down / up", f"{megabytes[0]:,.0f} / {megabytes[1]:,.0f}")
+    table.add_row("seconds", f"{summary['wall_seconds']:,.1f}")
+    return table

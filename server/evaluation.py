@@ -1,0 +1,129 @@
+"""What is said of a finished synthetic table: marginals from sums, and figures on held-out rows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clients.orders import Audit, Request
+from clients.work import Plan, seed_of
+from fairness.coverage import coverage_difference, coverage_group_min, group_coverage
+from fairness.marginals import Marginals, compare
+from fairness.utility import train_and_test
+from server.exchange import Exchange
+from wgan.errors import DataError
+
+
+def marginals_of(
+    plan: Plan,
+    plan_name: str,
+    synthetic: pd.DataFrame,
+    exchange: Exchange,
+    missing: tuple[str, ...],
+) -> dict[str, Any]:
+    """Distances of all marginals, from counts that the sites add up; per group too."""
+    marginals = Marginals.of(plan.schema, synthetic)
+    groups = len(plan.conditions.groups)
+    order = Audit(plan_name, marginals.to_json(), groups, missing)
+    sums = exchange(Request(order))
+    real = {field.name: sums.units(field.name) for field in sums.layout.fields}
+    made = plan.conditions.group_index(synthetic, plan.schema, "the synthetic table")
+    counts = marginals.count(synthetic, made, groups)
+    found = compare(real, counts, marginals)
+    return {
+        "tv": found.tv,
+        "ks": found.ks,
+        "missing": found.missing,
+        "tv_mean": found.tv_mean,
+        "ks_mean": found.ks_mean,
+        "tv_groups": list(found.tv_groups),
+        "ks_groups": list(found.ks_groups),
+        "rows_synthetic": np.bincount(made, minlength=groups).tolist(),
+    }
+
+
+def coverage_of(
+    plan: Plan, reference: pd.DataFrame, synthetic: pd.DataFrame, seed: int, where: str
+) -> dict[str, Any]:
+    """Standardised coverage of each group's reference rows; see `fairness.coverage`."""
+    conditions, schema = plan.conditions, plan.schema
+    groups = conditions.group_index(reference, schema, where)
+    known = groups >= 0
+    found = group_coverage(
+        reference.loc[known].reset_index(drop=True),
+        synthetic,
+        schema.without(conditions.sensitive),
+        groups[known],
+        conditions.group_index(synthetic, schema, "the synthetic table"),
+        len(conditions.groups),
+        np.random.default_rng(seed_of(seed, "coverage")),
+    )
+    return {
+        "groups": [asdict(group) for group in found],
+        "coverage_group_min": coverage_group_min(found),
+        "coverage_difference": coverage_difference(found),
+    }
+
+
+def utility_of(
+    plan: Plan,
+    synthetic: pd.DataFrame,
+    holdout: pd.DataFrame,
+    real: pd.DataFrame | None,
+    seed: int,
+) -> dict[str, Any] | None:
+    """AUC on held-out rows after training on synthetic and, where they are at hand, on real rows."""
+    target = plan.conditions.target
+    if target is None:
+        return None
+    tables = {"synthetic": synthetic} | ({} if real is None else {"real": real})
+    return {
+        name: asdict(
+            train_and_test(table, holdout, plan.schema, target, seed_of(seed, "utility") % 2**31)
+        )
+        for name, table in tables.items()
+    }
+
+
+def check_holdout(holdout: pd.DataFrame, columns: tuple[str, ...], where: str) -> None:
+    """Raises `DataError` where held-out rows lack a column, before any training."""
+    lacking = [name for name in columns if name not in holdout.columns]
+    if lacking:
+        names = ", ".join(f"'{name}'" for name in lacking)
+        raise DataError(
+            f"{where} (data.holdout): lacks the columns {names} of the training tables; name a table "
+            "with the same columns"
+        )
+
+
+def by_group(
+    plan: Plan,
+    measured: Mapping[str, Any],
+    coverage: Mapping[str, Any] | None,
+    sites: npt.NDArray[np.int64],
+) -> dict[str, dict[str, Any]]:
+    """One record a group, for `summary.json` and the picture."""
+    conditions = plan.conditions
+    real = conditions.group_counts
+    made = np.array(measured["rows_synthetic"])
+    records = {}
+    for i, name in enumerate(conditions.names):
+        cover = coverage["groups"][i] if coverage else {}
+        records[name] = {
+            "sensitive": dict(zip(conditions.sensitive, conditions.groups[i], strict=True)),
+            "sites": int(sites[i]),
+            "rows_real": int(real[i]),
+            "rows_synthetic": int(made[i]),
+            "share_real": float(real[i] / real.sum()),
+            "share_synthetic": float(made[i] / max(made.sum(), 1)),
+            "tv": measured["tv_groups"][i],
+            "ks": measured["ks_groups"][i],
+            "coverage": cover.get("value"),
+            "coverage_low": cover.get("low"),
+            "coverage_high": cover.get("high"),
+            "coverage_verdict": cover.get("verdict", "not measured"),
+        }
+    return records

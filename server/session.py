@@ -1,0 +1,274 @@
+"""One run from tables to figures: query, prepare, rounds, audit, outputs.
+
+The same for every exchange: in process, Flower's simulation, real sites.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from clients.orders import Prepare, Request
+from clients.work import Plan, fingerprint
+from fairness.matching import MomentMatching
+from fairness.weights import group_mass
+from server import pictures
+from server.evaluation import by_group, check_holdout, coverage_of, marginals_of, utility_of
+from server.exchange import Exchange
+from server.outputs import RunFolder
+from server.query import agree
+from server.rounds import Metrics, Rounds
+from server.settings import Settings, resolve
+from server.synthesis import Synthesizer
+from wgan.critics import MLPCriticSpec
+from wgan.data.codec import TableCodec
+from wgan.data.frame import read_table
+from wgan.data.write import write_table
+from wgan.errors import EveryModeError, SettingsError
+from wgan.generators import SkipGeneratorSpec
+from wgan.optimizers import Adam
+from wgan.penalties import GeneratorPenalty, GradientPenalty
+from wgan.recipe import Recipe
+from wgan.state import write_json
+
+PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
+
+
+class Interrupted(EveryModeError):
+    """The user asked to stop; a checkpoint was written."""
+
+
+class Reporter(Protocol):
+    """Who shows what goes on."""
+
+    def phase(self, text: str) -> None:
+        """A new part of the run begins."""
+        ...
+
+    def begin(self, done: int, rounds: int, groups: Sequence[str]) -> None:
+        """Rounds begin; `done` are behind already."""
+        ...
+
+    def round(self, metrics: Metrics) -> None:
+        """A round is finished."""
+        ...
+
+    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+        """The run is finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a run needs besides its configuration.
+
+    Attributes:
+        settings: The configuration.
+        run: Where results go.
+        exchange: The way to the sites.
+        columns: Headers of the sites' tables, in order.
+        reporter: Who shows what goes on.
+        real: Gives all real rows, where one machine has them; None in deployment.
+        resume: Whether to go on from the newest checkpoint.
+        stop: Says whether the user asked to stop.
+    """
+
+    settings: Settings
+    run: RunFolder
+    exchange: Exchange
+    columns: tuple[str, ...]
+    reporter: Reporter
+    real: Callable[[], pd.DataFrame] | None = None
+    resume: bool = False
+    stop: Callable[[], bool] = lambda: False
+
+    def __call__(self) -> dict[str, Any]:
+        """Runs to the end and returns the summary.
+
+        Raises:
+            EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
+        """
+        started = time.perf_counter()
+        settings, run, report = self.settings, self.run, self.reporter
+        device = device_of(settings)
+        holdout = self._holdout()
+        prepare, rows = self._plan()
+        name = fingerprint(prepare)
+        saved = run.load(name) if self.resume else None
+        report.phase("sites encode their tables")
+        ready = self.exchange(Request(prepare))
+        plan = Plan.of(prepare)
+        penalties: tuple[GeneratorPenalty, ...] = ()
+        if prepare.matching and settings.train.generator == "server":
+            penalties = (self._matching(plan, ready["moments"], device),)
+        rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
+        history = run.read_metrics(saved[1].round) if saved else []
+        if saved:
+            rounds.resume(*saved)
+        run.rewrite_metrics(history)
+        self._train(rounds, name, history)
+        report.phase("synthetic table")
+        synthesizer = Synthesizer.of(plan, rounds.players.average)
+        synthesizer.save(run)
+        synthetic = synthesizer.like_data(settings.output.rows or rows, settings.seed)
+        write_table(synthetic, plan.schema, run.synthetic)
+        report.phase("figures: marginals, coverage, utility")
+        missing = settings.data.missing
+        measured = marginals_of(plan, name, synthetic, self.exchange, missing)
+        # Rows that the generator never saw are the fairer reference, where there are any.
+        real = self.real() if self.real else None
+        reference = holdout if holdout is not None else real
+        coverage = None
+        if reference is not None:
+            coverage = coverage_of(plan, reference, synthetic, settings.seed, "the reference table")
+        utility = None
+        if holdout is not None:
+            utility = utility_of(plan, synthetic, holdout, real, settings.seed)
+        done = rounds.progress
+        summary: dict[str, Any] = {
+            "version": 1,
+            "rows": rows,
+            "rows_synthetic": len(synthetic),
+            "sites": int(ready["sites"][0]),
+            "groups": list(plan.conditions.names),
+            "rounds": done.round,
+            "seed": settings.seed,
+            "strategy": settings.strategy,
+            "device": device,
+            "wall_seconds": round(time.perf_counter() - started, 2),
+            "training_seconds": round(done.seconds, 2),
+            "bytes_up": rounds.carried.up,
+            "bytes_down": rounds.carried.down,
+            "schema": plan.schema.fingerprint,
+            "plan": name,
+            "parameters": {
+                "generator": len(rounds.players.generator.vector),
+                "critic": len(rounds.players.critic.vector),
+            },
+            "tv_mean": measured["tv_mean"],
+            "ks_mean": measured["ks_mean"],
+            "tv": measured["tv"],
+            "ks": measured["ks"],
+            "missing": measured["missing"],
+            "coverage_reference": _reference(holdout, real),
+            "coverage_group_min": coverage and coverage["coverage_group_min"],
+            "coverage_difference": coverage and coverage["coverage_difference"],
+            "utility": utility,
+            "per_group": by_group(plan, measured, coverage, ready["group_sites"].astype(np.int64)),
+            "versions": versions(),
+        }
+        write_json(run.path / "summary.json", summary)
+        pictures.curves(history, run.path / "curves.png")
+        pictures.groups(summary, run.path / "groups.png")
+        report.finish(summary, run)
+        return summary
+
+    def _holdout(self) -> pd.DataFrame | None:
+        data = self.settings.data
+        if data.holdout is None:
+            return None
+        path = resolve(data.holdout)
+        holdout = read_table(path, data.missing)
+        check_holdout(holdout, self.columns, str(path))
+        return holdout[list(self.columns)]
+
+    def _plan(self) -> tuple[Prepare, int]:
+        if self.resume:
+            return self.run.read_plan()
+        settings = self.settings
+        self.reporter.phase("sites agree on a schema")
+        agreed = agree(self.exchange, self.columns, settings.data)
+        counts = agreed.conditions.group_counts
+        mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
+        order = Prepare(
+            schema=agreed.schema.to_json(),
+            conditions=agreed.conditions.to_json(),
+            mass=tuple(mass.tolist()),
+            recipe=recipe_of(settings).to_json(),
+            seed=settings.seed,
+            matching=settings.model.matching > 0,
+            missing=settings.data.missing,
+        )
+        self.run.write_plan(order, agreed.rows)
+        return order, agreed.rows
+
+    def _matching(self, plan: Plan, sums: Any, device: str) -> MomentMatching:
+        codec = TableCodec(plan.schema.without(plan.conditions.given))
+        choices = np.zeros(codec.width, dtype=bool)
+        for block in codec.blocks:
+            choices[block.start : block.stop] = block.kind == "choice"
+        groups = len(plan.conditions.groups)
+        weight = self.settings.model.matching
+        return MomentMatching.of(sums, groups, weight, choices, device)
+
+    def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
+        output = self.settings.output
+        self.reporter.phase("training")
+        self.reporter.begin(
+            rounds.progress.round, self.settings.train.rounds, rounds.plan.conditions.names
+        )
+        for metrics in rounds.run(self.stop):
+            self.run.append(metrics)
+            history.append(metrics)
+            number = rounds.progress.round
+            if number % output.checkpoint_every == 0 or number == self.settings.train.rounds:
+                self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
+            self.reporter.round(metrics)
+        if rounds.progress.round < self.settings.train.rounds:
+            self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
+            raise Interrupted(
+                f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
+                f"continue with: everymode simulate --resume {self.run.path}"
+            )
+
+
+def device_of(settings: Settings) -> str:
+    """`cpu` or `cuda`, from the configuration and what the machine has.
+
+    Raises:
+        SettingsError: A GPU is asked for and there is none.
+    """
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device = 'cuda': PyTorch sees no GPU here; install a CUDA build of torch, or set "
+            "device = 'auto' or 'cpu'"
+        )
+    return settings.device
+
+
+def recipe_of(settings: Settings) -> Recipe:
+    """The recipe that the keys under [model] describe."""
+    model = settings.model
+    return Recipe(
+        generator=SkipGeneratorSpec(model.generator_hidden, model.noise, model.temperature),
+        critic=MLPCriticSpec(model.critic_hidden),
+        penalties=(GradientPenalty(model.gradient_penalty),),
+        generator_adam=Adam(model.generator_rate, model.beta1, model.beta2),
+        critic_adam=Adam(model.critic_rate, model.beta1, model.beta2),
+        averaging=model.averaging,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:
+    if holdout is not None:
+        return "held-out rows"
+    return None if real is None else "training rows"

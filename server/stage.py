@@ -1,0 +1,114 @@
+"""Sites of a simulation: one table dealt out, or a folder of tables, laid on this machine's disk.
+
+Real sites bring their own tables; this is for `everymode simulate` and for `flwr run` in Flower's
+simulation, where server and nodes share a disk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from clients.partition import Split, assign, write_sites
+from clients.query import check_columns
+from clients.site import Site, sites_in
+from server.query import check_names
+from server.settings import Settings, resolve
+from wgan.data.frame import read_table
+from wgan.errors import DataError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Simulated sites.
+
+    Attributes:
+        sites: The sites.
+        columns: The headers every table must have.
+        loads: Expected work of each site, relative; what sites are dealt to nodes by.
+    """
+
+    sites: tuple[Site, ...]
+    columns: tuple[str, ...]
+    loads: tuple[float, ...]
+
+    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+        """All rows of all sites: for figures that only a simulation can have."""
+        frames = [site.frame(missing) for site in self.sites]
+        return pd.concat(frames, ignore_index=True)
+
+
+def set_up(settings: Settings, folder: Path) -> Stage:
+    """Deals out `data.path` under `folder`, or takes the tables of that folder as sites.
+
+    Raises:
+        DataError: The tables cannot be used; every site's problems at once.
+    """
+    data = settings.data
+    source = resolve(data.path)
+    pooled = settings.strategy == "pooled"
+    if source.is_dir():
+        sites = sites_in(source, folder / "work")
+        frames = [_read(site, settings) for site in sites]
+        columns = _columns(frames[0], settings)
+        problems: list[str] = []
+        for site, frame in zip(sites, frames, strict=True):
+            try:
+                check_columns(frame, columns, data.drop, site)
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        if not pooled:
+            return Stage(sites, columns, tuple(float(len(frame)) for frame in frames))
+        frame = pd.concat(frames, ignore_index=True)
+    else:
+        frame = read_table(source, data.missing)
+        columns = _columns(frame, settings)
+    tables = folder / "tables"
+    owners = assign(keys(frame, settings), split_of(settings), settings.seed)
+    if not tables.is_dir():
+        typed = source.name.endswith(".parquet")
+        write_sites(frame, owners, tables, ".parquet" if typed else ".csv")
+    sites = sites_in(tables, folder / "work")
+    loads = [float((owners == k).sum()) for k in range(len(sites))]
+    return Stage(sites, columns, tuple(loads))
+
+
+def split_of(settings: Settings) -> Split:
+    """The split that a configuration asks for; one site where the strategy pools."""
+    split, data = settings.split, settings.data
+    if settings.strategy == "pooled":
+        return Split("iid", 1, minimum=1)
+    target = (data.target,) if data.target and split.by == "dirichlet" else ()
+    columns = split.column or (*data.sensitive, *target)
+    return Split(
+        by=split.by,
+        sites=split.sites,
+        alpha=split.alpha,
+        columns=tuple(dict.fromkeys(columns)),
+        minimum=split.minimum,
+        group_columns=data.sensitive,
+        isolate_below=split.isolate_below if data.sensitive else 0.0,
+    )
+
+
+def keys(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The table as text with missing values as "", for dealing it out."""
+    wanted = dict.fromkeys((*split_of(settings).columns, *settings.data.sensitive))
+    known = [name for name in wanted if name in frame.columns]
+    if not known:
+        return pd.DataFrame(index=frame.index)
+    text = frame[known].astype("str")
+    return text.mask(frame[known].isna(), "")
+
+
+def _read(site: Site, settings: Settings) -> pd.DataFrame:
+    return site.frame(settings.data.missing)
+
+
+def _columns(frame: pd.DataFrame, settings: Settings) -> tuple[str, ...]:
+    columns = tuple(str(name) for name in frame.columns if name not in settings.data.drop)
+    check_names(columns, settings.data)
+    return columns

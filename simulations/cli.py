@@ -1,0 +1,263 @@
+"""The command line. Flower and Ray are imported only by the command that starts them."""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clients.partition import Split, assign, site_table, write_sites
+from server.outputs import RunFolder, default_folder
+from server.session import Interrupted
+from server.settings import Settings, keys, load, presets, resolve
+from server.stage import set_up
+from server.synthesis import Synthesizer
+from simulations.inline import run_inline
+from simulations.starter import start_configuration
+from wgan.data.frame import read_table
+from wgan.data.write import write_table
+from wgan.errors import EveryModeError, SettingsError
+
+RESUMABLE = (
+    "train.retries",
+    "train.on_failure",
+    "train.timeout",
+    "device",
+    "simulation.",
+    "output.",
+)
+"""Keys that may change when a run goes on: none of them changes its result."""
+
+app = typer.Typer(
+    name="everymode",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train one synthetic-data generator across sites that cannot pool their data, so that it "
+    "covers every mode of every group.",
+)
+
+SIMULATE = f"""Train across simulated sites on this machine and write a run directory.
+
+CONFIG is a TOML file or a preset: {", ".join(presets())}. Without it, `adult` runs: the built-in
+table over ten unlike sites, about five minutes on two cores.
+
+The run directory holds `config.toml` (every key, explained), `synthetic.csv`, `summary.json`,
+`curves.png`, `groups.png`, `generator.safetensors`, `metrics.jsonl`, `schema.json`, `checkpoints/`
+and `log.txt`. Ctrl-C stops after the round at hand; `--resume DIR` goes on bit for bit.
+"""
+
+KEYS = "**Keys** of CONFIG and `--set`:\n\n" + "\n\n".join(
+    f"`{key}`{f' = {default}' if default else ''}: {meaning}" for key, default, meaning in keys()
+)
+
+
+@app.command(help=SIMULATE, epilog=KEYS)
+def simulate(
+    config: Annotated[
+        str, typer.Argument(metavar="[CONFIG.toml]", help="A configuration file or a preset.")
+    ] = "adult",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory; by default runs/NAME.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this directory.")
+    ] = None,
+    backend: Annotated[
+        Literal["ray", "inline"],
+        typer.Option(help="ray: Flower's simulation, an actor a core; inline: in this process."),
+    ] = "ray",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+) -> None:
+    """See SIMULATE."""
+    settings, folder = _prepared(config, set_ or [], out, resume)
+    stage = set_up(settings, folder.sites)
+    finished = False
+    try:
+        if backend == "inline":
+            run_inline(settings, folder, stage, resume is not None, quiet)
+        else:
+            # Before Flower is imported: it reads these then.
+            os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            from simulations.flower import run_flower
+
+            run_flower(settings, folder, stage, resume is not None, quiet)
+        finished = True
+    finally:
+        if finished or not folder.checkpoints():
+            folder.clear_sites()
+
+
+def _prepared(
+    config: str, overrides: list[str], out: Path | None, resume: Path | None
+) -> tuple[Settings, RunFolder]:
+    if resume is None:
+        settings = load(config, overrides)
+        folder = RunFolder(out or default_folder(Path(config).stem))
+        _check_tables(settings)
+        folder.create(settings)
+        return settings, folder
+    if out is not None or config != "adult":
+        raise SettingsError("--resume goes on with a run as it was: leave out CONFIG and --out")
+    wrong = [o for o in overrides if not o.startswith(RESUMABLE)]
+    if wrong:
+        raise SettingsError(
+            f"--set {wrong[0]}: would change the result of the run that is resumed; only "
+            f"{', '.join(RESUMABLE)} may change. Start a new run instead"
+        )
+    folder = RunFolder(resume)
+    if not folder.config.exists():
+        raise SettingsError(f"--resume {resume}: no config.toml there, so it is no run directory")
+    return load(folder.config, overrides), folder
+
+
+def _check_tables(settings: Settings) -> None:
+    """Finds missing files before a run directory is made."""
+    problems: list[str] = []
+    for key, value in (("data.path", settings.data.path), ("data.holdout", settings.data.holdout)):
+        if value is None:
+            continue
+        try:
+            path = resolve(value)
+        except SettingsError as error:
+            problems += error.problems
+            continue
+        if not path.exists():
+            problems.append(f"{key}: {path}: no such file or folder")
+    if problems:
+        raise SettingsError(problems)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .csv or .parquet file.")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only such rows; may be repeated."),
+    ] = None,
+    groups: Annotated[
+        Literal["data", "uniform"],
+        typer.Option(help="data: groups as in the data; uniform: all groups alike."),
+    ] = "data",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the rows.")] = 0,
+) -> None:
+    """Draw rows from a trained generator.
+
+    Sensitive features and a target with classes are conditions of the generator: asking for one of
+    their values costs nothing. Values of other columns are met by drawing until enough rows fit.
+    """
+    wanted = {}
+    for item in where or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise SettingsError(f"--where {item}: expected COLUMN=VALUE, for instance sex=Female")
+        wanted[name] = value
+    synthesizer = Synthesizer.load(RunFolder(run))
+    table = synthesizer.draw(rows, seed, groups, wanted)
+    write_table(table, synthesizer.plan.schema, output)
+
+
+@app.command()
+def split(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet table.")],
+    out: Annotated[Path, typer.Option(help="A new folder for one table per site.")],
+    sites: Annotated[int, typer.Option(min=1, help="How many sites.")] = 10,
+    by: Annotated[
+        Literal["iid", "dirichlet", "group", "quantity"],
+        typer.Option(
+            help="iid: alike; quantity: sizes differ; dirichlet: shares of each value differ; "
+            "group: each value lives on few sites."
+        ),
+    ] = "iid",
+    alpha: Annotated[float, typer.Option(help="Dirichlet's concentration; small is uneven.")] = 0.3,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="A column whose values are dealt out; may be repeated."),
+    ] = None,
+    minimum: Annotated[int, typer.Option(min=1, help="Rows every site gets at least.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+) -> None:
+    """Deal the rows of one table out to sites, one file each."""
+    frame = read_table(file)
+    columns = tuple(column or ())
+    text = frame[[c for c in columns if c in frame.columns]].astype("str")
+    text = text.mask(frame[list(text.columns)].isna(), "")
+    how = Split(by, sites, alpha, columns, minimum)
+    owners = assign(text, how, seed)
+    suffix = ".parquet" if file.name.endswith(".parquet") else ".csv"
+    written = write_sites(frame, owners, out, suffix)
+    counts = site_table(text, owners)
+    table = Table(title=f"rows per site in {out}", title_justify="left")
+    table.add_column("site")
+    for name in counts.columns:
+        table.add_column(str(name), justify="right")
+    for path, (_, row) in zip(written, counts.iterrows(), strict=True):
+        table.add_row(path.name, *(f"{int(n):,}" for n in row))
+    Console().print(table)
+
+
+@app.command()
+def init(
+    file: Annotated[
+        Path, typer.Argument(help="A CSV or Parquet table, or a folder of site tables.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The TOML file to write.")],
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="A sensitive feature; may be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Look at a table and write a configuration for it, with every key explained."""
+    notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
+    console = Console()
+    console.print(notes)
+    console.print(
+        f"wrote {output}; next: everymode simulate {output}", highlight=False, soft_wrap=True
+    )
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"everymode {metadata.version('everymode')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line: exit code 2 for anything the user can mend, 130 after Ctrl-C."""
+    try:
+        app()
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(130)
+    except EveryModeError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

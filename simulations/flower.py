@@ -1,0 +1,140 @@
+"""The one file that starts Flower: its simulation on Ray, one actor a core, in this process.
+
+Flower marks `run_simulation` as deprecated in favour of `flwr run`, which starts a daemon that
+outlives the command and installs the app's dependencies anew; a user of one command wants neither.
+The message goes to the log with the rest of what Flower says.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+from rich.console import Console
+
+from clients.app import app as client_app
+from clients.wire import Ground
+from server.app import GridExchange, deal
+from server.display import Display
+from server.outputs import RunFolder
+from server.session import Session, device_of
+from server.settings import Settings
+from server.stage import Stage
+from simulations.streams import Stop, diverted
+from wgan.errors import StateError
+
+STORE = 256 * 1024**2
+"""Bytes of Ray's object store: an exchange moves a few megabytes."""
+
+
+def backend(settings: Settings, sites: int) -> tuple[int, dict[str, Any]]:
+    """How many nodes there are, and what is asked of Ray for them.
+
+    As many nodes as actors, since a node serves as many sites as are dealt to it; never more than
+    sites. An actor that dies is started anew: its part of the round is asked for again.
+    """
+    simulation = settings.simulation
+    cores = os.cpu_count() or 1
+    actors = simulation.actors or max(1, int(cores / simulation.num_cpus))
+    nodes = min(actors, sites)
+    gpus = simulation.num_gpus if device_of(settings) == "cuda" else 0.0
+    resources: dict[str, Any] = {
+        "num_cpus": simulation.num_cpus,
+        "num_gpus": gpus,
+        "max_restarts": -1,
+    }
+    init: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": max(1, round(nodes * simulation.num_cpus)),
+        "include_dashboard": False,
+        "object_store_memory": STORE,
+        "log_to_driver": False,
+        "logging_level": "warning",
+    }
+    return nodes, {"client_resources": resources, "init_args": init}
+
+
+def run_flower(
+    settings: Settings, folder: RunFolder, stage: Stage, resume: bool, quiet: bool = False
+) -> dict[str, Any]:
+    """Runs to the end in Flower's simulation and returns the summary.
+
+    Raises:
+        EveryModeError: What the session raises; Flower's own failures as `StateError`.
+    """
+    nodes, resources = backend(settings, len(stage.sites))
+    shares = deal([site.name for site in stage.sites], stage.loads, nodes)
+    first = stage.sites[0]
+    ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
+    train, missing = settings.train, settings.data.missing
+    results: list[dict[str, Any]] = []
+    errors: list[BaseException] = []
+    app = ServerApp()
+    with Stop().listening() as stop, diverted(folder.log) as person:
+        display = Display(Console(file=person), quiet)
+        display.phase(f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
+
+        @app.main()
+        def main(grid: Grid, context: Context) -> None:
+            exchange = GridExchange(
+                grid, shares, ground, train.retries, train.on_failure == "skip", train.timeout
+            )
+            try:
+                with display:
+                    session = Session(
+                        settings,
+                        folder,
+                        exchange,
+                        stage.columns,
+                        display,
+                        lambda: stage.frame(missing),
+                        resume,
+                        stop,
+                    )
+                    results.append(session())
+            except BaseException as error:
+                # Flower would wrap it; the command line wants the error itself.
+                errors.append(error)
+
+        with _ray():
+            try:
+                run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
+            except Exception as error:
+                if not errors:
+                    raise StateError(
+                        f"Flower's simulation failed: {error}; see {folder.log}"
+                    ) from error
+    if errors:
+        raise errors[0]
+    if not results:
+        raise StateError(f"Flower's simulation ended without a result; see {folder.log}")
+    return results[0]
+
+
+@contextlib.contextmanager
+def _ray() -> Iterator[None]:
+    """Leaves no process of Ray behind, and none of its session files."""
+    session = ""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Flower's worker threads would keep the interpreter waiting for ever.
+        session = _session()
+        ray.shutdown()
+        shutil.rmtree(session, ignore_errors=True)
+        os._exit(128 + signal.SIGINT)
+    finally:
+        session = session or _session()
+        ray.shutdown()
+
+
+def _session() -> str:
+    if not ray.is_initialized():
+        return ""
+    return str(ray._private.worker._global_node.get_session_dir_path())

@@ -1,0 +1,32 @@
+"""The same rounds in this process, without Flower and Ray."""
+
+from typing import Any
+
+from rich.console import Console
+
+from server.display import Display
+from server.exchange import InProcess
+from server.outputs import RunFolder
+from server.session import Session
+from server.settings import Settings
+from server.stage import Stage
+from simulations.streams import Stop
+
+
+def run_inline(
+    settings: Settings, folder: RunFolder, stage: Stage, resume: bool, quiet: bool = False
+) -> dict[str, Any]:
+    """Runs to the end and returns the summary; see `server.session.Session`."""
+    missing = settings.data.missing
+    with Stop().listening() as stop, Display(Console(stderr=True), quiet) as display:
+        session = Session(
+            settings,
+            folder,
+            InProcess(stage.sites),
+            stage.columns,
+            display,
+            lambda: stage.frame(missing),
+            resume,
+            stop,
+        )
+        return session()

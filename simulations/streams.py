@@ -1,0 +1,70 @@
+"""Where output goes while Flower and Ray run, and what Ctrl-C means."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from wgan.errors import StateError
+
+
+@contextlib.contextmanager
+def diverted(log: Path) -> Iterator[TextIO]:
+    """Sends what this process and its children print to `log`; gives the real standard error.
+
+    File descriptors are diverted, not `sys.stdout`: Ray's processes and C++ code print too.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise StateError(f"cannot write {log}: {error.strerror}") from error
+    kept = os.dup(1), os.dup(2)
+    try:
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        with os.fdopen(os.dup(kept[1]), "w", encoding="utf-8", errors="replace") as person:
+            yield person
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        for descriptor in (*kept, sink):
+            os.close(descriptor)
+
+
+class Stop:
+    """Asks a run to stop: the first Ctrl-C or SIGTERM after the round at hand, a second now."""
+
+    def __init__(self) -> None:
+        """Nobody has asked yet."""
+        self._asked = threading.Event()
+
+    def __call__(self) -> bool:
+        """Whether somebody has asked."""
+        return self._asked.is_set()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Listens to signals; must be entered on the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            raise KeyboardInterrupt
+        self._asked.set()
