@@ -123,8 +123,8 @@ def check_columns(
         )
     if extra:
         problems.append(
-            f"site '{site.name}' ({site.table}): has the column{_names(extra)} that the other sites "
-            "do not have; remove it or add it to data.drop"
+            f"site '{site.name}' ({site.table}): has the column{_names(extra)} that the other "
+            "sites do not have; remove it or add it to data.drop"
         )
     if problems:
         raise DataError(problems)

@@ -64,7 +64,9 @@ class Site:
     def array(self, plan: str, name: str) -> npt.NDArray[np.generic]:
         """An array that `store` kept, memory-mapped: processes that open it share its pages."""
         # Copy-on-write, because PyTorch warns about tensors over read-only memory.
-        return np.load(self.workspace / plan / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+        path = self.workspace / plan / f"{name}.npy"
+        array: npt.NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
+        return array
 
 
 def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:

@@ -7,8 +7,8 @@ Two fixed-length additive summaries:
   whose cells hold the number of rows, the value's bytes and a check, each multiplied by the number
   of rows. Cells add; from the total over sites the values are peeled off one by one. It carries the
   vocabulary of categories and the candidates for the atoms of numeric columns.
-- A *signed logarithmic histogram* counts numbers in bins whose relative width is 2^(1/64) - 1, about
-  1.1 %, from 2^-30 to 2^50 and the same below zero: that is the error with which ranges and
+- A *signed logarithmic histogram* counts numbers in bins whose relative width is 2^(1/64) - 1,
+  about 1.1 %, from 2^-30 to 2^50 and the same below zero: that is the error with which ranges and
   quantiles can be read from it.
 """
 
@@ -91,8 +91,8 @@ def peel(total: Ints, column: str) -> dict[str, int]:
             progress = True
     if table.any():
         raise DataError(
-            f"column '{column}' has more than about {CAPACITY} distinct values over all sites: that "
-            f"is text or an identifier, not a category. Leave it out with data.drop = "
+            f"column '{column}' has more than about {CAPACITY} distinct values over all sites: "
+            f"that is text or an identifier, not a category. Leave it out with data.drop = "
             f'["{column}"], or declare data.columns.{column}.categories'
         )
     return found
@@ -104,7 +104,8 @@ def log_bin(values: Floats) -> Ints:
     with np.errstate(divide="ignore"):
         step = np.floor((np.log2(size) - LOWEST) * STEPS)
     step = np.clip(step, -1, HALF - 1).astype(np.int64) + 1
-    return np.where(values < 0, HALF - step, HALF + step)
+    bins: Ints = np.where(values < 0, HALF - step, HALF + step)
+    return bins
 
 
 def log_edges() -> Floats:

@@ -101,7 +101,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "group_sites": present.astype(np.int64),
     }
     if order.matching:
-        # Labels hold rows of all groups; a group too small to be described takes part in those only.
+        # A group too small to be described takes part in the labels' moments only.
         enough = np.append(
             conditions.group_counts >= MINIMUM, np.ones(len(conditions.labels), dtype=bool)
         )

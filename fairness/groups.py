@@ -68,7 +68,8 @@ class Conditions:
     @property
     def group_counts(self) -> Ints:
         """n_g, rows per group, `(G,)`."""
-        return self.table.sum(1)
+        counts: Ints = self.table.sum(1)
+        return counts
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -189,7 +190,7 @@ def bin_of(values: Floats, edges: Sequence[float]) -> Ints:
 def _typed(values: npt.NDArray[np.object_], column: Column) -> pd.Series:
     """Text back in the type the column had."""
     blank = values == MISSING
-    series = pd.Series(np.where(blank, None, values), dtype="str")
+    series = pd.Series(values, dtype="str").mask(blank)
     if column.dtype.lower().startswith(("int", "uint", "float")):
         numbers = pd.to_numeric(series)
         return numbers.astype("Int64") if blank.any() and "int" in column.dtype.lower() else numbers

@@ -124,7 +124,7 @@ class MomentMatching:
         )
 
     def __call__(self, step: GeneratorStep) -> Tensor:
-        """Each row's share of the sum over levels of the squared distance, `(B,)`, up to a constant.
+        """Each row's share of the summed squared distances of all levels, `(B,)`, up to a constant.
 
         Within a level with n rows of the batch: sum_j!=i (z_i . z_j)^2 / (n - 1) - 2 z_i^T M z_i,
         whose mean over the level is unbiased for |E z z^T - M|_F^2 - |M|_F^2.

@@ -6,8 +6,8 @@ for p_k, the sum of its rows' weights. Then, for any loss L averaged over rows,
 
     sum_k p_k L_k = sum_k sum_g n_kg w_g L_kg = sum_g pi_g L_g,
 
-whatever the split: one step over sites equals one step over pooled, group-weighted rows. Sites learn
-n_g alone and each computes its own p_k.
+whatever the split: one step over sites equals one step over pooled, group-weighted rows. Sites
+learn n_g alone and each computes its own p_k.
 """
 
 from typing import Literal
@@ -54,4 +54,5 @@ def cell_mass(mass: Floats, table: Ints) -> Floats:
     """
     counts = table.sum(1, keepdims=True)
     share = np.divide(table, counts, out=np.zeros(table.shape), where=counts > 0)
-    return mass[:, None] * share
+    masses: Floats = mass[:, None] * share
+    return masses

@@ -72,8 +72,8 @@ class GridExchange:
         if self.skip and isinstance(request.order, Train) and float(total["weight"][0]) > 0:
             return total
         raise ExchangeError(
-            f"{len(tasks)} node{'s' if len(tasks) > 1 else ''} failed {self.retries + 1} times in a "
-            f"row: {failures[0]}. The last checkpoint is whole: mend the cause and continue with "
+            f"{len(tasks)} node{'s' if len(tasks) > 1 else ''} failed {self.retries + 1} times in "
+            f"a row: {failures[0]}. The last checkpoint is whole: mend the cause and continue with "
             "--resume, or set train.on_failure = 'skip' to go on without"
         )
 
@@ -138,10 +138,11 @@ def deal(names: Sequence[str], loads: Sequence[float], nodes: int) -> list[tuple
     """
     shares: list[list[str]] = [[] for _ in range(nodes)]
     totals = [0.0] * nodes
-    for load, name in sorted(zip(loads, names, strict=True), key=lambda item: (-item[0], item[1])):
+    heaviest = sorted(zip(loads, names, strict=True), key=lambda site: (-site[0], site[1]))
+    for weight, name in heaviest:
         least = totals.index(min(totals))
         shares[least].append(name)
-        totals[least] += load
+        totals[least] += weight
     return [tuple(share) for share in shares]
 
 

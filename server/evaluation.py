@@ -75,7 +75,7 @@ def utility_of(
     real: pd.DataFrame | None,
     seed: int,
 ) -> dict[str, Any] | None:
-    """AUC on held-out rows after training on synthetic and, where they are at hand, on real rows."""
+    """AUC on held-out rows after training on synthetic and, where at hand, on real rows."""
     target = plan.conditions.target
     if target is None:
         return None
@@ -94,8 +94,8 @@ def check_holdout(holdout: pd.DataFrame, columns: tuple[str, ...], where: str) -
     if lacking:
         names = ", ".join(f"'{name}'" for name in lacking)
         raise DataError(
-            f"{where} (data.holdout): lacks the columns {names} of the training tables; name a table "
-            "with the same columns"
+            f"{where} (data.holdout): lacks the columns {names} of the training tables; name a "
+            "table with the same columns"
         )
 
 

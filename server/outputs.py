@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -74,8 +73,8 @@ class RunFolder:
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise StateError(
-                f"--out {self.path}: exists and is not empty; name another folder, or continue that "
-                f"run with --resume {self.path}"
+                f"--out {self.path}: exists and is not empty; name another folder, or continue "
+                f"that run with --resume {self.path}"
             )
         write_bytes(self.config, commented(settings).encode())
 
@@ -186,9 +185,9 @@ class RunFolder:
         tensors, meta = read_tensors(found[-1])
         if meta.get("plan") != plan:
             raise StateError(
-                f"{found[-1]}: was made under schema {meta.get('plan', 'unknown')}, but the data and "
-                f"configuration here give {plan}; resume with the data it was started with, or start "
-                "anew with --out"
+                f"{found[-1]}: was made under schema {meta.get('plan', 'unknown')}, but the data "
+                f"and configuration here give {plan}; resume with the data it was started with, or "
+                "start anew with --out"
             )
         return tensors, Progress(**json.loads(meta["progress"]))
 

@@ -187,7 +187,7 @@ def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: flo
         first = np.floor(edges[0] / step + 0.5) - 0.5
         last = np.ceil(edges[-1] / step - 0.5) + 0.5
         inner = np.floor(edges / step) + 0.5
-        edges = np.unique(np.clip(inner, first, last).tolist() + [first, last]) * step
+        edges = np.unique([*np.clip(inner, first, last), first, last]) * step
     return edges
 
 

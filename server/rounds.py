@@ -99,7 +99,7 @@ class Rounds:
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics]:
         """Yields the metrics of each round once it is finished; ends early when `stop` says so."""
         train = self.settings.train
-        torch.set_num_threads(train.threads or torch.get_num_threads())
+        torch.set_num_threads(train.threads)
         while self.progress.round < train.rounds and not stop():
             yield self._round(self.progress.round + 1)
 

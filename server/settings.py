@@ -4,6 +4,7 @@ Presets lie beside the command line, under `simulations/presets`; they are read 
 the same configuration serves `everymode simulate` and `flwr run`.
 """
 
+import contextlib
 import difflib
 import json
 import tomllib
@@ -41,8 +42,8 @@ class DataSettings(Section):
     """The tables."""
 
     path: str = Field(
-        description="one CSV or Parquet table (then [split] deals it out), or a folder with one table "
-        "per site; 'builtin:adult-train.csv.gz' is the built-in table"
+        description="one CSV or Parquet table (then [split] deals it out), or a folder with one "
+        "table per site; 'builtin:adult-train.csv.gz' is the built-in table"
     )
     holdout: str | None = Field(
         None, description="a table of real rows never seen in training, for the utility figures"
@@ -180,7 +181,7 @@ class TrainSettings(Section):
     )
     retries: int = Field(3, ge=0, description="how often a failed part is repeated")
     timeout: float = Field(600.0, gt=0, description="seconds after which a site counts as failed")
-    threads: int = Field(0, ge=0, description="threads of the server's steps; 0: one a core")
+    threads: int = Field(1, ge=1, description="threads of the server's steps")
 
 
 class SimulationSettings(Section):
@@ -301,19 +302,16 @@ def resolve(path: str) -> Path:
         return Path(path)
     name = path.removeprefix(BUILTIN)
     candidates = [PACKAGE / "data" / name]
-    try:
-        candidates.append(
-            Path(str(metadata.distribution("everymode").locate_file(f"simulations/data/{name}")))
-        )
-    except metadata.PackageNotFoundError:
-        pass
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        installed = metadata.distribution("everymode")
+        candidates.append(Path(str(installed.locate_file(f"simulations/data/{name}"))))
     for candidate in candidates:
         if candidate.exists():
             return candidate
     tables = sorted(p.name for p in (PACKAGE / "data").glob("*.csv.gz"))
     raise SettingsError(
-        f"{path}: there is no such built-in table ({', '.join(tables) or 'none lies in this bundle'});"
-        " give the path of a table of your own in data.path"
+        f"{path}: there is no such built-in table ({', '.join(tables) or 'none lies here'}); "
+        "give the path of a table of your own in data.path"
     )
 
 

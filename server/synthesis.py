@@ -79,12 +79,13 @@ class Synthesizer:
         rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         with torch.no_grad():
-            rows = [self.generator.module(piece, rng) for piece in conditions.split(PIECE)]
+            rows = [self.generator.module(piece, rng) for piece in torch.split(conditions, PIECE)]
         schema, given = self.plan.schema, self.plan.conditions.given
         codec = TableCodec(schema.without(given))
         width = self.plan.shape.width
         encoded = torch.cat(rows).numpy() if rows else np.zeros((0, width), dtype=np.float32)
-        columns = dict(codec.decode(encoded).items())
+        decoded = codec.decode(encoded)
+        columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= self.plan.conditions.decode(cells, schema)
         return pd.DataFrame({name: columns[name] for name in schema.names})
 
@@ -179,7 +180,7 @@ def whole_shares(counts: Ints, rows: int) -> Ints:
     [3, 1, 0]
     """
     exact = counts * (rows / counts.sum())
-    whole = np.floor(exact).astype(np.int64)
+    whole: Ints = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - whole), kind="stable")
     whole[order[: rows - int(whole.sum())]] += 1
     return whole

@@ -137,4 +137,5 @@ def _ray() -> Iterator[None]:
 def _session() -> str:
     if not ray.is_initialized():
         return ""
-    return str(ray._private.worker._global_node.get_session_dir_path())
+    node = ray._private.worker._global_node
+    return str(node.get_session_dir_path()) if node is not None else ""
