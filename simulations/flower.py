@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,11 +34,12 @@ STORE = 256 * 1024**2
 """Bytes of Ray's object store: an exchange moves a few megabytes."""
 
 
-def backend(settings: Settings, sites: int) -> tuple[int, dict[str, Any]]:
+def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str, Any]]:
     """How many nodes there are, and what is asked of Ray for them.
 
     As many nodes as actors, since a node serves as many sites as are dealt to it; never more than
     sites. An actor that dies is started anew: its part of the round is asked for again.
+    Ray keeps its session files under `scratch`.
     """
     simulation = settings.simulation
     cores = os.cpu_count() or 1
@@ -53,6 +55,7 @@ def backend(settings: Settings, sites: int) -> tuple[int, dict[str, Any]]:
         "address": "local",
         "num_cpus": max(1, round(nodes * simulation.num_cpus)),
         "include_dashboard": False,
+        "_temp_dir": scratch,
         "object_store_memory": STORE,
         "log_to_driver": False,
         "logging_level": "warning",
@@ -68,7 +71,9 @@ def run_flower(
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
-    nodes, resources = backend(settings, len(stage.sites))
+    # A short path: Ray puts sockets there, whose names may have 107 bytes at most.
+    scratch = tempfile.mkdtemp(prefix="em-")
+    nodes, resources = backend(settings, len(stage.sites), scratch)
     shares = deal([site.name for site in stage.sites], stage.loads, nodes)
     first = stage.sites[0]
     ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
@@ -102,7 +107,7 @@ def run_flower(
                 # Flower would wrap it; the command line wants the error itself.
                 errors.append(error)
 
-        with _ray():
+        with _ray(scratch):
             try:
                 run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
             except Exception as error:
@@ -110,6 +115,7 @@ def run_flower(
                     raise StateError(
                         f"Flower's simulation failed: {error}; see {folder.log}"
                     ) from error
+    shutil.rmtree(scratch, ignore_errors=True)
     if errors:
         raise errors[0]
     if not results:
@@ -118,24 +124,14 @@ def run_flower(
 
 
 @contextlib.contextmanager
-def _ray() -> Iterator[None]:
+def _ray(scratch: str) -> Iterator[None]:
     """Leaves no process of Ray behind, and none of its session files."""
-    session = ""
     try:
         yield
     except KeyboardInterrupt:
-        # Flower's worker threads would keep the interpreter waiting for ever.
-        session = _session()
+        # A second Ctrl-C. Flower's worker threads would keep the interpreter waiting for ever.
         ray.shutdown()
-        shutil.rmtree(session, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(128 + signal.SIGINT)
     finally:
-        session = session or _session()
         ray.shutdown()
-
-
-def _session() -> str:
-    if not ray.is_initialized():
-        return ""
-    node = ray._private.worker._global_node
-    return str(node.get_session_dir_path()) if node is not None else ""
