@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
-from clients.sketch import BINS, SKETCH
+from clients.sketch import BINS, SKETCH, VOTES
 from clients.sums import Field, Layout
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
@@ -62,25 +62,22 @@ class Values:
     Attributes:
         kinds: The agreed kind of every column, in order.
         forms: How its date-times are written; empty for other kinds.
-        atom_share: Share of a site's rows from which a number is a candidate for an atom. A value
-            with that share of all rows has it at one site at least, so none is overlooked.
-        floor: Rows that a candidate must have at the site besides.
     """
 
     columns: tuple[str, ...]
     kinds: tuple[Kind, ...]
     forms: tuple[str, ...]
-    atom_share: float
-    floor: int
     missing: tuple[str, ...] = ()
     order: Literal["values"] = "values"
 
     def layout(self) -> Layout:
-        """Per column a value sketch; for numeric ones a signed logarithmic histogram too."""
+        """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram."""
         fields = []
         for i, kind in enumerate(self.kinds):
-            fields.append(Field(f"sketch.{i}", SKETCH))
-            if kind not in ("category", "boolean"):
+            if kind in ("category", "boolean"):
+                fields.append(Field(f"sketch.{i}", SKETCH))
+            else:
+                fields.append(Field(f"vote.{i}", VOTES))
                 fields.append(Field(f"histogram.{i}", (BINS,)))
         return Layout(tuple(fields))
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from clients.orders import DECIMALS, Look, Ranks, Values
 from clients.site import Site
-from clients.sketch import BINS, log_bin, sketch
-from clients.sums import SiteSums
-from fairness.groups import Conditions
+from clients.sketch import BINS, HIGHEST, log_bin, sketch, vote
+from clients.sums import Floats, SiteSums
+from fairness.groups import Conditions, spelled
 from wgan.data.frame import DATE_FORMS, canonical, date_forms, describe
 from wgan.data.schema import KINDS, Schema
 from wgan.errors import DataError
@@ -50,27 +50,33 @@ def look(order: Look, site: Site) -> SiteSums:
 
 
 def values(order: Values, site: Site) -> SiteSums:
-    """Value sketches and coarse histograms.
+    """Value sketches of text; votes and coarse histograms of numbers.
 
     Raises:
-        DataError: A value does not parse as its column's agreed kind.
+        DataError: Values do not parse as their column's agreed kind, or are too long or too large;
+            all columns at once.
     """
     frame = site.frame(order.missing)
+    where = str(site.table)
     answer: dict[str, npt.NDArray[Any]] = {}
+    problems: list[str] = []
     columns = zip(order.columns, order.kinds, order.forms, strict=True)
     for i, (name, kind, form) in enumerate(columns):
-        column = canonical(frame[name], kind, name, str(site.table), form)
-        if kind in ("category", "boolean"):
-            counts: Mapping[str, int] = Counter(v for v in column if v is not None)
-        else:
-            present = column[~np.isnan(column.astype(np.float64))]
-            answer[f"histogram.{i}"] = np.bincount(log_bin(present), minlength=BINS)
-            distinct, rows = np.unique(present, return_counts=True)
-            heavy = rows >= max(order.atom_share * len(frame), order.floor)
-            counts = {
-                repr(float(v)): int(n) for v, n in zip(distinct[heavy], rows[heavy], strict=True)
-            }
-        answer[f"sketch.{i}"] = sketch(counts, name)
+        try:
+            column = canonical(frame[name], kind, name, where, form)
+            if kind in ("category", "boolean"):
+                counts = Counter(v for v in column if v is not None)
+                answer[f"sketch.{i}"] = sketch(counts, name, where)
+                continue
+            present = column[~np.isnan(column)]
+            _check_size(present, name, where)
+        except DataError as error:
+            problems += error.problems
+            continue
+        answer[f"vote.{i}"] = vote(*np.unique(present, return_counts=True))
+        answer[f"histogram.{i}"] = np.bincount(log_bin(present), minlength=BINS)
+    if problems:
+        raise DataError(problems)
     return order.layout().pack(answer)
 
 
@@ -89,11 +95,11 @@ def ranks(order: Ranks, site: Site) -> SiteSums:
     ).reshape(shape)
     answer: dict[str, npt.NDArray[Any]] = {"cells": cells}
     for i, column in enumerate(schema.columns):
-        content = canonical(frame[column.name], column.kind, column.name, where, column.form)
         if not column.numeric:
-            tally = Counter(content)
+            tally = Counter(spelled(frame[column.name], column, where))
             answer[f"categories.{i}"] = np.array([tally[c] for c in column.categories], np.int64)
             continue
+        content = canonical(frame[column.name], column.kind, column.name, where, column.form)
         present = content[~np.isnan(content)]
         atoms = np.array(column.atoms)
         answer[f"atoms.{i}"] = np.array([(present == a).sum() for a in atoms], np.int64)
@@ -128,6 +134,16 @@ def check_columns(
         )
     if problems:
         raise DataError(problems)
+
+
+def _check_size(numbers: Floats, name: str, where: str) -> None:
+    beyond = int((np.abs(numbers) >= 2.0**HIGHEST).sum())
+    if beyond:
+        raise DataError(
+            f"{where}: column '{name}' holds {beyond} number{'s' * (beyond > 1)} beyond "
+            f"+-{2.0**HIGHEST:.1e}; write it in larger units, or leave it out with "
+            f'data.drop = ["{name}"]'
+        )
 
 
 def _names(names: list[str]) -> str:

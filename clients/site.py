@@ -61,6 +61,11 @@ class Site:
         value: dict[str, object] = read_json(path)
         return value
 
+    def stamp(self, plan: str) -> int:
+        """When `store` last wrote for this plan, in nanoseconds; 0 where it never did."""
+        path = self.workspace / plan / "plan.json"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
     def array(self, plan: str, name: str) -> npt.NDArray[np.generic]:
         """An array that `store` kept, memory-mapped: processes that open it share its pages."""
         # Copy-on-write, because PyTorch warns about tensors over read-only memory.

@@ -1,12 +1,17 @@
 """What a column holds, learnt from sums alone.
 
-Two fixed-length additive summaries:
+Three fixed-length additive summaries:
 
 - A *value sketch* lists the distinct values of a column without anybody sending a list: an
   invertible Bloom lookup table (Goodrich and Mitzenmacher, "Invertible Bloom Lookup Tables", 2011)
   whose cells hold the number of rows, the value's bytes and a check, each multiplied by the number
   of rows. Cells add; from the total over sites the values are peeled off one by one. It carries the
-  vocabulary of categories and the candidates for the atoms of numeric columns.
+  vocabulary of categories.
+- A *vote* finds the numbers that many rows share, and no others: cells count rows and, of each bit
+  of the number, the rows that have it set. A number that holds the majority of a cell can be read
+  off its bits (Cormode and Muthukrishnan, "What's Hot and What's Not: Tracking Most Frequent Items
+  Dynamically", 2003, combinatorial group testing). It carries the candidates for atoms, and
+  depends on the rows of all sites together alone, however they are split.
 - A *signed logarithmic histogram* counts numbers in bins whose relative width is 2^(1/64) - 1,
   about 1.1 %, from 2^-30 to 2^50 and the same below zero: that is the error with which ranges and
   quantiles can be read from it.
@@ -29,9 +34,15 @@ LIMBS = 30
 BYTES = 4 * LIMBS
 """Longest value, in bytes of UTF-8, that a sketch can carry."""
 
+PAD = b"\xff"
+"""Fills a value up to `BYTES`; UTF-8 never holds this byte."""
+
 SKETCH = (TABLES, CELLS, LIMBS + 2)
 CAPACITY = 500
 """Distinct values up to which a sketch of 3 x 256 cells is read with near certainty."""
+
+VOTES = (TABLES, CELLS, 1 + 64)
+"""Shape of a vote: rows, then rows with each bit set. Shares from about 1 % are found."""
 
 STEPS = 64
 LOWEST = -30
@@ -40,7 +51,7 @@ HALF = (HIGHEST - LOWEST) * STEPS
 BINS = 2 * HALF + 1
 
 
-def sketch(counts: Mapping[str, int], column: str) -> Ints:
+def sketch(counts: Mapping[str, int], column: str, where: str = "the table") -> Ints:
     """The sketch of a column's values with their numbers of rows, `SKETCH`.
 
     Raises:
@@ -51,8 +62,9 @@ def sketch(counts: Mapping[str, int], column: str) -> Ints:
         key = value.encode()
         if len(key) > BYTES:
             raise DataError(
-                f"column '{column}' holds a value of {len(key)} bytes; at most {BYTES} can be agreed "
-                f'on. Shorten the values, or leave the column out with data.drop = ["{column}"]'
+                f"{where}: column '{column}' holds a value of {len(key)} bytes; at most {BYTES} "
+                "can be agreed on. Shorten the values, or leave the column out with "
+                f'data.drop = ["{column}"]'
             )
         limbs, check, cells = _hashes(key)
         content = np.concatenate([[1], limbs, [check]]).astype(np.int64) * rows
@@ -80,7 +92,7 @@ def peel(total: Ints, column: str) -> dict[str, int]:
             limbs, check = content[1:-1] // rows, content[-1] // rows
             if ((limbs < 0) | (limbs >= 2**32)).any():
                 continue
-            key = limbs.astype("<u4").tobytes().rstrip(b"\0")
+            key = limbs.astype("<u4").tobytes().rstrip(PAD)
             again, expected, cells = _hashes(key)
             if check != expected or not np.array_equal(again, limbs) or cells[i] != cell:
                 continue
@@ -96,6 +108,40 @@ def peel(total: Ints, column: str) -> dict[str, int]:
             f'["{column}"], or declare data.columns.{column}.categories'
         )
     return found
+
+
+def vote(numbers: Floats, rows: Ints) -> Ints:
+    """The vote of distinct numbers `(n,)`, each with its number of rows `(n,)`; `VOTES`."""
+    # Adding zero turns -0.0 into 0.0, which has other bits.
+    bits = (numbers + 0.0).view(np.uint64)
+    cells = _cells(bits)
+    weights = rows.astype(np.float64)
+    table = np.zeros(VOTES, dtype=np.int64)
+    for i in range(TABLES):
+        table[i, :, 0] = np.bincount(cells[i], weights, CELLS)
+        for bit in range(64):
+            has = (bits >> np.uint64(bit)) & np.uint64(1) > 0
+            table[i, :, 1 + bit] = np.bincount(cells[i][has], weights[has], CELLS)
+    return table
+
+
+def frequent(total: Ints, least: float) -> tuple[float, ...]:
+    """Numbers that may hold more than `least` rows in a total of votes, ascending.
+
+    All that do are found as long as none shares each of its cells with as many other rows; some
+    found may hold fewer, so they are candidates that have to be counted.
+    """
+    found: set[float] = set()
+    for i, cell in zip(*np.nonzero(total[..., 0] > least), strict=True):
+        content = total[i, cell]
+        ones = np.flatnonzero(2 * content[1:] > content[0])
+        bits = np.array([sum(1 << int(bit) for bit in ones)], dtype=np.uint64)
+        number = float(bits.view(np.float64)[0])
+        cells = _cells(bits)[:, 0]
+        crowded = (total[np.arange(TABLES), cells, 0] > least).all()
+        if cells[i] == cell and crowded and np.isfinite(number):
+            found.add(number)
+    return tuple(sorted(found))
 
 
 def log_bin(values: Floats) -> Ints:
@@ -114,8 +160,18 @@ def log_edges() -> Floats:
     return np.concatenate([-sizes[::-1], sizes])
 
 
+def _cells(bits: npt.NDArray[np.uint64]) -> Ints:
+    """The cell of each number in each table, `(TABLES, n)`: the finaliser of SplitMix64."""
+    salts = np.arange(1, TABLES + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = bits + salts[:, None]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    cells: Ints = ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(CELLS)).astype(np.int64)
+    return cells
+
+
 def _hashes(key: bytes) -> tuple[Ints, int, tuple[int, ...]]:
-    limbs = np.frombuffer(key.ljust(BYTES, b"\0"), dtype="<u4").astype(np.int64)
+    limbs = np.frombuffer(key.ljust(BYTES, PAD), dtype="<u4").astype(np.int64)
     digest = hashlib.sha256(key).digest()
     check = int.from_bytes(digest[:4], "little")
     cells = tuple(

@@ -124,11 +124,11 @@ class SiteSums:
             raise ValueError("sums of different layouts cannot be added")
         vector = self.vector + other.vector
         # Two numbers below 2^62 add to one below 2^63: no wrap-around can hide a number too large.
-        if (np.abs(vector) >= LARGEST).any():
+        if _too_large(vector):
             start = 0
             for field in self.layout.fields:
                 stop = start + field.size
-                if not field.wrapping and (np.abs(vector[start:stop]) >= LARGEST).any():
+                if not field.wrapping and _too_large(vector[start:stop]):
                     raise NumericalError(
                         f"the sum of '{field.name}' over sites exceeds its range of "
                         f"+-{field.limit:.3g}: training has diverged, or a site sent nonsense"
@@ -144,6 +144,11 @@ class SiteSums:
                 return field, self.vector[start:stop]
             start = stop
         raise KeyError(name)
+
+
+def _too_large(units: Ints) -> bool:
+    # Not by the magnitude: that of the smallest integer is itself, hence below any bound.
+    return bool(((units >= LARGEST) | (units <= -LARGEST)).any())
 
 
 def _units(array: npt.NDArray[Any], field: Field) -> Ints:

@@ -25,8 +25,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def spelled(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:
-    """The values of a category or boolean column as text, `(n,)`; missing spelled as such."""
+    """The values of a category or boolean column as text, `(n,)`; missing spelled as such.
+
+    TRUE and True are one value of a boolean column, spelled as its schema says.
+    """
     values = canonical(series, "category", column.name, where)
+    if column.kind == "boolean":
+        known = {c.lower(): c for c in column.categories}
+        values = np.array([v and known.get(v.lower(), v) for v in values], dtype=object)
     return np.array([MISSING if v is None else v for v in values], dtype=object)
 
 
@@ -92,12 +98,13 @@ class Conditions:
             return np.zeros(len(frame), dtype=np.int64)
         column = schema[self.target]
         if self.label_edges:
-            return bin_of(
-                canonical(frame[self.target], column.kind, column.name, where), self.label_edges
-            )
+            values = canonical(frame[self.target], column.kind, column.name, where, column.form)
+            label = bin_of(values, self.label_edges)
+            label[label >= len(self.labels)] = -1
+            return label
         known = {label: i for i, label in enumerate(self.labels)}
-        values = spelled(frame[self.target], column, where)
-        return np.array([known.get(label, -1) for label in values], np.int64)
+        texts = spelled(frame[self.target], column, where)
+        return np.array([known.get(label, -1) for label in texts], np.int64)
 
     def cell_index(self, frame: pd.DataFrame, schema: Schema, where: str = "the table") -> Ints:
         """The cell g * L + l of each row, `(n,)`; -1 for a row of no cell that holds rows."""

@@ -83,7 +83,8 @@ class MomentMatching:
         """Reads totals of `second_moments`.
 
         Coordinates that stand for a category count (p + 0.01)^-1/4, p being its share: rare
-        categories would not be felt otherwise.
+        categories would not be felt otherwise. Divided by the mean of these factors over the
+        shares, categories and numbers keep their balance.
 
         Args:
             sums: Totals over sites, `(C, T)`.
@@ -127,7 +128,9 @@ class MomentMatching:
         """Each row's share of the summed squared distances of all levels, `(B,)`, up to a constant.
 
         Within a level with n rows of the batch: sum_j!=i (z_i . z_j)^2 / (n - 1) - 2 z_i^T M z_i,
-        whose mean over the level is unbiased for |E z z^T - M|_F^2 - |M|_F^2.
+        whose mean over the level is unbiased for |E z z^T - M|_F^2 - |M|_F^2. A mean over the batch
+        thus counts every level for its share of the rows. A level with one row of the batch is left
+        out, as one row has no pair.
         """
         joined = torch.cat([step.fake, step.condition], 1) * self.scale
         kernel = (joined @ joined.T).square()

@@ -17,8 +17,9 @@ def apply_mean(players: Players, order: Train, sums: SiteSums) -> None:
     """Moves the shared players by the weighted mean of the sites' updates.
 
     Every site k sent p_k times its change; the mean is their sum over sum_k p_k, which is 1 when
-    all sites took part. The optimizers' statistics move the same way. Where they were frozen, they take
-    in the mean gradient at the common point instead (Karimireddy et al., Mime, 2020, algorithm 1).
+    all sites took part. The optimizers' statistics move the same way. Where they were frozen, they
+    take in the mean gradient at the common point instead (Karimireddy et al., Mime, 2020,
+    algorithm 1).
 
     Raises:
         NumericalError: No site took part.

@@ -28,6 +28,10 @@ from server.stage import set_up
 app = ServerApp()
 
 POLL = 0.004
+"""Seconds between looks at the grid."""
+
+RETRY_WAIT = 2.0
+"""Seconds before a failed node is asked again, doubled each time: Ray restarts its process then."""
 
 
 @dataclass
@@ -65,7 +69,7 @@ class GridExchange:
         for attempt in range(self.retries + 1):
             if attempt:
                 # A process that died is started anew by Ray, which takes it a moment.
-                time.sleep(min(2.0**attempt, 10.0))
+                time.sleep(min(RETRY_WAIT * 2 ** (attempt - 1), 10.0))
             total, tasks, failures = self._once(request, tasks, total)
             if not tasks:
                 return total

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from server.outputs import RunFolder
 from server.rounds import Metrics
@@ -67,7 +68,7 @@ class Display:
         """Names the part of the run that begins."""
         self._end()
         if not self.quiet:
-            self.console.print(f"[bold]{text}[/bold]", highlight=False)
+            self.console.print(Text(text, style="bold"), soft_wrap=True)
 
     def begin(self, done: int, rounds: int, groups: Sequence[str]) -> None:
         """Opens the live display on a terminal."""
@@ -103,6 +104,8 @@ class Display:
                 f"Wasserstein {metrics['wasserstein']:.4f}  worst group {worst} "
                 f"{self._smooth.get(worst, float('nan')):.4f}",
                 highlight=False,
+                markup=False,
+                emoji=False,
                 soft_wrap=True,
             )
 
@@ -111,9 +114,7 @@ class Display:
         self._end()
         if not self.quiet:
             self.console.print(figures(summary))
-            self.console.print(
-                f"results in [bold]{run.path}[/bold]", highlight=False, soft_wrap=True
-            )
+            self.console.print(Text(f"results in {run.path}", style="bold"), soft_wrap=True)
 
     def _worst(self) -> str:
         return max(self._smooth, key=lambda name: self._smooth[name], default="none")
@@ -129,7 +130,7 @@ class Display:
             bar = "█" * round(30 * max(value, 0.0) / top)
             style = "bold red" if place == 0 and len(ranked) > 1 else ""
             mark = " (worst)" if place == 0 and len(ranked) > 1 else ""
-            table.add_row(name + mark, f"{value:.4f}", bar, style=style)
+            table.add_row(Text(name + mark), f"{value:.4f}", bar, style=style)
         if len(ranked) > GROUPS:
             table.add_row(f"and {len(ranked) - GROUPS} more", "", "")
         return Group(self._bar, Panel(table, title="per group", border_style="dim"))
@@ -150,6 +151,9 @@ def figures(summary: dict[str, Any]) -> Table:
         return "not measured" if value is None else f"{value:.4f}"
 
     table.add_row("rows real / synthetic", f"{summary['rows']:,} / {summary['rows_synthetic']:,}")
+    left_out = summary["rows"] - summary["rows_modelled"]
+    if left_out:
+        table.add_row("rows left out: rarer than data.floor", f"{left_out:,}")
     table.add_row("sites, groups", f"{summary['sites']}, {len(summary['groups'])}")
     table.add_row("mean total variation (categories)", number(summary["tv_mean"]))
     table.add_row("mean Kolmogorov-Smirnov (numbers)", number(summary["ks_mean"]))
@@ -161,6 +165,6 @@ def figures(summary: dict[str, Any]) -> Table:
             f"{number(found['logistic'])} / {number(found['boosted_trees'])}",
         )
     megabytes = summary["bytes_down"] / 1e6, summary["bytes_up"] / 1e6
-    table.add_row("MB down / up", f"{megabytes[0]:,.0f} / {megabytes[1]:,.0f}")
+    table.add_row("MB down / up", f"{megabytes[0]:,.1f} / {megabytes[1]:,.1f}")
     table.add_row("seconds", f"{summary['wall_seconds']:,.1f}")
     return table

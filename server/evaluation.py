@@ -14,6 +14,7 @@ from fairness.coverage import coverage_difference, coverage_group_min, group_cov
 from fairness.marginals import Marginals, compare
 from fairness.utility import train_and_test
 from server.exchange import Exchange
+from wgan.data.frame import canonical
 from wgan.errors import DataError
 
 
@@ -97,6 +98,18 @@ def check_holdout(holdout: pd.DataFrame, columns: tuple[str, ...], where: str) -
             f"{where} (data.holdout): lacks the columns {names} of the training tables; name a "
             "table with the same columns"
         )
+
+
+def check_values(plan: Plan, holdout: pd.DataFrame, where: str) -> None:
+    """Raises `DataError` where held-out cells do not parse, before any training."""
+    problems: list[str] = []
+    for column in plan.schema.columns:
+        try:
+            canonical(holdout[column.name], column.kind, column.name, where, column.form)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
 
 
 def by_group(

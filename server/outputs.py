@@ -6,11 +6,13 @@
 `sites/` holds, while a simulation runs, what the simulated sites keep on their own disks.
 """
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from clients.orders import Prepare
 from server.rounds import Metrics, Progress
 from server.settings import Settings, commented
 from wgan.errors import StateError
+from wgan.recipe import Recipe
 from wgan.state import read_json, read_tensors, write_bytes, write_json, write_tensors
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
@@ -65,18 +68,37 @@ class RunFolder:
         """The synthetic table."""
         return self.path / "synthetic.csv"
 
-    def create(self, settings: Settings) -> None:
+    def create(self, settings: Settings) -> tuple[Path, ...]:
         """Makes the folder and writes the configuration.
+
+        Returns:
+            The folders that did not exist before, innermost first; what `discard` takes.
 
         Raises:
             StateError: It holds something already, or cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not self.path.is_dir():
+            raise StateError(f"--out {self.path}: is a file; name another folder")
+        if self.path.exists() and any(self.path.iterdir()):
+            hint = f", or continue that run with: {self.resume}"
             raise StateError(
-                f"--out {self.path}: exists and is not empty; name another folder, or continue "
-                f"that run with --resume {self.path}"
+                f"--out {self.path}: exists and is not empty; name another folder"
+                f"{hint if self.config.exists() else ''}"
             )
+        made = tuple(p for p in (self.path, *self.path.parents) if not p.exists())
         write_bytes(self.config, commented(settings).encode())
+        return made
+
+    def discard(self, made: Sequence[Path]) -> None:
+        """Undoes `create`, for a run that failed before its first round."""
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
 
     def write_plan(self, order: Prepare, rows: int) -> None:
         """Writes `schema.json`: schema, conditions, masses and recipe; all read from sums."""
@@ -93,6 +115,16 @@ class RunFolder:
         }
         write_json(self.path / "schema.json", value)
 
+    @property
+    def resume(self) -> str:
+        """The command that goes on with this run."""
+        return f"everymode simulate --resume {shlex.quote(str(self.path))}"
+
+    @property
+    def planned(self) -> bool:
+        """Whether the sites had agreed on a schema, or anything after that had happened."""
+        return (self.path / "schema.json").exists() or bool(self.checkpoints())
+
     def read_plan(self) -> tuple[Prepare, int]:
         """Reads `schema.json`; returns the order that made it and the number of real rows.
 
@@ -106,7 +138,8 @@ class RunFolder:
                 schema=value["schema"],
                 conditions=value["conditions"],
                 mass=tuple(value["mass"]),
-                recipe=json.dumps(value["recipe"]),
+                # In the spelling that the plan's fingerprint was taken of.
+                recipe=Recipe.from_json(json.dumps(value["recipe"])).to_json(),
                 seed=value["seed"],
                 matching=value["matching"],
                 missing=tuple(value["missing"]),
@@ -122,14 +155,18 @@ class RunFolder:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise StateError(f"cannot write {self.metrics}: {error.strerror}") from error
+            raise StateError(
+                f"cannot write {self.metrics}: {error.strerror}; free space, then continue with: "
+                f"{self.resume}"
+            ) from error
 
     def read_metrics(self, upto: int | None = None) -> list[Metrics]:
         """The lines of `metrics.jsonl`, up to round `upto`; a line cut short ends them."""
         if not self.metrics.exists():
             return []
         rows: list[Metrics] = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        # Bytes: the cut may go through a character, and a name may hold what text counts as a line.
+        for line in self.metrics.read_bytes().split(b"\n"):
             try:
                 row = json.loads(line)
             except ValueError:
@@ -166,30 +203,45 @@ class RunFolder:
         except StateError as error:
             last = self.checkpoints()
             kept = f"the last whole checkpoint is {last[-1].name}" if last else "none exists yet"
-            raise StateError(
-                f"{error}; {kept}. Then continue with: everymode simulate --resume {self.path}"
-            ) from error
+            raise StateError(f"{error}; {kept}. Then continue with: {self.resume}") from error
         for old in self.checkpoints()[:-keep]:
             old.unlink(missing_ok=True)
             old.with_suffix(".json").unlink(missing_ok=True)
 
-    def load(self, plan: str) -> tuple[dict[str, Tensor], Progress] | None:
-        """The newest checkpoint; None where there is none.
+    def load(
+        self, plan: str, tell: Callable[[str], None] = lambda text: None
+    ) -> tuple[dict[str, Tensor], Progress] | None:
+        """The newest whole checkpoint; None where there is none at all.
+
+        Args:
+            plan: The plan's fingerprint, which the checkpoint must carry.
+            tell: Hears of a damaged checkpoint that is passed over for the one before it.
 
         Raises:
-            StateError: It was made under another schema, or is damaged.
+            StateError: It was made under another plan, or every checkpoint is damaged.
         """
-        found = self.checkpoints()
-        if not found:
-            return None
-        tensors, meta = read_tensors(found[-1])
-        if meta.get("plan") != plan:
-            raise StateError(
-                f"{found[-1]}: was made under schema {meta.get('plan', 'unknown')}, but the data "
-                f"and configuration here give {plan}; resume with the data it was started with, or "
-                "start anew with --out"
-            )
-        return tensors, Progress(**json.loads(meta["progress"]))
+        problems: list[str] = []
+        for path in reversed(self.checkpoints()):
+            try:
+                tensors, meta = read_tensors(path)
+                progress = Progress(**json.loads(meta["progress"]))
+            except StateError as error:
+                problems += error.problems
+            except (KeyError, TypeError, ValueError):
+                problems.append(f"cannot read {path}: its header lacks the progress of the run")
+            else:
+                if meta.get("plan") != plan:
+                    raise StateError(
+                        f"{path}: was made under plan {meta.get('plan', 'unknown')}, but schema "
+                        f"and configuration here give {plan}; resume with the run directory as it "
+                        "was left, or start anew with --out"
+                    )
+                for problem in problems:
+                    tell(f"{problem}; going on from {path.name}")
+                return tensors, progress
+        if problems:
+            raise StateError([f"{problem}; start anew with --out" for problem in problems])
+        return None
 
     def clear_sites(self) -> None:
         """Removes the simulated sites' disks: private rows do not outlive the run."""

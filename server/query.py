@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clients.orders import Look, Ranks, Request, Values
-from clients.sketch import log_edges, peel
+from clients.sketch import frequent, log_edges, peel
 from clients.sums import SiteSums
 from fairness.groups import MISSING, Conditions
 from server.exchange import Exchange
@@ -26,6 +26,9 @@ from wgan.data.schema import KINDS, Column, Kind, Schema
 from wgan.errors import DataError
 
 Floats = npt.NDArray[np.float64]
+
+END_BINS = 32
+"""Fine bins of the lowest and the highest coarse one: ranges are right to 1.1 % / 32 = .035 %."""
 
 FINE_BINS = 2048
 """Fine bins a numeric column gets, shared out by the coarse histogram's mass."""
@@ -62,13 +65,13 @@ def agree(exchange: Exchange, columns: Sequence[str], data: DataSettings) -> Agr
     rows = int(looked["rows"][0])
     drafts = _draft(looked, names, data)
     kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
-    order = Values(names, kinds, forms, data.atom_share, data.floor, data.missing)
+    order = Values(names, kinds, forms, data.missing)
     found = exchange(Request(order))
     candidates: list[Column] = []
     problems: list[str] = []
     for i, column in enumerate(drafts):
         try:
-            candidates.append(_candidates(column, i, found, data))
+            candidates.append(_candidates(column, i, found, rows, data))
         except DataError as error:
             problems += error.problems
     if problems:
@@ -103,6 +106,8 @@ def _draft(looked: SiteSums, names: Sequence[str], data: DataSettings) -> list[C
         declared = data.columns.get(name)
         if declared and declared.kind:
             kind: Kind = declared.kind
+        elif declared and declared.categories:
+            kind = "category"
         elif votes.any():
             kind = widest(k for k, n in zip(KINDS, votes, strict=True) if n)
         else:
@@ -119,9 +124,16 @@ def _draft(looked: SiteSums, names: Sequence[str], data: DataSettings) -> list[C
                     "add a column of bands (age 18-29, 30-44, ...) to the tables and name that one"
                 )
                 continue
-            kind = "category"
+            kind = "boolean" if kind == "boolean" else "category"
         fits = looked[f"form.{i}"] == votes[KINDS.index("datetime")]
-        form = DATE_FORMS[int(np.argmax(fits))] if kind == "datetime" and fits.any() else ""
+        if kind == "datetime" and not fits.any():
+            problems.append(
+                f"column '{name}': sites write date-times in ways that no one form fits; write "
+                "them alike everywhere, best as 2021-04-03, or declare "
+                f'data.columns.{name}.kind = "category"'
+            )
+            continue
+        form = DATE_FORMS[int(np.argmax(fits))] if kind == "datetime" else ""
         decimals = looked[f"decimals.{i}"].nonzero()[0]
         drafts.append(
             Column(
@@ -138,7 +150,7 @@ def _draft(looked: SiteSums, names: Sequence[str], data: DataSettings) -> list[C
     return drafts
 
 
-def _candidates(column: Column, i: int, found: SiteSums, data: DataSettings) -> Column:
+def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: DataSettings) -> Column:
     """Categories or atoms to be counted, and the edges of fine bins."""
     declared = data.columns.get(column.name)
     if not column.numeric:
@@ -149,8 +161,8 @@ def _candidates(column: Column, i: int, found: SiteSums, data: DataSettings) -> 
         except DataError:
             if column.name not in data.sensitive:
                 raise
-            values = {}
-        if column.name in data.sensitive and not 0 < len(values) <= SENSITIVE_VALUES:
+            values = dict.fromkeys(map(str, range(SENSITIVE_VALUES + 1)), 0)
+        if column.name in data.sensitive and len(values) > SENSITIVE_VALUES:
             raise DataError(
                 f"data.sensitive: '{column.name}' holds more than {SENSITIVE_VALUES} different "
                 "values, and each would be a group of its own; add a column of bands "
@@ -163,7 +175,7 @@ def _candidates(column: Column, i: int, found: SiteSums, data: DataSettings) -> 
             return replace(column, categories=tuple(sorted(spelling.values())))
         return replace(column, categories=tuple(sorted(values)))
     histogram = found[f"histogram.{i}"]
-    atoms = tuple(sorted(float(v) for v in peel(found.units(f"sketch.{i}"), column.name)))
+    atoms = frequent(found.units(f"vote.{i}"), data.atom_share * rows)
     grid = log_edges()
     used = histogram.nonzero()[0]
     if not len(used):
@@ -175,13 +187,13 @@ def _candidates(column: Column, i: int, found: SiteSums, data: DataSettings) -> 
 def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: float) -> Floats:
     """Edges that cut every occupied coarse bin in proportion to its rows.
 
-    Values on a grid of `step` get edges halfway between them.
+    The outermost bins are cut finely in any case: the range is read from them. Values on a grid of
+    `step` get edges halfway between them.
     """
     shares = histogram[used] / histogram.sum()
-    pieces = [
-        np.linspace(grid[b], grid[b + 1], 1 + max(1, round(FINE_BINS * share)))
-        for b, share in zip(used, shares, strict=True)
-    ]
+    cuts = np.maximum(np.rint(FINE_BINS * shares).astype(np.int64), 1)
+    cuts[[0, -1]] = np.maximum(cuts[[0, -1]], END_BINS)
+    pieces = [np.linspace(grid[b], grid[b + 1], 1 + n) for b, n in zip(used, cuts, strict=True)]
     edges = np.unique(np.concatenate(pieces))
     if step:
         first = np.floor(edges[0] / step + 0.5) - 0.5
@@ -211,7 +223,7 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
         if n > data.atom_share * rows:
             heavy.append(atom)
         elif len(counts):
-            # An atom at one site only goes back to its bin.
+            # A candidate that turns out too rare goes back to its bin.
             at = int(np.clip(np.searchsorted(edges, atom, side="right") - 1, 0, len(counts) - 1))
             counts[at] += n
     used = counts.nonzero()[0]
@@ -277,11 +289,17 @@ def _quantiles(histogram: Floats) -> tuple[float, ...]:
 
 
 def _count(proposal: Conditions, counted: SiteSums, data: DataSettings) -> Conditions:
-    """Keeps the groups and labels that hold enough rows."""
-    cells = counted.units("cells").copy()
-    cells[cells < data.floor] = 0
-    groups: npt.NDArray[np.bool_] = cells.any(1)
-    labels: npt.NDArray[np.bool_] = cells.any(0)
+    """Keeps the groups and labels that hold enough rows.
+
+    A group with enough rows is kept whole if they are spread so thinly over labels that no cell of
+    its own has enough: the floor must not make a group vanish.
+    """
+    found = counted.units("cells")
+    cells = np.where(found < data.floor, 0, found)
+    thin = (cells.sum(1) == 0) & (found.sum(1) >= data.floor)
+    cells[thin] = found[thin]
+    groups = cells.sum(1) > 0
+    labels = cells.sum(0) > 0
     # Dropping an empty bin of a numeric target would shift the others.
     labels |= bool(proposal.label_edges)
     if not groups.any():

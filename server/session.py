@@ -19,7 +19,14 @@ from clients.work import Plan, fingerprint
 from fairness.matching import MomentMatching
 from fairness.weights import group_mass
 from server import pictures
-from server.evaluation import by_group, check_holdout, coverage_of, marginals_of, utility_of
+from server.evaluation import (
+    by_group,
+    check_holdout,
+    check_values,
+    coverage_of,
+    marginals_of,
+    utility_of,
+)
 from server.exchange import Exchange
 from server.outputs import RunFolder
 from server.query import agree
@@ -30,7 +37,7 @@ from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.data.write import write_table
-from wgan.errors import EveryModeError, SettingsError
+from wgan.errors import EveryModeError, SettingsError, StateError
 from wgan.generators import SkipGeneratorSpec
 from wgan.optimizers import Adam
 from wgan.penalties import GeneratorPenalty, GradientPenalty
@@ -100,10 +107,19 @@ class Session:
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
-        saved = run.load(name) if self.resume else None
+        saved = run.load(name, report.phase) if self.resume else None
         report.phase("sites encode their tables")
         ready = self.exchange(Request(prepare))
         plan = Plan.of(prepare)
+        modelled = int(plan.conditions.table.sum())
+        if int(ready["rows"][0]) != modelled:
+            raise StateError(
+                f"{run.path}: the run was started with {modelled:,} usable rows, but the sites now "
+                f"hold {int(ready['rows'][0]):,}; put the tables back as they were, or start a new "
+                "run"
+            )
+        if holdout is not None:
+            check_values(plan, holdout, str(settings.data.holdout))
         penalties: tuple[GeneratorPenalty, ...] = ()
         if prepare.matching and settings.train.generator == "server":
             penalties = (self._matching(plan, ready["moments"], device),)
@@ -134,6 +150,7 @@ class Session:
         summary: dict[str, Any] = {
             "version": 1,
             "rows": rows,
+            "rows_modelled": modelled,
             "rows_synthetic": len(synthetic),
             "sites": int(ready["sites"][0]),
             "groups": list(plan.conditions.names),
@@ -179,7 +196,7 @@ class Session:
         return holdout[list(self.columns)]
 
     def _plan(self) -> tuple[Prepare, int]:
-        if self.resume:
+        if self.resume and self.run.planned:
             return self.run.read_plan()
         settings = self.settings
         self.reporter.phase("sites agree on a schema")
@@ -224,7 +241,7 @@ class Session:
             self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
-                f"continue with: everymode simulate --resume {self.run.path}"
+                f"continue with: {self.run.resume}"
             )
 
 

@@ -7,6 +7,7 @@ the same configuration serves `everymode simulate` and `flwr run`.
 import contextlib
 import difflib
 import json
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -17,12 +18,15 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from wgan.data.frame import MISSING as MISSING_CELLS
+from wgan.data.frame import SUFFIXES
 from wgan.data.schema import Kind
 from wgan.errors import SettingsError
 
 BUILTIN = "builtin:"
 PACKAGE = Path(__file__).resolve().parent.parent / "simulations"
 PRESETS = PACKAGE / "presets"
+WIDTH = 96
+"""Characters of a comment's line in a written configuration."""
 
 
 class Section(BaseModel):
@@ -55,7 +59,9 @@ class DataSettings(Section):
         None, description="the column that users of the synthetic table will want to predict"
     )
     drop: tuple[str, ...] = Field((), description="columns to leave out: identifiers, free text")
-    missing: tuple[str, ...] = Field(MISSING_CELLS, description="cells that stand for no value")
+    missing: tuple[str, ...] = Field(
+        MISSING_CELLS, description="cells that stand for no value; an empty cell always does"
+    )
     floor: int = Field(
         5, ge=1, description="categories and cells of group and label with fewer rows are dropped"
     )
@@ -73,6 +79,12 @@ class DataSettings(Section):
     @classmethod
     def _none(cls, value: str | None) -> str | None:
         return value or None
+
+    @field_validator("missing")
+    @classmethod
+    def _empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Tables of simulated sites are written with empty cells where there is no value.
+        return value if "" in value else ("", *value)
 
     @field_validator("sensitive", "drop", mode="before")
     @classmethod
@@ -112,7 +124,7 @@ class SplitSettings(Section):
 
 
 class GroupSettings(Section):
-    """What each group counts in training; see `fairness.weights`."""
+    """What each group counts in training."""
 
     weights: Literal["share", "uniform", "tempered"] = Field(
         "tempered", description="share: as in the data; uniform: all alike; tempered: n_g^exponent"
@@ -254,8 +266,13 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """
     known = presets()
     path = known[str(source)] if str(source) in known else Path(source)
+    if path.name.lower().endswith(SUFFIXES):
+        raise SettingsError(
+            f"{source}: is a table, not a configuration; write one for it with: "
+            f"everymode init {source} -o {path.name.partition('.')[0]}.toml"
+        )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(
             f"{source}: no such configuration file, and no preset of that name; "
@@ -273,15 +290,22 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
         if not equals or not key.strip():
             problems.append(f"--set {override}: expected key=value, for instance train.rounds=50")
             continue
-        _put(changed, key.strip().split("."), _value(text.strip()))
+        _put(changed, _path(key.strip()), _value(text.strip()))
     if problems:
         raise SettingsError(problems)
     _anchor(changed, Path.cwd())
-    return parse(_merge(values, changed), str(path))
+    return parse(_merge(values, changed), str(path), changed)
 
 
-def parse(values: Mapping[str, Any], where: str) -> Settings:
+def parse(
+    values: Mapping[str, Any], where: str, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """Validates plain values.
+
+    Args:
+        values: The configuration.
+        where: Its file, for messages.
+        overrides: Those of the values that come from `--set`, for messages.
 
     Raises:
         SettingsError: All that is wrong, at once.
@@ -289,7 +313,8 @@ def parse(values: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        raise SettingsError([_explain(dict(e), where) for e in error.errors()]) from None
+        problems = [_explain(dict(e), where, overrides or {}) for e in error.errors()]
+        raise SettingsError(problems) from None
 
 
 def resolve(path: str) -> Path:
@@ -329,7 +354,9 @@ def commented(settings: Settings) -> str:
             continue
         lines += ["", f"# {(type(section).__doc__ or '').splitlines()[0]}", f"[{name}]"]
         for key, info in type(section).model_fields.items():
-            if key != "columns":
+            if key == "columns":
+                lines += _comment(info.description)
+            else:
                 lines += _entry(key, values[name], info.description)
         for column, declared in values[name].get("columns", {}).items():
             lines += ["", f"[{name}.columns.{json.dumps(column, ensure_ascii=False)}]"]
@@ -356,10 +383,22 @@ def _shown(value: object) -> str:
 
 
 def _entry(key: str, values: Mapping[str, Any], description: str | None) -> list[str]:
-    comment = [f"# {description}"] if description else []
+    comment = _comment(description)
     if key not in values:
         return [*comment, f"# {key} ="]
-    return [*comment, tomli_w.dumps({key: values[key]}, multiline_strings=False).strip()]
+    value = values[key]
+    if isinstance(value, list):
+        return [*comment, f"{key} = [{', '.join(_literal(item) for item in value)}]"]
+    return [*comment, f"{key} = {_literal(value)}"]
+
+
+def _comment(description: str | None) -> list[str]:
+    lines = textwrap.wrap(description or "", WIDTH, break_on_hyphens=False)
+    return [f"# {line}" for line in lines]
+
+
+def _literal(value: object) -> str:
+    return tomli_w.dumps({"value": value}).partition(" = ")[2].strip()
 
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
@@ -370,6 +409,20 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
         value = data.get(key)
         if isinstance(value, str) and value and not value.startswith(BUILTIN):
             data[key] = str((folder / Path(value).expanduser()).resolve())
+
+
+def _path(key: str) -> list[str]:
+    """The parts of a dotted key; parts with dots or blanks are quoted, as in TOML."""
+    try:
+        inner: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return key.split(".")
+    parts = []
+    while isinstance(inner, dict):
+        (part,) = inner
+        parts.append(part)
+        inner = inner[part]
+    return parts
 
 
 def _value(text: str) -> Any:
@@ -395,7 +448,9 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _explain(error: dict[str, Any], where: str) -> str:
+def _explain(error: dict[str, Any], where: str, overrides: Mapping[str, Any]) -> str:
+    if _within(error["loc"], overrides):
+        where = "--set"
     key = ".".join(str(part) for part in error["loc"])
     given = f", got {json.dumps(error['input'], default=str)}" if error["loc"] else ""
     if error["type"] == "extra_forbidden":
@@ -410,3 +465,11 @@ def _explain(error: dict[str, Any], where: str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{where}: {key}: {message}{given}" if key else f"{where}: {message}"
+
+
+def _within(path: Sequence[str | int], values: object) -> bool:
+    for part in path:
+        if not isinstance(values, dict) or part not in values:
+            return isinstance(values, list)
+        values = values[part]
+    return bool(path)

@@ -69,7 +69,7 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     tables = folder / "tables"
     owners = assign(keys(frame, settings), split_of(settings), settings.seed)
     if not tables.is_dir():
-        typed = source.name.endswith(".parquet")
+        typed = source.name.lower().endswith(".parquet")
         write_sites(frame, owners, tables, ".parquet" if typed else ".csv")
     sites = sites_in(tables, folder / "work")
     loads = [float((owners == k).sum()) for k in range(len(sites))]
@@ -83,14 +83,15 @@ def split_of(settings: Settings) -> Split:
         return Split("iid", 1, minimum=1)
     target = (data.target,) if data.target and split.by == "dirichlet" else ()
     columns = split.column or (*data.sensitive, *target)
+    isolated = split.isolate_below if data.sensitive else 0.0
     return Split(
         by=split.by,
         sites=split.sites,
         alpha=split.alpha,
         columns=tuple(dict.fromkeys(columns)),
         minimum=split.minimum,
-        group_columns=data.sensitive,
-        isolate_below=split.isolate_below if data.sensitive else 0.0,
+        group_columns=data.sensitive if isolated else (),
+        isolate_below=isolated,
     )
 
 
@@ -98,8 +99,11 @@ def keys(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The table as text with missing values as "", for dealing it out."""
     wanted = dict.fromkeys((*split_of(settings).columns, *settings.data.sensitive))
     known = [name for name in wanted if name in frame.columns]
-    if not known:
+    if not wanted:
         return pd.DataFrame(index=frame.index)
+    if len(known) < len(wanted):
+        # Whoever deals them out names the columns there are.
+        known = list(frame.columns)
     text = frame[known].astype("str")
     return text.mask(frame[known].isna(), "")
 

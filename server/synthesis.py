@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from clients.work import Plan, seed_of
+from fairness.groups import MISSING
 from server.outputs import RunFolder
 from wgan.data.codec import TableCodec
+from wgan.data.frame import canonical
 from wgan.errors import DataError, StateError
 from wgan.generators import SkipGenerator
 from wgan.packed import Packed
@@ -41,8 +43,7 @@ class Synthesizer:
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
         """From a plan and the generator's vector `(P,)`."""
-        shape = plan.shape
-        module = plan.recipe.generator.build(shape.blocks, shape.width, shape.condition)
+        module = _untrained(plan)
         packed = Packed(module)
         packed.load(vector.to("cpu"))
         return Synthesizer(plan, packed)
@@ -55,12 +56,16 @@ class Synthesizer:
             StateError: There is no generator there, or it belongs to another schema.
         """
         order, _ = run.read_plan()
+        if not run.generator.exists():
+            raise StateError(
+                f"{run.path}: the run is not finished, so there is no generator to draw from; "
+                f"finish it with: {run.resume}"
+            )
         plan = Plan.of(order)
         tensors, meta = read_tensors(run.generator)
         if meta.get("schema") != plan.schema.fingerprint:
             raise StateError(f"{run.generator}: was not made under the schema in schema.json")
-        shape = plan.shape
-        module = plan.recipe.generator.build(shape.blocks, shape.width, shape.condition)
+        module = _untrained(plan)
         module.load_state_dict(tensors)
         return Synthesizer(plan, Packed(module))
 
@@ -127,7 +132,7 @@ class Synthesizer:
             )
         given = {n: v for n, v in where.items() if n in conditions.given}
         sought = {n: v for n, v in where.items() if n not in conditions.given}
-        self._check(sought)
+        wanted = self._wanted(given, sought)
         table = conditions.table * conditions.select(given).reshape(conditions.table.shape)
         if not table.any():
             told = ", ".join(f"{n}={v}" for n, v in given.items())
@@ -148,10 +153,11 @@ class Synthesizer:
             cells = rng.choice(len(share), max(PIECE, rows), p=share)
             table_piece = self.table(cells, seed_of(seed, piece))
             mask = np.ones(len(table_piece), dtype=bool)
-            for name, value in sought.items():
-                mask &= table_piece[name].astype("str").to_numpy() == value
-            found.append(table_piece.loc[mask])
-            held += int(mask.sum())
+            for name, value in wanted.items():
+                mask &= self._fits(table_piece[name], value)
+            if mask.any():
+                found.append(table_piece.loc[mask])
+                held += int(mask.sum())
         if held < rows:
             told = ", ".join(f"{n}={v}" for n, v in sought.items())
             raise DataError(
@@ -160,17 +166,62 @@ class Synthesizer:
             )
         return pd.concat(found, ignore_index=True).iloc[:rows]
 
-    def _check(self, sought: Mapping[str, str]) -> None:
-        problems = []
+    def _wanted(
+        self, given: Mapping[str, str], sought: Mapping[str, str]
+    ) -> dict[str, str | float | None]:
+        """The values sought as `_fits` compares them; all that cannot occur, at once."""
+        problems: list[str] = []
+        wanted: dict[str, str | float | None] = {}
+        for name, value in given.items():
+            try:
+                self.plan.conditions.select({name: value})
+            except DataError as error:
+                problems += error.problems
         for name, value in sought.items():
             column = self.plan.schema[name]
-            if not column.numeric and value not in column.categories:
+            known = [*column.categories, *([MISSING] if column.missing else [])]
+            told = f"--where {name}={value}"
+            if value == MISSING and column.missing:
+                wanted[name] = None
+            elif column.numeric:
+                try:
+                    cell = pd.Series([value], dtype=object)
+                    number = float(canonical(cell, column.kind, name, told, column.form)[0])
+                except DataError:
+                    problems.append(f"{told}: expected a value of kind {column.kind}")
+                    continue
+                if not column.low <= number <= column.high:
+                    problems.append(f"{told}: lies outside the range of the data")
+                wanted[name] = number
+            elif value in column.categories:
+                wanted[name] = value.lower() if column.kind == "boolean" else value
+            else:
+                more = f" and {len(known) - 20} more" if len(known) > 20 else ""
                 problems.append(
-                    f"--where {name}={value}: the run knows no such value; write one of "
-                    f"{', '.join(column.categories[:20])}"
+                    f"{told}: the run knows no such value; write one of "
+                    f"{', '.join(known[:20])}{more}"
                 )
         if problems:
             raise DataError(problems)
+        return wanted
+
+    def _fits(self, series: "pd.Series[Any]", value: str | float | None) -> npt.NDArray[np.bool_]:
+        column = self.plan.schema[str(series.name)]
+        if value is None:
+            return series.isna().to_numpy()
+        if column.numeric:
+            cells = canonical(series, column.kind, column.name, "the rows drawn", column.form)
+            return np.asarray(cells == value)
+        text = series.astype("str")
+        text = text.str.lower() if column.kind == "boolean" else text
+        return np.asarray((text == value).fillna(False))
+
+
+def _untrained(plan: Plan) -> SkipGenerator:
+    # Whoever loads a generator keeps the global random state.
+    with torch.random.fork_rng(devices=[]):
+        shape = plan.shape
+        return plan.recipe.generator.build(shape.blocks, shape.width, shape.condition)
 
 
 def whole_shares(counts: Ints, rows: int) -> Ints:

@@ -1,26 +1,32 @@
 """The command line. Flower and Ray are imported only by the command that starts them."""
 
+import difflib
 import os
+import shlex
 import sys
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
 
 from clients.partition import Split, assign, site_table, write_sites
 from server.outputs import RunFolder, default_folder
-from server.session import Interrupted
+from server.session import Interrupted, versions
 from server.settings import Settings, keys, load, presets, resolve
 from server.stage import set_up
 from server.synthesis import Synthesizer
 from simulations.inline import run_inline
 from simulations.starter import start_configuration
-from wgan.data.frame import read_table
+from wgan.data.frame import SUFFIXES, read_table
 from wgan.data.write import write_table
-from wgan.errors import EveryModeError, SettingsError
+from wgan.errors import DataError, EveryModeError, SettingsError
 
 RESUMABLE = (
     "train.retries",
@@ -31,6 +37,9 @@ RESUMABLE = (
     "output.",
 )
 """Keys that may change when a run goes on: none of them changes its result."""
+
+SHOWN = 8
+"""Values that `split` has a column for; the rest are added up."""
 
 app = typer.Typer(
     name="everymode",
@@ -52,12 +61,31 @@ The run directory holds `config.toml` (every key, explained), `synthetic.csv`, `
 and `log.txt`. Ctrl-C stops after the round at hand; `--resume DIR` goes on bit for bit.
 """
 
-KEYS = "**Keys** of CONFIG and `--set`:\n\n" + "\n\n".join(
-    f"`{key}`{f' = {default}' if default else ''}: {meaning}" for key, default, meaning in keys()
-)
+
+class _WithKeys(TyperCommand):
+    """A command whose help ends with a table of all keys of a configuration."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        Console().print(_key_table())
 
 
-@app.command(help=SIMULATE, epilog=KEYS)
+def _key_table() -> Table:
+    table = Table(title="Keys of CONFIG and --set", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("key", no_wrap=True, style="cyan")
+    table.add_column("default", max_width=22)
+    table.add_column("meaning")
+    section = ""
+    for key, default, meaning in keys():
+        first = key.rpartition(".")[0]
+        if first != section:
+            table.add_section()
+            section = first
+        table.add_row(key, Text(default), Text(meaning))
+    return table
+
+
+@app.command(help=SIMULATE, cls=_WithKeys)
 def simulate(
     config: Annotated[
         str, typer.Argument(metavar="[CONFIG.toml]", help="A configuration file or a preset.")
@@ -79,10 +107,10 @@ def simulate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See SIMULATE."""
-    settings, folder = _prepared(config, set_ or [], out, resume)
-    stage = set_up(settings, folder.sites)
+    settings, folder, made = _prepared(config, set_ or [], out, resume)
     finished = False
     try:
+        stage = set_up(settings, folder.sites)
         if backend == "inline":
             run_inline(settings, folder, stage, resume is not None, quiet)
         else:
@@ -94,6 +122,13 @@ def simulate(
 
             run_flower(settings, folder, stage, resume is not None, quiet)
         finished = True
+    except (EveryModeError, KeyboardInterrupt) as error:
+        # What Flower and Ray said is worth keeping where the tables are not to blame.
+        logged = isinstance(error, EveryModeError) and folder.log.exists()
+        keep = logged and not isinstance(error, (DataError, SettingsError))
+        if made is not None and not folder.metrics.exists() and not keep:
+            folder.discard(made)
+        raise
     finally:
         if finished or not folder.checkpoints():
             folder.clear_sites()
@@ -101,13 +136,13 @@ def simulate(
 
 def _prepared(
     config: str, overrides: list[str], out: Path | None, resume: Path | None
-) -> tuple[Settings, RunFolder]:
+) -> tuple[Settings, RunFolder, tuple[Path, ...] | None]:
+    """The configuration, the run directory, and the folders made for it; None on resuming."""
     if resume is None:
         settings = load(config, overrides)
         folder = RunFolder(out or default_folder(Path(config).stem))
         _check_tables(settings)
-        folder.create(settings)
-        return settings, folder
+        return settings, folder, folder.create(settings)
     if out is not None or config != "adult":
         raise SettingsError("--resume goes on with a run as it was: leave out CONFIG and --out")
     wrong = [o for o in overrides if not o.startswith(RESUMABLE)]
@@ -119,7 +154,7 @@ def _prepared(
     folder = RunFolder(resume)
     if not folder.config.exists():
         raise SettingsError(f"--resume {resume}: no config.toml there, so it is no run directory")
-    return load(folder.config, overrides), folder
+    return load(folder.config, overrides), folder, None
 
 
 def _check_tables(settings: Settings) -> None:
@@ -165,9 +200,12 @@ def sample(
         if not equals:
             raise SettingsError(f"--where {item}: expected COLUMN=VALUE, for instance sex=Female")
         wanted[name] = value
+    if not output.name.lower().endswith(SUFFIXES):
+        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
     synthesizer = Synthesizer.load(RunFolder(run))
     table = synthesizer.draw(rows, seed, groups, wanted)
     write_table(table, synthesizer.plan.schema, output)
+    print(f"wrote {len(table):,} rows to {output}")
 
 
 @app.command()
@@ -193,19 +231,32 @@ def split(
     """Deal the rows of one table out to sites, one file each."""
     frame = read_table(file)
     columns = tuple(column or ())
-    text = frame[[c for c in columns if c in frame.columns]].astype("str")
+    unknown = [c for c in columns if c not in frame.columns]
+    if unknown:
+        raise SettingsError(
+            [f"--column {c}: {file} has no such column; {_hint(c, frame.columns)}" for c in unknown]
+        )
+    text = frame[list(columns)].astype("str")
     text = text.mask(frame[list(text.columns)].isna(), "")
     how = Split(by, sites, alpha, columns, minimum)
     owners = assign(text, how, seed)
-    suffix = ".parquet" if file.name.endswith(".parquet") else ".csv"
+    suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
     written = write_sites(frame, owners, out, suffix)
     counts = site_table(text, owners)
-    table = Table(title=f"rows per site in {out}", title_justify="left")
-    table.add_column("site")
-    for name in counts.columns:
-        table.add_column(str(name), justify="right")
+    names = [str(name) for name in counts.columns]
+    table = Table(title=Text(f"rows per site in {out}"), title_justify="left")
+    table.add_column("site", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    shown = names[:SHOWN] if columns else []
+    for name in shown:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    if columns and len(names) > SHOWN:
+        table.add_column(f"{len(names) - SHOWN} more", justify="right")
     for path, (_, row) in zip(written, counts.iterrows(), strict=True):
-        table.add_row(path.name, *(f"{int(n):,}" for n in row))
+        numbers = [int(row.sum()), *row.iloc[: len(shown)]]
+        if columns and len(names) > SHOWN:
+            numbers.append(row.iloc[SHOWN:].sum())
+        table.add_row(path.name, *(f"{int(n):,}" for n in numbers))
     Console().print(table)
 
 
@@ -225,14 +276,17 @@ def init(
     notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
     console = Console()
     console.print(notes)
-    console.print(
-        f"wrote {output}; next: everymode simulate {output}", highlight=False, soft_wrap=True
-    )
+    print(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
 
 
 def _version(value: bool) -> None:
     if value:
-        print(f"everymode {metadata.version('everymode')}")
+        print(f"everymode {versions()['everymode']}")
         raise typer.Exit
 
 
@@ -253,7 +307,7 @@ def main() -> None:
         print(stopped, file=sys.stderr)
         sys.exit(130)
     except EveryModeError as error:
-        for problem in error.problems:
+        for problem in dict.fromkeys(error.problems):
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

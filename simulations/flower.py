@@ -10,9 +10,10 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
+import psutil
 import ray
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -32,6 +33,9 @@ from wgan.errors import StateError
 
 STORE = 256 * 1024**2
 """Bytes of Ray's object store: an exchange moves a few megabytes."""
+
+PATIENCE = 5.0
+"""Seconds that Ray's processes get to end by themselves."""
 
 
 def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str, Any]]:
@@ -71,9 +75,8 @@ def run_flower(
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
-    # A short path: Ray puts sockets there, whose names may have 107 bytes at most.
-    scratch = tempfile.mkdtemp(prefix="em-")
-    nodes, resources = backend(settings, len(stage.sites), scratch)
+    household = _Household()
+    nodes, resources = backend(settings, len(stage.sites), household.folder)
     shares = deal([site.name for site in stage.sites], stage.loads, nodes)
     first = stage.sites[0]
     ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
@@ -106,8 +109,10 @@ def run_flower(
             except BaseException as error:
                 # Flower would wrap it; the command line wants the error itself.
                 errors.append(error)
+            finally:
+                household.count()
 
-        with _ray(scratch):
+        with household:
             try:
                 run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
             except Exception as error:
@@ -115,7 +120,6 @@ def run_flower(
                     raise StateError(
                         f"Flower's simulation failed: {error}; see {folder.log}"
                     ) from error
-    shutil.rmtree(scratch, ignore_errors=True)
     if errors:
         raise errors[0]
     if not results:
@@ -123,15 +127,38 @@ def run_flower(
     return results[0]
 
 
-@contextlib.contextmanager
-def _ray(scratch: str) -> Iterator[None]:
-    """Leaves no process of Ray behind, and none of its session files."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        # A second Ctrl-C. Flower's worker threads would keep the interpreter waiting for ever.
+class _Household:
+    """Ray's processes and session files: none of them outlives the run."""
+
+    def __init__(self) -> None:
+        """Makes the folder for the session files."""
+        # A short path: Ray puts sockets there, whose names may have 107 bytes at most.
+        self.folder = tempfile.mkdtemp(prefix="em-")
+        self._members: set[psutil.Process] = set()
+
+    def count(self) -> None:
+        """Notes the processes there are: once their parent is gone, nothing tells they are ours."""
+        self._members.update(psutil.Process().children(recursive=True))
+
+    def __enter__(self) -> "_Household":
+        """Nothing runs yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends what is left, in the end by force."""
+        self.count()
         ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(128 + signal.SIGINT)
-    finally:
-        ray.shutdown()
+        _, alive = psutil.wait_procs(self._members, timeout=PATIENCE)
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(alive, timeout=PATIENCE)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if kind is KeyboardInterrupt:
+            # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.
+            os._exit(128 + signal.SIGINT)

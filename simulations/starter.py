@@ -1,15 +1,17 @@
 """`everymode init`: looks at a table and writes a configuration for it."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
+from rich.text import Text
 
 from clients.site import sites_in
-from clients.sketch import CAPACITY
-from server.query import check_names
-from server.settings import DataSettings, Settings, commented
+from clients.sketch import BYTES, CAPACITY
+from server.query import LABEL_CLASSES, SENSITIVE_VALUES, check_names
+from server.settings import DataSettings, Settings, SplitSettings, commented
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes
@@ -33,10 +35,11 @@ def start_configuration(
     else:
         frame = read_table(file)
     check_names(list(frame.columns), DataSettings(path="", sensitive=sensitive, target=target))
-    seen = Table(title=f"{file}: {len(frame):,} rows", title_justify="left")
+    seen = Table(title=Text(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
-    dropped = []
+    dropped: list[str] = []
+    looks: dict[str, tuple[str, int]] = {}
     for name in frame.columns:
         kind, distinct, use = _look(frame[name], str(file))
         if name in sensitive:
@@ -46,18 +49,21 @@ def start_configuration(
         elif use.startswith("dropped"):
             dropped.append(name)
         missing = f"{frame[name].isna().mean():.1%}"
-        seen.add_row(name, kind, missing, f"{distinct:,}", use)
-    used = [n for n in (*sensitive, *([target] if target else [])) if frame[n].isna().all()]
-    if used:
-        raise DataError([f"column '{n}' has no values; name another one" for n in used])
+        seen.add_row(Text(name), kind, missing, f"{distinct:,}", use)
+        looks[name] = kind, distinct
+    _check_use(looks, sensitive, target)
     path = os.path.relpath(file.resolve(), output.resolve().parent)
     data = DataSettings(path=path, sensitive=sensitive, target=target, drop=tuple(dropped))
+    sites = min(SplitSettings().sites, max(1, len(frame) // SplitSettings().minimum))
+    # Without groups and labels there is nothing that a Dirichlet distribution could spread.
+    by = SplitSettings().by if sensitive or target else "iid"
+    settings = Settings(data=data, split=SplitSettings(by=by, sites=sites))
     head = (
         f"# Configuration for {file.name}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
-        f"{output.name}\n\n"
+        f"{shlex.quote(output.name)}\n\n"
     )
-    write_bytes(output, (head + commented(Settings(data=data))).encode())
+    write_bytes(output, (head + commented(settings)).encode())
     return seen
 
 
@@ -65,9 +71,41 @@ def _look(series: pd.Series, where: str) -> tuple[str, int, str]:
     found = describe(series)
     if found.kind is None:
         return "none", 0, "dropped: no values"
-    distinct = int(pd.Series(canonical(series, found.kind, str(series.name), where)).nunique())
+    values = pd.Series(canonical(series, found.kind, str(series.name), where)).dropna()
+    distinct = int(values.nunique())
     if found.kind == "category" and distinct > CAPACITY:
         return found.kind, distinct, "dropped: text or identifier"
+    if found.kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
+        return found.kind, distinct, "dropped: long text"
+    counts_up = found.kind == "integer" and values.max() - values.min() == distinct - 1
+    if counts_up and distinct == len(series) > 20:
+        return found.kind, distinct, "dropped: numbers the rows"
     if found.kind == "category" and distinct > 0.9 * len(series) > 20:
         return found.kind, distinct, "dropped: identifier"
     return found.kind, distinct, "modelled"
+
+
+def _check_use(
+    looks: dict[str, tuple[str, int]], sensitive: tuple[str, ...], target: str | None
+) -> None:
+    """Raises `DataError` where `simulate` would refuse what is asked for."""
+    problems = []
+    for name in sensitive:
+        kind, distinct = looks[name]
+        if kind in ("float", "datetime") or distinct > SENSITIVE_VALUES:
+            problems.append(
+                f"--sensitive {name}: holds {distinct:,} different values of kind {kind}, and each "
+                "would be a group of its own; add a column of bands (age 18-29, 30-44, ...) to "
+                "the table and name that one"
+            )
+    if target and looks[target][0] == "category" and looks[target][1] > LABEL_CLASSES:
+        problems.append(
+            f"--target {target}: has {looks[target][1]:,} classes, more than {LABEL_CLASSES}; "
+            "name another column or none"
+        )
+    named = (*sensitive, *([target] if target else []))
+    problems += [
+        f"column '{n}' has no values; name another one" for n in named if looks[n][0] == "none"
+    ]
+    if problems:
+        raise DataError(problems)

@@ -9,6 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LONGEST = 1000.0
+"""Rates that a frozen step may move an entry.
+
+Adam's own steps are bounded (Kingma and Ba, 2015, section 2.1), as the second moment sees each
+gradient. A frozen one may have seen none for long, and dividing by it would blow an entry up. The
+bound is wide, for a site that alone holds a group makes steps 1 / p_k as long as the pooled ones,
+which its weight p_k in the mean makes up for.
+"""
+
 
 @dataclass
 class Statistics:
@@ -58,7 +67,10 @@ class Adam:
 
     def apply(self, vector: Tensor, statistics: Statistics, factor: float = 1.0) -> None:
         """Moves `vector` `(P,)` in place along the statistics; `factor` scales the rate."""
-        self._move(vector, statistics.first, statistics.second, statistics.steps, factor)
+        steps = statistics.steps
+        if steps:
+            scale = -self.rate * factor / (1 - self.beta1**steps)
+            vector.addcdiv_(statistics.first, self._root(statistics), value=scale)
 
     def apply_frozen(
         self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
@@ -66,17 +78,23 @@ class Adam:
         """A local step with the shared statistics left as they are (Mime-lite).
 
         The direction is the statistics' first moment with this gradient taken in; neither moment
-        is kept, so sites that step on their own do not drift in their statistics.
+        is kept, so sites that step on their own do not drift in their statistics. Steps are linear
+        in the gradient, so their mean over sites is the step along the mean gradient; only entries
+        that would move further than `LONGEST` rates are cut short.
 
         Source: Karimireddy et al., "Mime: Mimicking Centralized Stochastic Algorithms in Federated
-        Learning", 2020, algorithm 1 (MimeLite).
-        """
-        first = torch.lerp(statistics.first, gradient, 1 - self.beta1)
-        self._move(vector, first, statistics.second, statistics.steps, factor)
+        Learning", 2020, algorithm 1 (MimeLite); the cut: ours.
 
-    def _move(
-        self, vector: Tensor, first: Tensor, second: Tensor, steps: int, factor: float
-    ) -> None:
-        steps = max(steps, 1)
-        root = (second / (1 - self.beta2**steps)).sqrt_().add_(self.epsilon)
-        vector.addcdiv_(first, root, value=-self.rate * factor / (1 - self.beta1**steps))
+        Raises:
+            ValueError: The statistics have seen nothing, so there is nothing to divide by.
+        """
+        if not statistics.steps:
+            raise ValueError("frozen statistics must have seen a gradient before the first step")
+        first = torch.lerp(statistics.first, gradient, 1 - self.beta1)
+        seen = statistics.steps + 1
+        direction = (first / self._root(statistics)).div_(1 - self.beta1**seen)
+        vector.sub_(direction.clamp_(-LONGEST, LONGEST), alpha=self.rate * factor)
+
+    def _root(self, statistics: Statistics) -> Tensor:
+        freed = statistics.second / (1 - self.beta2**statistics.steps)
+        return freed.sqrt_().add_(self.epsilon)

@@ -40,7 +40,16 @@ class Packed(Generic[M]):
             start = stop
 
     def load(self, vector: Tensor) -> None:
-        """Copies `vector` `(P,)` in."""
+        """Copies `vector` `(P,)` in.
+
+        Raises:
+            ValueError: It has another shape.
+        """
+        # `copy_` would spread a vector of length 1 over all parameters.
+        if vector.shape != self.vector.shape:
+            raise ValueError(
+                f"a vector of shape {tuple(vector.shape)} for {len(self.vector)} parameters"
+            )
         with torch.no_grad():
             self.vector.copy_(vector)
 

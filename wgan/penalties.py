@@ -48,7 +48,7 @@ class GeneratorPenalty(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which its mean is reported."""
+        """Its name, for whoever reports it."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class CriticPenalty(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which its mean is reported."""
+        """Its name, for whoever reports it."""
         ...
 
     @property

@@ -4,13 +4,15 @@ A recipe travels to the sites as JSON, so that every party builds the same netwo
 same steps.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import Block
+from wgan.errors import StateError
 from wgan.generators import SkipGeneratorSpec
 from wgan.objectives import Wasserstein
 from wgan.optimizers import Adam
@@ -66,8 +68,24 @@ class Recipe:
 
     @staticmethod
     def from_json(text: str) -> "Recipe":
-        """The inverse of `to_json`; raises `pydantic.ValidationError` on anything else."""
-        return _RECIPE.validate_json(text)
+        """The inverse of `to_json`.
+
+        Raises:
+            StateError: It is no recipe, or one of a version with other fields.
+        """
+        try:
+            recipe = _RECIPE.validate_json(text)
+        except ValidationError as error:
+            places = ", ".join(".".join(map(str, e["loc"])) or "it" for e in error.errors())
+            raise StateError(f"not a recipe of this version: cannot read {places}") from None
+        # Pydantic passes over fields it does not know, and over absent ones: two parties would
+        # then train by different recipes.
+        if json.loads(text) != json.loads(recipe.to_json()):
+            raise StateError(
+                "not a recipe of this version: its fields or values are not those that "
+                f"{recipe.to_json()} has"
+            )
+        return recipe
 
 
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)

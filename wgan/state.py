@@ -7,7 +7,7 @@ file or the new one, never half of one.
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        unique = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        # Unlike mkstemp, this leaves to the user's umask who may read the result.
+        os.close(os.open(unique, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = unique
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; a result is as readable as any other file of the user's.
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise StateError(
@@ -80,7 +79,8 @@ def read_json(path: Path) -> Any:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
     """Writes named tensors whole, as safetensors, with `meta` in the header."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(content, metadata=dict(meta)))
+    # Without tensors, safetensors writes a header around empty metadata that it cannot read.
+    write_bytes(path, save(content, metadata=dict(meta) or None))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -91,9 +91,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         content = path.read_bytes()
+        # `load` checks the header, so that what follows may trust it.
+        tensors = load(content)
         size = int.from_bytes(content[:8], "little")
-        meta = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-        return load(content), meta
+        meta = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        return tensors, meta
     except FileNotFoundError:
         raise StateError(f"{path} is missing: has the run written a checkpoint yet?") from None
     except (OSError, ValueError, SafetensorError) as error:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wgan.critics import MLPCritic
+from wgan.errors import StateError
 from wgan.generators import SkipGenerator
 from wgan.optimizers import Statistics
 from wgan.packed import Packed
@@ -74,9 +75,10 @@ class Players:
         """Builds both networks; their first weights depend on `seed` alone."""
         self.recipe = recipe
         self.device = torch.device(device)
-        # PyTorch's initialisers draw from the global generator: lent for the moment, then put back.
+        # PyTorch's initialisers draw from the CPU's global generator: lent for the moment, then put
+        # back. `torch.manual_seed` would seed those of the GPUs too.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             generator = recipe.generator.build(shape.blocks, shape.width, shape.condition)
             critic = recipe.critic.build(shape.width, shape.condition)
         self.generator: Packed[SkipGenerator] = Packed(generator, device)
@@ -169,9 +171,23 @@ class Players:
         }
 
     def load(self, tensors: dict[str, Tensor], critic_steps: int, generator_steps: int) -> None:
-        """Takes in what `tensors` gave; steps are those the statistics have seen."""
+        """Takes in what `tensors` gave; steps are those the statistics have seen.
+
+        Raises:
+            StateError: A tensor is missing or of another shape; nothing was taken in.
+        """
+        own = self._tensors()
+        problems = [
+            f"the state does not fit the networks: tensor '{name}' "
+            + (f"has shape {tuple(tensors[name].shape)}" if name in tensors else "is missing")
+            + f", expected {tuple(tensor.shape)}; resume with the settings it was made with"
+            for name, tensor in own.items()
+            if name not in tensors or tensors[name].shape != tensor.shape
+        ]
+        if problems:
+            raise StateError(problems)
         with torch.no_grad():
-            for name, tensor in self._tensors().items():
+            for name, tensor in own.items():
                 tensor.copy_(tensors[name])
         self.critic_statistics.steps = critic_steps
         self.generator_statistics.steps = generator_steps

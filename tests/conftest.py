@@ -1,0 +1,174 @@
+"""What several test files share: a small odd table, and tiny runs over it in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from server import pictures
+from server.exchange import InProcess
+from server.outputs import RunFolder
+from server.session import Session
+from server.settings import Settings
+from server.stage import set_up
+
+TINY: dict[str, Any] = {
+    "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
+    "train": {
+        "rounds": 4,
+        "critic_steps": 2,
+        "generator_steps": 1,
+        "batch": 40,
+        "generator_batch": 20,
+    },
+    "output": {"checkpoint_every": 2},
+}
+
+
+class Silent:
+    """A `Reporter` that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.metrics: list[dict[str, Any]] = []
+
+    def phase(self, text: str) -> None:
+        self.told.append(text)
+
+    def begin(self, done: int, rounds: int, groups: Any) -> None:
+        self.told.append(f"begin {done}/{rounds}")
+
+    def round(self, metrics: dict[str, Any]) -> None:
+        self.metrics.append(metrics)
+
+    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+        self.told.append("finish")
+
+
+def people(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    """A table with a column of every kind and several oddities; all cells are text."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["a", "b", "c"], rows, p=[0.6, 0.35, 0.05])
+    sex = rng.choice(["f", "m"], rows)
+    age = rng.integers(18, 90, rows)
+    days = pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 400, rows), unit="D")
+    frame = pd.DataFrame(
+        {
+            "age": age.astype(str),
+            "weight kg": [f"{w:.1f}" for w in rng.normal(70, 12, rows)],
+            "member": rng.choice(["true", "false"], rows),
+            'city, "old"': rng.choice(["Paris, France", "Zürich", '"Q"', "東京"], rows),
+            "joined": days.strftime("%Y-%m-%d"),
+            "gain": np.where(rng.random(rows) < 0.9, 0, rng.integers(1, 5000, rows)).astype(str),
+            "constant": "k",
+            "sex": sex,
+            "group": group,
+            "outcome": np.where(age + 20 * (sex == "f") > 60, "yes", "no"),
+        },
+        dtype=object,
+    )
+    for name in ("weight kg", 'city, "old"', "joined"):
+        frame.loc[rng.random(rows) < 0.1, name] = ""
+    return frame
+
+
+def tiny(path: Path, **changes: Any) -> Settings:
+    """Settings of a run of seconds over `path`; changes as `section={...}` or `key=value`."""
+    values: dict[str, Any] = {
+        "data": {"path": str(path), "sensitive": ["group"], "target": "outcome"},
+        "split": {"sites": 3, "by": "dirichlet", "alpha": 0.5},
+        **TINY,
+    }
+    for name, change in changes.items():
+        both = isinstance(change, dict) and name in values
+        values[name] = {**values[name], **change} if both else change
+    return Settings.model_validate(values)
+
+
+def run(
+    settings: Settings,
+    path: Path,
+    stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+    reporter: Any = None,
+) -> dict[str, Any]:
+    """One session on the inline exchange, without a display."""
+    folder = RunFolder(path)
+    if not resume:
+        folder.create(settings)
+    stage = set_up(settings, folder.sites)
+    session = Session(
+        settings,
+        folder,
+        InProcess(stage.sites),
+        stage.columns,
+        reporter or Silent(),
+        lambda: stage.frame(settings.data.missing),
+        resume,
+        stop,
+    )
+    return session()
+
+
+class Kit:
+    """The helpers above, for tests."""
+
+    people = staticmethod(people)
+    tiny = staticmethod(tiny)
+    run = staticmethod(run)
+    Silent = Silent
+
+    @staticmethod
+    def stop_after(rounds: int) -> Callable[[], bool]:
+        """A `stop` that lets `rounds` rounds begin."""
+        left = iter([False] * rounds)
+        return lambda: next(left, True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    """Helpers to make small tables and tiny runs."""
+    return Kit()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """The odd table as a CSV file of its own."""
+    path = tmp_path / "people.csv"
+    people().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any]]:
+    """A finished tiny run with held-out rows, and its summary; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    people().to_csv(folder / "people.csv", index=False)
+    people(200, seed=1).to_csv(folder / "holdout.csv", index=False)
+    settings = tiny(
+        folder / "people.csv",
+        data={
+            "path": str(folder / "people.csv"),
+            "holdout": str(folder / "holdout.csv"),
+            "sensitive": ["group", "sex"],
+            "target": "outcome",
+        },
+    )
+    summary = run(settings, folder / "run")
+    return RunFolder(folder / "run"), summary
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no pictures, which take most of a tiny run; `finished` has them all the same."""
+    monkeypatch.setattr(pictures, "curves", lambda history, path: None)
+    monkeypatch.setattr(pictures, "groups", lambda summary, path: None)

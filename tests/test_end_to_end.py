@@ -1,0 +1,139 @@
+"""Real runs through Flower and Ray: equal to the run in process, for any number of actors.
+
+Every run is a process of its own, as a user starts it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = (
+    "train.rounds=6",
+    "split.sites=5",
+    "data.drop=['fnlwgt','native-country','education','occupation']",
+)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "simulations.cli", *arguments]
+
+
+def simulate(out: Path, backend: str, *sets: str) -> subprocess.Popen[str]:
+    options = [part for item in (*SMALL, *sets) for part in ("--set", item)]
+    return subprocess.Popen(
+        command("simulate", "quick", "--backend", backend, "--out", str(out), *options),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out + err
+
+
+def relatives(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All processes of the session that the run leads."""
+    found = []
+    for other in psutil.process_iter():
+        try:
+            if os.getsid(other.pid) == process.pid and other.status() != psutil.STATUS_ZOMBIE:
+                found.append(other)
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return found
+
+
+def wait_for_rounds(out: Path, rounds: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    metrics = out / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < rounds:
+        assert process.poll() is None, finished(process)
+        assert time.monotonic() < deadline, "no round was finished in two minutes"
+        time.sleep(0.05)
+
+
+def actors(process: subprocess.Popen[str]) -> Sequence[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [c for c in children if "ClientAppActor" in " ".join(c.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("inline") / "run"
+    code, text = finished(simulate(out, "inline"))
+    assert code == 0, text
+    return out
+
+
+def without_costs(run: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    costs = ("seconds", "bytes_up", "bytes_down")
+    return [{k: v for k, v in row.items() if k not in costs} for row in rows]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_flower_equals_the_run_in_process_for_any_number_of_actors(
+    tmp_path: Path, inline: Path, count: int
+) -> None:
+    out = tmp_path / "run"
+    sets = (f"simulation.actors={count}", "simulation.num_cpus=0.5")
+    process = simulate(out, "ray", *sets)
+    code, text = finished(process)
+    assert code == 0, text
+    assert (out / "synthetic.csv").read_bytes() == (inline / "synthetic.csv").read_bytes()
+    assert without_costs(out) == without_costs(inline)
+    assert relatives(process) == []
+    shown = text.lower()
+    assert "deprecat" not in shown and "traceback" not in shown and "warning" not in shown
+    assert "deprecat" in (out / "log.txt").read_text().lower(), "Flower's talk goes to the log"
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["bytes_up"] > 0 and summary["sites"] == 5
+    assert not (out / "sites").exists(), "private rows must not outlive the run"
+
+
+def test_a_site_process_that_dies_costs_no_round(tmp_path: Path) -> None:
+    sets = ("train.rounds=40", "simulation.actors=2")
+    calm, struck = tmp_path / "calm", tmp_path / "struck"
+    code, text = finished(simulate(calm, "inline", *sets))
+    assert code == 0, text
+    process = simulate(struck, "ray", *sets)
+    wait_for_rounds(struck, 3, process)
+    victims = actors(process)
+    assert victims
+    victims[0].send_signal(signal.SIGKILL)
+    code, text = finished(process)
+    assert code == 0, text
+    assert (struck / "synthetic.csv").read_bytes() == (calm / "synthetic.csv").read_bytes()
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(tmp_path: Path) -> None:
+    sets = ("train.rounds=40", "output.checkpoint_every=1000")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert finished(simulate(whole, "inline", *sets))[0] == 0
+    process = simulate(broken, "ray", *sets)
+    wait_for_rounds(broken, 2, process)
+    # A terminal sends Ctrl-C to the whole group: actors must not die of it in mid-round.
+    os.killpg(process.pid, signal.SIGINT)
+    code, text = finished(process)
+    assert code == 130, text
+    assert f"--resume {broken}" in text
+    assert relatives(process) == []
+    resumed = subprocess.run(
+        command("simulate", "--resume", str(broken)), cwd=ROOT, capture_output=True, text=True
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert (broken / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
+    assert without_costs(broken) == without_costs(whole)

@@ -1,0 +1,134 @@
+"""What a person sees: a live display on a terminal, plain lines elsewhere."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import server.display
+from server.display import GROUPS, Display, figures
+from server.outputs import RunFolder
+
+NASTY = "[/bold] :smile:"
+
+
+def metrics(number: int, groups: dict[str, float | None]) -> dict[str, Any]:
+    return {"round": number, "wasserstein": 0.5, "wasserstein_by_group": groups}
+
+
+def shown(terminal: bool, quiet: bool = False) -> tuple[Display, io.StringIO]:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=90, color_system=None)
+    return Display(console, quiet), file
+
+
+def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.display, "PULSE", 0.0)
+    display, file = shown(terminal=False)
+    with display:
+        display.phase("training")
+        display.begin(0, 3, ["f", NASTY])
+        for number in (1, 2, 3):
+            display.round(metrics(number, {"f": 0.25, NASTY: 0.75}))
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "training"
+    assert [line.split()[1] for line in lines[1:]] == ["1/3", "2/3", "3/3"]
+    assert all("rounds/s" in line and "left" in line for line in lines[1:])
+    assert all(line.endswith(f"worst group {NASTY} 0.7500") for line in lines[1:])
+    assert "\x1b" not in file.getvalue()
+
+
+def test_plain_lines_are_rare_but_the_last_round_is_told() -> None:
+    display, file = shown(terminal=False)
+    with display:
+        display.begin(0, 50, ["f"])
+        for number in range(1, 51):
+            display.round(metrics(number, {"f": 0.1}))
+    lines = file.getvalue().splitlines()
+    assert len(lines) < 10
+    assert lines[-1].startswith("round 50/50")
+
+
+def test_a_terminal_shows_round_pace_time_left_groups_and_the_worst() -> None:
+    display, file = shown(terminal=True)
+    with display:
+        display.begin(10, 40, ["f", "m", NASTY])
+        for number in (11, 12):
+            display.round(metrics(number, {"f": 0.25, "m": None, NASTY: 0.75}))
+    text = file.getvalue()
+    for part in ("round", "12/40", "rounds/s", "left", "per group", "0.2500", "0.7500"):
+        assert part in text, part
+    assert f"{NASTY} (worst)" in text
+    assert "f (worst)" not in text
+    # The cursor is shown again.
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_the_terminal_is_left_as_it_was_after_an_error() -> None:
+    display, file = shown(terminal=True)
+    with pytest.raises(RuntimeError), display:
+        display.begin(0, 2, ["f"])
+        raise RuntimeError
+    assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
+
+
+def test_many_groups_are_cut_to_those_with_the_largest_estimates() -> None:
+    display, file = shown(terminal=True)
+    groups = {f"group {i:02d}": i / 100 for i in range(GROUPS + 5)}
+    with display:
+        display.begin(0, 2, list(groups))
+        display.round(metrics(1, dict(groups)))
+        display.round(metrics(2, dict(groups)))
+    text = file.getvalue()
+    assert "and 5 more" in text
+    assert f"group {GROUPS + 4:02d} (worst)" in text
+    assert "group 04 " not in text
+
+
+def test_estimates_are_smoothed() -> None:
+    display, file = shown(terminal=False)
+    with display:
+        display.begin(0, 2, ["f"])
+        display.round(metrics(1, {"f": 1.0}))
+        display.round(metrics(2, {"f": 0.0}))
+    assert file.getvalue().endswith(" 0.9000\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_quiet_shows_nothing(finished: Any, terminal: bool) -> None:
+    run, summary = finished
+    display, file = shown(terminal, quiet=True)
+    with display:
+        display.phase("training")
+        display.begin(0, 1, ["f"])
+        display.round(metrics(1, {"f": 1.0}))
+        display.finish(summary, run)
+    assert file.getvalue() == ""
+
+
+def test_figures_of_a_summary(finished: Any) -> None:
+    _, summary = finished
+    display, file = shown(terminal=False)
+    with display:
+        display.finish(summary, RunFolder(Path("runs") / NASTY))
+    text = file.getvalue()
+    assert "400 / 400" in text
+    assert "3, 6" in text
+    assert f"results in runs/{NASTY}" in text
+    assert text.count("AUC on held-out rows") == 2
+    assert f"{summary['tv_mean']:.4f}" in text
+    assert f"{summary['coverage_group_min']:.4f}" in text
+    assert "Traceback" not in text
+
+
+def test_figures_that_were_not_measured_say_so(finished: Any) -> None:
+    _, summary = finished
+    console = Console(file=io.StringIO(), width=90)
+    console.print(figures({**summary, "coverage_group_min": None, "utility": None, "rows": 405}))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "not measured" in text
+    assert "AUC" not in text
+    left_out = 405 - summary["rows_modelled"]
+    assert any("data.floor" in x and f" {left_out} " in x for x in text.splitlines())

@@ -1,0 +1,210 @@
+"""The run directory: written whole, read back, refused where it does not fit."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clients.work import fingerprint
+from server.outputs import RunFolder, default_folder
+from server.rounds import Progress
+from server.settings import load
+from wgan.errors import StateError
+from wgan.state import read_json, write_json, write_tensors
+
+
+def row(number: int, group: str = "東京\u2028\x85") -> dict[str, Any]:
+    return {"round": number, "wasserstein_by_group": {group: 0.5}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def save(run: RunFolder, number: int, keep: int = 3, plan: str = "plan") -> None:
+    run.save({"x": torch.full((3,), float(number))}, Progress(round=number), plan, keep)
+
+
+def test_create_and_discard_leave_what_was_there(tmp_path: Path) -> None:
+    settings = load("quick")
+    deep = RunFolder(tmp_path / "a" / "b" / "run")
+    made = deep.create(settings)
+    assert made == (tmp_path / "a" / "b" / "run", tmp_path / "a" / "b", tmp_path / "a")
+    assert load(deep.config) == settings
+    deep.sites.mkdir()
+    (deep.sites / "site-00.csv").write_text("private")
+    deep.discard(made)
+    assert list(tmp_path.iterdir()) == []
+
+    (tmp_path / "a" / "empty").mkdir(parents=True)
+    empty = RunFolder(tmp_path / "a" / "empty")
+    made = empty.create(settings)
+    assert made == ()
+    empty.discard(made)
+    assert list((tmp_path / "a" / "empty").iterdir()) == []
+
+    one, two = RunFolder(tmp_path / "runs" / "one"), RunFolder(tmp_path / "runs" / "two")
+    made = one.create(settings)
+    two.create(settings)
+    one.discard(made)
+    assert load(two.config) == settings
+    assert not one.path.exists()
+
+
+def test_discard_does_not_follow_links(run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    made = run.create(load("quick"))
+    os.symlink(tmp_path / "mine", run.path / "link")
+    run.discard(made)
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+def test_create_refuses_what_is_not_empty(run: RunFolder) -> None:
+    run.create(load("quick"))
+    with pytest.raises(StateError, match=r"is not empty; .*--resume"):
+        run.create(load("quick"))
+    run.config.rename(run.path / "other.txt")
+    with pytest.raises(StateError) as caught:
+        run.create(load("quick"))
+    assert "--resume" not in str(caught.value)
+
+
+def test_the_command_to_resume_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "a b's $x"
+    assert shlex.split(RunFolder(path).resume)[-1] == str(path)
+
+
+def test_a_plan_comes_back_with_the_same_fingerprint(finished: Any, tmp_path: Path) -> None:
+    run, summary = finished
+    order, rows = run.read_plan()
+    assert rows == summary["rows"]
+    assert fingerprint(order) == summary["plan"]
+    again = RunFolder(tmp_path)
+    again.write_plan(order, rows)
+    assert again.read_plan() == (order, rows)
+    assert read_json(tmp_path / "schema.json") == read_json(run.path / "schema.json")
+
+
+@pytest.mark.parametrize("key", ["schema", "conditions", "recipe", "mass", "rows"])
+def test_a_plan_that_lacks_something(finished: Any, tmp_path: Path, key: str) -> None:
+    value = read_json(finished[0].path / "schema.json")
+    del value[key]
+    write_json(tmp_path / "schema.json", value)
+    with pytest.raises(StateError, match=f"schema.json: not a plan of this version .*{key}"):
+        RunFolder(tmp_path).read_plan()
+
+
+def test_no_plan_and_no_run_directory(run: RunFolder) -> None:
+    with pytest.raises(StateError, match="is missing"):
+        run.read_plan()
+    assert not run.planned
+    assert run.read_metrics() == []
+    assert run.load("plan") is None
+
+
+def test_metrics_come_back(run: RunFolder) -> None:
+    run.rewrite_metrics([])
+    rows = [row(number) for number in (1, 2, 3)]
+    for each in rows:
+        run.append(each)
+    assert run.read_metrics() == rows
+    assert run.read_metrics(upto=2) == rows[:2]
+    run.rewrite_metrics(rows[:1])
+    assert run.read_metrics() == rows[:1]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 45, 46, 47, 48])
+def test_a_line_cut_short_ends_the_metrics(run: RunFolder, cut: int) -> None:
+    run.rewrite_metrics([row(1), row(2)])
+    line = json.dumps(row(3), ensure_ascii=False).encode()
+    assert cut < len(line)
+    with run.metrics.open("ab") as file:
+        file.write(line[:cut])
+    assert run.read_metrics() == [row(1), row(2)]
+
+
+def test_metrics_that_cannot_be_written_say_how_to_go_on(run: RunFolder) -> None:
+    run.metrics.mkdir(parents=True)
+    with pytest.raises(StateError, match=r"cannot write .*everymode simulate --resume"):
+        run.append(row(1))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.append({"round": float("nan")})
+
+
+def test_the_newest_checkpoint_is_loaded_and_the_oldest_go(run: RunFolder) -> None:
+    for number in (1, 2, 10, 100, 1_000_000):
+        save(run, number, keep=3)
+    assert [p.stem for p in run.checkpoints()] == ["round-000010", "round-000100", "round-1000000"]
+    assert len(list((run.path / "checkpoints").iterdir())) == 6
+    loaded = run.load("plan")
+    assert loaded is not None
+    assert loaded[0]["x"].tolist() == [1e6] * 3
+    assert loaded[1] == Progress(round=1_000_000)
+
+
+def test_a_checkpoint_beyond_keep_goes_only_once_the_new_one_is_whole(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(run, 1, keep=1)
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StateError, match=r"the last whole checkpoint is round-000001"):
+            save(run, 2, keep=1)
+    assert [p.name for p in (run.path / "checkpoints").iterdir() if p.suffix != ".json"] == [
+        "round-000001.safetensors"
+    ]
+    loaded = run.load("plan")
+    assert loaded is not None
+    assert loaded[1].round == 1
+
+
+def test_another_plan_is_refused_by_name(run: RunFolder) -> None:
+    save(run, 1, plan="aaaa")
+    with pytest.raises(StateError, match=r"plan aaaa, but .* give bbbb"):
+        run.load("bbbb")
+
+
+def test_a_damaged_checkpoint_is_told_and_passed_over(run: RunFolder) -> None:
+    save(run, 1)
+    save(run, 2)
+    write_tensors(run.checkpoints()[-1], {"x": torch.zeros(1)}, {"plan": "plan"})
+    told: list[str] = []
+    loaded = run.load("plan", told.append)
+    assert loaded is not None
+    assert loaded[1].round == 1
+    assert len(told) == 1
+    assert "round-000002" in told[0]
+    assert "going on from round-000001" in told[0]
+    run.checkpoints()[0].write_bytes(b"")
+    with pytest.raises(StateError) as caught:
+        run.load("plan")
+    assert len(caught.value.problems) == 2
+
+
+def test_other_files_among_the_checkpoints_are_left_alone(run: RunFolder) -> None:
+    save(run, 1)
+    other = run.path / "checkpoints" / "round-best.safetensors"
+    other.write_bytes(b"mine")
+    for number in (2, 3):
+        save(run, number, keep=1)
+    assert [p.stem for p in run.checkpoints()] == ["round-000003"]
+    assert other.exists()
+
+
+def test_default_folders_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_folder("quick") == Path("runs/quick")
+    Path("runs/quick").mkdir(parents=True)
+    assert default_folder("quick") == Path("runs/quick-2")
+    os.symlink("nowhere", "runs/quick-2")
+    assert default_folder("quick") == Path("runs/quick-3")

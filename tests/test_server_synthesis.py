@@ -1,0 +1,178 @@
+"""Rows from a finished generator: shares, conditions, seeds."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairness.groups import MISSING
+from server.outputs import RunFolder
+from server.synthesis import Synthesizer, whole_shares
+from wgan.errors import DataError, StateError
+from wgan.state import read_tensors, write_tensors
+
+
+@pytest.fixture(scope="module")
+def synthesizer(finished: Any) -> Synthesizer:
+    return Synthesizer.load(finished[0])
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30).filter(any), st.integers(0, 10**5))
+def test_whole_shares_add_up_and_are_within_one_of_exact(counts: list[int], rows: int) -> None:
+    table = np.array(counts, dtype=np.int64)
+    shares = whole_shares(table, rows)
+    assert shares.sum() == rows
+    assert (np.abs(shares - table * (rows / table.sum())) < 1 + 1e-6).all()
+    assert (shares[table == 0] == 0).all()
+
+
+def test_a_generator_comes_back_as_it_was_saved(
+    synthesizer: Synthesizer, finished: Any, tmp_path: Any
+) -> None:
+    state = torch.get_rng_state()
+    again = Synthesizer.load(finished[0])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(again.generator.vector, synthesizer.generator.vector)
+    assert again.draw(30, 1).equals(synthesizer.draw(30, 1))
+    other = Synthesizer.of(synthesizer.plan, synthesizer.generator.vector)
+    assert other.draw(30, 1).equals(synthesizer.draw(30, 1))
+    other.save(RunFolder(tmp_path))
+    files = (RunFolder(tmp_path).generator, finished[0].generator)
+    (one, told), (two, said) = (read_tensors(path) for path in files)
+    assert told == said
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_generator_of_another_schema_is_refused(finished: Any, tmp_path: Any) -> None:
+    run = RunFolder(tmp_path)
+    run.write_plan(*finished[0].read_plan())
+    with pytest.raises(StateError, match=r"is not finished, .* everymode simulate --resume"):
+        Synthesizer.load(run)
+    tensors, meta = read_tensors(finished[0].generator)
+    write_tensors(run.generator, tensors, {**meta, "schema": "0" * 16})
+    with pytest.raises(StateError, match="was not made under the schema"):
+        Synthesizer.load(run)
+
+
+def test_every_cell_has_its_share(synthesizer: Synthesizer) -> None:
+    plan = synthesizer.plan
+    table = plan.conditions.table
+    made = synthesizer.like_data(int(table.sum()), 0)
+    cells = plan.conditions.cell_index(made, plan.schema)
+    assert np.bincount(cells, minlength=table.size).reshape(table.shape).tolist() == table.tolist()
+    # Shuffled: groups do not come in blocks.
+    assert len(set(made["group"].head(30))) > 1
+    assert len(synthesizer.like_data(7, 0)) == 7
+
+
+def test_cells_give_their_group_and_label(synthesizer: Synthesizer) -> None:
+    conditions = synthesizer.plan.conditions
+    cells = np.array([3, 0, 3])
+    made = synthesizer.table(cells, 0)
+    for row, cell in enumerate(cells):
+        group, label = divmod(int(cell), len(conditions.labels))
+        assert (made["group"][row], made["sex"][row]) == conditions.groups[group]
+        assert made["outcome"][row] == conditions.labels[label]
+
+
+def test_no_rows_are_a_table_too(synthesizer: Synthesizer) -> None:
+    made = synthesizer.table(np.zeros(0, dtype=np.int64), 0)
+    assert tuple(made.columns) == synthesizer.plan.schema.names
+    assert len(made) == 0
+
+
+def test_seeds(synthesizer: Synthesizer) -> None:
+    assert synthesizer.draw(50, 3).equals(synthesizer.draw(50, 3))
+    assert not synthesizer.draw(50, 3).equals(synthesizer.draw(50, 4))
+
+
+def test_uniform_groups_keep_the_labels_within_each(synthesizer: Synthesizer) -> None:
+    table = synthesizer.plan.conditions.table
+    made = synthesizer.draw(6000, 0, "uniform")
+    cells = synthesizer.plan.conditions.cell_index(made, synthesizer.plan.schema)
+    found = np.bincount(cells, minlength=table.size).reshape(table.shape) / 6000
+    expected = table / table.sum(1, keepdims=True) / len(table)
+    assert np.abs(found - expected).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("where", "check"),
+    [
+        ({"group": "b", "outcome": "no"}, lambda t: (t["group"] == "b") & (t["outcome"] == "no")),
+        ({"member": "true"}, lambda t: t["member"]),
+        ({"gain": "0"}, lambda t: t["gain"] == 0),
+        ({"gain": "0.0"}, lambda t: t["gain"] == 0),
+        ({"weight kg": MISSING}, lambda t: t["weight kg"].isna()),
+        ({"sex": "f", "constant": "k"}, lambda t: (t["sex"] == "f") & (t["constant"] == "k")),
+    ],
+)
+def test_conditions_hold_in_every_row(
+    synthesizer: Synthesizer, where: dict[str, str], check: Any
+) -> None:
+    made = synthesizer.draw(40, 0, where=where)
+    assert len(made) == 40
+    assert list(made.index) == list(range(40))
+    assert bool(check(made).all())
+
+
+def test_dates_and_numbers_can_be_asked_for(synthesizer: Synthesizer) -> None:
+    many = synthesizer.draw(3000, 1)
+    day = many["joined"].mode()[0].strftime("%Y-%m-%d")
+    made = synthesizer.draw(2, 0, where={"joined": day})
+    assert set(made["joined"].dt.strftime("%Y-%m-%d")) == {day}
+    age = str(many["age"].mode()[0])
+    assert set(synthesizer.draw(2, 0, where={"age": age})["age"].astype(str)) == {age}
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"nosuch": "1"}, ["no such column", "age, weight kg"]),
+        ({"group": "z"}, ["group=z", "a, b, c"]),
+        ({"member": "yes"}, ["member=yes", "false, true"]),
+        ({"age": "old"}, ["age=old", "integer"]),
+        ({"age": "1000"}, ["age=1000", "outside the range"]),
+        ({"age": MISSING}, ["age=(missing)"]),
+        ({"joined": "tomorrow"}, ["joined=tomorrow", "datetime"]),
+        ({"constant": ""}, ["constant=", "one of k"]),
+    ],
+)
+def test_conditions_that_cannot_hold(
+    synthesizer: Synthesizer, where: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        synthesizer.draw(5, 0, where=where)
+    assert len(caught.value.problems) == 1
+    for word in ["--where", *words]:
+        assert word in str(caught.value)
+
+
+def test_all_conditions_that_cannot_hold_are_named_at_once(synthesizer: Synthesizer) -> None:
+    with pytest.raises(DataError) as caught:
+        synthesizer.draw(5, 0, where={"group": "z", "sex": "x", "age": "old", "member": "?"})
+    assert len(caught.value.problems) == 4
+
+
+def test_groups_that_never_come_together(synthesizer: Synthesizer) -> None:
+    conditions = synthesizer.plan.conditions
+    counts = [[0 if g[0] == "c" else n for n in row] for g, row in
+              zip(conditions.groups, conditions.counts, strict=True)]  # fmt: skip
+    emptied = dataclasses.replace(conditions, counts=tuple(map(tuple, counts)))
+    plan = dataclasses.replace(synthesizer.plan, conditions=emptied)
+    with pytest.raises(DataError, match="group=c"):
+        Synthesizer(plan, synthesizer.generator).draw(3, 0, where={"group": "c"})
+
+
+def test_a_search_without_end_gives_up(
+    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.synthesis.PIECE", 100)
+    monkeypatch.setattr("server.synthesis.TRIES", 2)
+    with pytest.raises(DataError, match=r"only \d+ of 200 rows drawn fit, 90 were asked for"):
+        high = str(int(synthesizer.plan.schema["gain"].high))
+        synthesizer.draw(90, 0, where={"gain": high, "age": "20"})

@@ -1,0 +1,158 @@
+"""Adam on a flat vector, against PyTorch's, and its frozen steps."""
+
+import pytest
+import torch
+from torch import nn
+
+from wgan.optimizers import LONGEST, Adam, Statistics
+from wgan.packed import Packed
+
+SETTINGS = [
+    Adam(),
+    Adam(rate=1e-2, beta1=0.9, beta2=0.999, epsilon=1e-6),
+    Adam(rate=0.1, beta1=0.0, beta2=0.5, epsilon=0.1),
+]
+every_adam = pytest.mark.parametrize("adam", SETTINGS, ids=repr)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+
+
+def gradients(count, seed=0, size=4):
+    return torch.randn(count, size, generator=seeded(seed), dtype=torch.float64)
+
+
+def warm(adam, steps=5):
+    """A vector and statistics after some ordinary steps."""
+    vector = torch.zeros(4, dtype=torch.float64)
+    statistics = Statistics.zeros(vector)
+    for gradient in gradients(steps, seed=1):
+        adam.observe(statistics, gradient)
+        adam.apply(vector, statistics)
+    return vector, statistics
+
+
+@every_adam
+def test_twenty_steps_equal_those_of_pytorch(adam):
+    ours, theirs = Packed(network()), network()
+    statistics = Statistics.zeros(ours.vector)
+    betas = (adam.beta1, adam.beta2)
+    other = torch.optim.Adam(theirs.parameters(), adam.rate, betas, adam.epsilon)
+    for number in range(20):
+        inputs = torch.randn(8, 3, generator=seeded(number), dtype=torch.float64)
+        target = inputs.prod(1, keepdim=True)
+        gradient = ours.gradient_of((ours.module(inputs) - target).square().mean())
+        adam.observe(statistics, gradient)
+        adam.apply(ours.vector, statistics)
+        other.zero_grad()
+        (theirs(inputs) - target).square().mean().backward()
+        other.step()
+    expected = torch.cat([p.detach().reshape(-1) for p in theirs.parameters()])
+    torch.testing.assert_close(ours.vector, expected, rtol=1e-10, atol=1e-12)
+    moments = [other.state[p] for p in theirs.parameters()]
+    for name, own in (("exp_avg", statistics.first), ("exp_avg_sq", statistics.second)):
+        flat = torch.cat([m[name].reshape(-1) for m in moments])
+        torch.testing.assert_close(own, flat, rtol=1e-10, atol=1e-14)
+    assert statistics.steps == 20
+
+
+@every_adam
+def test_the_factor_scales_the_step(adam):
+    start, statistics = warm(adam)
+    whole, half = start.clone(), start.clone()
+    adam.apply(whole, statistics)
+    adam.apply(half, statistics, 0.5)
+    torch.testing.assert_close(half - start, (whole - start) / 2)
+
+
+def test_statistics_that_have_seen_nothing_move_nothing():
+    vector = torch.ones(4)
+    Adam().apply(vector, Statistics.zeros(vector))
+    assert torch.equal(vector, torch.ones(4))
+
+
+def test_a_clone_shares_no_memory():
+    _, statistics = warm(Adam())
+    clone = statistics.clone()
+    Adam().observe(clone, torch.ones(4, dtype=torch.float64))
+    assert (statistics.steps, clone.steps) == (5, 6)
+    assert not torch.equal(statistics.first, clone.first)
+    assert not torch.equal(statistics.second, clone.second)
+
+
+@every_adam
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_frozen_step_is_adams_with_the_old_second_moment(adam, steps):
+    start, statistics = warm(adam, steps)
+    gradient = gradients(1, seed=2)[0]
+    before = statistics.clone()
+    moved = start.clone()
+    adam.apply_frozen(moved, gradient, statistics, 0.7)
+    assert torch.equal(statistics.first, before.first) and statistics.steps == steps
+    assert torch.equal(statistics.second, before.second)
+    # The first moment and its correction are those that observing the gradient would give.
+    adam.observe(statistics, gradient)
+    first = statistics.first / (1 - adam.beta1 ** (steps + 1))
+    root = (before.second / (1 - adam.beta2**steps)).sqrt() + adam.epsilon
+    torch.testing.assert_close(moved, start - 0.7 * adam.rate * first / root)
+
+
+def test_a_frozen_step_needs_statistics():
+    vector = torch.zeros(4)
+    with pytest.raises(ValueError, match="must have seen a gradient"):
+        Adam().apply_frozen(vector, torch.ones(4), Statistics.zeros(vector))
+    assert not vector.any()
+
+
+@every_adam
+def test_one_frozen_step_at_every_site_is_one_pooled_frozen_step(adam):
+    start, statistics = warm(adam)
+    shares = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    local = gradients(3, seed=3)
+    sites = []
+    for gradient in local:
+        vector = start.clone()
+        adam.apply_frozen(vector, gradient, statistics)
+        sites.append(vector)
+    pooled = start.clone()
+    adam.apply_frozen(pooled, shares @ local, statistics)
+    torch.testing.assert_close(shares @ torch.stack(sites), pooled, rtol=1e-12, atol=1e-14)
+
+
+def test_unfrozen_steps_at_sites_are_no_pooled_step():
+    # The control to the test above: every site divides by a second moment of its own.
+    adam = Adam(rate=0.1)
+    start, statistics = warm(adam)
+    local = gradients(2, seed=4)
+    moved = []
+    for gradient in (*local, local.mean(0)):
+        vector, own = start.clone(), statistics.clone()
+        adam.observe(own, gradient)
+        adam.apply(vector, own)
+        moved.append(vector)
+    assert not torch.allclose((moved[0] + moved[1]) / 2, moved[2], rtol=1e-3)
+
+
+@every_adam
+def test_a_frozen_step_is_bounded_where_the_second_moment_saw_nothing(adam):
+    start, statistics = warm(adam)
+    statistics.first[2] = statistics.second[2] = 0.0
+    gradient = gradients(1, seed=5)[0]
+    gradient[2] = -1e6
+    moved = start.clone()
+    adam.apply_frozen(moved, gradient, statistics, 0.5)
+    step = (moved - start) / (0.5 * adam.rate)
+    assert step[2].item() == pytest.approx(LONGEST)
+    # All other entries move as ever.
+    plain = start.clone()
+    gradient[2] = 0.0
+    adam.apply_frozen(plain, gradient, statistics, 0.5)
+    others = [0, 1, 3]
+    assert torch.equal(plain[others], moved[others]) and plain[2] == start[2]

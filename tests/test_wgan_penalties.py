@@ -1,0 +1,196 @@
+"""The gradient penalty and where it is taken."""
+
+import pytest
+import torch
+from scipy.stats import kstest
+from torch import nn
+
+import wgan.penalties
+from wgan.critics import MLPCriticSpec
+from wgan.objectives import Wasserstein
+from wgan.penalties import CriticStep, GradientPenalty, interpolates
+from wgan.state import read_tensors, write_tensors
+
+WIDTH, CONDITION = 4, 3
+PENALTIES = [
+    GradientPenalty(),
+    GradientPenalty(weight=0.1, target=0.25),
+    GradientPenalty(one_sided=True),
+]
+CRITICS = [MLPCriticSpec(()), MLPCriticSpec((8,)), MLPCriticSpec((8, 5), slope=0.0)]
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+every_critic = pytest.mark.parametrize("spec", CRITICS, ids=repr)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def built(spec, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return spec.build(WIDTH, CONDITION).double()
+
+
+def step(critic, count=6, seed=1):
+    rng = seeded(seed)
+    real, fake = torch.randn(2, count, WIDTH, generator=rng, dtype=torch.float64).unbind()
+    kinds = torch.randint(CONDITION, (count,), generator=rng)
+    condition = nn.functional.one_hot(kinds, CONDITION).double()
+    return CriticStep(critic, real, fake, condition, rng)
+
+
+def shuffled(of, order, rng):
+    return CriticStep(of.critic, of.real[order], of.fake[order], of.condition[order], rng)
+
+
+def linear(weights, bias=0.0):
+    """C(x, c) = w x + 5 c_0 + bias."""
+    return lambda sample, condition: sample @ weights + 5 * condition[:, 0] + bias
+
+
+@every_penalty
+@every_critic
+@pytest.mark.parametrize("objective", [Wasserstein()], ids=repr)
+def test_contract(objective, penalty, spec, monkeypatch):
+    critic = built(spec)
+    before = torch.get_rng_state()
+    of = step(critic)
+    state = of.rng.get_state()
+    values = penalty(of)
+    assert values.shape == (6,) and values.isfinite().all() and (values >= 0).all()
+    assert values.requires_grad or not values.any()
+    assert torch.equal(torch.get_rng_state(), before)
+    # What is drawn comes from `rng` alone.
+    of.rng.set_state(state)
+    assert torch.equal(penalty(of), values)
+    loss = objective.critic(critic(of.real, of.condition), critic(of.fake, of.condition))
+    total = (loss + penalty.weight * values).mean()
+    assert all(g.isfinite().all() for g in torch.autograd.grad(total, list(critic.parameters())))
+    # With the mixing weights out of play, a pair's value goes where the pair goes.
+    monkeypatch.setattr(wgan.penalties, "interpolates", lambda real, fake, rng: (real + fake) / 2)
+    order = torch.randperm(6, generator=seeded(3))
+    torch.testing.assert_close(
+        penalty(shuffled(of, order, seeded(9))), penalty(of)[order], rtol=1e-12, atol=1e-12
+    )
+
+
+@every_penalty
+def test_randomness_survives_a_round_trip_through_a_file(penalty, tmp_path):
+    of = step(built(CRITICS[1]))
+    path = tmp_path / "state.safetensors"
+    write_tensors(path, {"rng": of.rng.get_state()}, {})
+    first = penalty(of)
+    second = penalty(of)
+    assert not torch.equal(first, second) or not first.any()
+    fresh = torch.Generator()
+    fresh.set_state(read_tensors(path)[0]["rng"])
+    again = CriticStep(of.critic, of.real, of.fake, of.condition, fresh)
+    assert torch.equal(penalty(again), first) and torch.equal(penalty(again), second)
+
+
+@every_critic
+def test_a_value_depends_on_its_own_pair_alone(spec):
+    critic = built(spec)
+    of = step(critic, seed=4)
+    values = GradientPenalty()(CriticStep(critic, of.real, of.fake, of.condition, seeded(5)))
+    real, fake = of.real.clone(), of.fake.clone()
+    real[1:], fake[1:] = 100.0, -100.0
+    other = GradientPenalty()(CriticStep(critic, real, fake, of.condition, seeded(5)))
+    assert other[0].item() == pytest.approx(values[0].item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("length", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_a_linear_critic_costs_the_square_of_what_its_slope_is_off(target, length, one_sided):
+    direction = torch.randn(WIDTH, generator=seeded(6), dtype=torch.float64)
+    weights = (length * direction / direction.norm()).requires_grad_(True)
+    # The slope along the condition, 5, must not count.
+    values = GradientPenalty(target=target, one_sided=one_sided)(step(linear(weights)))
+    off = max(length - target, 0.0) if one_sided else length - target
+    torch.testing.assert_close(values, torch.full((6,), off**2, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(values.mean(), weights)
+    torch.testing.assert_close(gradient, 2 * off * weights.detach() / length)
+
+
+def test_the_slope_is_taken_at_the_interpolates():
+    of = step(lambda sample, condition: sample.square().sum(1) / 2)
+    state = of.rng.get_state()
+    values = GradientPenalty(target=0.0)(of)
+    of.rng.set_state(state)
+    points = interpolates(of.real, of.fake, of.rng)
+    torch.testing.assert_close(values, points.square().sum(1))
+
+
+def test_its_gradient_equals_finite_differences():
+    def critic(sample, condition):
+        return (torch.cat([sample, condition], 1) @ weights).tanh() @ last
+
+    weights = torch.randn(WIDTH + CONDITION, 5, generator=seeded(7), dtype=torch.float64)
+    last = torch.randn(5, generator=seeded(8), dtype=torch.float64)
+
+    def cost(value):
+        nonlocal weights
+        weights = value
+        return GradientPenalty()(step(critic))
+
+    assert torch.autograd.gradcheck(cost, weights.clone().requires_grad_(True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_a_flat_critic_has_a_finite_gradient(dtype, size, one_sided):
+    weights = torch.full((2,), size, dtype=dtype, requires_grad=True)
+    sample = torch.ones(3, 2, dtype=dtype)
+    of = CriticStep(lambda x, c: (x * weights).sum(1), sample, -sample, sample, seeded(0))
+    values = GradientPenalty(one_sided=one_sided)(of)
+    expected = torch.zeros(3, dtype=dtype) if one_sided else torch.ones(3, dtype=dtype)
+    torch.testing.assert_close(values, expected)
+    (gradient,) = torch.autograd.grad(values.mean(), weights)
+    assert gradient.isfinite().all() and gradient.abs().max() <= 2
+    if size == 0.0:
+        assert not gradient.any()
+
+
+def test_it_works_where_gradients_are_off():
+    of = step(linear(torch.tensor([3.0, 4.0, 0.0, 0.0], dtype=torch.float64)))
+    with torch.no_grad():
+        values = GradientPenalty()(of)
+    torch.testing.assert_close(values, torch.full((6,), 16.0, dtype=torch.float64))
+
+
+def test_inputs_are_left_as_they_were():
+    of = step(built(CRITICS[1]))
+    real, fake = of.real.clone(), of.fake.clone()
+    GradientPenalty()(of).mean().backward()
+    assert torch.equal(of.real, real) and torch.equal(of.fake, fake)
+    assert of.real.grad is None and not of.real.requires_grad and not of.fake.requires_grad
+
+
+def mixing(real, fake, points):
+    return ((points - real) / (fake - real)).flatten(1)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 2)])
+def test_interpolates_lie_on_the_segments(shape):
+    real = torch.randn(50, *shape, generator=seeded(1), dtype=torch.float64)
+    fake = real + 1 + torch.rand(50, *shape, generator=seeded(2), dtype=torch.float64)
+    mix = mixing(real, fake, interpolates(real, fake, seeded(3)))
+    # One weight a pair, the same in every coordinate, and each pair its own.
+    torch.testing.assert_close(mix, mix[:, :1].expand_as(mix))
+    assert ((mix >= 0) & (mix <= 1)).all() and len(mix[:, 0].unique()) == 50
+
+
+def test_mixing_weights_are_uniform():
+    real, fake = torch.zeros(4000, 1), torch.ones(4000, 1)
+    mix = interpolates(real, fake, seeded(11))[:, 0].numpy()
+    assert kstest(mix, "uniform").pvalue > 0.01
+    # The usual slip, a normal draw, would be seen.
+    assert kstest(torch.randn(4000, generator=seeded(11)).numpy(), "uniform").pvalue < 1e-9
+
+
+def test_equal_partners_have_one_interpolate():
+    real = torch.randn(20, 3, generator=seeded(12))
+    assert torch.equal(interpolates(real, real, seeded(13)), real)
