@@ -29,7 +29,7 @@ from clients.site import Site
 from clients.sums import SiteSums
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
-from fairness.matching import MINIMUM, second_moments
+from fairness.matching import described, second_moments
 from fairness.weights import row_weights, site_mass
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
@@ -112,11 +112,8 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "group_sites": present.astype(np.int64),
     }
     if order.matching:
-        # A group too small to be described takes part in the labels' moments only.
-        enough = np.append(
-            conditions.group_counts >= MINIMUM, np.ones(len(conditions.labels), dtype=bool)
-        )
-        shares = weights[groups][:, None] * enough
+        taking, levels = described(conditions)
+        shares = (weights * taking)[groups][:, None] * levels
         sums["moments"] = second_moments(rows, conditions.encode(cells), shares)
     return order.layout().pack(sums)
 

@@ -18,18 +18,31 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fairness.groups import Conditions
 from wgan.penalties import GeneratorStep
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 MINIMUM = 50
-"""Groups with fewer rows over all sites take no part: moments of few rows would describe them."""
+"""Groups and labels with fewer rows over all sites take no part: moments would describe them."""
 
 
 def width_of_moments(row: int, condition: int) -> int:
     """Entries of one symmetric matrix over an encoded row beside its condition."""
     width = row + condition
     return width * (width + 1) // 2
+
+
+def described(conditions: Conditions) -> tuple[Bools, Bools]:
+    """Which groups' rows are in the moments, `(G,)`, and which levels have moments, `(C,)`.
+
+    Rows of a group that is too small are in no sum at all: the difference between the labels' and
+    the other groups' moments would be its own.
+    """
+    groups = conditions.group_counts >= MINIMUM
+    labels = conditions.table[groups].sum(0) >= MINIMUM
+    return groups, np.concatenate([groups, labels])
 
 
 def second_moments(

@@ -11,7 +11,14 @@ from clients.orders import Prepare
 from clients.site import Site
 from clients.work import prepare
 from fairness.groups import Conditions
-from fairness.matching import MINIMUM, MomentMatching, second_moments, width_of_moments
+from fairness.groups import Conditions
+from fairness.matching import (
+    MINIMUM,
+    MomentMatching,
+    described,
+    second_moments,
+    width_of_moments,
+)
 from wgan.data.fit import fit_schema
 from wgan.data.frame import read_table
 from wgan.penalties import GeneratorStep
@@ -357,3 +364,18 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
     moments = prepare(order, Site("one", path, tmp_path / "work"))["moments"]
     assert moments.shape[0] == 3
     assert moments[0].any() and moments[2].any() and moments[1].any() == (rare >= MINIMUM)
+
+
+def test_rows_of_a_small_group_are_in_no_sum() -> None:
+    # Were they in the labels' sums, the difference to the large groups' sums would be theirs.
+    conditions = Conditions(
+        sensitive=("sex",),
+        target="income",
+        groups=(("f",), ("m",), ("x",)),
+        labels=("high", "low", "none"),
+        label_edges=(),
+        counts=((MINIMUM, MINIMUM, 0), (MINIMUM, 7, 0), (MINIMUM - 2, 1, 0)),
+    )
+    groups, levels = described(conditions)
+    assert groups.tolist() == [True, True, False]
+    assert levels.tolist() == [True, True, False, True, True, False]
