@@ -191,7 +191,7 @@ def _problems(keys: pd.DataFrame, split: Split) -> Iterator[str]:
     if not split.columns:
         yield (
             f"split.by = '{split.by}' needs a column to split on: set split.column, "
-            "or data.sensitive"
+            "data.sensitive or data.target, or split.by = 'iid'"
         )
     known = [str(name) for name in keys.columns]
     for name in dict.fromkeys(split.columns):

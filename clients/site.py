@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wgan.data.frame import read_table
+from wgan.data.frame import SUFFIXES, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
-
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from server.outputs import RunFolder, default_folder
 from server.session import Session
 from server.settings import load
 from server.stage import set_up
+from wgan.errors import DataError, SettingsError
 
 app = ServerApp()
 
@@ -159,15 +160,15 @@ def main(grid: Grid, context: Context) -> None:
     out = str(run_config.get("out", ""))
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(out) if out else default_folder(f"{Path(source).stem}-{stamp}"))
-    folder.create(settings)
+    made = folder.create(settings)
     try:
         stage = set_up(settings, folder.sites)
-        nodes = len(list(grid.get_node_ids()))
-        train = settings.train
+        nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
+        first, train = stage.sites[0], settings.train
         exchange = GridExchange(
             grid,
             deal([s.name for s in stage.sites], stage.loads, nodes),
-            Ground(str(stage.sites[0].table.parent), str(stage.sites[0].workspace.parent)),
+            Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),
             train.retries,
             train.on_failure == "skip",
             train.timeout,
@@ -181,5 +182,9 @@ def main(grid: Grid, context: Context) -> None:
                 display,
                 lambda: stage.frame(settings.data.missing),
             )()
+    except (DataError, SettingsError):
+        if not folder.metrics.exists():
+            folder.discard(made)
+        raise
     finally:
         folder.clear_sites()

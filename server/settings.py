@@ -243,6 +243,11 @@ class Settings(Section):
         repeated = sorted({n for n in self.data.sensitive if self.data.sensitive.count(n) > 1})
         if repeated:
             raise ValueError(f"data.sensitive names {', '.join(repeated)} twice")
+        if self.data.holdout is not None and self.data.holdout == self.data.path:
+            raise ValueError(
+                "data.holdout is the table of data.path: rows that were trained on cannot test; "
+                "name other rows, or leave it out"
+            )
         if self.device == "cpu" and self.simulation.num_gpus > 0:
             raise ValueError(
                 f"simulation.num_gpus = {self.simulation.num_gpus} asks for a GPU while device is "

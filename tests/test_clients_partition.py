@@ -198,8 +198,8 @@ def test_small_sites_are_topped_up_from_the_largest():
         (Split("even", 2), "split.by = 'even' is unknown; use one of iid, dirichlet"),
         (Split("quantity", 2, alpha=0.0), r"split\.alpha = 0\.0; use a number above 0"),
         (Split("dirichlet", 2, alpha=float("nan"), columns=("sex",)), r"split\.alpha = nan"),
-        (Split("dirichlet", 2), r"set split\.column, or data\.sensitive"),
-        (Split("group", 2), r"set split\.column, or data\.sensitive"),
+        (Split("dirichlet", 2), r"set split\.column, data\.sensitive or data\.target"),
+        (Split("group", 2), r"set split\.column, data\.sensitive or data\.target"),
         (
             Split("group", 2, columns=("Sexx",)),
             "'Sexx', .* did you mean 'sex'\\? columns: sex, race",

@@ -11,7 +11,6 @@ from clients.orders import Prepare
 from clients.site import Site
 from clients.work import prepare
 from fairness.groups import Conditions
-from fairness.groups import Conditions
 from fairness.matching import (
     MINIMUM,
     MomentMatching,

@@ -176,3 +176,17 @@ def test_a_search_without_end_gives_up(
     with pytest.raises(DataError, match=r"only \d+ of 200 rows drawn fit, 90 were asked for"):
         high = str(int(synthesizer.plan.schema["gain"].high))
         synthesizer.draw(90, 0, where={"gain": high, "age": "20"})
+
+
+def test_booleans_are_asked_for_in_the_spelling_of_the_data(synthesizer: Synthesizer) -> None:
+    plan = synthesizer.plan
+    schema = plan.schema
+    columns = tuple(
+        dataclasses.replace(c, categories=tuple(v.title() for v in c.categories))
+        if c.name == "member"
+        else c
+        for c in schema.columns
+    )
+    other = dataclasses.replace(plan, schema=dataclasses.replace(schema, columns=columns))
+    made = Synthesizer(other, synthesizer.generator).draw(5, 0, where={"member": "True"})
+    assert bool(made["member"].all())

@@ -128,10 +128,10 @@ def test_blocks_tile_the_row_and_tell_what_each_output_is():
     codec = TableCodec(schema)
     assert codec.blocks == (
         Block(0, 1, "value"),
-        Block(1, 2, "value"),
+        Block(1, 2, "value", gate=2),
         Block(2, 4, "choice"),
         Block(4, 6, "choice"),
-        Block(6, 7, "value"),
+        Block(6, 7, "value", gate=7),
         Block(7, 9, "choice"),
         Block(9, 11, "choice"),
         Block(11, 14, "choice"),

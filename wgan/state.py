@@ -77,10 +77,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
-    """Writes named tensors whole, as safetensors, with `meta` in the header."""
+    """Writes named tensors whole, as safetensors, with `meta` in the header.
+
+    `meta` goes in as one JSON text: several entries would be written in no fixed order, and equal
+    states would make unequal files.
+    """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Without tensors, safetensors writes a header around empty metadata that it cannot read.
-    write_bytes(path, save(content, metadata=dict(meta) or None))
+    header = {"everymode": json.dumps(dict(meta), sort_keys=True)}
+    write_bytes(path, save(content, metadata=header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -94,7 +98,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         # `load` checks the header, so that what follows may trust it.
         tensors = load(content)
         size = int.from_bytes(content[:8], "little")
-        meta = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        header = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+        meta = json.loads(header.get("everymode", "{}"))
         return tensors, meta
     except FileNotFoundError:
         raise StateError(f"{path} is missing: has the run written a checkpoint yet?") from None
