@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 
 from clients.orders import Prepare, Request
+from clients.sums import SiteSums
 from clients.work import Plan, fingerprint
-from fairness.matching import MomentMatching
+from fairness.matching import MomentMatching, width_of_moments
 from fairness.weights import group_mass
 from server import pictures
 from server.evaluation import (
@@ -29,7 +30,7 @@ from server.evaluation import (
 )
 from server.exchange import Exchange
 from server.outputs import RunFolder
-from server.query import agree
+from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings, resolve
 from server.synthesis import Synthesizer
@@ -45,6 +46,10 @@ from wgan.recipe import Recipe
 from wgan.state import write_json
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
+
+
+MOMENTS = 16_000_000
+"""Most sums of second moments that a site is asked for: 128 MB."""
 
 
 class Interrupted(EveryModeError):
@@ -121,7 +126,7 @@ class Session:
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
         penalties: tuple[GeneratorPenalty, ...] = ()
-        if prepare.matching and settings.train.generator == "server":
+        if prepare.matching:
             penalties = (self._matching(plan, ready["moments"], device),)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         history = run.read_metrics(saved[1].round) if saved else []
@@ -129,6 +134,20 @@ class Session:
             rounds.resume(*saved)
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
+        return self._conclude(rounds, name, rows, ready, holdout, history, started)
+
+    def _conclude(
+        self,
+        rounds: Rounds,
+        name: str,
+        rows: int,
+        ready: SiteSums,
+        holdout: pd.DataFrame | None,
+        history: list[Metrics],
+        started: float,
+    ) -> dict[str, Any]:
+        """Synthetic table, audit, figures and pictures of a finished training."""
+        settings, run, report, plan = self.settings, self.run, self.reporter, rounds.plan
         report.phase("synthetic table")
         synthesizer = Synthesizer.of(plan, rounds.players.average)
         synthesizer.save(run)
@@ -150,14 +169,14 @@ class Session:
         summary: dict[str, Any] = {
             "version": 1,
             "rows": rows,
-            "rows_modelled": modelled,
+            "rows_modelled": int(ready["rows"][0]),
             "rows_synthetic": len(synthetic),
             "sites": int(ready["sites"][0]),
             "groups": list(plan.conditions.names),
             "rounds": done.round,
             "seed": settings.seed,
             "strategy": settings.strategy,
-            "device": device,
+            "device": rounds.device,
             "wall_seconds": round(time.perf_counter() - started, 2),
             "training_seconds": round(done.seconds, 2),
             "bytes_up": rounds.carried.up,
@@ -203,13 +222,20 @@ class Session:
         agreed = agree(self.exchange, self.columns, settings.data)
         counts = agreed.conditions.group_counts
         mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
+        matching = settings.model.matching > 0 and settings.train.generator == "server"
+        if matching and (entries := moments_of(agreed)) > MOMENTS:
+            matching = False
+            self.reporter.phase(
+                f"second moments are left out: {entries:,} sums a site are more than {MOMENTS:,}; "
+                "leave columns of many categories out with data.drop to have them"
+            )
         order = Prepare(
             schema=agreed.schema.to_json(),
             conditions=agreed.conditions.to_json(),
             mass=tuple(mass.tolist()),
             recipe=recipe_of(settings).to_json(),
             seed=settings.seed,
-            matching=settings.model.matching > 0,
+            matching=matching,
             missing=settings.data.missing,
         )
         self.run.write_plan(order, agreed.rows)
@@ -243,6 +269,13 @@ class Session:
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
                 f"continue with: {self.run.resume}"
             )
+
+
+def moments_of(agreed: Agreement) -> int:
+    """How many sums the second moments of a schema take."""
+    conditions = agreed.conditions
+    width = TableCodec(agreed.schema.without(conditions.given)).width
+    return conditions.width * width_of_moments(width, conditions.width)
 
 
 def device_of(settings: Settings) -> str:
