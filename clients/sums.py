@@ -170,6 +170,7 @@ def _units(array: npt.NDArray[Any], field: Field) -> Ints:
     if (np.abs(values) >= LARGEST).any():
         raise NumericalError(
             f"'{field.name}' reaches {np.abs(array).max():.3g}, beyond the range of "
-            f"+-{field.limit:.3g} that sums can carry"
+            f"+-{field.limit:.3g} that sums can carry: training has diverged; lower "
+            "model.critic_rate and model.generator_rate, or train.critic_steps"
         )
     return exact if exact is not None else np.rint(values).astype(np.int64)

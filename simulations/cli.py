@@ -54,7 +54,7 @@ app = typer.Typer(
 SIMULATE = f"""Train across simulated sites on this machine and write a run directory.
 
 CONFIG is a TOML file or a preset: {", ".join(presets())}. Without it, `adult` runs: the built-in
-table over ten unlike sites, about five minutes on two cores.
+table over ten unlike sites, about three minutes on two cores.
 
 The run directory holds `config.toml` (every key, explained), `synthetic.csv`, `summary.json`,
 `curves.png`, `groups.png`, `generator.safetensors`, `metrics.jsonl`, `schema.json`, `checkpoints/`
