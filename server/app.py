@@ -18,11 +18,11 @@ from flwr.serverapp import Grid, ServerApp
 from clients.orders import Request, Train
 from clients.sums import SiteSums
 from clients.wire import ORDER, Ground, pack_request, unpack_reply
+from server.configuration import load
 from server.display import Display
 from server.exchange import ExchangeError, Traffic, weight_of
 from server.outputs import RunFolder, default_folder
 from server.session import Session
-from server.settings import load
 from server.stage import set_up
 from wgan.errors import DataError, SettingsError
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from torch import Tensor
 
 from clients.orders import Prepare
+from server.configuration import commented
 from server.rounds import Metrics, Progress
-from server.settings import Settings, commented
+from server.settings import Settings
 from wgan.errors import StateError
 from wgan.recipe import Recipe
 from wgan.state import read_json, read_tensors, write_bytes, write_json, write_tensors

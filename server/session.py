@@ -20,6 +20,7 @@ from clients.work import Plan, fingerprint
 from fairness.matching import MomentMatching, width_of_moments
 from fairness.weights import group_mass
 from server import pictures
+from server.configuration import resolve
 from server.evaluation import (
     by_group,
     check_holdout,
@@ -32,7 +33,7 @@ from server.exchange import Exchange
 from server.outputs import RunFolder
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
-from server.settings import Settings, resolve
+from server.settings import Settings
 from server.synthesis import Synthesizer
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec

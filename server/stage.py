@@ -13,8 +13,9 @@ import pandas as pd
 from clients.partition import Split, assign, write_sites
 from clients.query import check_columns
 from clients.site import Site, sites_in
+from server.configuration import resolve
 from server.query import check_names
-from server.settings import Settings, resolve
+from server.settings import Settings
 from wgan.data.frame import read_table
 from wgan.errors import DataError
 

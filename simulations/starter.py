@@ -10,8 +10,9 @@ from rich.text import Text
 
 from clients.site import sites_in
 from clients.sketch import BYTES, CAPACITY
+from server.configuration import commented
 from server.query import LABEL_CLASSES, SENSITIVE_VALUES, check_names
-from server.settings import DataSettings, Settings, SplitSettings, commented
+from server.settings import DataSettings, Settings, SplitSettings
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes

@@ -15,8 +15,9 @@ from clients.app import sites_of
 from clients.orders import Look, Request, Train
 from clients.wire import Ground, pack_problems, pack_request, pack_sums, unpack_request
 from server.app import GridExchange, deal
+from server.configuration import load
 from server.exchange import ExchangeError
-from server.settings import Settings, load
+from server.settings import Settings
 from simulations.flower import backend
 from wgan.errors import DataError, EveryModeError, NumericalError
 

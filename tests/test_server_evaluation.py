@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from clients.work import Plan, fingerprint
+from server.configuration import load
 from server.evaluation import (
     by_group,
     check_holdout,
@@ -16,7 +17,6 @@ from server.evaluation import (
     utility_of,
 )
 from server.exchange import InProcess
-from server.settings import load
 from server.stage import set_up
 from server.synthesis import Synthesizer
 from wgan.data.frame import read_table

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from clients.work import fingerprint
+from server.configuration import load
 from server.outputs import RunFolder, default_folder
 from server.rounds import Progress
-from server.settings import load
 from wgan.errors import StateError
 from wgan.state import read_json, write_json, write_tensors
 

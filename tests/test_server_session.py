@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
+from server.configuration import load
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
-from server.settings import load
 from wgan.data.frame import describe, read_table
 from wgan.data.schema import Schema
 from wgan.errors import DataError, SettingsError, StateError

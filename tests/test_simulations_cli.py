@@ -12,8 +12,8 @@ import pytest
 
 import simulations.cli
 import simulations.inline
+from server.configuration import keys, load
 from server.outputs import RunFolder
-from server.settings import keys, load
 from simulations.streams import Stop
 from wgan.data.frame import read_table
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from server.settings import load
+from server.configuration import load
 from simulations.starter import start_configuration
 from wgan.errors import DataError, StateError
 

@@ -21,12 +21,12 @@ import torch
 
 from clients.orders import Request
 from clients.work import Plan, Rows, fingerprint
+from server.configuration import load
 from server.exchange import InProcess
 from server.outputs import RunFolder
 from server.query import agree
 from server.rounds import Rounds
 from server.session import recipe_of
-from server.settings import load
 from server.stage import set_up
 
 HERE = Path(__file__).resolve().parent

@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import (
-    Section,
-    Settings,
-    commented,
-    keys,
-    load,
-    parse,
-    presets,
-    resolve,
-)
+from server.configuration import commented, keys, load, parse, presets, resolve
+from server.settings import Section, Settings
 from wgan.data.frame import read_table
 from wgan.errors import SettingsError
 
