@@ -164,7 +164,7 @@ class TrainSettings(Section):
     statistics: Literal["averaged", "frozen"] = Field(
         "averaged",
         description="optimizer statistics: averaged with the parameters, or frozen at the "
-        "common point (Mime-lite)",
+        "common point (Mime-lite; wants a lower model.critic_rate, 1e-4 say)",
     )
     warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
     decay: Literal["linear", "none"] = Field("linear", description="of both learning rates")

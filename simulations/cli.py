@@ -109,7 +109,6 @@ def simulate(
 ) -> None:
     """See SIMULATE."""
     settings, folder, made = _prepared(config, set_ or [], out, resume)
-    finished = False
     try:
         stage = set_up(settings, folder.sites)
         if backend == "inline":
@@ -122,7 +121,6 @@ def simulate(
             from simulations.flower import run_flower
 
             run_flower(settings, folder, stage, resume is not None, quiet)
-        finished = True
     except (EveryModeError, KeyboardInterrupt) as error:
         # What Flower and Ray said is worth keeping where the tables are not to blame.
         logged = isinstance(error, EveryModeError) and folder.log.exists()
@@ -131,8 +129,8 @@ def simulate(
             folder.discard(made)
         raise
     finally:
-        if finished or not folder.checkpoints():
-            folder.clear_sites()
+        # Private rows do not outlive the command: a resumed run deals and encodes them anew.
+        folder.clear_sites()
 
 
 def _prepared(
@@ -230,8 +228,13 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
-    frame = read_table(file)
     columns = tuple(column or ())
+    if by in ("dirichlet", "group") and not columns:
+        raise SettingsError(
+            f"--by {by} needs --column NAME, the column whose values are dealt out "
+            "(may be repeated)"
+        )
+    frame = read_table(file)
     unknown = [c for c in columns if c not in frame.columns]
     if unknown:
         raise SettingsError(
@@ -312,7 +315,9 @@ def main() -> None:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.
+        sys.stderr.flush()
+        os._exit(130)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The message goes to the log with the rest of what Flower says.
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
 from types import TracebackType
 from typing import Any
@@ -75,16 +74,15 @@ def run_flower(
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
-    household = _Household()
-    nodes, resources = backend(settings, len(stage.sites), household.folder)
-    shares = deal([site.name for site in stage.sites], stage.loads, nodes)
     first = stage.sites[0]
     ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
     train, missing = settings.train, settings.data.missing
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []
     app = ServerApp()
-    with Stop().listening() as stop, diverted(folder.log) as person:
+    with Stop().listening() as stop, diverted(folder.log) as person, _Household() as household:
+        nodes, resources = backend(settings, len(stage.sites), household.folder)
+        shares = deal([site.name for site in stage.sites], stage.loads, nodes)
         display = Display(Console(file=person), quiet)
         display.phase(f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
 
@@ -112,14 +110,13 @@ def run_flower(
             finally:
                 household.count()
 
-        with household:
-            try:
-                run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
-            except Exception as error:
-                if not errors:
-                    raise StateError(
-                        f"Flower's simulation failed: {error}; see {folder.log}"
-                    ) from error
+        try:
+            run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
+        except Exception as error:
+            if not errors:
+                raise StateError(
+                    f"Flower's simulation failed: {error}; see {folder.log}"
+                ) from error
     if errors:
         raise errors[0]
     if not results:
@@ -159,6 +156,3 @@ class _Household:
                 process.kill()
         psutil.wait_procs(alive, timeout=PATIENCE)
         shutil.rmtree(self.folder, ignore_errors=True)
-        if kind is KeyboardInterrupt:
-            # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.
-            os._exit(128 + signal.SIGINT)

@@ -127,7 +127,8 @@ def test_stop_keeps_a_checkpoint_and_resume_ends_the_same(
     assert "stopped after round 3 of 4" in err
     # What the message says can be pasted.
     assert "everymode simulate --resume 'part run'" in err
-    assert Path("part run/sites").is_dir()
+    # Private rows do not outlive the command, stopped or not.
+    assert not Path("part run/sites").exists()
     assert call("simulate", "--resume", "part run", "--backend", "inline")[0] == 0
     one, other = Path("whole/synthetic.csv"), Path("part run/synthetic.csv")
     assert one.read_bytes() == other.read_bytes()
@@ -462,3 +463,11 @@ def test_the_first_signal_asks_and_the_second_ends() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_split_by_values_needs_to_know_which(call: Call, table: Path) -> None:
+    for by in ("group", "dirichlet"):
+        refused(
+            call("split", str(table), "--by", by, "--out", "sites"), f"--by {by}", "--column NAME"
+        )
+    assert not Path("sites").exists()

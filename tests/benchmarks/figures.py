@@ -40,7 +40,6 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "adult-sites-generator": ("adult", ("train.generator=sites",)),
-    "adult-frozen": ("adult", ("train.statistics=frozen",)),
 }
 
 FIGURES = {
