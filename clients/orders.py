@@ -22,6 +22,7 @@ from fairness.matching import width_of_moments
 from wgan.data.codec import TableCodec
 from wgan.data.frame import DATE_FORMS
 from wgan.data.schema import KINDS, Kind, Schema
+from wgan.diagnostics import SLOPE_EDGES
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -120,6 +121,7 @@ class Prepare:
         recipe: The parts of the training, as JSON.
         seed: The run's seed.
         matching: Whether second moments of the encoded rows are wanted.
+        held_out: Share of a site's rows that no critic is trained on.
     """
 
     schema: dict[str, Any]
@@ -129,6 +131,7 @@ class Prepare:
     seed: int
     matching: bool
     missing: tuple[str, ...] = ()
+    held_out: float = 0.0
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
@@ -141,6 +144,10 @@ class Prepare:
             size = width_of_moments(TableCodec(schema).width, conditions.width)
             fields.append(Field("moments", (conditions.width, size), bits=48))
         return Layout(tuple(fields))
+
+
+SCORES = ("train", "held", "fake", "sign")
+"""Mean scores of rows trained on, held out and fake, and of the sign of the first."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,9 @@ class Train:
         device: `cpu` or `cuda`.
         sizes: P, lengths of the generator's and the critic's vectors.
         groups: G, number of groups.
+        buffers: Q, length of what the critic keeps besides its parameters.
+        strength: Strength of the views.
+        inspect: Whether slopes and scores of the trained critic are wanted.
     """
 
     plan: str
@@ -176,6 +186,9 @@ class Train:
     device: str
     sizes: tuple[int, int]
     groups: int
+    buffers: int = 0
+    strength: float = 0.0
+    inspect: bool = False
     order: Literal["train"] = "train"
 
     def layout(self) -> Layout:
@@ -192,6 +205,12 @@ class Train:
             Field("penalty", (1,), bits=30),
             Field("generator_loss", (1,), bits=30),
         ]
+        if self.inspect:
+            fields.append(Field("slopes", (len(SLOPE_EDGES) + 1,), bits=30))
+            fields.append(Field("scored", (1,), bits=40))
+            fields.append(Field("scores", (len(SCORES),), bits=24))
+        if self.buffers:
+            fields.append(Field("critic_buffers", (self.buffers,), bits=40))
         for name, size in (("critic", critic), ("generator", generator)):
             if name == "generator" and not self.generator_steps:
                 continue

@@ -9,8 +9,8 @@ from torch import Tensor
 from clients.orders import Train
 from clients.sums import SiteSums
 from wgan.errors import NumericalError
-from wgan.optimizers import Adam, Statistics
-from wgan.training import Players
+from wgan.optimizers import Optimizer, Statistics
+from wgan.players import Players
 
 
 def apply_mean(players: Players, order: Train, sums: SiteSums) -> None:
@@ -36,18 +36,23 @@ def apply_mean(players: Players, order: Train, sums: SiteSums) -> None:
     }
     recipe = players.recipe
     critic, statistics = players.critic.vector, players.critic_statistics
-    _move(critic, statistics, recipe.critic_adam, "critic", means, order.critic_steps)
+    _move(critic, statistics, recipe.critic_optimizer, "critic", means, order.critic_steps)
+    if order.buffers:
+        mean = means["critic_buffers"].to(players.device, torch.float32)
+        players.critic.buffers.add_(mean)
+    # The mean of critics that keep a constraint need not keep it.
+    players.settle()
     if order.generator_steps:
         generator, statistics = players.generator.vector, players.generator_statistics
         steps = order.generator_steps
-        _move(generator, statistics, recipe.generator_adam, "generator", means, steps)
+        _move(generator, statistics, recipe.generator_optimizer, "generator", means, steps)
         players.follow(steps)
 
 
 def _move(
     vector: Tensor,
     statistics: Statistics,
-    adam: Adam,
+    rule: Optimizer,
     name: str,
     means: Mapping[str, Tensor],
     steps: int,
@@ -58,7 +63,7 @@ def _move(
     with torch.no_grad():
         vector.add_(mean(name))
         if f"{name}_gradient" in means:
-            adam.observe(statistics, mean(f"{name}_gradient"))
+            rule.observe(statistics, mean(f"{name}_gradient"))
             return
         statistics.first.add_(mean(f"{name}_first"))
         # Rounding to the sums' resolution may leave a square a hair below zero.

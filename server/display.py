@@ -84,7 +84,7 @@ class Display:
     def round(self, metrics: Metrics) -> None:
         """Shows a finished round."""
         self._done, self._last = int(metrics["round"]), metrics
-        for name, value in metrics["wasserstein_by_group"].items():
+        for name, value in metrics["estimate_by_group"].items():
             if value is not None:
                 old = self._smooth.get(name, value)
                 self._smooth[name] = SMOOTH * old + (1 - SMOOTH) * value
@@ -101,7 +101,7 @@ class Display:
             worst = self._worst()
             self.console.print(
                 f"round {self._done}/{self._rounds}  {pace:.1f} rounds/s  left {left:.0f} s  "
-                f"Wasserstein {metrics['wasserstein']:.4f}  worst group {worst} "
+                f"Wasserstein {metrics['estimate']:.4f}  worst group {worst} "
                 f"{self._smooth.get(worst, float('nan')):.4f}",
                 highlight=False,
                 markup=False,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.orders import Audit, Request
-from clients.work import Plan, seed_of
+from clients.plan import Plan, seed_of
 from fairness.coverage import coverage_difference, coverage_group_min, group_coverage
 from fairness.marginals import Marginals, compare
 from fairness.utility import train_and_test

@@ -113,6 +113,7 @@ class RunFolder:
             "seed": order.seed,
             "matching": order.matching,
             "missing": list(order.missing),
+            "held_out": order.held_out,
         }
         write_json(self.path / "schema.json", value)
 
@@ -144,6 +145,7 @@ class RunFolder:
                 seed=value["seed"],
                 matching=value["matching"],
                 missing=tuple(value["missing"]),
+                held_out=value["held_out"],
             )
             return order, int(value["rows"])
         except (KeyError, TypeError, ValueError) as error:

@@ -41,7 +41,7 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
 
     Args:
         metrics: Lines of `metrics.jsonl`, one a round: `round`, `seconds` (of that round),
-            `wasserstein`, `wasserstein_by_group` (None where not measured), `worst_group`,
+            `estimate`, `estimate_by_group` (None where not measured), `worst_group`,
             `penalty`, `generator_loss`, `rate` (factor of the learning rates), `bytes_up` and
             `bytes_down` (of that round). Values that are None, not finite or absent leave gaps.
         path: Where the PNG goes; it is replaced at once or not at all.
@@ -125,7 +125,7 @@ def groups(summary: Mapping[str, Any], path: Path) -> None:
 
 
 def _wasserstein(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
-    by_group = [m.get("wasserstein_by_group") or {} for m in metrics]
+    by_group = [m.get("estimate_by_group") or {} for m in metrics]
     lines = {
         name: _smooth(np.array([_number(values.get(name)) for values in by_group]))
         for name in sorted({name for values in by_group for name in values})
@@ -144,7 +144,7 @@ def _wasserstein(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
     _dress(axes, f"Wasserstein estimate (lower is better{means})")
     for name in set(ranked) - set(shown):
         _plot(axes, rounds, lines[name], color=PALE, linewidth=0.9, zorder=1)
-    overall = _series(metrics, "wasserstein")
+    overall = _series(metrics, "estimate")
     _plot(axes, rounds, overall, color=INK, alpha=0.3, linewidth=0.9)
     handles = [_plot(axes, rounds, _smooth(overall), color=INK, linewidth=2.6, zorder=5)]
     texts = ["All rows"]

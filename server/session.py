@@ -6,7 +6,7 @@ The same for every exchange: in process, Flower's simulation, real sites.
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 
 from clients.orders import Prepare, Request
+from clients.plan import Plan, fingerprint
 from clients.sums import SiteSums
-from clients.work import Plan, fingerprint
 from fairness.matching import MomentMatching, width_of_moments
 from fairness.weights import group_mass
 from server import pictures
@@ -31,19 +31,16 @@ from server.evaluation import (
 )
 from server.exchange import Exchange
 from server.outputs import RunFolder
+from server.parts import recipe_of
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
 from server.synthesis import Synthesizer
-from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.data.write import write_table
 from wgan.errors import EveryModeError, SettingsError, StateError
-from wgan.generators import SkipGeneratorSpec
-from wgan.optimizers import Adam
-from wgan.penalties import GeneratorPenalty, GradientPenalty
-from wgan.recipe import Recipe
+from wgan.penalties import GeneratorPenalty
 from wgan.state import write_json
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
@@ -130,9 +127,11 @@ class Session:
         if prepare.matching:
             penalties = (self._matching(plan, ready["moments"], device),)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
+        for warning in plan.recipe.warnings():
+            report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
         if saved:
-            rounds.resume(*saved)
+            rounds.resume(*saved, history)
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
         return self._conclude(rounds, name, rows, ready, holdout, history, started)
@@ -177,6 +176,9 @@ class Session:
             "rounds": done.round,
             "seed": settings.seed,
             "strategy": settings.strategy,
+            "objective": settings.model.objective,
+            "stopped_at_plateau": rounds.stopped,
+            "diagnosis": [asdict(finding) for finding in rounds.findings],
             "device": rounds.device,
             "wall_seconds": round(time.perf_counter() - started, 2),
             "training_seconds": round(done.seconds, 2),
@@ -238,6 +240,7 @@ class Session:
             seed=settings.seed,
             matching=matching,
             missing=settings.data.missing,
+            held_out=settings.data.held_out,
         )
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
@@ -261,10 +264,10 @@ class Session:
             self.run.append(metrics)
             history.append(metrics)
             number = rounds.progress.round
-            if number % output.checkpoint_every == 0 or number == self.settings.train.rounds:
+            if number % output.checkpoint_every == 0 or rounds.finished:
                 self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
             self.reporter.round(metrics)
-        if rounds.progress.round < self.settings.train.rounds:
+        if not rounds.finished:
             self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
@@ -293,19 +296,6 @@ def device_of(settings: Settings) -> str:
             "device = 'auto' or 'cpu'"
         )
     return settings.device
-
-
-def recipe_of(settings: Settings) -> Recipe:
-    """The recipe that the keys under [model] describe."""
-    model = settings.model
-    return Recipe(
-        generator=SkipGeneratorSpec(model.generator_hidden, model.noise, model.temperature),
-        critic=MLPCriticSpec(model.critic_hidden),
-        penalties=(GradientPenalty(model.gradient_penalty),),
-        generator_adam=Adam(model.generator_rate, model.beta1, model.beta2),
-        critic_adam=Adam(model.critic_rate, model.beta1, model.beta2),
-        averaging=model.averaging,
-    )
 
 
 def versions() -> dict[str, str]:

@@ -53,6 +53,13 @@ class DataSettings(Section):
         le=1,
         description="a number holding this share of the rows is a state of its own",
     )
+    held_out: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of every site's rows that no critic is trained on: they show whether it "
+        "learns rows by heart",
+    )
     columns: dict[str, ColumnSettings] = Field(
         {}, description="declared kinds and categories, by column: [data.columns.NAME] kind = ..."
     )
@@ -121,15 +128,57 @@ class ModelSettings(Section):
     critic_hidden: tuple[int, ...] = Field((256, 256), description="sizes of hidden layers")
     noise: int = Field(128, ge=1, description="length of the generator's noise")
     temperature: float = Field(0.2, gt=0, description="of the Gumbel-softmax over categories")
+    objective: Literal["wasserstein", "jensen_shannon", "jensen_shannon_saturating", "hinge"] = (
+        Field("wasserstein", description="what critic and generator play for")
+    )
+    lipschitz: Literal["gradient_penalty", "clipping", "spectral_norm", "none"] = Field(
+        "gradient_penalty",
+        description="how the critic's slope is held; clipping goes with optimizer = 'rmsprop' and "
+        "low rates, none with the objectives jensen_shannon and hinge",
+    )
     gradient_penalty: float = Field(10.0, ge=0, description="lambda of the gradient penalty")
+    penalty_points: Literal["mixed", "real", "fake", "manifold"] = Field(
+        "mixed",
+        description="where the penalty takes the slope: between real and fake rows, at real ones, "
+        "at fake ones, or along the data beside them",
+    )
+    penalty_one_sided: bool = Field(False, description="whether only slopes above 1 cost anything")
+    penalty_by_class: bool = Field(
+        False, description="whether every group and label in a batch counts the same in the penalty"
+    )
+    penalty_every: int = Field(
+        1, ge=1, description="critic steps from one penalty to the next (lazy; then times as much)"
+    )
+    condition_penalty: float = Field(
+        0.0, ge=0, description="weight of a bound on the slope between conditions; 0: off"
+    )
+    drift: float = Field(0.0, ge=0, description="weight of C(real)^2, 1e-3 say; 0: off")
+    clip: float = Field(0.01, gt=0, description="largest weight under lipschitz = 'clipping'")
+    activation: Literal["leaky_relu", "relu", "tanh"] = Field(
+        "leaky_relu", description="of the critic; the other two lose slope under the penalty"
+    )
+    norm: Literal["none", "layer", "group", "batch"] = Field(
+        "none", description="in the critic; batch only where nothing penalises slopes"
+    )
+    conditioning: Literal["concat", "projection"] = Field(
+        "concat", description="how the critic sees group and label"
+    )
+    committee: int = Field(
+        1, ge=1, description="critics that share the work, each over half of the columns; 1: one"
+    )
+    multipliers: bool = Field(
+        False, description="whether the critic has a factor for each group and label"
+    )
+    pack: int = Field(1, ge=1, description="rows that the critic judges together (PacGAN)")
     matching: float = Field(
         0.3,
         ge=0,
         description="weight of second-moment matching per group and label; 0: off, then "
         "no moments leave the sites",
     )
-    generator_rate: float = Field(2e-3, gt=0, description="Adam's rate for the generator")
-    critic_rate: float = Field(1e-3, gt=0, description="Adam's rate for the critic")
+    optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
+    generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")
+    critic_rate: float = Field(1e-3, gt=0, description="step size of the critic")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment")
     averaging: float = Field(
@@ -142,6 +191,34 @@ class ModelSettings(Section):
         if not value or min(value) < 1:
             raise ValueError("expected one size or more, each at least 1, for instance [256, 256]")
         return value
+
+
+class ViewSettings(Section):
+    """Views: what real and fake rows alike go through before the critic sees them."""
+
+    use: tuple[Literal["noise", "diffusion", "table"], ...] = Field(
+        (),
+        description="noise (on all numbers), diffusion (noise of many levels), table (columns "
+        "masked, noise, scale, as ADA does for images); empty: none",
+    )
+    deviation: float = Field(0.5, gt=0, description="of noise and diffusion at full strength")
+    rule: Literal["constant", "decay", "adaptive"] = Field(
+        "decay", description="what drives the strength; adaptive: the critic's overfitting"
+    )
+    strength: float = Field(1.0, ge=0, le=1, description="constant, or at the start of the decay")
+    until: float = Field(0.8, gt=0, le=1, description="share of training when the decay reaches 0")
+    target: float = Field(0.6, ge=0, le=1, description="overfitting that adaptive views let be")
+    speed: float = Field(0.02, gt=0, le=1, description="what adaptive views move a round")
+    statistic: Literal["held_out", "sign"] = Field(
+        "held_out",
+        description="what adaptive views follow: scores of rows held out (data.held_out), or the "
+        "sign of scores, which says something for jensen_shannon and hinge only",
+    )
+
+    @field_validator("use", mode="before")
+    @classmethod
+    def _one_view(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
 
 class TrainSettings(Section):
@@ -167,7 +244,18 @@ class TrainSettings(Section):
         "common point (Mime-lite; wants a lower model.critic_rate, 1e-4 say)",
     )
     warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
-    decay: Literal["linear", "none"] = Field("linear", description="of both learning rates")
+    decay: Literal["linear", "cosine", "none"] = Field(
+        "linear", description="of both learning rates"
+    )
+    evaluate_every: int = Field(
+        10, ge=1, description="rounds between looks at slopes, overfitting and trends"
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="evaluations without a lower calibrated estimate after which training stops "
+        "(20 or more); 0: it goes on to the last round",
+    )
     on_failure: Literal["repeat", "skip"] = Field(
         "repeat",
         description="a site that fails in mid-round: repeat its part, or go on without it "
@@ -210,6 +298,7 @@ class Settings(Section):
     split: SplitSettings = SplitSettings()
     groups: GroupSettings = GroupSettings()
     model: ModelSettings = ModelSettings()
+    views: ViewSettings = ViewSettings()
     train: TrainSettings = TrainSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
@@ -229,6 +318,13 @@ class Settings(Section):
             raise ValueError(
                 "data.holdout is the table of data.path: rows that were trained on cannot test; "
                 "name other rows, or leave it out"
+            )
+        views = self.views
+        follows = views.use and views.rule == "adaptive" and views.statistic == "held_out"
+        if follows and not self.data.held_out:
+            raise ValueError(
+                "views.rule = 'adaptive' follows rows that the sites hold out, and data.held_out "
+                "is 0; set data.held_out = 0.05, say, or views.rule = 'decay'"
             )
         if self.device == "cpu" and self.simulation.num_gpus > 0:
             raise ValueError(

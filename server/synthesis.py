@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clients.work import Plan, seed_of
+from clients.plan import Plan, seed_of
 from fairness.groups import MISSING
 from server.outputs import RunFolder
 from wgan.data.codec import TableCodec
 from wgan.data.frame import canonical
 from wgan.errors import DataError, StateError
-from wgan.generators import SkipGenerator
 from wgan.packed import Packed
 from wgan.state import read_tensors, write_tensors
 
@@ -38,7 +37,7 @@ class Synthesizer:
     """
 
     plan: Plan
-    generator: Packed[SkipGenerator]
+    generator: Packed[nn.Module]
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
@@ -217,11 +216,10 @@ class Synthesizer:
         return np.asarray((text == value).fillna(False))
 
 
-def _untrained(plan: Plan) -> SkipGenerator:
+def _untrained(plan: Plan) -> nn.Module:
     # Whoever loads a generator keeps the global random state.
     with torch.random.fork_rng(devices=[]):
-        shape = plan.shape
-        return plan.recipe.generator.build(shape.blocks, shape.width, shape.condition)
+        return plan.recipe.generator.build(plan.shape)
 
 
 def whole_shares(counts: Ints, rows: int) -> Ints:

@@ -74,7 +74,7 @@ class _WithKeys(TyperCommand):
 def _key_table() -> Table:
     table = Table(title="Keys of CONFIG and --set", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("key", no_wrap=True, style="cyan")
-    table.add_column("default", max_width=22)
+    table.add_column("default", max_width=16)
     table.add_column("meaning")
     section = ""
     for key, default, meaning in keys():

@@ -11,10 +11,12 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from clients import work
+from clients import training
 from clients.orders import Audit, Look, Prepare, Ranks, Request, Train, Values, from_json, to_json
 from clients.site import Site
-from clients.work import Plan, Rows, answer, fingerprint, seed_of, serve
+from clients.plan import Plan, fingerprint, seed_of
+from clients.training import Rows
+from clients.work import answer, serve
 from fairness.marginals import Marginals
 from fairness.matching import second_moments
 from fairness.weights import group_mass
@@ -25,9 +27,10 @@ from server.settings import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError, StateError
 from wgan.generators import SkipGeneratorSpec
+from wgan.lipschitz import Penalised
 from wgan.packed import Packed
+from wgan.players import Batch, Players
 from wgan.recipe import Recipe
-from wgan.training import Batch, Players
 
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8, 8)))
 RULES = ("share", "uniform", "tempered")
@@ -128,6 +131,7 @@ class Midpoints:
     """A gradient penalty without chance, at the middle of each pair."""
 
     name = "midpoints"
+    every = 1
     weight = 10.0
 
     def __call__(self, step):
@@ -150,7 +154,7 @@ class FixedNoise(nn.Module):
 
 def doubled(shape):
     """Both players in float64."""
-    players = Players(replace(RECIPE, penalties=(Midpoints(),)), shape, seed=2)
+    players = Players(replace(RECIPE, lipschitz=Penalised((Midpoints(),))), shape, seed=2)
     players.critic = Packed(players.critic.module.double())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -258,7 +262,7 @@ def test_training_depends_on_seed_site_and_round_alone(variant, tmp_path):
     other = Ground(tmp_path / "b", "group", "uniform")
     request = ground.train(**VARIANTS[variant])
     site = ground.sites[0]
-    work._players.cache_clear()
+    training._players.cache_clear()
     fresh = answer(request.order, request.tensors, site).vector
     # Leave traces of others in the resident players.
     for between in (ground.train(round=2, generator_steps=4), request, other.train()):
@@ -323,7 +327,7 @@ def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
     ground = Ground(tmp_path, "group")
     request = ground.train(critic_steps=1, frozen=frozen)
     start = {name: t.astype(np.float64) for name, t in request.tensors.items()}
-    adam, seen = RECIPE.critic_adam, request.order.critic_seen
+    adam, seen = RECIPE.critic_optimizer, request.order.critic_seen
     expected = dict.fromkeys(("critic", "first", "second", "gradient"), 0.0)
     players = Players(RECIPE, ground.plan.shape)
     for site, part in zip(ground.sites, ground.rows(), strict=True):

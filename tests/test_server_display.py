@@ -15,7 +15,7 @@ NASTY = "[/bold] :smile:"
 
 
 def metrics(number: int, groups: dict[str, float | None]) -> dict[str, Any]:
-    return {"round": number, "wasserstein": 0.5, "wasserstein_by_group": groups}
+    return {"round": number, "estimate": 0.5, "estimate_by_group": groups}
 
 
 def shown(terminal: bool, quiet: bool = False) -> tuple[Display, io.StringIO]:

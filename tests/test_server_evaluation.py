@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.work import Plan, fingerprint
+from clients.plan import Plan, fingerprint
 from server.configuration import load
 from server.evaluation import (
     by_group,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from clients.work import fingerprint
+from clients.plan import fingerprint
 from server.configuration import load
 from server.outputs import RunFolder, default_folder
 from server.rounds import Progress
@@ -18,7 +18,7 @@ from wgan.state import read_json, write_json, write_tensors
 
 
 def row(number: int, group: str = "東京\u2028\x85") -> dict[str, Any]:
-    return {"round": number, "wasserstein_by_group": {group: 0.5}}
+    return {"round": number, "estimate_by_group": {group: 0.5}}
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ def rounds_of(count, names=ADULT, seed=0, **change):
         {
             "round": i + 1,
             "seconds": 3.0 + rng.random(),
-            "wasserstein": 0.3 + 3 * np.exp(-i / 15) + 0.03 * rng.standard_normal(),
-            "wasserstein_by_group": {
+            "estimate": 0.3 + 3 * np.exp(-i / 15) + 0.03 * rng.standard_normal(),
+            "estimate_by_group": {
                 n: rng.random() if rng.random() > 0.1 else None for n in names
             },
             "worst_group": names[0] if names else None,
@@ -84,10 +84,10 @@ def test_curves_of_any_length(count, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"wasserstein": None, "wasserstein_by_group": {}, "worst_group": None, "penalty": 0.0},
-        {"wasserstein": float("nan"), "wasserstein_by_group": None, "penalty": float("-inf")},
-        {"wasserstein_by_group": dict.fromkeys(ADULT), "generator_loss": None, "bytes_up": 0},
-        {"wasserstein": 1e30, "worst_group": "gone", "seconds": None, "rate": None},
+        {"estimate": None, "estimate_by_group": {}, "worst_group": None, "penalty": 0.0},
+        {"estimate": float("nan"), "estimate_by_group": None, "penalty": float("-inf")},
+        {"estimate_by_group": dict.fromkeys(ADULT), "generator_loss": None, "bytes_up": 0},
+        {"estimate": 1e30, "worst_group": "gone", "seconds": None, "rate": None},
     ],
 )
 def test_curves_with_gaps_and_constants(change, tmp_path):
@@ -115,7 +115,7 @@ def test_every_group_is_named_up_to_twelve_and_the_worst_marked(tmp_path, drawn)
 
 def test_of_many_groups_the_highest_and_the_worst_are_named(tmp_path, drawn):
     names = [f"g{i:02d}" for i in range(30)]
-    lines = rounds_of(20, wasserstein_by_group={n: float(i) for i, n in enumerate(names)})
+    lines = rounds_of(20, estimate_by_group={n: float(i) for i, n in enumerate(names)})
     for line in lines:
         line["worst_group"] = "g05"
     curves(lines, tmp_path / "a.png")
@@ -139,9 +139,9 @@ def test_smoothing_keeps_constants_and_gaps_and_averages():
 
 
 def test_extreme_rounds_do_not_flatten_the_others(tmp_path, drawn):
-    lines = rounds_of(90, wasserstein_by_group={}, wasserstein=0.5)
+    lines = rounds_of(90, estimate_by_group={}, wasserstein=0.5)
     for i, line in enumerate(lines):
-        line["wasserstein"] = -1e6 if i == 0 else i / 90
+        line["estimate"] = -1e6 if i == 0 else i / 90
     curves(lines, tmp_path / "a.png")
     axes = drawn[0].subfigs[0].axes[0]
     assert -0.2 < axes.get_ylim()[0] < axes.get_ylim()[1] < 1.2

@@ -114,7 +114,7 @@ def test_metrics_have_a_line_for_each_round(finished: Finished) -> None:
     rows = run.read_metrics()
     assert [row["round"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
-        assert set(row["wasserstein_by_group"]) == set(summary["groups"])
+        assert set(row["estimate_by_group"]) == set(summary["groups"])
         assert row["worst_group"] in summary["groups"]
 
 

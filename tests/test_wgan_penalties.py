@@ -5,10 +5,12 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
-import wgan.penalties
+import wgan.points
 from wgan.critics import MLPCriticSpec
 from wgan.objectives import Wasserstein
-from wgan.penalties import CriticStep, GradientPenalty, interpolates
+from wgan.penalties import CriticStep, GradientPenalty
+from wgan.points import interpolates
+from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
 
 WIDTH, CONDITION = 4, 3
@@ -29,7 +31,7 @@ def seeded(seed):
 def built(spec, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return spec.build(WIDTH, CONDITION).double()
+        return spec.build(Shape((), WIDTH, CONDITION)).double()
 
 
 def step(critic, count=6, seed=1):
@@ -68,7 +70,7 @@ def test_contract(objective, penalty, spec, monkeypatch):
     total = (loss + penalty.weight * values).mean()
     assert all(g.isfinite().all() for g in torch.autograd.grad(total, list(critic.parameters())))
     # With the mixing weights out of play, a pair's value goes where the pair goes.
-    monkeypatch.setattr(wgan.penalties, "interpolates", lambda real, fake, rng: (real + fake) / 2)
+    monkeypatch.setattr(wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2)
     order = torch.randperm(6, generator=seeded(3))
     torch.testing.assert_close(
         penalty(shuffled(of, order, seeded(9))), penalty(of)[order], rtol=1e-12, atol=1e-12

@@ -1,12 +1,31 @@
-"""Networks that turn noise and a condition into a sample."""
+"""Networks that turn noise and a condition into a sample.
+
+All take conditions `(B, C)` and give samples `(B, D)`: `forward` draws the noise, `from_noise` is
+told it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from wgan.data.codec import Block
+from wgan.errors import SettingsError
+from wgan.layers import (
+    Activation,
+    Norm,
+    VectorNorm,
+    activation,
+    check_image,
+    check_positions,
+    check_sizes,
+    normalisation,
+)
+from wgan.shape import Shape
 
 
 class Head(nn.Module):
@@ -92,33 +111,227 @@ class SkipGenerator(nn.Module):
 
     def forward(self, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Conditions `(B, C)` -> rows `(B, D)`; noise is drawn from `rng`."""
-        hidden = torch.cat(
-            [
-                torch.randn(
-                    (len(condition), self.noise),
-                    generator=rng,
-                    device=condition.device,
-                    dtype=condition.dtype,
-                ),
-                condition,
-            ],
-            1,
-        )
+        return self.from_noise(_drawn(self.noise, condition, rng), condition, rng)
+
+    def from_noise(self, noise: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Noise `(B, Z)`, conditions `(B, C)` -> rows `(B, D)`; choices are drawn from `rng`."""
+        hidden = torch.cat([noise, condition], 1)
         for layer in self.layers:
             hidden = torch.cat([layer(hidden), hidden], 1)
         rows: Tensor = self.head(self.last(hidden), rng)
         return rows
 
 
+class MLPGenerator(nn.Module):
+    """Fully connected generator: layers, then the head."""
+
+    def __init__(self, noise: int, layers: nn.Module, head: Head) -> None:
+        """Takes Z, the layers from noise and condition to raw outputs, and what makes rows."""
+        super().__init__()
+        self.noise = noise
+        self.layers = layers
+        self.head = head
+
+    def forward(self, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Conditions `(B, C)` -> rows `(B, D)`; noise is drawn from `rng`."""
+        return self.from_noise(_drawn(self.noise, condition, rng), condition, rng)
+
+    def from_noise(self, noise: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Noise `(B, Z)`, conditions `(B, C)` -> rows `(B, D)`; choices are drawn from `rng`."""
+        rows: Tensor = self.head(self.layers(torch.cat([noise, condition], 1)), rng)
+        return rows
+
+
+class ConvGenerator(nn.Module):
+    """Convolutional generator of images, which are cut from the middle of what the layers give."""
+
+    def __init__(
+        self, noise: int, layers: nn.Module, image: tuple[int, int, int], size: tuple[int, int]
+    ) -> None:
+        """Builds nothing.
+
+        Args:
+            noise: Z, length of the noise.
+            layers: From noise and condition, `(B, Z + C)`, to `(B, channels, *size)`.
+            image: An image's (channels, height, width).
+            size: Height and width before the cut.
+        """
+        super().__init__()
+        self.noise = noise
+        self.layers = layers
+        _, self.high, self.wide = image
+        self.top, self.left = (size[0] - self.high) // 2, (size[1] - self.wide) // 2
+
+    def forward(self, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Conditions `(B, C)` -> samples `(B, D)`; noise is drawn from `rng`."""
+        return self.from_noise(_drawn(self.noise, condition, rng), condition, rng)
+
+    def from_noise(self, noise: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Noise `(B, Z)`, conditions `(B, C)` -> samples `(B, D)`; nothing is drawn from `rng`."""
+        images: Tensor = self.layers(torch.cat([noise, condition], 1))
+        images = images[:, :, self.top :, self.left :][:, :, : self.high, : self.wide]
+        return images.flatten(1)
+
+
 @dataclass(frozen=True)
 class SkipGeneratorSpec:
-    """How a `SkipGenerator` is built."""
+    """How a `SkipGenerator` is built.
+
+    Attributes:
+        hidden: Sizes of the layers.
+        noise: Z, length of the noise.
+        temperature: Of the Gumbel-softmax: low is hard.
+        kind: Which generator this is, in JSON.
+    """
 
     hidden: tuple[int, ...] = (256, 256)
     noise: int = 128
     temperature: float = 0.2
+    kind: Literal["skip"] = "skip"
 
-    def build(self, blocks: Sequence[Block], width: int, condition: int) -> SkipGenerator:
-        """A generator of rows of length `width` laid out as `blocks`."""
-        head = Head(blocks, self.temperature)
-        return SkipGenerator(self.noise, condition, self.hidden, head, width)
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether a row depends on the other rows of its batch: never."""
+        return False
+
+    def build(self, shape: Shape) -> SkipGenerator:
+        """A generator of samples of that shape.
+
+        Raises:
+            SettingsError: A field cannot be used; the message names it.
+        """
+        check_sizes("hidden", self.hidden)
+        _check_noise(self.noise)
+        head = _head(shape, self.temperature)
+        return SkipGenerator(self.noise, shape.condition, self.hidden, head, shape.width)
+
+
+@dataclass(frozen=True)
+class MLPGeneratorSpec:
+    """How an `MLPGenerator` is built.
+
+    Attributes:
+        hidden: Sizes of the hidden layers.
+        noise: Z, length of the noise.
+        activation: The nonlinearity; LeakyReLU's slope below 0 is 0.2.
+        norm: What is normalised before it. With "batch" a row depends on the other rows of its
+            batch: what is drawn from a batch of one condition is not what it is in a mixed one.
+        temperature: Of the Gumbel-softmax: low is hard.
+        kind: Which generator this is, in JSON.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    noise: int = 16
+    activation: Activation = "relu"
+    norm: VectorNorm = "none"
+    temperature: float = 0.2
+    kind: Literal["mlp"] = "mlp"
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether a row depends on the other rows of its batch."""
+        return self.norm == "batch" and bool(self.hidden)
+
+    def build(self, shape: Shape) -> MLPGenerator:
+        """A generator of samples of that shape.
+
+        Raises:
+            SettingsError: A field cannot be used; the message names it.
+        """
+        check_sizes("hidden", self.hidden)
+        _check_noise(self.noise)
+        head = _head(shape, self.temperature)
+        sizes = [self.noise + shape.condition, *self.hidden]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), normalisation(self.norm, outputs, False)]
+            layers.append(activation(self.activation, 0.2))
+        layers.append(nn.Linear(sizes[-1], shape.width))
+        return MLPGenerator(self.noise, nn.Sequential(*layers), head)
+
+
+@dataclass(frozen=True)
+class ConvGeneratorSpec:
+    """How a `ConvGenerator` is built: a linear layer, then convolutions that double the image.
+
+    The last layer is not normalised. Sizes that are no multiple of a power of two are cut from the
+    next larger one.
+
+    Source: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", 2016, section 3.
+
+    Attributes:
+        channels: Channels before each stage of 4 x 4 transposed convolutions.
+        noise: Z, length of the noise.
+        norm: What is normalised. With "batch" (DCGAN's) an image depends on the other images of its
+            batch: what is drawn from a batch of one condition is not what it is in a mixed one.
+        output: "tanh" where values lie between -1 and 1; "linear" for any.
+        kind: Which generator this is, in JSON.
+    """
+
+    channels: tuple[int, ...] = (64, 32)
+    noise: int = 64
+    norm: Norm = "none"
+    output: Literal["tanh", "linear"] = "tanh"
+    kind: Literal["conv"] = "conv"
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether an image depends on the other images of its batch."""
+        return self.norm == "batch"
+
+    def build(self, shape: Shape) -> ConvGenerator:
+        """A generator of images of that shape.
+
+        Raises:
+            SettingsError: The samples are no images, or a field cannot be used; the message names
+                it.
+        """
+        image = check_image(shape.sample, shape.width, self.channels)
+        _check_noise(self.noise)
+        if any(block.kind == "choice" for block in shape.blocks):
+            raise SettingsError(
+                'kind = "conv": expected samples of plain numbers, got categories; '
+                'write kind = "mlp" or "skip"'
+            )
+        if self.output not in ("tanh", "linear"):
+            raise SettingsError(f'output = "{self.output}": unknown; write "tanh" or "linear"')
+        stages = len(self.channels)
+        high, wide = -(-image[1] >> stages), -(-image[2] >> stages)
+        check_positions(self.norm, high, wide)
+        first = self.channels[0]
+        layers: list[nn.Module] = [
+            nn.Linear(self.noise + shape.condition, first * high * wide),
+            nn.Unflatten(1, (first, high, wide)),
+        ]
+        for inputs, outputs in pairwise([*self.channels, image[0]]):
+            layers += [normalisation(self.norm, inputs, True), nn.ReLU()]
+            layers.append(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1))
+        if self.output == "tanh":
+            layers.append(nn.Tanh())
+        size = high << stages, wide << stages
+        return ConvGenerator(self.noise, nn.Sequential(*layers), image, size)
+
+
+GeneratorSpec = Annotated[
+    SkipGeneratorSpec | MLPGeneratorSpec | ConvGeneratorSpec, Field(discriminator="kind")
+]
+"""Any generator's configuration; in JSON, `kind` says which."""
+
+
+def _drawn(size: int, condition: Tensor, rng: torch.Generator) -> Tensor:
+    """Noise `(B, size)` for conditions `(B, C)`."""
+    return torch.randn(
+        (len(condition), size), generator=rng, device=condition.device, dtype=condition.dtype
+    )
+
+
+def _head(shape: Shape, temperature: float) -> Head:
+    if not temperature > 0:
+        raise SettingsError(f"temperature = {temperature}: expected above 0; write 0.2, say")
+    return Head(shape.blocks, temperature)
+
+
+def _check_noise(noise: int) -> None:
+    if noise < 1:
+        raise SettingsError(f"noise = {noise}: expected a length; write 1 or more")

@@ -1,12 +1,14 @@
-"""Adam on one flat vector, with its statistics in the open.
+"""Optimizers on one flat vector, with their statistics in the open.
 
 Federated training shares, averages or freezes the statistics of an optimizer (`server.rounds`),
 so they are plain vectors here and the update is a function of them.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 LONGEST = 1000.0
@@ -21,7 +23,7 @@ which its weight p_k in the mean makes up for.
 
 @dataclass
 class Statistics:
-    """Adam's running moments of a gradient.
+    """An optimizer's running moments of a gradient.
 
     Attributes:
         first: Mean of gradients, `(P,)`.
@@ -43,6 +45,29 @@ class Statistics:
         return Statistics(self.first.clone(), self.second.clone(), self.steps)
 
 
+class Optimizer(Protocol):
+    """A rule that moves a vector along statistics of its gradients."""
+
+    @property
+    def rate(self) -> float:
+        """The step size."""
+        ...
+
+    def observe(self, statistics: Statistics, gradient: Tensor) -> None:
+        """Takes a gradient `(P,)` into the statistics, in place."""
+        ...
+
+    def apply(self, vector: Tensor, statistics: Statistics, factor: float = 1.0) -> None:
+        """Moves `vector` `(P,)` in place along the statistics; `factor` scales the rate."""
+        ...
+
+    def apply_frozen(
+        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+    ) -> None:
+        """A local step with the shared statistics left as they are."""
+        ...
+
+
 @dataclass(frozen=True)
 class Adam:
     """Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
@@ -58,6 +83,7 @@ class Adam:
     beta1: float = 0.5
     beta2: float = 0.9
     epsilon: float = 1e-8
+    kind: Literal["adam"] = "adam"
 
     def observe(self, statistics: Statistics, gradient: Tensor) -> None:
         """Takes a gradient `(P,)` into the statistics, in place."""
@@ -88,8 +114,7 @@ class Adam:
         Raises:
             ValueError: The statistics have seen nothing, so there is nothing to divide by.
         """
-        if not statistics.steps:
-            raise ValueError("frozen statistics must have seen a gradient before the first step")
+        _seen(statistics)
         first = torch.lerp(statistics.first, gradient, 1 - self.beta1)
         seen = statistics.steps + 1
         direction = (first / self._root(statistics)).div_(1 - self.beta1**seen)
@@ -98,3 +123,84 @@ class Adam:
     def _root(self, statistics: Statistics) -> Tensor:
         freed = statistics.second / (1 - self.beta2**statistics.steps)
         return freed.sqrt_().add_(self.epsilon)
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """RMSprop, which the WGAN paper pairs with weight clipping: no momentum, no bias correction.
+
+    Source: Tieleman and Hinton, Coursera lecture 6.5, 2012; Arjovsky, Chintala, Bottou, 2017,
+    algorithm 1 (rate 5e-5).
+
+    Attributes:
+        rate: Step size alpha.
+        decay: Of the second moment.
+        epsilon: Added to the root of the second moment.
+    """
+
+    rate: float = 5e-5
+    decay: float = 0.99
+    epsilon: float = 1e-8
+    kind: Literal["rmsprop"] = "rmsprop"
+
+    def observe(self, statistics: Statistics, gradient: Tensor) -> None:
+        """Takes a gradient `(P,)` into the statistics, in place; the first moment is the last."""
+        statistics.first.copy_(gradient)
+        statistics.second.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
+        statistics.steps += 1
+
+    def apply(self, vector: Tensor, statistics: Statistics, factor: float = 1.0) -> None:
+        """Moves `vector` `(P,)` in place along the statistics; `factor` scales the rate."""
+        if statistics.steps:
+            root = statistics.second.sqrt().add_(self.epsilon)
+            vector.addcdiv_(statistics.first, root, value=-self.rate * factor)
+
+    def apply_frozen(
+        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+    ) -> None:
+        """A local step divided by the shared second moment, cut at `LONGEST` rates (see `Adam`).
+
+        Raises:
+            ValueError: The statistics have seen nothing, so there is nothing to divide by.
+        """
+        _seen(statistics)
+        direction = gradient / statistics.second.sqrt().add_(self.epsilon)
+        vector.sub_(direction.clamp_(-LONGEST, LONGEST), alpha=self.rate * factor)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with heavy-ball momentum (Polyak, 1964).
+
+    Attributes:
+        rate: Step size.
+        momentum: Share of the last step that is kept.
+    """
+
+    rate: float = 1e-2
+    momentum: float = 0.0
+    kind: Literal["sgd"] = "sgd"
+
+    def observe(self, statistics: Statistics, gradient: Tensor) -> None:
+        """Takes a gradient `(P,)` into the running sum, in place; there is no second moment."""
+        statistics.first.mul_(self.momentum).add_(gradient)
+        statistics.steps += 1
+
+    def apply(self, vector: Tensor, statistics: Statistics, factor: float = 1.0) -> None:
+        """Moves `vector` `(P,)` in place along the statistics; `factor` scales the rate."""
+        if statistics.steps:
+            vector.sub_(statistics.first, alpha=self.rate * factor)
+
+    def apply_frozen(
+        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+    ) -> None:
+        """A local step with the shared momentum left as it is."""
+        vector.sub_(statistics.first * self.momentum + gradient, alpha=self.rate * factor)
+
+
+OptimizerSpec = Annotated[Adam | RMSprop | SGD, Field(discriminator="kind")]
+
+
+def _seen(statistics: Statistics) -> None:
+    if not statistics.steps:
+        raise ValueError("frozen statistics must have seen a gradient before the first step")

@@ -19,6 +19,7 @@ class Packed(Generic[M]):
         module: The module; its parameters are views of `vector`.
         vector: All parameters, `(P,)`, in the module's order.
         gradient: Where `backward` accumulates, `(P,)`.
+        buffers: What the module keeps besides parameters (the vectors of power iterations), `(Q,)`.
 
     >>> layer = Packed(nn.Linear(2, 1, bias=False))
     >>> layer.load(torch.tensor([1.0, 2.0]))
@@ -38,6 +39,22 @@ class Packed(Generic[M]):
             parameter.data = self.vector[start:stop].view_as(parameter)
             parameter.grad = self.gradient[start:stop].view_as(parameter)
             start = stop
+        self.buffers = self._pack_buffers(device)
+
+    def _pack_buffers(self, device: torch.device | str) -> Tensor:
+        kept = [
+            (owner, name, buffer)
+            for owner in self.module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+            if buffer.is_floating_point() and name not in owner._non_persistent_buffers_set
+        ]
+        vector = torch.cat([torch.zeros(0, device=device), *(b.reshape(-1) for _, _, b in kept)])
+        start = 0
+        for owner, name, buffer in kept:
+            stop = start + buffer.numel()
+            setattr(owner, name, vector[start:stop].view_as(buffer))
+            start = stop
+        return vector
 
     def load(self, vector: Tensor) -> None:
         """Copies `vector` `(P,)` in.

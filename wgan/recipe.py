@@ -1,37 +1,27 @@
-"""One training's parts: networks, objective, penalties, optimizers. Its own configuration.
+"""One training's parts, its own configuration, and which of them do not go together.
 
 A recipe travels to the sites as JSON, so that every party builds the same networks and takes the
 same steps.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.critics import MLPCriticSpec
-from wgan.data.codec import Block
-from wgan.errors import StateError
-from wgan.generators import SkipGeneratorSpec
-from wgan.objectives import Wasserstein
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty
+from wgan.critics import CriticSpec, MLPCriticSpec, MultipliersSpec
+from wgan.errors import SettingsError, StateError
+from wgan.generators import GeneratorSpec, SkipGeneratorSpec
+from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
+from wgan.objectives import ObjectiveSpec, Wasserstein
+from wgan.optimizers import Adam, OptimizerSpec
+from wgan.penalties import ConditionPenalty, GradientPenalty
+from wgan.shape import Shape
+from wgan.strength import Constant, StrengthSpec
+from wgan.views import ImageAugmentation, ViewSpec
 
-
-@dataclass(frozen=True)
-class Shape:
-    """What the networks must know of the data.
-
-    Attributes:
-        blocks: How the outputs of the generator are laid out.
-        width: D, length of an encoded row.
-        condition: C, length of a condition.
-    """
-
-    blocks: Sequence[Block]
-    width: int
-    condition: int
+__all__ = ["Recipe", "Shape"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +32,44 @@ class Recipe:
         generator: How the generator is built.
         critic: How the critic is built.
         objective: What the two play for.
-        penalties: Terms added to the critic's loss.
-        generator_adam: The generator's optimizer.
-        critic_adam: The critic's optimizer.
+        lipschitz: How the critic's slope is held, with all terms of its loss but the objective.
+        views: What real and fake samples alike go through before the critic sees them, in order.
+        strength: What drives the strength of all views.
+        pack: Samples that the critic judges together as one (PacGAN: Lin et al., "PacGAN: The power
+            of two samples in generative adversarial networks", 2018).
+        generator_optimizer: The generator's optimizer.
+        critic_optimizer: The critic's optimizer.
         averaging: Decay, per generator step, of the exponential average of the generator's weights
             that is used for sampling (Yazici et al., "The Unusual Effectiveness of Averaging in GAN
             Training", 2019).
     """
 
-    generator: SkipGeneratorSpec = field(default_factory=SkipGeneratorSpec)
-    critic: MLPCriticSpec = field(default_factory=MLPCriticSpec)
-    objective: Wasserstein = field(default_factory=Wasserstein)
-    penalties: tuple[GradientPenalty, ...] = (GradientPenalty(),)
-    generator_adam: Adam = field(default_factory=Adam)
-    critic_adam: Adam = field(default_factory=Adam)
+    generator: GeneratorSpec = field(default_factory=SkipGeneratorSpec)
+    critic: CriticSpec = field(default_factory=MLPCriticSpec)
+    objective: ObjectiveSpec = field(default_factory=Wasserstein)
+    lipschitz: LipschitzSpec = field(default_factory=Penalised)
+    views: tuple[ViewSpec, ...] = ()
+    strength: StrengthSpec = field(default_factory=Constant)
+    pack: int = 1
+    generator_optimizer: OptimizerSpec = field(default_factory=Adam)
+    critic_optimizer: OptimizerSpec = field(default_factory=Adam)
     averaging: float = 0.999
+
+    def check(self, shape: Shape | None = None) -> None:
+        """Refuses parts that do not go together; with `shape`, also those that need other data.
+
+        Raises:
+            SettingsError: With the reason and what to write instead, for all such pairs at once.
+        """
+        problems = [*_combinations(self), *(_misfits(self, shape) if shape else ())]
+        if problems:
+            raise SettingsError(problems)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What works but is known to work badly, with what was measured."""
+        penalised = any(isinstance(p, GradientPenalty) for p in self.lipschitz.penalties)
+        used = self.critic.activations if penalised else ()
+        return tuple(WARNINGS[name] for name in sorted(used) if name in WARNINGS)
 
     def to_json(self) -> str:
         """As JSON text.
@@ -89,3 +102,68 @@ class Recipe:
 
 
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+WARNINGS = {
+    "tanh": "a tanh critic saturates under a gradient penalty; leaky_relu keeps its slopes",
+    "relu": "units of a ReLU critic die under a gradient penalty; leaky_relu keeps its slopes",
+}
+
+
+def _combinations(recipe: Recipe) -> Iterator[str]:
+    critic, lipschitz = recipe.critic, recipe.lipschitz
+    sloped = [p for p in lipschitz.penalties if isinstance(p, GradientPenalty | ConditionPenalty)]
+    if critic.batch_statistics and sloped:
+        yield (
+            "a critic with batch statistics (norm = 'batch') under a gradient penalty: the penalty "
+            "is a statement about the slope at one example, and with batch statistics every score "
+            "depends on the whole batch (Gulrajani et al., 2017, section 4); write norm = 'layer' "
+            "or 'group', or hold the slope by clipping"
+        )
+    if isinstance(lipschitz, Unconstrained) and not sloped and not recipe.objective.bounded:
+        yield (
+            "the Wasserstein objective without a constraint: scores twice as large are twice as "
+            "good, so the critic has nothing to converge to; add a gradient penalty, clipping or "
+            "spectral_norm, or take the objective 'hinge' or 'jensen_shannon'"
+        )
+    if isinstance(lipschitz, SpectralNorm) and critic.normalised:
+        yield (
+            "spectral_norm with a normalised critic: layer, group, instance and batch norms divide "
+            "by a deviation that may be as small as they like, so no bound on the slope follows; "
+            "write norm = 'none'"
+        )
+    if isinstance(lipschitz, SpectralNorm) and isinstance(critic, MultipliersSpec):
+        yield (
+            "spectral_norm with class multipliers: the multipliers scale the slope that the norms "
+            "bound; take the critic without them, or a gradient penalty"
+        )
+    if recipe.strength.reads == "sign" and not recipe.objective.logits:
+        yield (
+            "a strength that follows the sign of scores under the Wasserstein objective: a "
+            "constant added to all scores changes no loss but every sign; write "
+            "statistic = 'held_out'"
+        )
+    if isinstance(lipschitz, Clipping) and lipschitz.limit <= 0:
+        yield f"clipping at {lipschitz.limit} leaves no weights; expected a limit above 0, say 0.01"
+    if recipe.pack < 1:
+        yield f"pack = {recipe.pack}: expected at least 1, the samples a critic judges together"
+    for penalty in lipschitz.penalties:
+        if penalty.every < 1:
+            yield f"{penalty.name}: every = {penalty.every}; expected at least 1, each step"
+        if penalty.weight < 0:
+            yield f"{penalty.name}: weight = {penalty.weight} would be a reward; expected 0 or more"
+
+
+def _misfits(recipe: Recipe, shape: Shape) -> Iterator[str]:
+    for penalty in recipe.lipschitz.penalties:
+        if isinstance(penalty, ConditionPenalty) and not shape.condition:
+            yield f"{penalty.name}: there is no condition to differentiate by; leave it out"
+        if isinstance(penalty, GradientPenalty) and penalty.class_weights:
+            length, wanted = len(penalty.class_weights), shape.condition * recipe.pack
+            if length != wanted:
+                yield (
+                    f"{penalty.name}: {length} class weights for a condition of length {wanted}; "
+                    "expected one for each of its entries"
+                )
+    for view in recipe.views:
+        if isinstance(view, ImageAugmentation) and len(shape.sample) != 3:
+            yield "image augmentation of rows: expected images; write the view 'table'"

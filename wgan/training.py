@@ -1,204 +1,122 @@
-"""The only loop: gradients of the two players and the steps along them.
+"""The only loop in one process: critic steps, a generator step, the average, the views' strength.
 
-The loop alone averages: objectives and penalties give one value per example, which is weighted with
-the row's weight here. A weighted mean over one site times that site's total weight, summed over
-sites, is therefore the weighted mean over all rows, and so is its gradient (`fairness.weights`).
+Sites take the same steps in the same order (`clients.training`), with an exchange in between.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from wgan.critics import MLPCritic
-from wgan.errors import StateError
-from wgan.generators import SkipGenerator
-from wgan.optimizers import Statistics
-from wgan.packed import Packed
-from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep
-from wgan.recipe import Recipe, Shape
+from wgan.errors import NumericalError
+from wgan.penalties import GeneratorPenalty
+from wgan.players import Batch, CriticReport, Players
+from wgan.schedules import Constant, ScheduleSpec
+from wgan.strength import held_out_statistic, sign_statistic
+
+LOOKS = 4
+"""Generator steps between looks at the overfitting statistic (Karras et al., 2020, section 3.1)."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Real rows with what belongs to them.
+class Source(Protocol):
+    """Where batches come from."""
 
-    Attributes:
-        real: Encoded rows, `(B, D)`.
-        condition: Their conditions, `(B, C)`.
-        weights: Their weights, `(B,)`; only ratios matter.
-    """
-
-    real: Tensor
-    condition: Tensor
-    weights: Tensor
+    def __call__(self, count: int, rng: torch.Generator) -> Batch:
+        """Draws `count` real rows."""
+        ...
 
 
 @dataclass(frozen=True)
-class CriticReport:
-    """What one critic gradient showed, one value per example, detached.
+class Schedule:
+    """How long, and who steps when.
 
     Attributes:
-        estimate: C(real) - C(fake), `(B,)`; its weighted mean estimates W1.
-        penalty: Sum of the weighted penalties, `(B,)`.
+        steps: Generator steps in all.
+        n_critic: Critic steps before each of them.
+        first: Further critic steps before the first of them, so that the generator never follows
+            a critic that knows nothing.
+        batch: Rows of a step.
+        rates: What both learning rates are multiplied with.
     """
 
-    estimate: Tensor
-    penalty: Tensor
+    steps: int = 1000
+    n_critic: int = 5
+    first: int = 0
+    batch: int = 256
+    rates: ScheduleSpec = field(default_factory=Constant)
 
 
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """sum(w v) / sum(w) over a batch, `()`.
+def train(
+    players: Players,
+    source: Source,
+    schedule: Schedule,
+    rng: torch.Generator,
+    *,
+    held_out: Source | None = None,
+    penalties: Sequence[GeneratorPenalty] = (),
+) -> Iterator[CriticReport]:
+    """Trains, and after each generator step yields what the last critic step showed.
 
-    >>> weighted_mean(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 1.0])).item()
-    2.0
+    All state is in `players` and `rng`: whoever saves both may stop after any step and go on later,
+    to the bit. It starts where the generator's statistics stand.
+
+    Args:
+        players: The networks, moved in place.
+        source: Real rows.
+        schedule: Steps and batches.
+        rng: Source of all randomness.
+        held_out: Real rows never trained on, for a strength that follows them.
+        penalties: Terms of the generator's loss.
+
+    Raises:
+        ValueError: The strength follows held-out rows and there are none, or the batch cannot be
+            packed.
+        NumericalError: Training has diverged.
     """
-    return (values * weights).sum() / weights.sum()
+    rule, pack = players.recipe.strength, players.recipe.pack
+    if players.recipe.views and rule.reads == "held_out" and held_out is None:
+        raise ValueError("the strength of the views follows held-out rows: pass `held_out`")
+    if schedule.batch % pack:
+        raise ValueError(f"batches of {schedule.batch} rows cannot be packed by {pack}")
+    while (done := players.generator_statistics.steps) < schedule.steps:
+        factor = schedule.rates.factor(done, schedule.steps)
+        for _ in range(schedule.n_critic + (schedule.first if done == 0 else 0)):
+            batch = source(schedule.batch, rng)
+            fake = players.fake(batch.condition, rng)
+            gradient, report = players.critic_gradient(batch, fake, rng)
+            players.step_critic(gradient, factor)
+        batch = source(schedule.batch, rng)
+        gradient, _ = players.generator_gradient(batch.condition, batch.weights, rng, penalties)
+        players.step_generator(gradient, factor)
+        players.follow()
+        if not bool(torch.isfinite(players.generator.vector).all()):
+            raise NumericalError(
+                f"step {done + 1}: the generator's weights are not finite: training has diverged; "
+                "lower the rates or hold the critic's slope more tightly"
+            )
+        if players.recipe.views:
+            statistic = None
+            if done % LOOKS == 0:
+                statistic = overfitting(players, report, held_out, schedule.batch, rng)
+            progress = (done + 1) / schedule.steps
+            players.strength = rule.next(players.strength, progress, statistic)
+        yield report
 
 
-class Players:
-    """Generator and critic with their optimizers' statistics, on one device.
-
-    Attributes:
-        recipe: The parts.
-        generator: The generator over one flat vector.
-        critic: The critic over one flat vector.
-        generator_statistics: Adam's moments of the generator.
-        critic_statistics: Adam's moments of the critic.
-        average: Exponential average of the generator's vector, `(P,)`.
-    """
-
-    def __init__(
-        self, recipe: Recipe, shape: Shape, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        """Builds both networks; their first weights depend on `seed` alone."""
-        self.recipe = recipe
-        self.device = torch.device(device)
-        # PyTorch's initialisers draw from the CPU's global generator: lent for the moment, then put
-        # back. `torch.manual_seed` would seed those of the GPUs too.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            generator = recipe.generator.build(shape.blocks, shape.width, shape.condition)
-            critic = recipe.critic.build(shape.width, shape.condition)
-        self.generator: Packed[SkipGenerator] = Packed(generator, device)
-        self.critic: Packed[MLPCritic] = Packed(critic, device)
-        self.generator_statistics = Statistics.zeros(self.generator.vector)
-        self.critic_statistics = Statistics.zeros(self.critic.vector)
-        self.average = self.generator.vector.clone()
-
-    def fake(self, condition: Tensor, rng: torch.Generator) -> Tensor:
-        """Fake rows for the conditions `(B, C)`, without a graph, `(B, D)`."""
-        with torch.no_grad():
-            rows: Tensor = self.generator.module(condition, rng)
-        return rows
-
-    def critic_gradient(
-        self, batch: Batch, fake: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, CriticReport]:
-        """The critic's gradient `(P,)` on real rows paired with fake ones of the same condition."""
-        critic = self.critic.module
-        # One pass over real and fake together is cheaper than two.
-        scores = critic(
-            torch.cat([batch.real, fake]), torch.cat([batch.condition, batch.condition])
-        )
-        real_scores, fake_scores = scores.chunk(2)
-        step = CriticStep(critic, batch.real, fake, batch.condition, rng)
-        loss = self.recipe.objective.critic(real_scores, fake_scores)
-        penalty = torch.zeros_like(loss)
-        for term in self.recipe.penalties:
-            penalty = penalty + term.weight * term(step)
-        gradient = self.critic.gradient_of(weighted_mean(loss + penalty, batch.weights))
-        report = CriticReport((real_scores - fake_scores).detach(), penalty.detach())
-        return gradient, report
-
-    def generator_gradient(
-        self,
-        condition: Tensor,
-        weights: Tensor,
-        rng: torch.Generator,
-        penalties: Sequence[GeneratorPenalty] = (),
-    ) -> tuple[Tensor, Tensor]:
-        """The generator's gradient `(P,)` against the critic as it is.
-
-        Also returns its losses without the penalties, `(B,)`.
-        """
-        critic = self.critic.module
-        critic.requires_grad_(False)
-        try:
-            rows = self.generator.module(condition, rng)
-            loss = self.recipe.objective.generator(critic(rows, condition))
-            total = loss
-            for term in penalties:
-                total = total + term.weight * term(GeneratorStep(rows, condition))
-            gradient = self.generator.gradient_of(weighted_mean(total, weights))
-        finally:
-            critic.requires_grad_(True)
-        return gradient, loss.detach()
-
-    def step_critic(self, gradient: Tensor, factor: float = 1.0, frozen: bool = False) -> None:
-        """Moves the critic; with `frozen` the statistics stay as they are."""
-        adam = self.recipe.critic_adam
-        if frozen:
-            adam.apply_frozen(self.critic.vector, gradient, self.critic_statistics, factor)
-            return
-        adam.observe(self.critic_statistics, gradient)
-        adam.apply(self.critic.vector, self.critic_statistics, factor)
-
-    def step_generator(self, gradient: Tensor, factor: float = 1.0, frozen: bool = False) -> None:
-        """Moves the generator; with `frozen` the statistics stay as they are."""
-        adam = self.recipe.generator_adam
-        if frozen:
-            adam.apply_frozen(self.generator.vector, gradient, self.generator_statistics, factor)
-            return
-        adam.observe(self.generator_statistics, gradient)
-        adam.apply(self.generator.vector, self.generator_statistics, factor)
-
-    def follow(self, steps: int = 1) -> None:
-        """Takes the generator into its exponential average, as after `steps` equal steps.
-
-        Early on the average forgets faster, (1 + t) / (10 + t), so that the first weights do not
-        linger.
-        """
-        seen = self.generator_statistics.steps
-        decay = min(self.recipe.averaging, (1 + seen) / (10 + seen))
-        self.average.lerp_(self.generator.vector, 1 - decay**steps)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The state by name (copies, on the CPU)."""
-        return {
-            name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors().items()
-        }
-
-    def load(self, tensors: dict[str, Tensor], critic_steps: int, generator_steps: int) -> None:
-        """Takes in what `tensors` gave; steps are those the statistics have seen.
-
-        Raises:
-            StateError: A tensor is missing or of another shape; nothing was taken in.
-        """
-        own = self._tensors()
-        problems = [
-            f"the state does not fit the networks: tensor '{name}' "
-            + (f"has shape {tuple(tensors[name].shape)}" if name in tensors else "is missing")
-            + f", expected {tuple(tensor.shape)}; resume with the settings it was made with"
-            for name, tensor in own.items()
-            if name not in tensors or tensors[name].shape != tensor.shape
-        ]
-        if problems:
-            raise StateError(problems)
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(tensors[name])
-        self.critic_statistics.steps = critic_steps
-        self.generator_statistics.steps = generator_steps
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {
-            "generator": self.generator.vector,
-            "generator_first": self.generator_statistics.first,
-            "generator_second": self.generator_statistics.second,
-            "critic": self.critic.vector,
-            "critic_first": self.critic_statistics.first,
-            "critic_second": self.critic_statistics.second,
-            "average": self.average,
-        }
+def overfitting(
+    players: Players,
+    report: CriticReport,
+    held_out: Source | None,
+    count: int,
+    rng: torch.Generator,
+) -> float | None:
+    """The statistic that the recipe's strength follows; None where it follows none."""
+    reads = players.recipe.strength.reads
+    if reads == "sign":
+        return sign_statistic(float(report.real.sign().mean()))
+    if reads == "held_out" and held_out is not None:
+        unseen = held_out(count, rng)
+        held = float(players.scores(unseen.real, unseen.condition, rng).mean())
+        return held_out_statistic(float(report.real.mean()), held, float(report.fake.mean()))
+    return None

@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 
 from clients.orders import Request
-from clients.work import Plan, Rows, fingerprint
+from clients.plan import Plan, fingerprint
+from clients.training import Rows
 from server.configuration import load
 from server.exchange import InProcess
 from server.outputs import RunFolder
 from server.query import agree
 from server.rounds import Rounds
-from server.session import recipe_of
+from server.parts import recipe_of
 from server.stage import set_up
 
 HERE = Path(__file__).resolve().parent
@@ -78,13 +79,13 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
 def textbook(plan: Plan, rows: Rows) -> Callable[[], None]:
     """One round of the tutorial's loop."""
     shape, recipe = plan.shape, plan.recipe
-    generator = recipe.generator.build(shape.blocks, shape.width, shape.condition)
-    critic = recipe.critic.build(shape.width, shape.condition)
-    adam = recipe.critic_adam
+    generator = recipe.generator.build(shape)
+    critic = recipe.critic.build(shape)
+    adam = recipe.critic_optimizer
     betas = (adam.beta1, adam.beta2)
     critic_optimizer = torch.optim.Adam(critic.parameters(), adam.rate, betas)
     generator_optimizer = torch.optim.Adam(
-        generator.parameters(), recipe.generator_adam.rate, betas
+        generator.parameters(), recipe.generator_optimizer.rate, betas
     )
     rng = torch.Generator().manual_seed(0)
 

@@ -14,11 +14,12 @@ from wgan.critics import MLPCriticSpec
 from wgan.data.codec import Block
 from wgan.errors import StateError
 from wgan.generators import SkipGeneratorSpec
+from wgan.lipschitz import Penalised
 from wgan.optimizers import Adam
 from wgan.penalties import GeneratorStep, GradientPenalty
+from wgan.players import Batch, Players, weighted_mean
 from wgan.recipe import Recipe, Shape
 from wgan.state import read_tensors, write_tensors
-from wgan.training import Batch, Players, weighted_mean
 
 torch.set_num_threads(1)
 
@@ -26,9 +27,9 @@ SHAPE = Shape((Block(0, 1, "value", gate=1), Block(1, 4, "choice"), Block(4, 5, 
 RECIPE = Recipe(
     generator=SkipGeneratorSpec((6, 5), noise=4),
     critic=MLPCriticSpec((7, 6)),
-    penalties=(GradientPenalty(3.0), GradientPenalty(0.5, target=0.2, one_sided=True)),
-    generator_adam=Adam(1e-2),
-    critic_adam=Adam(2e-2, 0.3, 0.8),
+    lipschitz=Penalised((GradientPenalty(3.0), GradientPenalty(0.5, target=0.2, one_sided=True))),
+    generator_optimizer=Adam(1e-2),
+    critic_optimizer=Adam(2e-2, 0.3, 0.8),
     averaging=0.9,
 )
 
@@ -55,7 +56,7 @@ def fakes(count, seed=0):
 @pytest.fixture
 def halfway(monkeypatch):
     """Interpolates in the middle, so that a row's penalty does not depend on its place."""
-    monkeypatch.setattr(wgan.penalties, "interpolates", lambda real, fake, rng: (real + fake) / 2)
+    monkeypatch.setattr(wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2)
 
 
 def unpacked(vector, shapes):
@@ -345,7 +346,7 @@ def test_a_trained_critic_has_slope_one_and_measures_the_distance():
     recipe = Recipe(
         generator=SkipGeneratorSpec((), noise=1),
         critic=MLPCriticSpec((16,)),
-        critic_adam=Adam(1e-2),
+        critic_optimizer=Adam(1e-2),
     )
     players = Players(recipe, Shape((Block(0, 1, "value"),), 1, 1), seed=3)
     rng = seeded(4)
@@ -380,9 +381,9 @@ def test_a_generator_moves_to_where_the_data_are():
         generator=SkipGeneratorSpec((8,), noise=1),
         critic=MLPCriticSpec((16,)),
         # On a line, a slope can turn round only through 0, which a two-sided penalty forbids.
-        penalties=(GradientPenalty(one_sided=True),),
-        generator_adam=Adam(5e-3),
-        critic_adam=Adam(1e-2),
+        lipschitz=Penalised((GradientPenalty(one_sided=True),)),
+        generator_optimizer=Adam(5e-3),
+        critic_optimizer=Adam(1e-2),
     )
     players = Players(recipe, Shape((Block(0, 1, "value"),), 1, 2), seed=3)
     rng = seeded(6)
@@ -413,7 +414,7 @@ def test_a_gpu_takes_the_same_steps():
         real = batch(6)
         moved = Batch(*(t.to(device) for t in (real.real, real.condition, real.weights)))
         rng = torch.Generator(device).manual_seed(1)
-        players = Players(replace(RECIPE, penalties=()), SHAPE, device)
+        players = Players(replace(RECIPE, lipschitz=Penalised(())), SHAPE, device)
         gradient, _ = players.critic_gradient(moved, fakes(6).to(device), rng)
         found.append(gradient.cpu().clone())
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)

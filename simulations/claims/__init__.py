@@ -1,0 +1,1 @@
+"""What theory says of WGANs, measured on the parts of `wgan`: a small file a claim."""

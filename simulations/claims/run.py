@@ -1,0 +1,137 @@
+"""Measures claims side by side and writes what came out: JSON, pictures, a page."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from simulations.claims.catalogue import CLAIMS
+from simulations.claims.claim import Check, Claim, Result
+from simulations.claims.page import STYLE, write_page
+from wgan.errors import SettingsError
+from wgan.state import write_json, write_whole
+
+
+def chosen(names: Sequence[str]) -> tuple[Claim, ...]:
+    """The claims called by name or number; all, if none is called.
+
+    Raises:
+        SettingsError: No claim has this name; with those there are.
+    """
+    known = {claim.name: claim for claim in CLAIMS} | {str(c.number): c for c in CLAIMS}
+    strange = [name for name in names if name not in known]
+    if strange:
+        listed = ", ".join(f"{claim.number} {claim.name}" for claim in CLAIMS)
+        raise SettingsError([f"there is no claim '{n}'; there are: {listed}" for n in strange])
+    picked = {known[name].name for name in names}
+    return tuple(claim for claim in CLAIMS if not names or claim.name in picked)
+
+
+def measure(name: str, seeds: int | None, folder: Path) -> Result:
+    """Measures one claim in this process and writes its picture, `NAME.png`."""
+    torch.set_num_threads(1)
+    claim = next(claim for claim in CLAIMS if claim.name == name)
+    count = seeds or claim.seeds
+    started = time.perf_counter()
+    checks: list[Check] = []
+    error = ""
+    with rc_context(STYLE):
+        figure = Figure(figsize=claim.size, layout="constrained")
+        try:
+            checks = claim.measure(range(count), figure)
+        except Exception as problem:  # One claim that breaks must not take the others with it.
+            error = f"{type(problem).__name__}: {problem}"
+        if figure.axes:
+            write_whole(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110))
+    seconds = round(time.perf_counter() - started, 1)
+    return Result(name, tuple(checks), error, count, seconds)
+
+
+def run(
+    claims: Sequence[Claim],
+    folder: Path,
+    seeds: int | None = None,
+    jobs: int = 0,
+    started: Callable[[Claim], None] = lambda _: None,
+) -> Iterator[Result]:
+    """Measures claims, longest first, and yields each result as it comes.
+
+    After every result `claims.json` and `claims.html` hold all there are, in the claims' order.
+
+    Args:
+        claims: Which.
+        folder: Where everything is written.
+        seeds: How many seeds; None: as many as each claim asks for.
+        jobs: How many are measured at once; 0: one a core.
+        started: Is told of each claim that is handed to a process.
+    """
+    results: dict[str, Result] = {}
+    order = {claim.name: claim.number for claim in claims}
+    for result in _measured(claims, folder, seeds, jobs or os.cpu_count() or 1, started):
+        results[result.claim] = result
+        done = [results[name] for name in sorted(results, key=lambda n: order[n])]
+        write_json(folder / "claims.json", [as_json(entry) for entry in done])
+        write_page(folder / "claims.html", [(_claim(r.claim), r) for r in done], folder)
+        yield result
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """One entry of `claims.json`."""
+    claim = _claim(result.claim)
+    return {
+        "name": claim.name,
+        "number": claim.number,
+        "statement": claim.statement,
+        "source": claim.source,
+        "expected": result.expected,
+        "measured": result.measured,
+        "verdict": result.verdict,
+        "checks": [asdict(check) for check in result.checks],
+        "seeds": result.seeds,
+        "seconds": result.seconds,
+    }
+
+
+def _measured(
+    claims: Sequence[Claim],
+    folder: Path,
+    seeds: int | None,
+    jobs: int,
+    started: Callable[[Claim], None],
+) -> Iterator[Result]:
+    queue = sorted(claims, key=lambda claim: -claim.seconds)
+    if jobs == 1 or len(queue) == 1:
+        for claim in queue:
+            started(claim)
+            yield measure(claim.name, seeds, folder)
+        return
+    # Forking a process that has used PyTorch's threads may hang the child.
+    pool = ProcessPoolExecutor(min(jobs, len(queue)), mp_context=get_context("spawn"))
+    try:
+        running: set[Future[Result]] = set()
+        while queue or running:
+            while queue and len(running) < jobs:
+                claim = queue.pop(0)
+                started(claim)
+                running.add(pool.submit(measure, claim.name, seeds, folder))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((pool._processes or {}).values()):
+            with contextlib.suppress(OSError):
+                process.terminate()
+
+
+def _claim(name: str) -> Claim:
+    return next(claim for claim in CLAIMS if claim.name == name)
