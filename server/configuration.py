@@ -17,6 +17,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from server.parts import recipe_of
 from server.settings import Section, Settings
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
@@ -88,10 +89,16 @@ def parse(
         SettingsError: All that is wrong, at once.
     """
     try:
-        return Settings.model_validate(dict(values))
+        settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         problems = [_explain(dict(e), where, overrides or {}) for e in error.errors()]
         raise SettingsError(problems) from None
+    try:
+        recipe_of(settings).check()
+    except SettingsError as error:
+        problems = [f"{where}: [model]: {problem}" for problem in error.problems]
+        raise SettingsError(problems) from None
+    return settings
 
 
 def resolve(path: str) -> Path:
@@ -247,6 +254,7 @@ def _explain(error: dict[str, Any], where: str, overrides: Mapping[str, Any]) ->
 def _within(path: Sequence[str | int], values: object) -> bool:
     for part in path:
         if not isinstance(values, dict) or part not in values:
-            return isinstance(values, list)
+            # An entry of a list, or of a text that stands for a list of one.
+            return isinstance(values, list | str)
         values = values[part]
     return bool(path)

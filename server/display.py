@@ -23,6 +23,8 @@ PULSE = 10.0
 
 SMOOTH = 0.9
 
+VERDICTS = {"good": "green", "watch": "yellow", "bad": "bold red", "unknown": "dim"}
+
 
 class Display:
     """A `Reporter` for people; use as a context manager."""
@@ -101,7 +103,7 @@ class Display:
             worst = self._worst()
             self.console.print(
                 f"round {self._done}/{self._rounds}  {pace:.1f} rounds/s  left {left:.0f} s  "
-                f"Wasserstein {metrics['estimate']:.4f}  worst group {worst} "
+                f"estimate {metrics['estimate']:.4f}  worst group {worst} "
                 f"{self._smooth.get(worst, float('nan')):.4f}",
                 highlight=False,
                 markup=False,
@@ -114,6 +116,7 @@ class Display:
         self._end()
         if not self.quiet:
             self.console.print(figures(summary))
+            self.console.print(findings(summary))
             self.console.print(Text(f"results in {run.path}", style="bold"), soft_wrap=True)
 
     def _worst(self) -> str:
@@ -122,7 +125,7 @@ class Display:
     def _view(self) -> RenderableType:
         table = Table(expand=True, box=None, pad_edge=False)
         table.add_column("group")
-        table.add_column("Wasserstein estimate (smoothed)", justify="right")
+        table.add_column("critic's estimate (smoothed)", justify="right")
         table.add_column("", ratio=1)
         top = max([abs(v) for v in self._smooth.values()], default=1.0) or 1.0
         ranked = sorted(self._smooth.items(), key=lambda item: -item[1])
@@ -164,7 +167,23 @@ def figures(summary: dict[str, Any]) -> Table:
             f"{name} on held-out rows, trained on {source}: linear / trees",
             f"{number(found['logistic'])} / {number(found['boosted_trees'])}",
         )
+    if summary["stopped_at_plateau"]:
+        table.add_row("rounds, stopped at a plateau", str(summary["rounds"]))
     megabytes = summary["bytes_down"] / 1e6, summary["bytes_up"] / 1e6
     table.add_row("MB down / up", f"{megabytes[0]:,.1f} / {megabytes[1]:,.1f}")
     table.add_row("seconds", f"{summary['wall_seconds']:,.1f}")
+    return table
+
+
+def findings(summary: dict[str, Any]) -> Table:
+    """What the training showed, as a table; advice only where there is any."""
+    table = Table(title="training", show_header=True, title_justify="left")
+    for name in ("aspect", "verdict", "seen"):
+        table.add_column(name)
+    for finding in summary["diagnosis"]:
+        seen = Text(finding["what"])
+        if finding["advice"]:
+            seen.append(f"\n{finding['advice']}", style="italic")
+        verdict = Text(finding["verdict"], style=VERDICTS[finding["verdict"]])
+        table.add_row(finding["aspect"], verdict, seen)
     return table

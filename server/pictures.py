@@ -43,7 +43,8 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
         metrics: Lines of `metrics.jsonl`, one a round: `round`, `seconds` (of that round),
             `estimate`, `estimate_by_group` (None where not measured), `worst_group`,
             `penalty`, `generator_loss`, `rate` (factor of the learning rates), `bytes_up` and
-            `bytes_down` (of that round). Values that are None, not finite or absent leave gaps.
+            `bytes_down` (of that round); `evaluation` with `slopes` (five quantiles) where the
+            critic was looked at. Values that are None, not finite or absent leave gaps.
         path: Where the PNG goes; it is replaced at once or not at all.
 
     Raises:
@@ -56,15 +57,16 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
     rounds = np.array([_number(m.get("round", i + 1)) for i, m in enumerate(metrics)])
     # Two figures in one, so that the legend narrows the upper panel only.
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.8, 1))
-    _wasserstein(parts[0].add_subplot(), rounds, metrics)
-    penalty, loss, traffic, time = (parts[1].add_subplot(1, 4, i) for i in range(1, 5))
-    named = ("penalty", "Gradient penalty"), ("generator_loss", "Generator loss")
+    _estimates(parts[0].add_subplot(), rounds, metrics)
+    penalty, loss, slopes, traffic, time = (parts[1].add_subplot(1, 5, i) for i in range(1, 6))
+    named = ("penalty", "Critic's penalty"), ("generator_loss", "Generator loss")
     for axes, (key, title) in zip((penalty, loss), named, strict=True):
         values = _series(metrics, key)
         _dress(axes, title)
         _plot(axes, rounds, values, color=BLUE, alpha=0.3, linewidth=0.8)
         _plot(axes, rounds, _smooth(values), color=BLUE)
         _limit(axes, [values])
+    _slopes(slopes, metrics)
     up, down = (np.nancumsum(_series(metrics, key)) for key in ("bytes_up", "bytes_down"))
     unit, factor = _unit(max(up[-1], down[-1]), {"GB": 1e9, "MB": 1e6, "kB": 1e3})
     _dress(traffic, f"Traffic so far ({unit})")
@@ -77,7 +79,7 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
     _plot(time, rounds, spent / factor, color=BLUE)
     traffic.set_ylim(0, 1.25 * max(traffic.dataLim.y1, 1e-3))
     time.set_ylim(0, 1.25 * max(time.dataLim.y1, 1e-3))
-    for axes in (penalty, loss, traffic, time):
+    for axes in (penalty, loss, slopes, traffic, time):
         _rounds(axes, rounds, 5)
     return _save(figure, path)
 
@@ -124,7 +126,23 @@ def groups(summary: Mapping[str, Any], path: Path) -> None:
     return _save(figure, path)
 
 
-def _wasserstein(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
+def _slopes(axes: Axes, metrics: Sequence[Row]) -> None:
+    """The critic's slopes at the evaluations: median, half and nine tenths of the interpolates."""
+    _dress(axes, "Critic's slope (target 1)")
+    seen = [m for m in metrics if (m.get("evaluation") or {}).get("slopes")]
+    if not seen:
+        axes.text(0.5, 0.5, "not measured yet", ha="center", color=GREY, transform=axes.transAxes)
+        return
+    at = np.array([_number(m["round"]) for m in seen])
+    table = np.array([[_number(v) for v in m["evaluation"]["slopes"]] for m in seen])
+    axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=DASHED)
+    axes.fill_between(at, table[:, 0], table[:, 4], color=BLUE, alpha=0.15, linewidth=0)
+    axes.fill_between(at, table[:, 1], table[:, 3], color=BLUE, alpha=0.3, linewidth=0)
+    _plot(axes, at, table[:, 2], color=BLUE)
+    axes.set_ylim(0, max(2.0, 1.1 * float(np.nanmax(table))))
+
+
+def _estimates(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
     by_group = [m.get("estimate_by_group") or {} for m in metrics]
     lines = {
         name: _smooth(np.array([_number(values.get(name)) for values in by_group]))
@@ -141,7 +159,7 @@ def _wasserstein(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
         title = f"{len(shown)} of {len(ranked)} groups: those highest\nat the end (others pale)"
     width = 2 * (len(rounds) // 100) + 1
     means = f"; lines are means of {width} rounds" if width > 1 else ""
-    _dress(axes, f"Wasserstein estimate (lower is better{means})")
+    _dress(axes, f"Critic's estimate of the distance (lower is better{means})")
     for name in set(ranked) - set(shown):
         _plot(axes, rounds, lines[name], color=PALE, linewidth=0.9, zorder=1)
     overall = _series(metrics, "estimate")

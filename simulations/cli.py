@@ -23,6 +23,8 @@ from server.session import Interrupted, versions
 from server.settings import Settings
 from server.stage import set_up
 from server.synthesis import Synthesizer
+from simulations.claims.command import HELP as CLAIMS
+from simulations.claims.command import claims
 from simulations.inline import run_inline
 from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
@@ -281,6 +283,9 @@ def init(
     console = Console()
     console.print(notes)
     print(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
+
+
+app.command(help=CLAIMS)(claims)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -255,3 +255,98 @@ def test_settings_are_frozen_values() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.seed = 3  # type: ignore[misc]
     assert settings.data.missing[0] == ""
+
+
+# Parts that do not go together -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason", "instead"),
+    [
+        (("model.norm=batch",), "depends on the whole batch", "norm = 'layer'"),
+        (("model.lipschitz=none",), "twice as large", "spectral_norm"),
+        (
+            ("model.lipschitz=spectral_norm", "model.norm=layer"),
+            "no bound on the slope",
+            "norm = 'none'",
+        ),
+        (
+            ("model.lipschitz=spectral_norm", "model.multipliers=true"),
+            "class multipliers",
+            "without them",
+        ),
+        (
+            ("views.use=noise", "views.rule=adaptive", "views.statistic=sign"),
+            "every sign",
+            "statistic = 'held_out'",
+        ),
+        (
+            ("views.use=noise", "views.rule=adaptive"),
+            "data.held_out is 0",
+            "data.held_out = 0.05",
+        ),
+    ],
+)
+def test_parts_that_do_not_go_together_say_why_and_what_to_write_instead(
+    file: Path, overrides: tuple[str, ...], reason: str, instead: str
+) -> None:
+    (problem,) = problems(file, overrides)
+    assert problem.startswith(f"{file}: ")
+    assert reason in problem
+    assert instead in problem
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.norm=batch", "model.lipschitz=clipping"),
+        ("model.lipschitz=none", "model.objective=hinge"),
+        ("model.gradient_penalty=0", "model.objective=jensen_shannon"),
+        ("model.lipschitz=spectral_norm", "model.committee=2"),
+        ("views.use=noise", "views.rule=adaptive", "data.held_out=0.1"),
+        ("views.rule=adaptive",),
+        (
+            "views.use=noise",
+            "views.rule=adaptive",
+            "views.statistic=sign",
+            "model.objective=hinge",
+        ),
+    ],
+)
+def test_their_neighbours_that_do_go_together_are_taken(
+    file: Path, overrides: tuple[str, ...]
+) -> None:
+    load(file, overrides)
+
+
+def test_all_parts_that_do_not_go_together_come_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(
+        '[data]\npath = "x.csv"\n[model]\nlipschitz = "spectral_norm"\nnorm = "group"\n'
+        'multipliers = true\n[views]\nrule = "adaptive"\nuse = "table"\nstatistic = "sign"\n',
+        encoding="utf-8",
+    )
+    found = problems(path)
+    assert len(found) == 3
+    assert all(p.startswith(f"{path}: ") for p in found)
+    for word in ("normalised critic", "class multipliers", "sign of scores"):
+        assert sum(word in p for p in found) == 1, word
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("model.objective=wgan", "'hinge'"),
+        ("model.lipschitz=clip", "'spectral_norm'"),
+        ("model.penalty_points=between", "'manifold'"),
+        ("model.pack=0", "greater than or equal to 1"),
+        ("views.use=blur", "'diffusion'"),
+        ("views.strength=1.5", "less than or equal to 1"),
+        ("data.held_out=0.6", "less than or equal to 0.5"),
+        ("train.evaluate_every=0", "greater than or equal to 1"),
+    ],
+)
+def test_values_that_no_part_has(file: Path, override: str, allowed: str) -> None:
+    (problem,) = problems(file, (override,))
+    assert problem.startswith(f"--set: {override.partition('=')[0]}")
+    assert allowed in problem

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from server.outputs import RunFolder, default_folder
 from server.rounds import Progress
 from wgan.errors import StateError
 from wgan.state import read_json, write_json, write_tensors
+from wgan.stopping import PlateauState
 
 
 def row(number: int, group: str = "東京\u2028\x85") -> dict[str, Any]:
@@ -91,7 +93,7 @@ def test_a_plan_comes_back_with_the_same_fingerprint(finished: Any, tmp_path: Pa
     assert read_json(tmp_path / "schema.json") == read_json(run.path / "schema.json")
 
 
-@pytest.mark.parametrize("key", ["schema", "conditions", "recipe", "mass", "rows"])
+@pytest.mark.parametrize("key", ["schema", "conditions", "recipe", "mass", "rows", "held_out"])
 def test_a_plan_that_lacks_something(finished: Any, tmp_path: Path, key: str) -> None:
     value = read_json(finished[0].path / "schema.json")
     del value[key]
@@ -208,3 +210,30 @@ def test_default_folders_do_not_collide(tmp_path: Path, monkeypatch: pytest.Monk
     assert default_folder("quick") == Path("runs/quick-2")
     os.symlink("nowhere", "runs/quick-2")
     assert default_folder("quick") == Path("runs/quick-3")
+
+
+def test_what_a_plateau_remembers_comes_back(run: RunFolder) -> None:
+    state = PlateauState(0.1 + 0.2, 3, 1 / 3, 0.7, 1.1, 9)
+    progress = Progress(9, 100, 80, 1.5, 7, 8, state.to_dict())
+    run.save({"x": torch.zeros(1)}, progress, "plan", 3)
+    loaded = run.load("plan")
+    assert loaded is not None
+    assert loaded[1] == progress
+    assert loaded[1].plateau is not None
+    assert PlateauState.from_dict(loaded[1].plateau) == state
+    # A checkpoint without one: nothing to remember yet.
+    save(run, 10)
+    assert (run.load("plan") or ({}, progress))[1].plateau is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1 + 0.2])
+def test_a_plan_knows_the_share_of_rows_held_out(
+    finished: Any, tmp_path: Path, share: float
+) -> None:
+    order, rows = finished[0].read_plan()
+    told = replace(order, held_out=share)
+    RunFolder(tmp_path).write_plan(told, rows)
+    again, _ = RunFolder(tmp_path).read_plan()
+    assert again == told
+    assert fingerprint(again) == fingerprint(told)
+    assert (fingerprint(told) == fingerprint(order)) == (share == 0.0)

@@ -1,13 +1,16 @@
 """Rounds over sites in process: complete metrics, the same whatever the order, resumable."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import server.rounds
 from clients.orders import Prepare, Request
-from clients.site import Site
 from clients.plan import Plan, fingerprint
+from clients.site import Site
 from fairness.matching import MomentMatching
 from fairness.weights import group_mass
 from server.exchange import InProcess
@@ -18,8 +21,14 @@ from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
 from wgan.errors import NumericalError
 from wgan.generators import SkipGeneratorSpec
+from wgan.lipschitz import Clipping, Penalised, SpectralNorm
+from wgan.objectives import Hinge
+from wgan.optimizers import RMSprop
+from wgan.penalties import GradientPenalty
 from wgan.recipe import Recipe
-from wgan.state import read_tensors, write_tensors
+from wgan.state import read_json, read_tensors, write_json, write_tensors
+from wgan.strength import Adaptive, Constant, Decay
+from wgan.views import InstanceNoise
 
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)), averaging=0.9)
 FIELDS = {
@@ -240,3 +249,222 @@ def test_the_run_s_seed_decides(ground):
     )
     list(one.run()), list(two.run())
     assert not same(one, two)
+
+
+# Looks at the critic, views, stopping ---------------------------------------------------------
+
+NOISY = replace(RECIPE, views=(InstanceNoise(0.5),), strength=Decay(1.0, 0.8))
+LAZY = replace(RECIPE, lipschitz=Penalised((GradientPenalty(every=4),)))
+RECIPES = {
+    "spectral": replace(NOISY, lipschitz=SpectralNorm()),
+    "clipped": replace(
+        NOISY, lipschitz=Clipping(), critic_optimizer=RMSprop(1e-3), strength=Constant(0.5)
+    ),
+    "adaptive": replace(NOISY, strength=Adaptive(0.05, 0.1)),
+    "packed": replace(RECIPE, pack=3),
+    "lazy": LAZY,
+}
+
+
+def planned(ground, recipe, held_out=0.0):
+    """The same sites, prepared for another recipe."""
+    sites, plan, _, _ = ground
+    order = Prepare(
+        plan.schema.to_json(),
+        plan.conditions.to_json(),
+        tuple(plan.mass.tolist()),
+        recipe.to_json(),
+        seed=0,
+        matching=True,
+        held_out=held_out,
+    )
+    ready = InProcess(sites)(Request(order))
+    return sites, Plan.of(order), fingerprint(order), ready["moments"]
+
+
+def evaluations(metrics):
+    return {m["round"]: m["evaluation"] for m in metrics if "evaluation" in m}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "every", "expected"), [(5, 2, [2, 4, 5]), (4, 2, [2, 4]), (3, 10, [3])]
+)
+def test_the_critic_is_looked_at_now_and_then_and_in_the_end(rounds, every, expected, ground):
+    trained = built(planned(ground, RECIPE, 0.2), configured(rounds, evaluate_every=every))
+    metrics = list(trained.run())
+    found = evaluations(metrics)
+    assert list(found) == expected == [o.step for o in trained.observations]
+    for m in metrics:
+        if look := m.get("evaluation"):
+            assert all(look[k] == m[k] for k in ("estimate", "penalty", "generator_loss"))
+            assert len(look["slopes"]) == 5
+            assert look["slopes"] == sorted(look["slopes"])
+            assert None not in (look["train_score"], look["held_score"], look["fake_score"])
+    # What was not held out has no score.
+    without = built(ground, configured(1))
+    (last,) = evaluations(without.run()).values()
+    assert last["held_score"] is None and last["train_score"] is not None
+
+
+def test_looks_do_not_change_the_training(ground):
+    often, never = (built(ground, configured(4, evaluate_every=e)) for e in (1, 4))
+    one, other = list(often.run()), list(never.run())
+    assert same(often, never)
+    assert [m["estimate"] for m in one] == [m["estimate"] for m in other]
+
+
+def test_the_strength_falls_round_by_round_as_the_rule_says(ground):
+    rounds = built(planned(ground, NOISY), configured(5, evaluate_every=1))
+    sent = []
+    for number in range(1, 6):
+        sent.append(rounds.order(number).strength)
+        next(iter(rounds.run()))
+    expected = [1, 0.75, 0.5, 0.25, 0]
+    assert sent == pytest.approx(expected, abs=1e-12)
+    assert [o.strength for o in rounds.observations] == sent
+    still = built(planned(ground, replace(NOISY, strength=Constant(0.3))), configured(3))
+    list(still.run())
+    assert still.players.strength == still.order(4).strength == 0.3
+    # Without views there is nothing to strengthen, nor to look at for it.
+    idle = replace(RECIPE, strength=Adaptive(0.05, 0.1, "sign"), objective=Hinge())
+    without = built(planned(ground, idle), configured(3))
+    assert list(evaluations(without.run())) == [3]
+    assert without.players.strength == 0.0
+
+
+@pytest.mark.parametrize("target", [0.0, 0.05, 1.0])
+def test_adaptive_views_follow_the_scores_of_rows_held_out(target, ground):
+    recipe = replace(NOISY, strength=Adaptive(target, 0.1, start=0.3))
+    rounds = built(planned(ground, recipe, 0.3), configured(6, evaluate_every=100))
+    strength = 0.3
+    for metrics in rounds.run():
+        look = metrics["evaluation"]
+        assert look["strength"] == pytest.approx(strength, abs=1e-12)
+        gap = look["train_score"] - look["fake_score"]
+        share = (look["train_score"] - look["held_score"]) / gap if gap > 0 else 0.0
+        share = min(1.0, max(0.0, share))
+        strength += 0.1 * ((share > target) - (share < target))
+        strength = min(0.85, max(0.0, strength))
+    assert rounds.players.strength == pytest.approx(strength, abs=1e-12)
+    # A target of 1 is never passed, and one of 0 never missed.
+    assert strength <= 0.3 - 0.25 if target == 1.0 else strength >= 0.0
+    assert target > 0.0 or strength >= 0.3
+
+
+def test_adaptive_views_follow_the_sign_of_scores(ground):
+    def last(target):
+        rule = Adaptive(target, 0.1, "sign", start=0.5)
+        recipe = replace(NOISY, objective=Hinge(), strength=rule)
+        rounds = built(planned(ground, recipe), configured(3))
+        assert [o.held_score for o in rounds.observations] == []
+        assert list(evaluations(rounds.run())) == [1, 2, 3]
+        return rounds.players.strength
+
+    assert last(1.0) == pytest.approx(0.2)
+    assert last(0.0) >= 0.5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_kind_of_training_goes_on_bit_for_bit(name, ground, tmp_path):
+    prepared = planned(ground, RECIPES[name], 0.2)
+    settings = configured(5, evaluate_every=2, patience=3)
+    whole = built(prepared, settings)
+    expected = timeless(whole.run())
+    first = built(prepared, settings)
+    metrics = timeless(first.run(stop=lambda: first.progress.round == 3))
+    write_tensors(tmp_path / "state", first.players.tensors(), {})
+    # Both through the files they would lie in.
+    write_json(tmp_path / "rest.json", {"progress": asdict(first.progress), "history": metrics})
+    rest = read_json(tmp_path / "rest.json")
+    second = built(prepared, settings)
+    tensors = read_tensors(tmp_path / "state")[0]
+    second.resume(tensors, Progress(**rest["progress"]), rest["history"])
+    metrics += timeless(second.run())
+    assert metrics == expected and same(second, whole)
+    assert second.observations == whole.observations
+    assert second.progress.plateau == whole.progress.plateau
+    assert second.progress.plateau["seen"] == len(whole.observations) > 1
+    assert second.findings == whole.findings
+    assert second.players.strength == whole.players.strength
+
+
+def test_a_forgotten_state_of_the_power_iterations_is_noticed(ground, tmp_path):
+    prepared = planned(ground, RECIPES["spectral"])
+    whole, first, second = (built(prepared, configured(3)) for _ in range(3))
+    list(whole.run())
+    list(first.run(stop=lambda: first.progress.round == 2))
+    tensors = first.players.tensors()
+    tensors["critic_buffers"] = second.players.tensors()["critic_buffers"]
+    second.resume(tensors, first.progress)
+    list(second.run())
+    assert not same(second, whole)
+
+
+def test_a_lazy_penalty_keeps_its_turn_over_rounds(ground):
+    rounds = built(planned(ground, LAZY), configured(5))
+    # Three steps a round; a penalty at steps 0, 4, 8 and 12, of which none is in the fourth round.
+    assert [m["penalty"] > 0 for m in rounds.run()] == [True, True, True, False, True]
+
+
+def stubbed(monkeypatch, values):
+    """Calibrated estimates that are made up."""
+    left = iter(values)
+    monkeypatch.setattr(server.rounds, "calibrated", lambda estimate, slope: next(left))
+
+
+def test_training_stops_where_the_estimate_falls_no_more(ground, monkeypatch):
+    settings = configured(12, evaluate_every=1, patience=2)
+    stubbed(monkeypatch, [4.0, 2.0, *[1.0] * 12])
+    rounds = built(ground, settings)
+    count = len(list(rounds.run()))
+    assert 5 <= count < 12
+    assert rounds.finished and rounds.stopped
+    assert list(rounds.run()) == []
+    # The controls: one that falls on, one without patience, one that never says anything.
+    stubbed(monkeypatch, [2.0**-n for n in range(12)])
+    falling = built(ground, settings)
+    assert len(list(falling.run())) == 12
+    assert falling.finished and not falling.stopped
+    stubbed(monkeypatch, [1.0] * 12)
+    patient = built(ground, configured(12, evaluate_every=1))
+    assert len(list(patient.run())) == 12
+    assert patient.progress.plateau is None and not patient.stopped
+    stubbed(monkeypatch, [None] * 12)
+    mute = built(ground, settings)
+    assert len(list(mute.run())) == 12
+    assert not mute.stopped
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_patience_is_remembered_over_sessions(at, ground, monkeypatch):
+    settings = configured(12, evaluate_every=1, patience=2)
+    values = [4.0, 2.0, *[1.0] * 12]
+    stubbed(monkeypatch, values)
+    whole = built(ground, settings)
+    count = len(list(whole.run()))
+    stubbed(monkeypatch, values)
+    first = built(ground, settings)
+    history = list(first.run(stop=lambda: first.progress.round == at))
+    second = built(ground, settings)
+    second.resume(first.players.tensors(), first.progress, history)
+    list(second.run())
+    assert second.progress.round == count
+    assert second.progress.plateau == whole.progress.plateau
+    # A session that starts at the plateau has nothing left to do.
+    third = built(ground, settings)
+    third.resume(second.players.tensors(), second.progress)
+    assert third.finished and list(third.run()) == []
+
+
+def test_findings_say_what_the_looks_have_shown(ground):
+    rounds = built(ground, configured(3, evaluate_every=1))
+    assert [f.verdict for f in rounds.findings] == ["unknown"]
+    list(rounds.run())
+    found = {f.aspect: f for f in rounds.findings}
+    assert set(found) == {"estimate", "slopes", "overfitting", "generator loss", "penalty"}
+    assert "held out" in found["overfitting"].what
+    # Under clipping no slope is asked for, so none is judged.
+    clipped = built(planned(ground, RECIPES["clipped"]), configured(1))
+    list(clipped.run())
+    slopes = {f.aspect: f for f in clipped.findings}["slopes"]
+    assert slopes.verdict == "unknown" and "nothing bounds them" in slopes.what

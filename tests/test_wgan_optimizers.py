@@ -1,10 +1,11 @@
-"""Adam on a flat vector, against PyTorch's, and its frozen steps."""
+"""Optimizers on a flat vector, against PyTorch's, and their frozen steps."""
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
-from wgan.optimizers import LONGEST, Adam, Statistics
+from wgan.optimizers import LONGEST, SGD, Adam, OptimizerSpec, RMSprop, Statistics
 from wgan.packed import Packed
 
 SETTINGS = [
@@ -12,7 +13,15 @@ SETTINGS = [
     Adam(rate=1e-2, beta1=0.9, beta2=0.999, epsilon=1e-6),
     Adam(rate=0.1, beta1=0.0, beta2=0.5, epsilon=0.1),
 ]
+OTHERS = [
+    RMSprop(),
+    RMSprop(1e-2, decay=0.9, epsilon=1e-3),
+    SGD(),
+    SGD(0.1, momentum=0.9),
+]
 every_adam = pytest.mark.parametrize("adam", SETTINGS, ids=repr)
+every_other = pytest.mark.parametrize("rule", OTHERS, ids=repr)
+every_rule = pytest.mark.parametrize("rule", SETTINGS + OTHERS, ids=repr)
 
 
 def seeded(seed):
@@ -39,6 +48,32 @@ def warm(adam, steps=5):
     return vector, statistics
 
 
+def torchs(rule, parameters):
+    if isinstance(rule, RMSprop):
+        return torch.optim.RMSprop(parameters, rule.rate, rule.decay, rule.epsilon)
+    return torch.optim.SGD(parameters, rule.rate, rule.momentum)
+
+
+@every_other
+def test_twenty_steps_of_the_others_equal_those_of_pytorch(rule):
+    ours, theirs = Packed(network()), network()
+    statistics = Statistics.zeros(ours.vector)
+    other = torchs(rule, theirs.parameters())
+    start = ours.vector.clone()
+    for number in range(20):
+        inputs = torch.randn(8, 3, generator=seeded(number), dtype=torch.float64)
+        target = inputs.prod(1, keepdim=True)
+        gradient = ours.gradient_of((ours.module(inputs) - target).square().mean())
+        rule.observe(statistics, gradient)
+        rule.apply(ours.vector, statistics)
+        other.zero_grad()
+        (theirs(inputs) - target).square().mean().backward()
+        other.step()
+    expected = torch.cat([p.detach().reshape(-1) for p in theirs.parameters()])
+    torch.testing.assert_close(ours.vector, expected, rtol=1e-10, atol=1e-12)
+    assert statistics.steps == 20 and not torch.equal(ours.vector, start)
+
+
 @every_adam
 def test_twenty_steps_equal_those_of_pytorch(adam):
     ours, theirs = Packed(network()), network()
@@ -63,18 +98,19 @@ def test_twenty_steps_equal_those_of_pytorch(adam):
     assert statistics.steps == 20
 
 
-@every_adam
-def test_the_factor_scales_the_step(adam):
-    start, statistics = warm(adam)
+@every_rule
+def test_the_factor_scales_the_step(rule):
+    start, statistics = warm(rule)
     whole, half = start.clone(), start.clone()
-    adam.apply(whole, statistics)
-    adam.apply(half, statistics, 0.5)
+    rule.apply(whole, statistics)
+    rule.apply(half, statistics, 0.5)
     torch.testing.assert_close(half - start, (whole - start) / 2)
 
 
-def test_statistics_that_have_seen_nothing_move_nothing():
+@every_rule
+def test_statistics_that_have_seen_nothing_move_nothing(rule):
     vector = torch.ones(4)
-    Adam().apply(vector, Statistics.zeros(vector))
+    rule.apply(vector, Statistics.zeros(vector))
     assert torch.equal(vector, torch.ones(4))
 
 
@@ -104,25 +140,26 @@ def test_a_frozen_step_is_adams_with_the_old_second_moment(adam, steps):
     torch.testing.assert_close(moved, start - 0.7 * adam.rate * first / root)
 
 
-def test_a_frozen_step_needs_statistics():
+@pytest.mark.parametrize("rule", [Adam(), RMSprop()], ids=repr)
+def test_a_frozen_step_needs_a_second_moment(rule):
     vector = torch.zeros(4)
     with pytest.raises(ValueError, match="must have seen a gradient"):
-        Adam().apply_frozen(vector, torch.ones(4), Statistics.zeros(vector))
+        rule.apply_frozen(vector, torch.ones(4), Statistics.zeros(vector))
     assert not vector.any()
 
 
-@every_adam
-def test_one_frozen_step_at_every_site_is_one_pooled_frozen_step(adam):
-    start, statistics = warm(adam)
+@every_rule
+def test_one_frozen_step_at_every_site_is_one_pooled_frozen_step(rule):
+    start, statistics = warm(rule)
     shares = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     local = gradients(3, seed=3)
     sites = []
     for gradient in local:
         vector = start.clone()
-        adam.apply_frozen(vector, gradient, statistics)
+        rule.apply_frozen(vector, gradient, statistics)
         sites.append(vector)
     pooled = start.clone()
-    adam.apply_frozen(pooled, shares @ local, statistics)
+    rule.apply_frozen(pooled, shares @ local, statistics)
     torch.testing.assert_close(shares @ torch.stack(sites), pooled, rtol=1e-12, atol=1e-14)
 
 
@@ -156,3 +193,57 @@ def test_a_frozen_step_is_bounded_where_the_second_moment_saw_nothing(adam):
     adam.apply_frozen(plain, gradient, statistics, 0.5)
     others = [0, 1, 3]
     assert torch.equal(plain[others], moved[others]) and plain[2] == start[2]
+
+
+def test_rmsprops_frozen_step_divides_by_the_old_second_moment():
+    rule = RMSprop(1e-2, decay=0.9, epsilon=1e-3)
+    start, statistics = warm(rule)
+    gradient = gradients(1, seed=2)[0]
+    moved = start.clone()
+    rule.apply_frozen(moved, gradient, statistics, 0.7)
+    expected = start - 0.7 * 1e-2 * gradient / (statistics.second.sqrt() + 1e-3)
+    torch.testing.assert_close(moved, expected)
+    # An entry whose second moment saw nothing is cut short.
+    statistics.second[1] = 0.0
+    gradient[1] = 1e6
+    moved = start.clone()
+    rule.apply_frozen(moved, gradient, statistics, 0.5)
+    assert ((start - moved)[1] / (0.5 * 1e-2)).item() == pytest.approx(LONGEST)
+
+
+def test_sgds_frozen_step_is_its_next_step():
+    rule = SGD(0.1, momentum=0.9)
+    start, statistics = warm(rule)
+    gradient = gradients(1, seed=2)[0]
+    frozen, ordinary, before = start.clone(), start.clone(), statistics.clone()
+    rule.apply_frozen(frozen, gradient, statistics, 0.7)
+    assert torch.equal(statistics.first, before.first) and statistics.steps == before.steps
+    rule.observe(statistics, gradient)
+    rule.apply(ordinary, statistics, 0.7)
+    torch.testing.assert_close(frozen, ordinary)
+
+
+@every_rule
+def test_frozen_steps_are_linear_in_the_gradient(rule):
+    start, statistics = warm(rule)
+    kept = statistics.clone()
+
+    def step(gradient):
+        moved = start.clone()
+        rule.apply_frozen(moved, gradient, statistics)
+        return moved - start
+
+    one, two = gradients(2, seed=6)
+    # Momentum adds a constant: differences are linear.
+    rest = step(torch.zeros_like(one))
+    torch.testing.assert_close(
+        step(2 * one - 0.5 * two) - rest, 2 * (step(one) - rest) - 0.5 * (step(two) - rest)
+    )
+    assert torch.equal(statistics.first, kept.first)
+    assert torch.equal(statistics.second, kept.second) and statistics.steps == kept.steps
+
+
+@every_rule
+def test_a_rule_comes_back_from_json(rule):
+    adapter = TypeAdapter(OptimizerSpec)
+    assert adapter.validate_json(adapter.dump_json(rule)) == rule

@@ -119,3 +119,48 @@ def test_a_vector_of_another_length_is_refused():
         with pytest.raises(ValueError, match="parameters"):
             packed.load(torch.zeros(length))
     assert torch.equal(packed.vector, before)
+
+
+class Kept(nn.Module):
+    """Buffers that are state, at two depths, and some that are not."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("u", torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        self.register_buffer("places", torch.tensor([1, 0]))
+        self.register_buffer("drawn", torch.ones(3), persistent=False)
+        self.inner = nn.Linear(1, 1)
+        self.inner.register_buffer("v", torch.tensor(5.0))
+
+
+def test_buffers_are_views_of_one_vector_too():
+    packed = Packed(Kept())
+    assert packed.buffers.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    packed.buffers.copy_(torch.arange(5.0))
+    assert packed.module.u.tolist() == [[0.0, 1.0], [2.0, 3.0]] and packed.module.inner.v == 4.0
+    with torch.no_grad():
+        packed.module.inner.v.fill_(9.0)
+    assert packed.buffers[4] == 9.0
+    # They remain buffers; integers and what is not saved are left where they were.
+    names = {"u", "places", "inner.weight", "inner.bias", "inner.v"}
+    assert set(packed.module.state_dict()) == names
+    assert packed.module.places.tolist() == [1, 0] and packed.module.drawn.tolist() == [1.0] * 3
+    assert len(packed.vector) == 2
+
+
+def test_a_module_without_buffers_has_none():
+    assert Packed(nn.Linear(2, 2)).buffers.shape == (0,)
+
+
+def test_power_iterations_write_into_the_vector():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))
+    packed = Packed(layer)
+    before = packed.buffers.clone()
+    packed.load(torch.randn(len(packed.vector), generator=torch.Generator().manual_seed(3)))
+    layer.train()
+    layer(torch.zeros(1, 4))
+    assert len(packed.buffers) == 7 and not torch.equal(packed.buffers, before)
+    norm = layer.parametrizations.weight[0]
+    assert torch.equal(packed.buffers, torch.cat([norm._u, norm._v]))

@@ -1,4 +1,6 @@
-"""The gradient penalty and where it is taken."""
+"""Terms of the critic's loss: gradient penalties, the condition's, and drift."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +9,13 @@ from torch import nn
 
 import wgan.points
 from wgan.critics import MLPCriticSpec
+from wgan.lipschitz import Penalised
 from wgan.objectives import Wasserstein
-from wgan.penalties import CriticStep, GradientPenalty
-from wgan.points import interpolates
+from wgan.optimizers import Adam
+from wgan.penalties import ConditionPenalty, CriticStep, Drift, GradientPenalty
+from wgan.players import Batch, Players
+from wgan.points import Fake, Real, interpolates
+from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
 
@@ -18,6 +24,13 @@ PENALTIES = [
     GradientPenalty(),
     GradientPenalty(weight=0.1, target=0.25),
     GradientPenalty(one_sided=True),
+]
+STILL = [
+    GradientPenalty(points=Real()),
+    GradientPenalty(target=0.0, points=Fake()),
+    GradientPenalty(points=Real(), per_condition=True),
+    GradientPenalty(points=Real(), class_weights=(1.0, 2.0, 0.5)),
+    Drift(),
 ]
 CRITICS = [MLPCriticSpec(()), MLPCriticSpec((8,)), MLPCriticSpec((8, 5), slope=0.0)]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
@@ -51,7 +64,7 @@ def linear(weights, bias=0.0):
     return lambda sample, condition: sample @ weights + 5 * condition[:, 0] + bias
 
 
-@every_penalty
+@pytest.mark.parametrize("penalty", PENALTIES + STILL, ids=repr)
 @every_critic
 @pytest.mark.parametrize("objective", [Wasserstein()], ids=repr)
 def test_contract(objective, penalty, spec, monkeypatch):
@@ -114,6 +127,154 @@ def test_a_linear_critic_costs_the_square_of_what_its_slope_is_off(target, lengt
     torch.testing.assert_close(values, torch.full((6,), off**2, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(values.mean(), weights)
     torch.testing.assert_close(gradient, 2 * off * weights.detach() / length)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("points", [Real(), Fake()], ids=repr)
+def test_the_target_is_a_slope_in_the_datas_own_units(target, scale, points):
+    """Data in units s times as long: a critic of slope w there has slope s w in the old ones."""
+    weights = torch.tensor([1.2, -0.5, 0.0, 0.3], dtype=torch.float64)
+    of = replace(step(linear(weights)), scale=scale)
+    values = GradientPenalty(target=target, points=points)(of)
+    expected = float((weights.norm() - target / scale) ** 2)
+    torch.testing.assert_close(values, torch.full((6,), expected, dtype=torch.float64))
+
+
+def test_a_slope_in_the_datas_units_costs_the_same_however_the_data_are_scaled():
+    of, weights = step(None), torch.tensor([1.2, -0.5, 0.0, 0.3], dtype=torch.float64)
+    costs = []
+    for s in (1.0, 4.0):
+        scaled = replace(of, real=of.real * s, fake=of.fake * s, scale=s)
+        values = GradientPenalty()(replace(scaled, critic=linear(weights / s)))
+        # In the data's units, the cost is s^2 times what it is here.
+        costs.append(values * s**2)
+    torch.testing.assert_close(*costs)
+
+
+def test_on_real_points_with_target_nought_it_is_r1():
+    of = step(lambda sample, condition: sample.square().sum(1) / 2)
+    values = GradientPenalty(target=0.0, points=Real())(of)
+    torch.testing.assert_close(values, of.real.square().sum(1))
+    values = GradientPenalty(target=0.0, points=Fake())(of)
+    torch.testing.assert_close(values, of.fake.square().sum(1))
+
+
+STEEPNESS = (1.0, 3.0, 0.5)
+
+
+def uneven(counts=(6, 2, 1)):
+    """A critic of another slope under each condition; conditions as often as `counts` say."""
+
+    def critic(sample, condition):
+        return sample[:, 0] * (condition @ condition.new_tensor(STEEPNESS))
+
+    kinds = torch.repeat_interleave(torch.arange(CONDITION), torch.tensor(counts))
+    kinds = kinds[torch.randperm(len(kinds), generator=seeded(2))]
+    rows = torch.randn(2, len(kinds), WIDTH, generator=seeded(3), dtype=torch.float64).unbind()
+    condition = nn.functional.one_hot(kinds, CONDITION).double()
+    return CriticStep(critic, *rows, condition, seeded(4)), kinds
+
+
+def test_per_condition_every_condition_counts_the_same():
+    of, _ = uneven()
+    each = [(steepness - 1) ** 2 for steepness in STEEPNESS]
+    rows = GradientPenalty()(of).mean().item()
+    assert rows == pytest.approx((6 * each[0] + 2 * each[1] + each[2]) / 9)
+    conditions = GradientPenalty(per_condition=True)(of).mean().item()
+    assert conditions == pytest.approx(sum(each) / 3)
+    # Where conditions come equally often, nothing changes; nor where there is none.
+    even, _ = uneven((3, 3, 3))
+    torch.testing.assert_close(GradientPenalty(per_condition=True)(even), GradientPenalty()(even))
+    bare = replace(of, critic=lambda x, c: 3 * x[:, 0], condition=of.condition[:, :0])
+    values = GradientPenalty(per_condition=True)(bare)
+    torch.testing.assert_close(values, torch.full_like(values, 4.0))
+
+
+def test_class_weights_multiply_what_their_condition_costs():
+    of, kinds = uneven()
+    values = GradientPenalty(class_weights=(1.0, 2.0, 8.0))(of)
+    expected = (torch.tensor(STEEPNESS) - 1).square() * torch.tensor([1.0, 2.0, 8.0])
+    torch.testing.assert_close(values, expected.double()[kinds])
+    # A condition that selects several entries gets their sum.
+    both = of.condition.clone()
+    both[:, 2] = 1.0
+    critic = linear(torch.tensor([3.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    values = GradientPenalty(class_weights=(1.0, 2.0, 8.0))(
+        replace(of, critic=critic, condition=both)
+    )
+    factors = torch.tensor([9.0, 10.0, 8.0], dtype=torch.float64)[kinds]
+    torch.testing.assert_close(values, 4 * factors)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 3.0])
+def test_a_critic_linear_in_the_condition_costs_what_its_slope_there_exceeds(target):
+    weights = torch.tensor([0.0, 1.5, -2.0], dtype=torch.float64, requires_grad=True)
+    # The slope along the sample must not count.
+    of = step(lambda sample, condition: 7 * sample.sum(1) + condition @ weights)
+    values = ConditionPenalty(target=target)(of)
+    expected = max(2.5 - target, 0.0) ** 2
+    torch.testing.assert_close(values, torch.full((6,), expected, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(values.mean(), weights)
+    torch.testing.assert_close(gradient, 2 * max(2.5 - target, 0.0) * weights.detach() / 2.5)
+
+
+def test_the_slope_is_taken_between_conditions_that_occur():
+    seen = []
+
+    def critic(sample, condition):
+        seen.append(condition.detach())
+        return condition.square().sum(1)
+
+    of = step(critic, count=200)
+    ConditionPenalty()(of)
+    (mixed,) = seen
+    # Still shares of the whole, most of them of two conditions, never of three.
+    torch.testing.assert_close(mixed.sum(1), torch.ones(200, dtype=torch.float64))
+    assert ((mixed > 1e-9).sum(1) <= 2).all() and ((mixed > 1e-9).sum(1) == 2).sum() > 60
+
+
+def test_drift_is_the_square_of_real_scores():
+    weights = torch.tensor([1.0, -1.0, 0.5, 2.0], dtype=torch.float64)
+    of = step(linear(weights, bias=0.25))
+    expected = (of.real @ weights + 5 * of.condition[:, 0] + 0.25).square()
+    torch.testing.assert_close(Drift()(of), expected)
+
+
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_a_lazy_penalty_weighs_as_much_as_a_full_one(every):
+    shape = Shape((), WIDTH, CONDITION)
+    rows = torch.randn(2, 8, WIDTH, generator=seeded(1)).unbind()
+    batch = Batch(rows[0], torch.eye(CONDITION)[[0, 1, 2, 0, 1, 2, 0, 1]], torch.ones(8))
+
+    def pull(penalty, number):
+        recipe = Recipe(critic=MLPCriticSpec((5,)), lipschitz=Penalised((penalty,)))
+        players = Players(recipe, shape, seed=3)
+        gradient, report = players.critic_gradient(batch, rows[1], seeded(2), number)
+        return gradient.clone(), report.penalty
+
+    full = pull(GradientPenalty(points=Real()), 0)
+    lazy = [pull(GradientPenalty(points=Real(), every=every), n) for n in range(2 * every)]
+    for one, many in zip(full, zip(*lazy, strict=True), strict=True):
+        torch.testing.assert_close(torch.stack(many).mean(0), one)
+    taken = [bool(penalty.any()) for _, penalty in lazy]
+    assert taken == [n % every == 0 for n in range(2 * every)]
+
+
+def test_a_lazy_penalty_counts_the_steps_that_the_statistics_have_seen():
+    recipe = Recipe(
+        critic=MLPCriticSpec((5,)),
+        lipschitz=Penalised((GradientPenalty(every=3),)),
+        critic_optimizer=Adam(1e-3),
+    )
+    players = Players(recipe, Shape((), WIDTH, 0))
+    rows = torch.randn(2, 8, WIDTH, generator=seeded(1)).unbind()
+    batch, taken = Batch(rows[0], torch.zeros(8, 0), torch.ones(8)), []
+    for _ in range(7):
+        gradient, report = players.critic_gradient(batch, rows[1], seeded(2))
+        players.step_critic(gradient)
+        taken.append(bool(report.penalty.any()))
+    assert taken == [True, False, False, True, False, False, True]
 
 
 def test_the_slope_is_taken_at_the_interpolates():

@@ -1,4 +1,4 @@
-"""The loop: gradients against plain ones, row weights, determinism, and what a critic learns."""
+"""The players: gradients against plain ones, weights, packs, views, state, and what is learned."""
 
 import ast
 from dataclasses import dataclass, replace
@@ -12,14 +12,18 @@ import wgan
 import wgan.penalties
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import Block
-from wgan.errors import StateError
+from wgan.errors import SettingsError, StateError
 from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
+from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
+from wgan.objectives import Hinge, JensenShannon
+from wgan.optimizers import SGD, Adam
 from wgan.penalties import GeneratorStep, GradientPenalty
 from wgan.players import Batch, Players, weighted_mean
+from wgan.points import Real
 from wgan.recipe import Recipe, Shape
 from wgan.state import read_tensors, write_tensors
+from wgan.strength import Adaptive, Constant
+from wgan.views import InstanceNoise, TableAugmentation
 
 torch.set_num_threads(1)
 
@@ -405,6 +409,158 @@ def test_a_generator_moves_to_where_the_data_are():
     assert before > 0.8 and off().max() < 0.35
 
 
+def test_parts_that_do_not_go_together_are_refused_before_anything_is_built():
+    with pytest.raises(SettingsError, match="pack = 0"):
+        Players(replace(RECIPE, pack=0), SHAPE)
+
+
+PACKED = replace(
+    RECIPE, pack=2, lipschitz=Penalised((GradientPenalty(3.0, points=Real()),)), objective=Hinge()
+)
+
+
+def test_a_packs_score_is_its_members_and_its_gradient_a_textbooks():
+    players, real, fake = Players(PACKED, SHAPE), batch(6), fakes(6)
+    gradient, report = players.critic_gradient(real, fake, seeded(1))
+    parts = unpacked(players.critic.vector, [(7, 16), (7,), (6, 7), (6,), (1, 6), (1,)])
+    # Neighbours in the batch lie side by side; a pack's weight is their mean.
+    packs = torch.cat([real.real[0::2], real.real[1::2]], 1).requires_grad_(True)
+    condition = torch.cat([real.condition[0::2], real.condition[1::2]], 1)
+    weights = (real.weights[0::2] + real.weights[1::2]) / 2
+    on_real = textbook_critic(parts, packs, condition)
+    on_fake = textbook_critic(parts, torch.cat([fake[0::2], fake[1::2]], 1), condition)
+    (slopes,) = torch.autograd.grad(on_real.sum(), packs, create_graph=True)
+    penalty = 3.0 * (slopes.norm(dim=1) - 1) ** 2
+    loss = (1 - on_real).relu() + (1 + on_fake).relu() + penalty
+    total = (weights * loss).sum() / weights.sum()
+    expected = flat(torch.autograd.grad(total, parts))
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    for shown, value in ((report.real, on_real), (report.fake, on_fake), (report.penalty, penalty)):
+        torch.testing.assert_close(shown[0::2], value.detach(), rtol=1e-4, atol=1e-6)
+        assert torch.equal(shown[0::2], shown[1::2])
+    scores = players.scores(real.real, real.condition, seeded(0))
+    torch.testing.assert_close(scores, report.real)
+    at_real = players.slopes(replace(real), real.real, seeded(0))
+    torch.testing.assert_close(at_real[0::2], slopes.detach().norm(dim=1), rtol=1e-4, atol=1e-6)
+
+
+def test_a_packed_generators_gradient_weighs_members_alone():
+    players, condition = Players(PACKED, SHAPE), conditions(6)
+    weights = torch.rand(6, generator=seeded(2))
+    gradient, loss = players.generator_gradient(condition, weights, seeded(3), (Square(0.7),))
+    gradient = gradient.clone()
+    rows = players.generator.module(condition, seeded(3))
+    pairs = torch.cat([rows[0::2], rows[1::2]], 1)
+    both = torch.cat([condition[0::2], condition[1::2]], 1)
+    scores = players.critic.module(pairs, both).repeat_interleave(2)
+    total = -scores + 0.7 * condition[:, 0] * rows.square().sum(1)
+    mean = (weights * total).sum() / weights.sum()
+    expected = flat(torch.autograd.grad(mean, list(players.generator.module.parameters())))
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss, -scores.detach())
+
+
+def test_slopes_are_in_units_of_the_data():
+    plain = Players(RECIPE, SHAPE).slopes(batch(6), fakes(6), seeded(1))
+    scaled = Players(RECIPE, replace(SHAPE, scale=4.0)).slopes(batch(6), fakes(6), seeded(1))
+    torch.testing.assert_close(scaled, 4 * plain)
+    # So is the penalty's target.
+    recipe = replace(RECIPE, lipschitz=Penalised((GradientPenalty(1.0, target=2.0),)))
+    players = Players(recipe, replace(SHAPE, scale=4.0))
+    _, report = players.critic_gradient(batch(6), fakes(6), seeded(1))
+    again = players.slopes(batch(6), fakes(6), seeded(1))
+    torch.testing.assert_close(report.penalty, (again / 4 - 0.5).square(), rtol=1e-4, atol=1e-6)
+
+
+VIEWED = replace(
+    RECIPE,
+    views=(TableAugmentation(mask=0.5, scale=0.3), InstanceNoise(0.7)),
+    strength=Constant(0.8),
+)
+
+
+def test_real_and_fake_go_through_the_same_map():
+    players, real = Players(VIEWED, SHAPE), batch(6)
+    for seed in range(3):
+        _, report = players.critic_gradient(real, real.real, seeded(seed))
+        # Equal samples look equal, though neither looks as it did.
+        torch.testing.assert_close(report.real, report.fake)
+        bare = players.critic.module(real.real, real.condition)
+        assert not torch.allclose(report.real, bare, atol=1e-3)
+    players.strength = 0.0
+    _, report = players.critic_gradient(real, real.real, seeded(0))
+    torch.testing.assert_close(
+        report.real, players.critic.module(real.real, real.condition).detach()
+    )
+
+
+def test_the_generator_is_judged_through_the_views_with_a_gradient():
+    players, condition = Players(replace(VIEWED, views=(InstanceNoise(0.7),)), SHAPE), conditions(6)
+    gradient, loss = players.generator_gradient(condition, torch.ones(6), seeded(3))
+    gradient, rng = gradient.clone(), seeded(3)
+    rows = players.generator.module(condition, rng)
+    noise = torch.randn((6, 5), generator=rng)
+    scores = players.critic.module(rows + 0.8 * 0.7 * noise, condition)
+    torch.testing.assert_close(loss, -scores.detach())
+    parameters = list(players.generator.module.parameters())
+    expected = flat(torch.autograd.grad(-scores.mean(), parameters))
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_strength_of_views_is_state(tmp_path):
+    players = Players(replace(VIEWED, strength=Adaptive(start=0.25)), SHAPE)
+    assert players.strength == 0.25
+    # Not a number that float32 holds.
+    players.strength = 0.1 + 0.2
+    write_tensors(tmp_path / "state", players.tensors(), {})
+    fresh = Players(players.recipe, SHAPE)
+    fresh.load(read_tensors(tmp_path / "state")[0], 0, 0)
+    assert fresh.strength == 0.1 + 0.2
+    assert "strength" not in Players(RECIPE, SHAPE).tensors()
+    without = {k: v for k, v in players.tensors().items() if k != "strength"}
+    with pytest.raises(StateError, match="'strength' is missing"):
+        fresh.load(without, 0, 0)
+
+
+def test_the_vectors_of_power_iterations_are_state():
+    recipe = replace(RECIPE, lipschitz=SpectralNorm(), objective=JensenShannon())
+    players, rng = Players(recipe, SHAPE, seed=1), seeded(2)
+    train(players, rng, 2)
+    state, drawn = players.tensors(), rng.get_state()
+    assert len(state["critic_buffers"]) == 8 + 7 + 7 + 6 + 6 + 1
+    train(players, rng, 2)
+
+    def end(tensors):
+        fresh, again = Players(recipe, SHAPE, seed=9), torch.Generator()
+        again.set_state(drawn)
+        fresh.load(tensors, 4, 2)
+        train(fresh, again, 2)
+        return fresh.tensors()["critic"]
+
+    assert torch.equal(end(state), players.tensors()["critic"])
+    other = torch.nn.functional.normalize(torch.ones(35), dim=0)
+    assert not torch.equal(end({**state, "critic_buffers": other}), players.tensors()["critic"])
+
+
+def test_a_step_settles_the_critic_under_its_constraint_frozen_or_not():
+    players = Players(replace(RECIPE, lipschitz=Clipping(0.03)), SHAPE)
+    for frozen in (False, True):
+        players.step_critic(gradients(players, batch(8), fakes(8)), frozen=frozen)
+        assert players.critic.vector.abs().max() <= 0.03
+    # Nothing is clipped of the generator.
+    assert players.generator.vector.abs().max() > 0.03
+
+
+def test_each_player_has_its_own_optimizer():
+    recipe = replace(RECIPE, generator_optimizer=SGD(0.5), critic_optimizer=SGD(0.25))
+    players = Players(recipe, SHAPE)
+    critic, generator = players.critic.vector.clone(), players.generator.vector.clone()
+    players.step_critic(torch.ones_like(critic))
+    players.step_generator(torch.ones_like(generator), factor=0.5)
+    torch.testing.assert_close(players.critic.vector, critic - 0.25)
+    torch.testing.assert_close(players.generator.vector, generator - 0.25)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_takes_the_same_steps():
     before = torch.cuda.get_rng_state()
@@ -414,7 +570,9 @@ def test_a_gpu_takes_the_same_steps():
         real = batch(6)
         moved = Batch(*(t.to(device) for t in (real.real, real.condition, real.weights)))
         rng = torch.Generator(device).manual_seed(1)
-        players = Players(replace(RECIPE, lipschitz=Penalised(())), SHAPE, device)
+        players = Players(
+            replace(RECIPE, objective=Hinge(), lipschitz=Unconstrained()), SHAPE, device
+        )
         gradient, _ = players.critic_gradient(moved, fakes(6).to(device), rng)
         found.append(gradient.cpu().clone())
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)

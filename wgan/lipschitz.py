@@ -136,7 +136,10 @@ class SpectralNorm:
 
     @property
     def bound(self) -> float | None:
-        """1, for fully connected critics without normalisation."""
+        """1, for fully connected critics without normalisation that see the condition at once.
+
+        With the condition projected, <w + V c, h>, it is 1 + |c|.
+        """
         return 1.0
 
     @property

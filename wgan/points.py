@@ -82,7 +82,7 @@ class Manifold:
     in the batch (local principal components: Kambhatla and Leen, "Dimension Reduction by Local
     Principal Component Analysis", 1997). Half the points lie beside real samples, half beside fake
     ones. Real and fake neighbours are looked for in the batch, so it wants batches that are large
-    beside `neighbours`.
+    beside `neighbours`; a single pair has none: it gets an interpolate and all directions.
 
     Attributes:
         dimension: T, how many directions; at most that of the data.
@@ -98,6 +98,8 @@ class Manifold:
     def __call__(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Probe:
         """One point and its directions a pair; a real and a fake one in turn, at random."""
         count, device = len(real), real.device
+        if count < 2:
+            return Probe(interpolates(real, fake, rng))
         beside_real = torch.rand(count, generator=rng, device=device) < 0.5
         at_real, along_real = self._beside(real.detach().flatten(1), rng)
         at_fake, along_fake = self._beside(fake.detach().flatten(1), rng)

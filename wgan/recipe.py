@@ -16,7 +16,8 @@ from wgan.generators import GeneratorSpec, SkipGeneratorSpec
 from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
 from wgan.objectives import ObjectiveSpec, Wasserstein
 from wgan.optimizers import Adam, OptimizerSpec
-from wgan.penalties import ConditionPenalty, GradientPenalty
+from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from wgan.points import Manifold
 from wgan.shape import Shape
 from wgan.strength import Constant, StrengthSpec
 from wgan.views import ImageAugmentation, ViewSpec
@@ -119,7 +120,10 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             "depends on the whole batch (Gulrajani et al., 2017, section 4); write norm = 'layer' "
             "or 'group', or hold the slope by clipping"
         )
-    if isinstance(lipschitz, Unconstrained) and not sloped and not recipe.objective.bounded:
+    # Neither bounds the slope with respect to the sample.
+    held = any(not isinstance(p, ConditionPenalty | Drift) for p in lipschitz.penalties)
+    loose = isinstance(lipschitz, Unconstrained | Penalised) and not held
+    if loose and not recipe.objective.bounded:
         yield (
             "the Wasserstein objective without a constraint: scores twice as large are twice as "
             "good, so the critic has nothing to converge to; add a gradient penalty, clipping or "
@@ -130,6 +134,11 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             "spectral_norm with a normalised critic: layer, group, instance and batch norms divide "
             "by a deviation that may be as small as they like, so no bound on the slope follows; "
             "write norm = 'none'"
+        )
+    if isinstance(lipschitz, SpectralNorm) and lipschitz.iterations < 1:
+        yield (
+            f"spectral_norm: iterations = {lipschitz.iterations}; expected power iterations at "
+            "each step, write 1 or more"
         )
     if isinstance(lipschitz, SpectralNorm) and isinstance(critic, MultipliersSpec):
         yield (
@@ -151,6 +160,12 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             yield f"{penalty.name}: every = {penalty.every}; expected at least 1, each step"
         if penalty.weight < 0:
             yield f"{penalty.name}: weight = {penalty.weight} would be a reward; expected 0 or more"
+        points = penalty.points if isinstance(penalty, GradientPenalty) else None
+        if isinstance(points, Manifold) and not 1 <= points.dimension <= points.neighbours:
+            yield (
+                f"{penalty.name}: {points.dimension} directions from {points.neighbours} "
+                "neighbours; expected at least 1, and as many neighbours as directions or more"
+            )
 
 
 def _misfits(recipe: Recipe, shape: Shape) -> Iterator[str]:
@@ -165,5 +180,8 @@ def _misfits(recipe: Recipe, shape: Shape) -> Iterator[str]:
                     "expected one for each of its entries"
                 )
     for view in recipe.views:
-        if isinstance(view, ImageAugmentation) and len(shape.sample) != 3:
-            yield "image augmentation of rows: expected images; write the view 'table'"
+        if isinstance(view, ImageAugmentation):
+            try:
+                view.check(shape)
+            except SettingsError as error:
+                yield from error.problems

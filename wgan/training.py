@@ -70,15 +70,17 @@ def train(
         penalties: Terms of the generator's loss.
 
     Raises:
-        ValueError: The strength follows held-out rows and there are none, or the batch cannot be
-            packed.
+        ValueError: The strength follows held-out rows and there are none, the batch is empty or
+            cannot be packed, or no critic steps are taken.
         NumericalError: Training has diverged.
     """
     rule, pack = players.recipe.strength, players.recipe.pack
     if players.recipe.views and rule.reads == "held_out" and held_out is None:
         raise ValueError("the strength of the views follows held-out rows: pass `held_out`")
-    if schedule.batch % pack:
+    if schedule.batch < 1 or schedule.batch % pack:
         raise ValueError(f"batches of {schedule.batch} rows cannot be packed by {pack}")
+    if schedule.n_critic < 1:
+        raise ValueError(f"n_critic = {schedule.n_critic}: expected at least 1 critic step")
     while (done := players.generator_statistics.steps) < schedule.steps:
         factor = schedule.rates.factor(done, schedule.steps)
         for _ in range(schedule.n_critic + (schedule.first if done == 0 else 0)):

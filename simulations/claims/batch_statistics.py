@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, near, spread
+from simulations.claims.claim import Check, Claim, above, near
 from simulations.claims.page import BLUE, GREEN, ORANGE
 from wgan.critics import MLPCriticSpec
 from wgan.errors import SettingsError
@@ -60,7 +61,9 @@ def critic(spec: MLPCriticSpec, seed: int) -> Scores:
 def dependence(scores: Scores, rows: Tensor, others: Tensor) -> Dependence:
     """Measures a critic on a batch `(B, D)`; `others` `(B / 2, D)` replace its second half."""
     none = rows.new_zeros((len(rows), 0))
-    jacobian = torch.autograd.functional.jacobian(lambda x: scores(x, none), rows)
+    jacobian = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+        lambda x: scores(x, none), rows
+    )
     matrix = torch.linalg.vector_norm(jacobian, dim=2)
     kept = len(rows) - len(others)
     before = penalties(scores, rows)[:kept]
@@ -132,9 +135,10 @@ def _draw(figure: Figure, found: dict[VectorNorm, list[Dependence]]) -> None:
         log = found[norm][0].matrix[:32, :32].clamp_min(1e-5).log10()
         picture = axes.imshow(log, vmin=-4, vmax=-0.5, cmap="viridis")
         axes.set(xlabel="row j", ylabel="row i")
-        axes.set_title(f"{norm} norm: {spread([d.cross for d in found[norm]], 2)} off")
+        share = np.mean([d.cross for d in found[norm]])
+        axes.set_title(f"{norm} norm: {share:.0%} off the diagonal", fontsize=9)
         axes.grid(False)
-    figure.colorbar(picture, ax=panels[1], label="log10 |d score i / d x j|")
+    figure.colorbar(picture, ax=panels[1], shrink=0.7, label="log10 |d score i / d x j|")
     top = 0.0
     for norm in NORMS:
         panels[2].scatter(
@@ -143,15 +147,15 @@ def _draw(figure: Figure, found: dict[VectorNorm, list[Dependence]]) -> None:
         top = max(top, float(found[norm][0].own.max()))
     panels[2].plot([0, top], [0, top], color="black", lw=0.8)
     panels[2].set(xlabel="slope at the example", ylabel="slope the penalty sees")
-    panels[2].set_title("Only batch norm leaves the line")
+    panels[2].set_title("Only batch norm leaves the line", fontsize=9)
     panels[2].legend()
 
 
 CLAIM = Claim(
     9,
     "batch_statistics",
-    "A penalty on each example's slope is broken by batch statistics, through which a score depends "
-    "on the other rows, and not by layer norm.",
+    "A penalty on each example's slope is broken by batch statistics, through which a score "
+    "depends on the other rows, and not by layer norm.",
     "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4",
     measure,
     seconds=2.0,

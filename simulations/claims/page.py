@@ -1,4 +1,4 @@
-"""The claims on one page that needs nothing but itself: a table first, then every picture."""
+"""The claims on one page that needs nothing but itself, and all their pictures on one sheet."""
 
 import base64
 from collections.abc import Sequence
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from simulations.claims.claim import Claim, Result
-from wgan.state import write_bytes
+from wgan.state import write_bytes, write_whole
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 """Colours told apart with any colour vision (Okabe and Ito, 2008)."""
@@ -24,6 +26,9 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
+
+COLUMNS = 3
+"""Pictures beside one another on the sheet."""
 
 TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -100,6 +105,28 @@ def write_page(path: Path, results: Sequence[tuple[Claim, Result]], pictures: Pa
     holding = sum(result.verdict == "holds" for _, result in results)
     template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
     write_bytes(path, template.render(entries=entries, holding=holding).encode())
+
+
+def write_sheet(path: Path, results: Sequence[tuple[Claim, Result]], pictures: Path) -> None:
+    """Writes all pictures side by side, each under its number, name and verdict."""
+    shown = [(c, r, pictures / f"{c.name}.png") for c, r in results]
+    shown = [(claim, result, file) for claim, result, file in shown if file.is_file()]
+    if not shown:
+        return
+    rows = -(-len(shown) // COLUMNS)
+    figure = Figure(figsize=(6.0 * COLUMNS, 2.55 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, (claim, result, file) in zip(panels, shown, strict=False):
+        axes.imshow(imread(file), interpolation="antialiased")
+        axes.set_title(
+            f"{claim.number}. {claim.name.replace('_', ' ')}: {result.verdict}",
+            fontsize=13,
+            color=GREEN if result.verdict == "holds" else RED,
+            loc="left",
+        )
+    write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))
 
 
 def _picture(folder: Path, name: str) -> str:

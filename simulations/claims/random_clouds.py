@@ -71,13 +71,15 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
             for row, pair in zip(critics, pairs, strict=True)
         ]
     )
-    errors = np.abs(ratios - 1)
+    # Over all pairs: the best critic under the penalty is 1 + W1 / 200 too steep, and a single
+    # estimate may pass the exact value on its way there.
+    errors = np.abs(ratios - 1).mean(0)
     _draw(figure, ratios, pairs[0], critics[0][-1])
     return [
         near(f"estimate / exact W1, {STEPS[-1]} steps", list(ratios[:, -1]), 1.0, 0.05),
         *(
-            smaller(f"error after {more} steps, than after {few}", list(after), list(before))
-            for (few, before), (more, after) in pairwise(zip(STEPS, errors.T, strict=True))
+            smaller(f"mean error, {more} steps beside {few}", [after], [before])
+            for (few, before), (more, after) in pairwise(zip(STEPS, errors, strict=True))
         ),
     ]
 
@@ -88,6 +90,8 @@ def _draw(figure: Figure, ratios: np.ndarray, pair: Pair, critic: Fitted) -> Non
     left.semilogx(
         STEPS, ratios.T, "o-", color=BLUE, label=["a pair of clouds", *[None] * (len(ratios) - 1)]
     )
+    left.set_xticks(STEPS, STEPS, minor=False)
+    left.set_xticks([], minor=True)
     left.set(title="estimate nears exact W1", xlabel="critic steps", ylabel="estimate / W1")
     left.legend()
     edge = torch.linspace(0, 1, 80)
@@ -111,5 +115,5 @@ CLAIM = Claim(
     "and better the more critic steps.",
     "Arjovsky, Chintala, Bottou, 2017, equation 2 and section 3; exact: the assignment problem",
     measure,
-    seconds=15,
+    seconds=12,
 )

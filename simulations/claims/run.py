@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from simulations.claims.catalogue import CLAIMS
 from simulations.claims.claim import Check, Claim, Result
-from simulations.claims.page import STYLE, write_page
+from simulations.claims.page import STYLE, write_page, write_sheet
 from wgan.errors import SettingsError
 from wgan.state import write_json, write_whole
 
@@ -65,7 +65,8 @@ def run(
 ) -> Iterator[Result]:
     """Measures claims, longest first, and yields each result as it comes.
 
-    After every result `claims.json` and `claims.html` hold all there are, in the claims' order.
+    After every result `claims.json` and `claims.html` hold all there are, in the claims' order; at
+    the end `claims.png` shows all pictures on one sheet.
 
     Args:
         claims: Which.
@@ -75,13 +76,16 @@ def run(
         started: Is told of each claim that is handed to a process.
     """
     results: dict[str, Result] = {}
+    pairs: list[tuple[Claim, Result]] = []
     order = {claim.name: claim.number for claim in claims}
     for result in _measured(claims, folder, seeds, jobs or os.cpu_count() or 1, started):
         results[result.claim] = result
         done = [results[name] for name in sorted(results, key=lambda n: order[n])]
         write_json(folder / "claims.json", [as_json(entry) for entry in done])
-        write_page(folder / "claims.html", [(_claim(r.claim), r) for r in done], folder)
+        pairs = [(_claim(r.claim), r) for r in done]
+        write_page(folder / "claims.html", pairs, folder)
         yield result
+    write_sheet(folder / "claims.png", pairs, folder)
 
 
 def as_json(result: Result) -> dict[str, Any]:

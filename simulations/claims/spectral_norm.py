@@ -24,8 +24,8 @@ from wgan.shape import Shape
 SHAPE = Shape((), 2, 0)
 REAL = Fresh(grid())
 FAKE = Fresh(lambda count, rng: 3 * torch.randn((count, 2), generator=rng))
-TOLERANCE = 0.02
-"""What one power iteration a step may be behind: weights still move when they are looked at."""
+TOLERANCE = 0.05
+"""What one power iteration a step may be behind the weights it follows."""
 
 
 def with_constraint(lipschitz: LipschitzSpec, hidden: tuple[int, ...] = (64, 64, 64)) -> Recipe:
@@ -37,6 +37,13 @@ def layer_norms(critic: nn.Module) -> list[float]:
     """The largest singular value of each layer's weight as it is used, by NumPy."""
     layers = (layer for layer in critic.modules() if isinstance(layer, LAYERS))
     return [float(np.linalg.norm(layer.weight.detach().numpy(), 2)) for layer in layers]
+
+
+def settled_norms(players: Players, steps: int = 200) -> list[float]:
+    """The same after further power iterations on weights that stand still."""
+    for _ in range(steps):
+        players.settle()
+    return layer_norms(players.critic.module)
 
 
 def secants(fitted: Fitted, seed: int, count: int = 20_000) -> Tensor:
@@ -75,14 +82,15 @@ def paired_steps(recipes: Sequence[Recipe], steps: int, batch: int, seed: int) -
     return seconds
 
 
-def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
+def measure(seeds: Sequence[int], figure: Figure, steps: int = 300) -> list[Check]:
     """A critic of four layers between a grid and a wide Gaussian, and the clock."""
-    fits = {
+    kinds: tuple[LipschitzSpec, ...] = (SpectralNorm(), Penalised())
+    fits: dict[str, list[Fitted]] = {
         kind.kind: [
-            fit_critic(with_constraint(kind), SHAPE, REAL, FAKE, steps=400, seed=seed)
+            fit_critic(with_constraint(kind), SHAPE, REAL, FAKE, steps=steps, batch=128, seed=seed)
             for seed in seeds
         ]
-        for kind in (SpectralNorm(), Penalised())
+        for kind in kinds
     }
     normed = fits["spectral_norm"]
     norms = [layer_norms(fitted.players.critic.module) for fitted in normed]
@@ -90,19 +98,16 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
         max(float(secants(f, seed).max()), float(gradients(f, seed).max()))
         for f, seed in zip(normed, seeds, strict=True)
     ]
-    wide = [with_constraint(kind, (256, 256)) for kind in (SpectralNorm(), Penalised())]
-    clock = [paired_steps(wide, 60, 256, seed)[10:] for seed in seeds]
+    wide = [with_constraint(kind, (256, 256)) for kind in kinds]
+    clock = [paired_steps(wide, 50, 256, seed)[10:] for seed in seeds]
     ratios = [float((c[:, 0] / c[:, 1]).median()) for c in clock]
     _draw(figure, norms, fits, torch.cat(clock))
-    off = [max(abs(norm - 1) for norm in run) for run in norms]
+    # Last, as it moves the vectors of the power iterations on.
+    rested = [settled_norms(fitted.players) for fitted in normed]
     return [
-        Check(
-            "largest singular value of each layer, by NumPy",
-            f"1 within {TOLERANCE:.0%}",
-            f"{min(chain(*norms)):.4f} to {max(chain(*norms)):.4f}",
-            all(value <= TOLERANCE for value in off),
-        ),
-        below("largest slope over 60,000 pairs and 20,000 points", steepest, 1 + TOLERANCE),
+        _within("a layer's largest singular value (NumPy), after the last step", norms, TOLERANCE),
+        _within("the same, once 200 power iterations have caught up", rested, 1e-3),
+        below("largest slope over 60,000 pairs and 20,000 points", steepest, 1.001),
         Check(
             "seconds of a critic step over those with a penalty (paired, 256-256, batch 256)",
             "below 1",
@@ -110,6 +115,16 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
             all(ratio < 1 for ratio in ratios),
         ),
     ]
+
+
+def _within(what: str, norms: list[list[float]], tolerance: float) -> Check:
+    found = list(chain(*norms))
+    return Check(
+        what,
+        f"1 within {tolerance:.1%}",
+        f"{min(found):.4f} to {max(found):.4f}",
+        all(abs(norm - 1) <= tolerance for norm in found),
+    )
 
 
 def _draw(
@@ -151,5 +166,5 @@ CLAIM = Claim(
     "time a step than a gradient penalty.",
     "Miyato et al., Spectral Normalization for GANs, 2018, section 2.1 and algorithm 1",
     measure,
-    seconds=12.0,
+    seconds=9.0,
 )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from simulations.claims.claim import Check, Claim, above
+from simulations.claims.claim import Check, Claim, above, spread
 from simulations.claims.fitting import SMALL, Whole, fit_critic
 from simulations.claims.page import BLUE, GREEN, ORANGE
 from simulations.toys import swiss_roll
@@ -46,14 +46,14 @@ def shifted(rows: Tensor, rng: torch.Generator, distance: float = 2.0) -> Moved:
     return Moved(rows, real, real)
 
 
-def turned(rows: Tensor, rng: torch.Generator) -> Moved:
+def turned(rows: Tensor, rng: torch.Generator, distance: float = 2.0) -> Moved:
     """Points of the plane and their copy turned by a right angle and moved; an optimal plan."""
-    real = shifted(rows @ TURN, rng).real
+    real = shifted(rows @ TURN, rng, distance).real
     plan = assignment(rows.numpy(), real.numpy()).plan
     return Moved(rows, real, real[torch.from_numpy(plan)])
 
 
-def agreement(moved: Moved, seed: int, steps: int = 500) -> tuple[Tensor, Tensor]:
+def agreement(moved: Moved, seed: int, steps: int = 1000) -> tuple[Tensor, Tensor]:
     """A trained critic's gradient at the fake rows `(n, D)`, and its cosines with the plan."""
     shape = Shape((), moved.fake.shape[1], 0)
     real, fake = Whole(moved.real), Whole(moved.fake)
@@ -62,30 +62,40 @@ def agreement(moved: Moved, seed: int, steps: int = 500) -> tuple[Tensor, Tensor
     return pull, cosine_similarity(pull, moved.target - moved.fake)
 
 
+def cases(rng: torch.Generator) -> dict[str, Moved]:
+    """What is measured: rolls in the plane, and a normal law in more dimensions."""
+    roll, wide = swiss_roll(COUNT, rng), torch.randn((COUNT, 10), generator=rng)
+    return {
+        "shifted": shifted(roll, rng),
+        "shifted, 10-D": shifted(wide, rng),
+        "turned": turned(roll, rng),
+        "turned, close": turned(roll, rng, 1.0),
+    }
+
+
 def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
-    """Mean cosines for a shifted roll, a shifted normal law in 10-D, and a turned roll."""
-    panels = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
-    means: dict[str, list[float]] = {"shifted": [], "turned": [], "wide": []}
+    """Mean cosines between gradient and way to go."""
+    means: dict[str, list[float]] = {}
+    first, second, third = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
+    panels = {"shifted": first, "turned, close": second}
     for seed in seeds:
-        rng = torch.Generator().manual_seed(3000 + seed)
-        roll, wide = swiss_roll(COUNT, rng), torch.randn((COUNT, 10), generator=rng)
-        cases = {"shifted": shifted(roll, rng), "turned": turned(roll, rng)}
-        cases["wide"] = shifted(wide, rng)
-        for index, (name, moved) in enumerate(cases.items()):
+        for name, moved in cases(torch.Generator().manual_seed(3000 + seed)).items():
             pull, cosines = agreement(moved, seed)
-            means[name].append(float(cosines.mean()))
-            if seed == seeds[0]:
-                if moved.fake.shape[1] == 2:
-                    _draw(panels[index], moved, pull, f"{name} roll: cosine {cosines.mean():.3f}")
-                angles = np.degrees(np.arccos(cosines.clamp(-1, 1).numpy()))
-                label = {"wide": "shifted, 10-D"}.get(name, name)
-                panels[2].ecdf(angles, label=label)
-    panels[2].set(title="angle to the plan", xlabel="degrees", ylabel="share of fakes below")
-    panels[2].legend(loc="lower right")
+            means.setdefault(name, []).append(float(cosines.mean()))
+            if seed != seeds[0]:
+                continue
+            third.ecdf(np.degrees(np.arccos(cosines.clamp(-1, 1).numpy())), label=name)
+            if name in panels:
+                _draw(panels[name], moved, pull, f"{name}: cosine {cosines.mean():.3f}")
+    third.set(title="angle to the plan", xlabel="degrees", ylabel="share of fakes")
+    third.set_xlim(0, 45)
+    third.legend(loc="lower right")
     return [
         above("shifted roll: mean cosine", means["shifted"], 0.99),
-        above("shifted normal law in 10-D: mean cosine", means["wide"], 0.99),
-        above("turned and shifted roll, exact plan: mean cosine", means["turned"], 0.9),
+        above("shifted normal law in 10-D", means["shifted, 10-D"], 0.99),
+        above("turned roll 2 away, by an exact plan", means["turned"], 0.9),
+        # No figure was set for clouds that overlap, where many ways are short.
+        Check("turned roll 1 away", "not claimed", spread(means["turned, close"]), True),
     ]
 
 
@@ -119,5 +129,5 @@ CLAIM = Claim(
     "transport: cosine at least .99.",
     "Gulrajani et al., 2017, proposition 1",
     measure,
-    seconds=10,
+    seconds=20,
 )
