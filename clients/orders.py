@@ -22,7 +22,7 @@ from fairness.matching import width_of_moments
 from wgan.data.codec import TableCodec
 from wgan.data.frame import DATE_FORMS
 from wgan.data.schema import KINDS, Kind, Schema
-from wgan.diagnostics import SLOPE_EDGES
+from wgan.slopes import SLOPE_EDGES
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 

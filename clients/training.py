@@ -14,8 +14,8 @@ from clients.plan import Plan, plan_of, seed_of
 from clients.site import Site
 from clients.sums import SiteSums
 from fairness.weights import row_weights
-from wgan.diagnostics import slope_histogram
 from wgan.players import Batch, Players
+from wgan.slopes import slope_histogram
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _slopes(axes: Axes, metrics: Sequence[Row]) -> None:
     axes.fill_between(at, table[:, 0], table[:, 4], color=BLUE, alpha=0.15, linewidth=0)
     axes.fill_between(at, table[:, 1], table[:, 3], color=BLUE, alpha=0.3, linewidth=0)
     _plot(axes, at, table[:, 2], color=BLUE)
-    axes.set_ylim(0, max(2.0, 1.1 * float(np.nanmax(table))))
+    axes.set_ylim(0, max(2.0, 1.1 * float(np.nanmax(table, initial=0.0))))
 
 
 def _estimates(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:

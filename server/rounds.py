@@ -17,11 +17,12 @@ from fairness.weights import cell_mass
 from server.aggregation import apply_mean, group_estimates
 from server.exchange import Exchange, Traffic
 from server.settings import Settings
-from wgan.diagnostics import Finding, Observation, diagnose, slope_quantiles
+from wgan.diagnostics import Finding, Observation, diagnose
 from wgan.errors import NumericalError
 from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
 from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
+from wgan.slopes import slope_quantiles
 from wgan.stopping import Plateau, PlateauState, calibrated
 from wgan.strength import held_out_statistic, sign_statistic
 

@@ -182,8 +182,8 @@ def test_steps_are_timed_in_pairs():
     ("module", "budget"),
     [
         (where_penalised, {"steps": 3}),
-        (penalty_weight, {"steps": 2}),
-        (activations, {"steps": 2}),
+        (penalty_weight, {"steps": 2, "count": 64}),
+        (activations, {"steps": 2, "count": 64}),
         (batch_statistics, {}),
         (spectral_norm, {"steps": 2}),
     ],
@@ -207,6 +207,6 @@ def test_clipping_gives_checks_and_a_picture(monkeypatch):
     )
     monkeypatch.setattr(weight_clipping, "share_of_w1", lambda fitted: fitted.estimate(10))
     figure = Figure(figsize=weight_clipping.CLAIM.size, layout="constrained")
-    checks = weight_clipping.measure([0], figure, steps=1, critic_steps=1)
+    checks = weight_clipping.measure([0], figure, steps=1, critic_steps=1, count=64)
     assert len(checks) >= 10 and len(figure.axes) == 8
     figure.canvas.draw()

@@ -29,10 +29,10 @@ def test_claims_have_their_numbers_and_sources():
 @pytest.mark.parametrize(
     ("module", "fewer"),
     [
-        (whitening, {"steps": 8}),
+        (whitening, {"steps": 2, "rows": 40}),
         (conditions, {"steps": 2, "generator_steps": 1}),
         (committee, {"trainings": 2, "steps": 2}),
-        (curved, {"steps": 2}),
+        (curved, {"steps": 2, "rows": 60}),
         (multipliers, {"steps": 2}),
     ],
 )

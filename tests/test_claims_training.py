@@ -143,5 +143,5 @@ def test_a_training_on_few_rows_is_looked_at_as_often_as_its_rule_looks():
     assert all(0 <= value <= 1 for value in run.overfitting)
 
 
-def test_without_views_the_strength_says_nothing():
-    assert set(augmentation.trained(augmentation.PLAIN, 100, steps=4).strength) <= {0.0, 1.0}
+def test_without_views_the_strength_is_0():
+    assert set(augmentation.trained(augmentation.PLAIN, 100, steps=4).strength) == {0.0}

@@ -25,7 +25,6 @@ from server.rounds import _scores
 from server.settings import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.data.schema import Schema
-from wgan.diagnostics import SLOPE_EDGES
 from wgan.errors import StateError
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm
@@ -34,6 +33,7 @@ from wgan.optimizers import Adam, RMSprop
 from wgan.penalties import GradientPenalty
 from wgan.players import Players
 from wgan.recipe import Recipe
+from wgan.slopes import SLOPE_EDGES
 from wgan.strength import Decay
 from wgan.views import InstanceNoise
 

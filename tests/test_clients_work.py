@@ -13,8 +13,8 @@ from torch import nn
 
 from clients import training
 from clients.orders import Audit, Look, Prepare, Ranks, Request, Train, Values, from_json, to_json
-from clients.site import Site
 from clients.plan import Plan, fingerprint, seed_of
+from clients.site import Site
 from clients.training import Rows
 from clients.work import answer, serve
 from fairness.marginals import Marginals

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import server.display
-from server.display import GROUPS, Display, figures
+from server.display import GROUPS, VERDICTS, Display, figures, findings
 from server.outputs import RunFolder
 
 NASTY = "[/bold] :smile:"
@@ -132,3 +132,56 @@ def test_figures_that_were_not_measured_say_so(finished: Any) -> None:
     assert "AUC" not in text
     left_out = 405 - summary["rows_modelled"]
     assert any("data.floor" in x and f" {left_out} " in x for x in text.splitlines())
+
+
+def told(summary: dict[str, Any], colour: bool = False) -> str:
+    file = io.StringIO()
+    system = "standard" if colour else None
+    console = Console(file=file, width=160, force_terminal=colour, color_system=system)
+    console.print(findings(summary))
+    return file.getvalue()
+
+
+def finding(verdict: str, what: str = "seen", advice: str = "") -> dict[str, str]:
+    return {"aspect": f"aspect of {verdict}", "verdict": verdict, "what": what, "advice": advice}
+
+
+def test_findings_come_with_their_verdicts_and_advice_where_there_is_any() -> None:
+    summary = {
+        "diagnosis": [
+            finding("good", "near the target"),
+            finding("watch", "rises again", "lower model.critic_rate"),
+            finding("bad", "stuck [bold]high[/bold]", "raise [model.generator_rate]"),
+            finding("unknown", "too few"),
+        ]
+    }
+    text = told(summary)
+    for part in summary["diagnosis"]:
+        (line,) = [x for x in text.splitlines() if part["aspect"] in x]
+        assert part["verdict"] in line
+        assert part["what"] in line
+        assert not part["advice"] or part["advice"] in text
+    # A title, a head, four findings, two lines of advice, and four lines of the frame.
+    assert len(text.splitlines()) == 1 + 1 + 4 + 2 + 3
+    # Each verdict has a colour of its own.
+    assert set(VERDICTS) == {"good", "watch", "bad", "unknown"}
+    assert len(set(VERDICTS.values())) == 4
+    assert "\x1b[" not in text
+    assert "\x1b[1;31mbad" in told(summary, colour=True)
+
+
+def test_a_run_ends_with_what_its_training_showed(finished: Any) -> None:
+    run, summary = finished
+    display, file = shown(terminal=False)
+    with display:
+        display.finish(summary, run)
+    text = file.getvalue()
+    for part in summary["diagnosis"]:
+        assert part["aspect"] in text
+    assert "plateau" not in text
+    early = {**summary, "stopped_at_plateau": True, "rounds": 173}
+    console = Console(file=io.StringIO(), width=90)
+    console.print(figures(early))
+    stopped = console.file.getvalue()  # type: ignore[attr-defined]
+    (line,) = [x for x in stopped.splitlines() if "stopped at a plateau" in x]
+    assert "173" in line

@@ -15,7 +15,7 @@ from wgan.objectives import Hinge, JensenShannon, Wasserstein
 from wgan.optimizers import Adam, RMSprop
 from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 from wgan.players import Batch, Players
-from wgan.points import Fake, Manifold, Mixed, Real
+from wgan.points import Fake, Manifold, Real
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.strength import Adaptive, Constant, Decay

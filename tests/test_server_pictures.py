@@ -23,9 +23,7 @@ def rounds_of(count, names=ADULT, seed=0, **change):
             "round": i + 1,
             "seconds": 3.0 + rng.random(),
             "estimate": 0.3 + 3 * np.exp(-i / 15) + 0.03 * rng.standard_normal(),
-            "estimate_by_group": {
-                n: rng.random() if rng.random() > 0.1 else None for n in names
-            },
+            "estimate_by_group": {n: rng.random() if rng.random() > 0.1 else None for n in names},
             "worst_group": names[0] if names else None,
             "penalty": rng.random(),
             "generator_loss": rng.standard_normal(),
@@ -139,7 +137,7 @@ def test_smoothing_keeps_constants_and_gaps_and_averages():
 
 
 def test_extreme_rounds_do_not_flatten_the_others(tmp_path, drawn):
-    lines = rounds_of(90, estimate_by_group={}, wasserstein=0.5)
+    lines = rounds_of(90, estimate_by_group={})
     for i, line in enumerate(lines):
         line["estimate"] = -1e6 if i == 0 else i / 90
     curves(lines, tmp_path / "a.png")
@@ -266,3 +264,55 @@ def test_pictures_can_be_drawn_in_threads(tmp_path):
 
 def test_pyplot_is_never_imported():
     assert "pyplot" not in Path(pictures.__file__).read_text().replace("never `pyplot`", "")
+
+
+# The critic's slopes --------------------------------------------------------------------------
+
+
+def looked_at(lines, every=10, slopes=(0.2, 0.7, 0.9, 1.1, 1.4)):
+    """The same lines with an evaluation now and then."""
+    return [
+        line | {"evaluation": {"slopes": slopes and list(slopes)}}
+        if line["round"] % every == 0
+        else line
+        for line in lines
+    ]
+
+
+def slopes_of(figure):
+    (axes,) = [a for a in figure.axes if "slope" in a.get_title(loc="left") + a.get_title()]
+    return axes
+
+
+@pytest.mark.parametrize("slopes", [(0.2, 0.7, 0.9, 1.1, 1.4), None, (None,) * 5])
+def test_slopes_are_drawn_where_the_critic_was_looked_at(slopes, tmp_path):
+    plain, looked = tmp_path / "plain.png", tmp_path / "looked.png"
+    curves(rounds_of(40), plain)
+    curves(looked_at(rounds_of(40), slopes=slopes), looked)
+    for path in (plain, looked):
+        head = path.read_bytes()[:24]
+        assert head.startswith(b"\x89PNG\r\n\x1a\n")
+        width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
+        assert imread(path).shape[:2] == (height, width)
+        assert width > 1000 and height > 600
+    assert (plain.read_bytes() == looked.read_bytes()) == (slopes is None)
+
+
+def test_the_line_of_slopes_is_their_median(tmp_path, drawn):
+    curves(looked_at(rounds_of(30)), tmp_path / "a.png")
+    axes = slopes_of(drawn[0])
+    lines = [[list(values) for values in line.get_data()] for line in axes.lines]
+    assert [[10, 20, 30], [0.9] * 3] in lines
+    # The target, from side to side.
+    assert any(list(line.get_ydata()) == [1.0, 1.0] for line in axes.lines)
+    assert axes.get_ylim()[0] == 0
+    assert "not measured yet" not in texts(drawn[0])
+    # However steep, all of it is on the picture.
+    curves(looked_at(rounds_of(30), slopes=(1, 2, 3, 50, 90)), tmp_path / "b.png")
+    assert slopes_of(drawn[1]).get_ylim()[1] > 90
+
+
+def test_slopes_that_were_never_measured_say_so(tmp_path, drawn):
+    for lines in (rounds_of(5), looked_at(rounds_of(20), slopes=None)):
+        curves(lines, tmp_path / "a.png")
+        assert "not measured yet" in [t.get_text() for t in slopes_of(drawn[-1]).texts]

@@ -414,7 +414,7 @@ def stubbed(monkeypatch, values):
 
 def test_training_stops_where_the_estimate_falls_no_more(ground, monkeypatch):
     settings = configured(12, evaluate_every=1, patience=2)
-    stubbed(monkeypatch, [4.0, 2.0, *[1.0] * 12])
+    stubbed(monkeypatch, [1.2, *[1.0] * 12])
     rounds = built(ground, settings)
     count = len(list(rounds.run()))
     assert 5 <= count < 12
@@ -438,7 +438,7 @@ def test_training_stops_where_the_estimate_falls_no_more(ground, monkeypatch):
 @pytest.mark.parametrize("at", [1, 4])
 def test_patience_is_remembered_over_sessions(at, ground, monkeypatch):
     settings = configured(12, evaluate_every=1, patience=2)
-    values = [4.0, 2.0, *[1.0] * 12]
+    values = [1.2, *[1.0] * 12]
     stubbed(monkeypatch, values)
     whole = built(ground, settings)
     count = len(list(whole.run()))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import server.rounds
 from server.configuration import load
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
@@ -137,6 +138,15 @@ def test_the_seed_decides(kit: Any, table: Path, tmp_path: Path) -> None:
         (3, {}),
         (2, {"train": {"generator": "sites", "statistics": "frozen", "warmup": 1}}),
         (0, {"strategy": "pooled"}),
+        (
+            3,
+            {
+                "data": {"held_out": 0.1},
+                "model": {"lipschitz": "spectral_norm"},
+                "views": {"use": ["noise"]},
+                "train": {"evaluate_every": 2, "patience": 2},
+            },
+        ),
     ],
 )
 def test_stop_and_resume_equal_an_uninterrupted_run(
@@ -154,7 +164,8 @@ def test_stop_and_resume_equal_an_uninterrupted_run(
     assert (parts / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
     assert untimed(RunFolder(parts)) == untimed(RunFolder(whole))
     one, other = (read_json(p / "summary.json") for p in (whole, parts))
-    for key in ("plan", "rounds", "tv_mean", "ks_mean", "per_group", "coverage_group_min"):
+    keys = ("plan", "rounds", "tv_mean", "ks_mean", "per_group", "coverage_group_min")
+    for key in (*keys, "objective", "stopped_at_plateau", "diagnosis"):
         assert one[key] == other[key], key
 
 
@@ -193,6 +204,43 @@ def test_resume_of_a_finished_run_writes_the_same(
     again.synthetic.unlink()
     kit.run(load(run.config), again.path, resume=True)
     assert again.synthetic.read_bytes() == run.synthetic.read_bytes()
+
+
+def test_a_run_that_stops_at_a_plateau_says_so_and_goes_on_to_the_same_end(
+    kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.rounds, "calibrated", lambda estimate, slope: 1.0)
+    settings = kit.tiny(table, train={"rounds": 9, "evaluate_every": 1, "patience": 2})
+    summary = kit.run(settings, tmp_path / "whole")
+    # A constant estimate: as soon as the rule may fire at all.
+    assert summary["stopped_at_plateau"] is True
+    assert summary["rounds"] == 5
+    parts = tmp_path / "parts"
+    with pytest.raises(Interrupted, match="after round 3 of 9"):
+        kit.run(settings, parts, stop=kit.stop_after(3))
+    for begin in ("begin 3/9", "begin 5/9"):
+        # The second time the run has finished: nothing is trained, everything is written.
+        reporter = kit.Silent()
+        again = kit.run(settings, parts, resume=True, reporter=reporter)
+        assert begin in reporter.told
+        assert (again["stopped_at_plateau"], again["rounds"]) == (True, 5)
+        assert again["diagnosis"] == summary["diagnosis"]
+        assert untimed(RunFolder(parts)) == untimed(RunFolder(tmp_path / "whole"))
+        whole = tmp_path / "whole" / "synthetic.csv"
+        assert (parts / "synthetic.csv").read_bytes() == whole.read_bytes()
+
+
+def test_the_summary_says_what_the_training_showed(finished: Finished) -> None:
+    run, summary = finished
+    assert summary["objective"] == "wasserstein"
+    assert summary["stopped_at_plateau"] is False
+    aspects = [finding["aspect"] for finding in summary["diagnosis"]]
+    assert aspects == ["estimate", "slopes", "overfitting", "generator loss", "penalty"]
+    for finding in summary["diagnosis"]:
+        assert set(finding) == {"aspect", "verdict", "what", "advice"}
+        assert finding["verdict"] in ("good", "watch", "bad", "unknown")
+    # The last round is always looked at.
+    assert [m["round"] for m in run.read_metrics() if "evaluation" in m] == [4]
 
 
 def test_a_checkpoint_of_another_schema_is_refused(kit: Any, table: Path, tmp_path: Path) -> None:

@@ -6,151 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import theilslopes
 
 from wgan.diagnostics import (
-    SLOPE_EDGES,
     Finding,
     Observation,
     diagnose,
     overfitting_gap,
-    slope_histogram,
-    slope_quantiles,
     summary,
     table_rows,
-    trend,
 )
 
 NEAR = (0.7, 0.9, 1.0, 1.1, 1.3)
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 T = np.arange(40)
 SEEDS = range(30)
-
-
-def told(make, seeds=range(60)):
-    """The share of seeds for which each word is said."""
-    words = [trend(make(np.random.default_rng(seed))).word for seed in seeds]
-    return {word: words.count(word) / len(words) for word in set(words)}
-
-
-# --- slopes
-
-
-def norms_of(seed, count=500):
-    return torch.randn(count, generator=torch.Generator().manual_seed(seed)).mul(0.8).exp()
-
-
-@pytest.mark.parametrize("target", [1.0, 0.25])
-@pytest.mark.parametrize("seed", range(5))
-def test_quantiles_lie_within_a_bin_of_the_exact_ones(seed, target):
-    norms = norms_of(seed)
-    found = slope_quantiles(slope_histogram(norms * target, target))
-    exact = np.quantile(norms.numpy(), SHARES, method="inverted_cdf")
-    np.testing.assert_array_less(np.abs(np.log(np.array(found) / exact)), math.log(1.1221))
-
-
-def test_histograms_of_sites_add_up_to_the_pooled_one():
-    sites = [norms_of(seed, count) for seed, count in enumerate([1, 40, 300])]
-    pooled = slope_histogram(torch.cat(sites), 0.5)
-    assert torch.equal(sum(slope_histogram(site, 0.5) for site in sites), pooled)
-    assert pooled.sum() == 341
-
-
-@given(st.lists(st.floats(0) | st.just(math.nan), max_size=30))
-def test_every_slope_is_counted_once(norms):
-    counts = slope_histogram(torch.tensor(norms, dtype=torch.float64))
-    assert counts.shape == (len(SLOPE_EDGES) + 1,)
-    assert int(counts.sum()) == len(norms)
-
-
-def test_what_lies_beyond_the_edges_is_given_as_the_edge():
-    counts = slope_histogram(torch.tensor([0.0, 1e-9, math.nan, math.inf, 1e7]))
-    assert (int(counts[0]), int(counts[-1])) == (2, 3)
-    low, high = slope_quantiles(counts, (0.2, 0.9))
-    assert (low, high) == pytest.approx((1e-3, 1e3))
-
-
-@pytest.mark.parametrize("counts", [[0.0] * 122, [1.0] * 3])
-def test_no_slopes_no_quantiles(counts):
-    with pytest.raises(ValueError, match="expected 122"):
-        slope_quantiles(counts)
-
-
-# --- trends
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
-@pytest.mark.parametrize(
-    ("clean", "word"),
-    [
-        (np.exp(-T / 20), "decreasing"),
-        (1 - T / 50, "decreasing"),
-        (-1 - T / 20, "decreasing"),
-        (T / 40, "rising"),
-        (1 / (1 + np.exp(-(T - 20) / 8)), "rising"),
-        (np.ones(40), "flat"),
-        (1 + 0.4 * np.sin(2 * np.pi * T / 6), "oscillating"),
-        (1 + 0.4 * np.sin(2 * np.pi * T / 3.3), "oscillating"),
-        (1 + 0.4 * (-1.0) ** T, "oscillating"),
-        (1.2**T, "exploding"),
-        (-(1.2**T), "exploding"),
-    ],
-)
-def test_the_word_for_a_series(clean, word, noise):
-    shares = told(lambda rng: clean * (1 + noise * rng.normal(size=40)))
-    assert shares.get(word, 0) >= 0.95
-
-
-@pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
-@pytest.mark.parametrize("length", [4.0, 12.0, 30.0, 1e9])
-def test_smooth_decay_and_noise_hardly_ever_pass_for_oscillation(length, noise):
-    shares = told(lambda rng: np.exp(-T / length) + noise * rng.normal(size=40), range(100))
-    assert shares.get("oscillating", 0) <= 0.04
-    assert shares.get("exploding", 0) == 0
-    assert shares.get("rising", 0) <= 0.02
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_change_is_that_of_the_theil_sen_line(seed):
-    values = np.random.default_rng(seed).normal(size=25)
-    expected = theilslopes(values)[0] * 24 / np.abs(values).max()
-    assert trend(values).change == pytest.approx(expected)
-
-
-def test_smoothness_is_the_noise_from_value_to_value():
-    rng = np.random.default_rng(0)
-    assert trend(np.exp(-T / 20) + 0.02 * rng.normal(size=40)).smooth
-    assert not trend(np.exp(-T / 20) + 0.3 * rng.normal(size=40)).smooth
-
-
-@pytest.mark.parametrize(
-    ("values", "word"),
-    [
-        ([], "unknown"),
-        ([1.0] * 5, "unknown"),
-        ([0.0] * 9, "flat"),
-        ([1.0, math.nan], "exploding"),
-        ([1.0] * 8 + [math.inf], "exploding"),
-    ],
-)
-def test_edges(values, word):
-    assert trend(values).word == word
-
-
-@settings(deadline=None)
-@given(values=st.lists(st.floats(-1e6, 1e6, width=32), max_size=40), power=st.integers(-40, 40))
-def test_units_do_not_matter(values, power):
-    # Powers of two, so that not even rounding differs.
-    array = np.where(np.abs(values) < 1e-9, 0.0, values)
-    assert trend(array * 2.0**power) == trend(array)
-
-
-def test_only_the_window_counts():
-    values = np.random.default_rng(0).normal(size=30)
-    assert trend([*np.linspace(1e6, 0, 50), *values]) == trend(values)
 
 
 # --- observations

@@ -104,10 +104,12 @@ def fit(kind: Activation, seed: int, steps: int) -> Fitted:
     return fit_critic(recipe, SHAPE, REAL, FAKE, steps=steps, batch=128, seed=seed)
 
 
-def measure(seeds: Sequence[int], figure: Figure, steps: int = 250) -> list[Check]:
+def measure(
+    seeds: Sequence[int], figure: Figure, steps: int = 250, count: int = 1024
+) -> list[Check]:
     """Three critics that differ in their nonlinearity alone, before and after training."""
-    before = {kind: [state(fit(kind, seed, 0), seed) for seed in seeds] for kind in KINDS}
-    after = {kind: [state(fit(kind, seed, steps), seed) for seed in seeds] for kind in KINDS}
+    before = {kind: [state(fit(kind, seed, 0), seed, count) for seed in seeds] for kind in KINDS}
+    after = {kind: [state(fit(kind, seed, steps), seed, count) for seed in seeds] for kind in KINDS}
     _draw(figure, before, after)
     leaky, relu, tanh = (after[kind] for kind in KINDS)
     flat = [s.flat for s in leaky]

@@ -87,7 +87,7 @@ def trained(recipe: Recipe, seed: int, steps: int = 1000) -> Run:
                     float(report.real.mean()), float(unheard.mean()), float(report.fake.mean())
                 )
             )
-            run.strength.append(players.strength)
+            run.strength.append(players.strength if recipe.views else 0.0)
         if step % EVERY == 0:
             made = samples(players, UNSEEN, seed, averaged=True)
             run.exact.append(assignment(made.numpy(), unseen.numpy()).value)
@@ -117,12 +117,12 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
         exact = np.mean([r.exact for r in runs], 0)
         right.plot(EVERY * np.arange(1, len(exact) + 1), exact, color=colour)
     left.axhline(RULE.target, color=GREY, ls="--", label="target")
-    left.set(ylabel="overfitting of the critic", title="Held at its target")
+    left.set(ylabel="overfitting of the critic", title="Median over 20 looks and all seeds")
     middle.set(ylabel="strength of the views", title="What that takes")
     right.set(ylabel="exact W1 to unseen rows", title=f"Learnt from {ROWS} rows")
     for axes in (left, middle, right):
         axes.set(xlabel="generator step", xlim=(0, None), ylim=(0, None))
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="upper left")
     shares = [run.above for run in augmented]
     return [
         Check(
@@ -157,5 +157,5 @@ CLAIM = Claim(
     "samples closer to unseen rows than training without.",
     "Karras et al. 2020 (ADA), section 3 and figures 6 and 7",
     measure,
-    seconds=45,
+    seconds=60,
 )

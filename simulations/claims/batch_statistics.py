@@ -133,7 +133,7 @@ def _draw(figure: Figure, found: dict[VectorNorm, list[Dependence]]) -> None:
     shown: tuple[VectorNorm, VectorNorm] = ("layer", "batch")
     for axes, norm in zip(panels[:2], shown, strict=True):
         log = found[norm][0].matrix[:32, :32].clamp_min(1e-5).log10()
-        picture = axes.imshow(log, vmin=-4, vmax=-0.5, cmap="viridis")
+        picture = axes.imshow(log.numpy(), vmin=-4, vmax=-0.5, cmap="viridis")
         axes.set(xlabel="row j", ylabel="row i")
         share = np.mean([d.cross for d in found[norm]])
         axes.set_title(f"{norm} norm: {share:.0%} off the diagonal", fontsize=9)

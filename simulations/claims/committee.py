@@ -96,7 +96,7 @@ def gradients(spec: CriticSpec, seed: int, trainings: int, steps: int) -> Tensor
 
 
 def measure(
-    seeds: Sequence[int], figure: Figure, trainings: int = 6, steps: int = 250
+    seeds: Sequence[int], figure: Figure, trainings: int = 4, steps: int = 700
 ) -> list[Check]:
     """Relative variances for as many mixtures as there are seeds."""
     left, right = figure.subplots(1, 2)
@@ -111,11 +111,11 @@ def measure(
         place = list(CRITICS).index(name)
         left.bar(place, np.mean(relative[name]), 0.6, color=colour)
         left.plot([place] * len(seeds), relative[name], ".", color="black")
-    left.set_xticks(range(len(CRITICS)), list(CRITICS))
+    left.set_xticks(range(len(CRITICS)), [name.replace(" of", "\nof") for name in CRITICS])
     left.set(ylabel="variance / squared mean", title="Variance of the gradient between trainings")
     right.set(xlabel="variance / squared mean", ylabel="share of fake samples")
     right.set_title("Sample by sample, first mixture")
-    right.legend()
+    right.legend(loc="upper left")
     sizes = {name: parameters(spec) for name, spec in CRITICS.items()}
     return [
         near("parameters over the one critic's", [sizes[PARTS] / sizes[SINGLE]], 1.0, 0.03),
@@ -132,5 +132,6 @@ CLAIM = Claim(
     "A committee over subsets of the features lowers the variance of the generator's gradient.",
     "Durugkar, Gemp, Mahadevan, 2017; Neyshabur, Bhojanapalli, Chakrabarti, 2017",
     measure,
+    seeds=2,
     seconds=45,
 )

@@ -133,7 +133,7 @@ def critic(name: str, seed: int, steps: int) -> Fitted:
 def gan(name: str, seed: int, steps: int) -> Players:
     """Trained on the triangle, whose sides one unit of slope in the condition can tell apart."""
     recipe = replace(SMALL, lipschitz=penalties(10.0, name))
-    schedule = Schedule(steps, n_critic=5, first=50, batch=128, rates=Linear())
+    schedule = Schedule(steps, n_critic=5, first=min(50, steps), batch=128, rates=Linear())
     return fit_gan(recipe, Shape((), 2, 3), TRIANGLE, schedule, seed=seed)
 
 

@@ -129,7 +129,9 @@ def off_the_helix(helix: Helix, rng: torch.Generator, count: int = 1000) -> tupl
     return float(helix.distance(between).median()), float(helix.distance(real).median())
 
 
-def measure(seeds: Sequence[int], figure: Figure, steps: int = 1500) -> list[Check]:
+def measure(
+    seeds: Sequence[int], figure: Figure, steps: int = 1500, rows: int = 1000
+) -> list[Check]:
     """Both penalties on helices in as many random directions as there are seeds."""
     part = torch.linspace(0.02, 0.98, 400)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
@@ -141,8 +143,8 @@ def measure(seeds: Sequence[int], figure: Figure, steps: int = 1500) -> list[Che
     for seed in seeds:
         helix = Helix.turned(seed)
         rng = torch.Generator().manual_seed(seed + 100)
-        away.append(off_the_helix(helix, rng))
-        x, y = helix.high(1000, rng), helix.low(1000, rng)
+        away.append(off_the_helix(helix, rng, rows))
+        x, y = helix.high(rows, rng), helix.low(rows, rng)
         straight.append(wasserstein(x.numpy(), y.numpy()))
         for name, penalty in PENALTIES.items():
             fitted = fit(penalty, helix, seed, steps)

@@ -75,10 +75,13 @@ def fit(weight: float, seed: int, steps: int) -> Fitted:
     return fit_critic(recipe, SHAPE, REAL, FAKE, steps=steps, batch=128, seed=seed, decay=False)
 
 
-def measure(seeds: Sequence[int], figure: Figure, steps: int = 300) -> list[Check]:
+def measure(
+    seeds: Sequence[int], figure: Figure, steps: int = 300, count: int = 1024
+) -> list[Check]:
     """The same budget of critic steps for every lambda."""
     found = {
-        weight: [signal(fit(weight, seed, steps), seed) for seed in seeds] for weight in LAMBDAS
+        weight: [signal(fit(weight, seed, steps), seed, count) for seed in seeds]
+        for weight in LAMBDAS
     }
     _draw(figure, found, steps)
     small, usual, large = found[SMALLEST], found[USUAL], found[LARGEST]

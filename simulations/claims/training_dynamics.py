@@ -2,8 +2,8 @@
 
 The Dirac-GAN of Mescheder et al.: the data sit at 0, the generator at B theta, the critic is linear
 with slope psi. Everything is measured on the losses of `wgan`, whose penalty is weight |slope|^2:
-the papers' lambda / 2 |psi|^2 has lambda = 2 weight. The papers' critic is high on fakes, so psi has the
-other sign here, which changes no eigenvalue.
+the papers' lambda / 2 |psi|^2 has lambda = 2 weight. The papers' critic is high on fakes, so psi
+has the other sign here, which changes no eigenvalue.
 """
 
 import math

@@ -167,7 +167,11 @@ def potential(draw: Draw, count: int = 150) -> Potential:
 
 
 def measure(
-    seeds: Sequence[int], figure: Figure, steps: int = 200, critic_steps: int = 600
+    seeds: Sequence[int],
+    figure: Figure,
+    steps: int = 200,
+    critic_steps: int = 600,
+    count: int = 1000,
 ) -> list[Check]:
     """A linear critic, deep GANs, and value surfaces where the data only get noisier."""
     checks = []
@@ -183,8 +187,8 @@ def measure(
         )
     runs, fits = gans(seeds, steps), surfaces(seeds, critic_steps)
     rng = torch.Generator().manual_seed(11)
-    rows = {name: Fresh(draw)(1000, rng).real for name, draw in TARGETS.items()}
-    made = {key: [samples(players, 1000) for players in group] for key, group in runs.items()}
+    rows = {name: Fresh(draw)(count, rng).real for name, draw in TARGETS.items()}
+    made = {key: [samples(players, count) for players in group] for key, group in runs.items()}
     norms = {
         limit: [
             layer_gradients(_mlp(players), rows["Swiss roll"], fake)
@@ -258,7 +262,7 @@ def _draw(
         ticks = torch.linspace(-reach, reach, 81)
         scores = group[0].score(torch.cartesian_prod(ticks, ticks)).view(81, 81).T
         if float(scores.max() - scores.min()) > 0:
-            axes.contourf(ticks, ticks, scores, levels=14, cmap="viridis")
+            axes.contourf(ticks.numpy(), ticks.numpy(), scores.numpy(), levels=14, cmap="viridis")
         axes.plot(*draw.centres.T, ".", color="white", ms=3)
         axes.set_title(f"{name}\n{'penalty' if good else 'clipping'}: critic's value", fontsize=9)
         axes.set(xticks=[], yticks=[], aspect="equal")
@@ -278,7 +282,7 @@ def _draw(
             axes.plot(*points.T, ".", color=COLOURS[limit], ms=2, label=label)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
         axes.set_title(f"{name}: samples", fontsize=9)
-    panels[1, 1].legend(fontsize=7, loc="center", markerscale=3)
+    panels[1, 3].legend(fontsize=7, loc="lower left", markerscale=3)
 
 
 CLAIM = Claim(

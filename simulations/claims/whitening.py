@@ -84,7 +84,7 @@ class Run:
     slopes: NDArray[np.float32]
 
 
-def run(name: str, seed: int, steps: int, rows: int = 400) -> Run:
+def run(name: str, seed: int, steps: int, rows: int) -> Run:
     """Trains and measures."""
     rng = np.random.default_rng(seed)
     mixture = Mixture.turned(rng)
@@ -108,7 +108,7 @@ def run(name: str, seed: int, steps: int, rows: int = 400) -> Run:
             distances.append(assignment(made(players), held).value)
 
     recipe = replace(SMALL, generator=MLPGeneratorSpec(hidden=(64, 64), noise=DIMENSION))
-    schedule = Schedule(steps, n_critic=5, first=50, batch=128)
+    schedule = Schedule(steps, n_critic=5, first=min(50, steps), batch=128)
     players = fit_gan(recipe, shape, real, schedule, seed=seed, watch=watch)
     torch_rng = torch.Generator().manual_seed(seed + 100)
     batch = plain(torch.from_numpy(codec.encode(held)))
@@ -117,10 +117,10 @@ def run(name: str, seed: int, steps: int, rows: int = 400) -> Run:
     return Run(seen, distances, assignment(*both).value, slopes.numpy())
 
 
-def measure(seeds: Sequence[int], figure: Figure, steps: int = 400) -> list[Check]:
+def measure(seeds: Sequence[int], figure: Figure, steps: int = 400, rows: int = 400) -> list[Check]:
     """Both codecs on mixtures in as many directions as there are seeds."""
     left, right = figure.subplots(1, 2)
-    runs = {name: [run(name, seed, steps) for seed in seeds] for name in (RAW, WHITE)}
+    runs = {name: [run(name, seed, steps, rows) for seed in seeds] for name in (RAW, WHITE)}
     for (name, found), colour in zip(runs.items(), (BLUE, ORANGE), strict=True):
         for index, one in enumerate(found):
             label = None if index else name
