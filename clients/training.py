@@ -119,7 +119,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     at_start: dict[str, Tensor] = {}
     # A site's generator steps are spread evenly between its critic steps.
     turns = _turns(order.critic_steps, order.generator_steps)
-    done = order.critic_seen
+    done = (order.round - 1) * order.critic_steps
     for steps in turns:
         # The generator stands still in a turn: its rows are made in one go, which for small
         # batches costs a fraction of making them step by step.

@@ -130,9 +130,9 @@ def test_a_training_without_a_view_differs():
     assert not torch.equal(with_view.rows, without.rows)
 
 
-def test_looks_above_the_target_are_counted_late_and_the_distance_at_the_end():
-    run = augmentation.Run([9, 9, 9, 9, 0.1, 0.2, 0.9, 0.1], [0.0] * 8, [5.0] * 6 + [1.0, 3.0])
-    assert run.above == 0.25
+def test_overfitting_is_read_late_and_the_distance_at_the_end():
+    run = augmentation.Run([9, 9, 9, 9, 0.1, 0.2, 0.9, 0.4], [0.0] * 8, [5.0] * 6 + [1.0, 3.0])
+    assert run.late == pytest.approx(0.4)
     assert run.distance == 2.0
 
 

@@ -465,11 +465,14 @@ def test_batches_are_rounded_up_to_whole_packs(pack, ground):
 def test_a_lazy_penalty_s_turn_goes_on_where_the_last_round_ended(ground):
     case = case_of(ground, LAZY)
     taken = {}
-    for seen in range(9):
-        request = case.request(critic_steps=2, critic_seen=seen)
-        taken[seen] = serve(request, case.sites)["penalty"][0] > 0
-    # Steps `seen` and `seen + 1`, of which one in four has a penalty: 0, 4, 8.
-    assert [seen for seen, there in taken.items() if there] == [0, 3, 4, 7, 8]
+    for number in range(1, 8):
+        # Frozen statistics see one gradient a round, however many steps there are.
+        for seen in (0, number):
+            request = case.request(round=number, critic_steps=3, critic_seen=seen)
+            taken[number, seen] = serve(request, case.sites)["penalty"][0] > 0
+    # Steps 3 (n - 1) to 3 n - 1, of which one in four has a penalty: 0, 4, 8, 12, 16, 20.
+    assert sorted({number for (number, _), there in taken.items() if there}) == [1, 2, 3, 5, 6, 7]
+    assert all(taken[number, 0] == taken[number, number] for number in range(1, 8))
 
 
 def test_a_lazy_penalty_counts_for_the_steps_without_it(ground):

@@ -112,7 +112,8 @@ WARNINGS = {
 
 def _combinations(recipe: Recipe) -> Iterator[str]:
     critic, lipschitz = recipe.critic, recipe.lipschitz
-    sloped = [p for p in lipschitz.penalties if isinstance(p, GradientPenalty | ConditionPenalty)]
+    acting = [p for p in lipschitz.penalties if p.weight]
+    sloped = [p for p in acting if isinstance(p, GradientPenalty | ConditionPenalty)]
     if critic.batch_statistics and sloped:
         yield (
             "a critic with batch statistics (norm = 'batch') under a gradient penalty: the penalty "
@@ -121,7 +122,7 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             "or 'group', or hold the slope by clipping"
         )
     # Neither bounds the slope with respect to the sample.
-    held = any(not isinstance(p, ConditionPenalty | Drift) for p in lipschitz.penalties)
+    held = any(not isinstance(p, ConditionPenalty | Drift) for p in acting)
     loose = isinstance(lipschitz, Unconstrained | Penalised) and not held
     if loose and not recipe.objective.bounded:
         yield (
@@ -145,7 +146,12 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             "spectral_norm with class multipliers: the multipliers scale the slope that the norms "
             "bound; take the critic without them, or a gradient penalty"
         )
-    if recipe.strength.reads == "sign" and not recipe.objective.logits:
+    if isinstance(lipschitz, Clipping) and isinstance(critic, MultipliersSpec):
+        yield (
+            "clipping with class multipliers: their logarithms would be clipped too, so that all "
+            "are about 1; take the critic without them, or a gradient penalty"
+        )
+    if recipe.views and recipe.strength.reads == "sign" and not recipe.objective.logits:
         yield (
             "a strength that follows the sign of scores under the Wasserstein objective: a "
             "constant added to all scores changes no loss but every sign; write "

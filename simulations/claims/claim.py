@@ -112,6 +112,11 @@ def near(what: str, values: Sequence[float], expected: float, tolerance: float) 
     )
 
 
+def noted(what: str, values: Sequence[float], digits: int = 3) -> Check:
+    """A figure shown beside the claim, of which the claim says nothing."""
+    return Check(what, "no claim", spread(values, digits), True)
+
+
 def below(what: str, values: Sequence[float], limit: float) -> Check:
     """Every value below `limit`."""
     return Check(what, f"below {limit:g}", spread(values), all(value < limit for value in values))

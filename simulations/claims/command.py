@@ -37,9 +37,7 @@ def claims(
         typer.Option(min=1, help="Seeds of every claim; by default what each asks for, mostly 3."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder for results.")] = Path("claims"),
-    jobs: Annotated[
-        int, typer.Option(min=0, help="Claims measured at once; 0: one a core.")
-    ] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Claims measured at once; 0: one a core.")] = 0,
     list_: Annotated[bool, typer.Option("--list", help="List the claims and stop.")] = False,
 ) -> None:
     """Measures claims; see `HELP`."""

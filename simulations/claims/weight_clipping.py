@@ -293,7 +293,6 @@ CLAIM = Claim(
     "loses modes, where a gradient penalty does none of this.",
     "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 3 and figure 1",
     measure,
-    seeds=2,
     seconds=50.0,
     size=(9.0, 5.0),
 )

@@ -25,9 +25,9 @@ from clients.training import Rows
 from server.configuration import load
 from server.exchange import InProcess
 from server.outputs import RunFolder
+from server.parts import recipe_of
 from server.query import agree
 from server.rounds import Rounds
-from server.parts import recipe_of
 from server.stage import set_up
 
 HERE = Path(__file__).resolve().parent
