@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulations.claims import catalogue, command, run
-from simulations.claims.claim import Check, Claim, above, below, near, smaller
+from simulations.claims.claim import Check, Claim, Result, above, below, near, noted, smaller
 from simulations.cli import app
 from wgan.errors import SettingsError
 
@@ -129,3 +129,12 @@ def test_checks_hold_only_if_every_seed_does():
     assert above("x", [0.4], 0.3).holds and not above("x", [0.4, 0.2], 0.3).holds
     assert smaller("x", [1.0, 2.0], [2.1, 4.1], 2).holds
     assert not smaller("x", [1.0, 2.0], [2.1, 3.9], 2).holds
+
+
+def test_figures_of_which_nothing_is_claimed_decide_nothing():
+    shown = noted("x", [7.0], "y 3")
+    assert (shown.holds, shown.expected) == (None, "no claim; y 3")
+    good, bad = Check("g", "1", "1", True), Check("b", "1", "2", False)
+    assert Result("c", (good, shown), "", 3, 1.0).verdict == "holds"
+    assert Result("c", (good, bad, shown), "", 3, 1.0).verdict == "fails"
+    assert Result("c", (shown,), "", 3, 1.0).verdict == "fails"

@@ -19,7 +19,7 @@ from wgan.schedules import Linear
 from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.training import LOOKS, Schedule, train
+from wgan.training import LOOKS, Schedule, observe, train
 from wgan.views import InstanceNoise
 
 SHAPE = Shape((), 1, 0)
@@ -256,3 +256,29 @@ def test_the_generators_mean_moves_to_the_datas():
     early = torch.stack([report.estimate.mean() for report in reports[10:20]]).mean()
     late = torch.stack([report.estimate.mean() for report in reports[-20:]]).mean()
     assert late.abs() < 0.3 < early
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, VIEWED, replace(RECIPE, lipschitz=SpectralNorm())])
+def test_a_look_sees_what_there_is_and_moves_nothing(recipe):
+    players, source = Players(recipe, SHAPE, seed=1), Normal()
+    list(train(players, source, Schedule(3, 2, batch=16), seeded(2)))
+    before = players.tensors()
+    seen = observe(players, source, 500, seeded(3), held_out=Normal(-5.0), quality=0.25)
+    after = players.tensors()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert seen == observe(players, source, 500, seeded(3), held_out=Normal(-5.0), quality=0.25)
+    assert (seen.step, seen.quality, seen.finite) == (3, 0.25, True)
+    assert seen.estimate == pytest.approx(seen.train_score - seen.fake_score, abs=1e-5)
+    # Rows held out at the other end of the line score unlike those trained on.
+    assert seen.held_score != pytest.approx(seen.train_score, abs=0.1)
+    assert list(seen.slopes) == sorted(seen.slopes)
+    assert observe(players, source, 16, seeded(3)).held_score is None
+
+
+def test_the_slopes_of_a_look_are_those_of_a_linear_critic():
+    recipe = replace(RECIPE, critic=MLPCriticSpec(()))
+    players = Players(recipe, SHAPE, seed=1)
+    players.critic.load(torch.tensor([-2.0, 0.5]))
+    seen = observe(players, Normal(), 64, seeded(0))
+    # A bin of the histogram is 12 % wide.
+    assert seen.slopes == pytest.approx([2.0] * 5, rel=0.12)

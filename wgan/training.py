@@ -1,5 +1,17 @@
 """The only loop in one process: critic steps, a generator step, the average, the views' strength.
 
+    >>> from wgan.diagnostics import diagnose
+    >>> from wgan.recipe import Recipe
+    >>> from wgan.shape import Shape
+    >>> def real(count, rng):
+    ...     rows = 1 + torch.randn((count, 2), generator=rng)
+    ...     return Batch(rows, rows[:, :0], torch.ones(count))
+    >>> rng, players = torch.Generator().manual_seed(0), Players(Recipe(), Shape((), 2, 0))
+    >>> reports = list(train(players, real, Schedule(steps=2, batch=16), rng))
+    >>> observation = observe(players, real, 64, torch.Generator().manual_seed(1))
+    >>> [finding.verdict for finding in diagnose([observation])][0]
+    'unknown'
+
 Sites take the same steps in the same order (`clients.training`), with an exchange in between.
 """
 
@@ -9,10 +21,12 @@ from typing import Protocol
 
 import torch
 
+from wgan.diagnostics import Observation
 from wgan.errors import NumericalError
 from wgan.penalties import GeneratorPenalty
-from wgan.players import Batch, CriticReport, Players
+from wgan.players import Batch, CriticReport, Players, weighted_mean
 from wgan.schedules import Constant, ScheduleSpec
+from wgan.slopes import slope_histogram, slope_quantiles
 from wgan.strength import held_out_statistic, sign_statistic
 
 LOOKS = 4
@@ -104,6 +118,54 @@ def train(
             progress = (done + 1) / schedule.steps
             players.strength = rule.next(players.strength, progress, statistic)
         yield report
+
+
+def observe(
+    players: Players,
+    source: Source,
+    count: int,
+    rng: torch.Generator,
+    *,
+    held_out: Source | None = None,
+    quality: float | None = None,
+) -> Observation:
+    """Looks at both players as they stand; moves neither. For `wgan.diagnostics.diagnose`.
+
+    Args:
+        players: The networks.
+        source: Real rows trained on.
+        count: Rows of the look, a multiple of the recipe's `pack`.
+        rng: Source of the look's own randomness; not that of the training, which would then
+            depend on how often it is looked at.
+        held_out: Real rows never trained on.
+        quality: A distance of samples to real rows, measured by the caller.
+    """
+    batch = source(count, rng)
+    fake = players.fake(batch.condition, rng)
+    _, report = players.critic_gradient(batch, fake, rng)
+    _, loss = players.generator_gradient(batch.condition, batch.weights, rng)
+    target = players.recipe.lipschitz.target
+    histogram = slope_histogram(players.slopes(batch, fake, rng), target)
+    held = None
+    if held_out is not None:
+        unseen = held_out(count, rng)
+        held = float(players.scores(unseen.real, unseen.condition, rng).mean())
+
+    def mean(values: torch.Tensor) -> float:
+        return float(weighted_mean(values, batch.weights))
+
+    return Observation(
+        step=players.generator_statistics.steps,
+        estimate=mean(report.estimate),
+        penalty=mean(report.penalty),
+        generator_loss=mean(loss),
+        slopes=slope_quantiles(histogram),
+        train_score=mean(report.real),
+        held_score=held,
+        fake_score=mean(report.fake),
+        strength=players.strength if players.recipe.views else 0.0,
+        quality=quality,
+    )
 
 
 def overfitting(

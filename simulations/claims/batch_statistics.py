@@ -158,5 +158,5 @@ CLAIM = Claim(
     "depends on the other rows, and not by layer norm.",
     "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4",
     measure,
-    seconds=2.0,
+    seconds=1,
 )

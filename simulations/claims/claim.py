@@ -16,13 +16,13 @@ class Check:
         what: What was measured.
         expected: What the theory says, in words or numbers.
         measured: What came out, with its spread where there are several seeds.
-        holds: Whether the two agree.
+        holds: Whether the two agree; None where the claim says nothing of the figure.
     """
 
     what: str
     expected: str
     measured: str
-    holds: bool
+    holds: bool | None
 
 
 Measure = Callable[[Sequence[int], Figure], list[Check]]
@@ -75,7 +75,8 @@ class Result:
     @property
     def verdict(self) -> Literal["holds", "fails"]:
         """Whether every check holds."""
-        return "holds" if self.checks and all(c.holds for c in self.checks) else "fails"
+        judged = [check.holds for check in self.checks if check.holds is not None]
+        return "holds" if judged and all(judged) else "fails"
 
     @property
     def expected(self) -> str:
@@ -112,9 +113,10 @@ def near(what: str, values: Sequence[float], expected: float, tolerance: float) 
     )
 
 
-def noted(what: str, values: Sequence[float], digits: int = 3) -> Check:
+def noted(what: str, values: Sequence[float], beside: str = "", digits: int = 3) -> Check:
     """A figure shown beside the claim, of which the claim says nothing."""
-    return Check(what, "no claim", spread(values, digits), True)
+    words = f"no claim; {beside}" if beside else "no claim"
+    return Check(what, words, spread(values, digits), None)
 
 
 def below(what: str, values: Sequence[float], limit: float) -> Check:

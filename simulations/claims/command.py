@@ -113,5 +113,7 @@ def outcome(results: Sequence[Result]) -> Table:
     return table
 
 
-def _verdict(holds: bool) -> Text:
+def _verdict(holds: bool | None) -> Text:
+    if holds is None:
+        return Text("")
     return Text("holds", "green") if holds else Text("fails", "bold red")

@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 
+WORDS = {True: "holds", False: "fails", None: ""}
 COLUMNS = 3
 """Pictures beside one another on the sheet."""
 
@@ -47,7 +48,8 @@ h2 { margin: 0; font-size: 1.1rem; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
          vertical-align: top; overflow-wrap: anywhere; }
-th { color: #4a525c; font-weight: 600; }
+th { color: #4a525c; font-weight: 600; overflow-wrap: normal; }
+.number { white-space: nowrap; }
 a { color: inherit; }
 .holds { color: var(--good); font-weight: 600; white-space: nowrap; }
 .fails { color: var(--bad); font-weight: 600; white-space: nowrap; }
@@ -68,8 +70,9 @@ standard deviations over seeds. Made by <code>everymode claims</code>.</p>
 <th>verdict</th></tr></thead>
 <tbody>
 {% for claim, result, picture in entries %}
-<tr><td>{{ claim.number }}</td><td><a href="#{{ claim.name }}">{{ claim.statement }}</a></td>
-<td class="wide">{{ result.seeds }}</td><td class="wide">{{ result.seconds }}</td>
+<tr><td class="number">{{ claim.number }}</td>
+<td><a href="#{{ claim.name }}">{{ claim.statement }}</a></td>
+<td class="wide number">{{ result.seeds }}</td><td class="wide number">{{ result.seconds }}</td>
 <td class="{{ result.verdict }}">{{ result.verdict }}</td></tr>
 {% endfor %}
 </tbody>
@@ -87,7 +90,7 @@ src="data:image/png;base64,{{ picture }}">{% endif %}
 <tbody>
 {% for check in result.checks %}
 <tr><td>{{ check.what }}</td><td>{{ check.expected }}</td><td>{{ check.measured }}</td>
-<td class="{{ 'holds' if check.holds else 'fails' }}">{{ "holds" if check.holds else "fails" }}</td>
+<td class="{{ words[check.holds] }}">{{ words[check.holds] }}</td>
 </tr>
 {% endfor %}
 </tbody>
@@ -104,7 +107,7 @@ def write_page(path: Path, results: Sequence[tuple[Claim, Result]], pictures: Pa
     entries = [(claim, result, _picture(pictures, claim.name)) for claim, result in results]
     holding = sum(result.verdict == "holds" for _, result in results)
     template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
-    write_bytes(path, template.render(entries=entries, holding=holding).encode())
+    write_bytes(path, template.render(entries=entries, holding=holding, words=WORDS).encode())
 
 
 def write_sheet(path: Path, results: Sequence[tuple[Claim, Result]], pictures: Path) -> None:
