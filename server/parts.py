@@ -3,10 +3,17 @@
 from server.settings import ModelSettings, Settings, ViewSettings
 from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
+from wgan.lipschitz import (
+    Clipping,
+    CriticPenaltySpec,
+    LipschitzSpec,
+    Penalised,
+    SpectralNorm,
+    Unconstrained,
+)
 from wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
 from wgan.optimizers import Adam, OptimizerSpec, RMSprop
-from wgan.penalties import ConditionPenalty, CriticPenaltySpec, Drift, GradientPenalty
+from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 from wgan.points import Fake, Manifold, Mixed, PointsSpec, Real
 from wgan.recipe import Recipe
 from wgan.strength import Adaptive, Constant, Decay, StrengthSpec

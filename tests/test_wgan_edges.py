@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgan.edges import EdgePenalty
+from wgan.errors import SettingsError
+from wgan.lipschitz import Penalised
 from wgan.penalties import CriticStep
+from wgan.recipe import Recipe
+from wgan.shape import Shape
 from wgan.theory.graph import graph_wasserstein, shortest_paths
 
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2))
@@ -112,3 +116,16 @@ def test_rows_are_what_the_critic_sees():
 def test_what_is_no_graph_is_refused(edges, lengths, rows):
     with pytest.raises(ValueError, match="expected"):
         EdgePenalty(edges, lengths, rows)
+
+
+def test_a_recipe_holds_it_through_json_and_refuses_nodes_that_are_no_samples():
+    square = EdgePenalty(EDGES, LENGTHS, SQUARE)
+    recipe = Recipe(lipschitz=Penalised((square,)))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    recipe.check(Shape((), 2, 0))
+    with pytest.raises(SettingsError, match="rows of length 2 for nodes, and samples of length 5"):
+        recipe.check(Shape((), 5, 0))
+    bare = Recipe(lipschitz=Penalised((EdgePenalty(EDGES, LENGTHS),)))
+    bare.check(Shape((), 4, 0))
+    with pytest.raises(SettingsError, match="4 nodes, and samples of length 3; write what"):
+        bare.check(Shape((), 3, 0))

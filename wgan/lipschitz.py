@@ -9,7 +9,12 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import is_parametrized
 
-from wgan.penalties import CriticPenaltySpec, GradientPenalty
+from wgan.edges import EdgePenalty
+from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+
+CriticPenaltySpec = Annotated[
+    GradientPenalty | ConditionPenalty | Drift | EdgePenalty, Field(discriminator="kind")
+]
 
 LAYERS = (nn.Linear, nn.Conv2d)
 """Layers whose weight is a linear map, so that it has a spectral norm."""

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from wgan.points import Mixed, PointsSpec, interpolates
@@ -210,11 +209,6 @@ class Drift:
     def __call__(self, step: CriticStep) -> Tensor:
         """One value per real row, `(B,)`."""
         return step.critic(step.real, step.condition).square()
-
-
-CriticPenaltySpec = Annotated[
-    GradientPenalty | ConditionPenalty | Drift, Field(discriminator="kind")
-]
 
 
 def _evenly(condition: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from wgan.critics import CriticSpec, MLPCriticSpec, MultipliersSpec
+from wgan.edges import EdgePenalty
 from wgan.errors import SettingsError, StateError
 from wgan.generators import GeneratorSpec, SkipGeneratorSpec
 from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
@@ -105,15 +106,20 @@ class Recipe:
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 WARNINGS = {
-    "tanh": "a tanh critic saturates under a gradient penalty; leaky_relu keeps its slopes",
-    "relu": "units of a ReLU critic die under a gradient penalty; leaky_relu keeps its slopes",
+    "tanh": "a tanh critic saturates on data that are not scaled: with 64 % of its first units "
+    "saturated it found 23 % of W1, where leaky_relu found 107 % (everymode claims --only "
+    "activations); write activation = 'leaky_relu'",
+    "relu": "units of a deep ReLU critic die under a gradient penalty, 29 % at first and 42 % "
+    "after 250 steps, where leaky_relu loses none (everymode claims --only activations); write "
+    "activation = 'leaky_relu'",
 }
+"""Measured by claim 8, twelve layers of 64 units, three seeds."""
 
 
 def _combinations(recipe: Recipe) -> Iterator[str]:
     critic, lipschitz = recipe.critic, recipe.lipschitz
     acting = [p for p in lipschitz.penalties if p.weight]
-    sloped = [p for p in acting if isinstance(p, GradientPenalty | ConditionPenalty)]
+    sloped = [p for p in acting if not isinstance(p, Drift)]
     if critic.batch_statistics and sloped:
         yield (
             "a critic with batch statistics (norm = 'batch') under a gradient penalty: the penalty "
@@ -178,6 +184,19 @@ def _misfits(recipe: Recipe, shape: Shape) -> Iterator[str]:
     for penalty in recipe.lipschitz.penalties:
         if isinstance(penalty, ConditionPenalty) and not shape.condition:
             yield f"{penalty.name}: there is no condition to differentiate by; leave it out"
+        if isinstance(penalty, EdgePenalty):
+            wide = shape.width * recipe.pack
+            nodes = 1 + max(node for edge in penalty.edges for node in edge)
+            if penalty.rows and len(penalty.rows[0]) != wide:
+                yield (
+                    f"{penalty.name}: rows of length {len(penalty.rows[0])} for nodes, and samples "
+                    f"of length {wide}; expected the same codec for both"
+                )
+            elif not penalty.rows and nodes > wide:
+                yield (
+                    f"{penalty.name}: {nodes} nodes, and samples of length {wide}; write what the "
+                    "critic sees of each node in rows, or make samples one-hot"
+                )
         if isinstance(penalty, GradientPenalty) and penalty.class_weights:
             length, wanted = len(penalty.class_weights), shape.condition * recipe.pack
             if length != wanted:

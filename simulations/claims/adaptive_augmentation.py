@@ -3,7 +3,8 @@
 The original GAN in eight dimensions, as in the source: its critic, bounded by nothing, learns the
 rows by heart, and the generator goes astray after it. Under a gradient penalty in the plane the
 critic overfits as much and does no such harm: samples come to the rows and stay there, with views
-or without (40 rows, W1 .27 either way), so there is nothing to be won.
+or without (40 rows, W1 .27 either way), so there is nothing to be won. Where the generator has gone
+astray the statistic is low, since its samples are told from any rows, seen or unseen.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims.claim import Check, Claim, smaller, spread
+from simulations.claims.claim import Check, Claim, noted, smaller, spread
 from simulations.claims.fitting import SMALL, fit_gan, samples
 from simulations.claims.page import BLUE, GREY, RED
 from simulations.toys import Cloud, Modes
@@ -35,8 +36,7 @@ REAL = Modes(torch.randn((4, DIMENSION), generator=torch.Generator().manual_seed
 ROWS, HELD, UNSEEN, EVERY = 30, 300, 512, 40
 RULE = Adaptive(target=0.3, speed=0.05, limit=1.0)
 SLACK = 0.15
-"""Above the target. The rule cannot push below it where views at full strength do not suffice, and
-lets be what stays below by itself."""
+"""On either side of the target."""
 
 AUGMENTED = replace(
     SMALL,
@@ -133,10 +133,11 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
     return [
         Check(
             "overfitting, second half, with augmentation",
-            f"at most {RULE.target} + {SLACK}; without it {spread([r.late for r in plain])}",
+            f"the target, {RULE.target}, within {SLACK}",
             spread(late),
-            max(late) <= RULE.target + SLACK,
+            all(abs(value - RULE.target) <= SLACK for value in late),
         ),
+        noted("the same without: its samples stray too far", [run.late for run in plain]),
         smaller(
             "W1 to unseen rows with augmentation, beside none",
             [run.distance for run in augmented],

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from wgan.critics import MLPCriticSpec
 from wgan.edges import EdgePenalty
 from wgan.lipschitz import Penalised
 from wgan.optimizers import Adam
-from wgan.penalties import CriticPenaltySpec, GradientPenalty
+from wgan.penalties import GradientPenalty
 from wgan.shape import Shape
 from wgan.theory.graph import GraphTransport, graph_wasserstein
 from wgan.theory.transport import wasserstein
@@ -163,7 +162,7 @@ def learn(
     recipe = replace(
         SMALL,
         critic=MLPCriticSpec(hidden=() if one_hot else (64, 64)),
-        lipschitz=Penalised((cast(CriticPenaltySpec, penalty),)),
+        lipschitz=Penalised((penalty,)),
         critic_optimizer=Adam(5e-2 if one_hot else 2e-3, 0.5, 0.9),
     )
     real, fake = graph.draw(graph.source, rows), graph.draw(graph.target, rows)

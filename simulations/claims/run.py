@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def _measured(
             yield measure(claim.name, seeds, folder)
         return
     # Forking a process that has used PyTorch's threads may hang the child.
-    pool = ProcessPoolExecutor(min(jobs, len(queue)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(jobs, len(queue)), mp_context=get_context("spawn"), initializer=_die_with_parent
+    )
     try:
         running: set[Future[Result]] = set()
         while queue or running:
@@ -135,6 +138,18 @@ def _measured(
         for process in list((pool._processes or {}).values()):
             with contextlib.suppress(OSError):
                 process.terminate()
+
+
+def _die_with_parent() -> None:
+    """Ends this process when the one that started it is gone: killed, it cannot clean up."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _claim(name: str) -> Claim:
