@@ -202,5 +202,5 @@ CLAIM = Claim(
     "Kantorovich duality, condition by condition; Gulrajani et al., 2017, equation 3, taken with "
     "respect to the condition",
     measure,
-    seconds=60,
+    seconds=44,
 )

@@ -202,5 +202,5 @@ CLAIM = Claim(
     "Kantorovich duality for straight and for geodesic distances; local principal components: "
     "Kambhatla and Leen, 1997",
     measure,
-    seconds=43,
+    seconds=37,
 )

@@ -142,5 +142,5 @@ CLAIM = Claim(
     "codec's scale, restores W1 in the data's units.",
     "Villani, 2003, chapter 7; Arjovsky, Chintala, Bottou, 2017, equation 2",
     measure,
-    seconds=43,
+    seconds=40,
 )

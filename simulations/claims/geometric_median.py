@@ -198,5 +198,5 @@ CLAIM = Claim(
     "argmin_z W1(delta_z, P) = argmin_z E|x - z|; Vardi, Zhang, The multivariate L1-median and "
     "associated data depth, 2000",
     measure,
-    seconds=35,
+    seconds=29,
 )

@@ -247,5 +247,5 @@ CLAIM = Claim(
     "Kantorovich duality for the shortest-path distance; Beckmann, 1952; Peyre, Cuturi, "
     "Computational Optimal Transport, 2019, section 6.2",
     measure,
-    seconds=48,
+    seconds=42,
 )

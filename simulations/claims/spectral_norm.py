@@ -166,5 +166,5 @@ CLAIM = Claim(
     "time a step than a gradient penalty.",
     "Miyato et al., Spectral Normalization for GANs, 2018, section 2.1 and algorithm 1",
     measure,
-    seconds=8,
+    seconds=7,
 )

@@ -278,5 +278,5 @@ CLAIM = Claim(
     "Mescheder, Geiger, Nowozin, Which Training Methods for GANs do actually Converge?, 2018, "
     "sections 2 to 4; Mescheder, Nowozin, Geiger, The Numerics of GANs, 2017",
     measure,
-    seconds=20,
+    seconds=17,
 )
