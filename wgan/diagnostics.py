@@ -162,7 +162,7 @@ def _estimate(history: Sequence[Observation], target: float, bounded: bool) -> F
     ]
     values = np.array([v for v in found if v is not None] if bounded and all(steep) else raw)
     if len(values) < 6:
-        return say("unknown", f"{len(values)} evaluations: too few to tell")
+        return say("unknown", _few(len(values)))
     now, last = trend(raw), steep[-1]
     # Early on any estimate multiplies; a critic of a slope near its target can hardly explode.
     held = bounded and last is not None and last < 3
@@ -315,7 +315,7 @@ def _overfitting(history: Sequence[Observation]) -> Finding:
 
 def _loss(aspect: str, values: Sequence[float]) -> Finding:
     if len(values) < 10:
-        return Finding(aspect, "unknown", f"{len(values)} evaluations: too few to tell")
+        return Finding(aspect, "unknown", _few(len(values)))
     now = trend(values)
     if now.word == "exploding":
         rates = "lower model.generator_rate and model.critic_rate"
@@ -346,3 +346,7 @@ def summary(findings: Sequence[Finding]) -> str:
 def table_rows(findings: Sequence[Finding]) -> tuple[tuple[str, str, str, str], ...]:
     """One row a finding: aspect, verdict, what was seen, advice."""
     return tuple((f.aspect, f.verdict, f.what, f.advice) for f in findings)
+
+
+def _few(count: int) -> str:
+    return f"{count} evaluation{'' if count == 1 else 's'}: too few to tell"
