@@ -1,8 +1,14 @@
 """`everymode claims`: which are measured, what is written, how it ends."""
 
+import contextlib
 import json
+import os
 import re
+import signal
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +153,37 @@ def test_the_readme_says_what_was_measured():
     rows = re.findall(r"^\| (\d+) \|.*\| \**(holds|fails)\** \|$", readme, re.MULTILINE)
     assert rows == [(str(entry["number"]), entry["verdict"]) for entry in found]
     assert [entry["name"] for entry in found] == [claim.name for claim in catalogue.CLAIMS]
+
+
+def test_an_interrupted_run_waits_for_nobody_and_leaves_no_process(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from simulations.claims.run import chosen, run\n"
+        "if __name__ == '__main__':\n"
+        "    told = lambda claim: print(claim.name, flush=True)\n"
+        "    list(run(chosen(['committee', 'noise_views']), Path(sys.argv[1]), jobs=2, started=told))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    root = str(Path(__file__).resolve().parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        named = {process.stdout.readline().strip() for _ in range(2)}
+        assert named == {"committee", "noise_views"}
+        os.kill(process.pid, signal.SIGINT)
+        # Both claims take most of a minute; who waits for them is too late.
+        process.communicate(timeout=20)
+        with pytest.raises(ProcessLookupError):
+            for _ in range(100):
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

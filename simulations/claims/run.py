@@ -1,13 +1,12 @@
 """Measures claims side by side and writes what came out: JSON, pictures, a page."""
 
-import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +134,9 @@ def _measured(
                 yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
-            with contextlib.suppress(OSError):
-                process.terminate()
+        # Whoever is still measuring was interrupted: nobody waits for it.
+        for process in active_children():
+            process.terminate()
 
 
 def _die_with_parent() -> None:
