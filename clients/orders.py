@@ -1,9 +1,10 @@
 """What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
 
-There are six: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks*
+They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks*
 (fine histograms, exact counts of categories, groups and labels), *prepare* (encode the table once;
-second moments), *train* (one round) and *audit* (counts of marginals per group). The first three
-are what `design.md` calls the query: a grid can be refined only where the coarser one is known.
+second moments), *profile* and *feel* (what rules of weights read), *train* (one round) and *audit*
+(counts of marginals per group). The first three are the query: a grid can be refined only where the
+coarser one is known.
 """
 
 from collections.abc import Mapping
@@ -151,6 +152,58 @@ SCORES = ("train", "held", "fake", "sign")
 
 
 @dataclass(frozen=True)
+class Profile:
+    """What some weight rules, and critics of their own, need to know of each site: letters.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        cells: Number of cells of group, label and cluster.
+        bins: Number of bins and categories over all columns; see `clients.profile`.
+    """
+
+    plan: str
+    cells: int
+    bins: int
+    order: Literal["profile"] = "profile"
+
+    def layout(self) -> Layout:
+        """Sites; and apart, counts of cells and of columns' bins, of rows trained on."""
+        letters = (Field("cells", (self.cells,)), Field("bins", (self.bins,)))
+        return Layout((Field("sites", (1,)),), letters)
+
+
+@dataclass(frozen=True)
+class Feel:
+    """Sums of random features of the rows held out, per group: once, for held-out risks.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        groups: G, number of groups.
+        count: Frequencies; a row has twice as many features.
+        deviation: Of the kernel.
+        seed: Of the frequencies.
+    """
+
+    plan: str
+    groups: int
+    count: int
+    deviation: float
+    seed: int
+    order: Literal["feel"] = "feel"
+
+    def layout(self) -> Layout:
+        """Held-out rows and the sum of their features, per group."""
+        features = Field("features", (self.groups, 2 * self.count), bits=40)
+        return Layout((Field("held", (self.groups,)), features))
+
+
+Player = Literal["generator", "critic"]
+
+STATES: tuple[Player, ...] = ("generator", "critic")
+"""The players, as the names of their vectors begin."""
+
+
+@dataclass(frozen=True)
 class Train:
     """One round of local steps from the shared state.
 
@@ -171,6 +224,17 @@ class Train:
         buffers: Q, length of what the critic keeps besides its parameters.
         strength: Strength of the views.
         inspect: Whether slopes and scores of the trained critic are wanted.
+        mass: pi_g where it has moved since `Prepare`; empty: it has not.
+        weights: What a site's update counts: as its rows do (`groups`), by its number of rows,
+            or all alike.
+        draw: Whether a site draws its rows by their groups' weights or all alike.
+        sites: K, number of sites.
+        own: Players that are each site's own instead of shared.
+        private: Whether each site keeps optimizer statistics of its own.
+        apart: Whether sites send their updates apart, for a rule that weighs each.
+        risk: Whether each also says its risk, before its steps or after them.
+        proximal: mu of FedProx: every step is pulled back to the shared point.
+        controls: Whether steps are corrected by control variates.
     """
 
     plan: str
@@ -189,6 +253,16 @@ class Train:
     buffers: int = 0
     strength: float = 0.0
     inspect: bool = False
+    mass: tuple[float, ...] = ()
+    weights: Literal["groups", "rows", "equal"] = "groups"
+    draw: Literal["groups", "rows"] = "groups"
+    sites: int = 1
+    own: tuple[Player, ...] = ()
+    private: bool = False
+    apart: bool = False
+    risk: Literal["none", "before", "after"] = "none"
+    proximal: float = 0.0
+    controls: bool = False
     order: Literal["train"] = "train"
 
     def layout(self) -> Layout:
@@ -196,7 +270,6 @@ class Train:
 
         With frozen statistics a site sends its gradient at the common point instead of them.
         """
-        generator, critic = self.sizes
         fields = [
             Field("sites", (1,)),
             Field("weight", (1,), bits=40),
@@ -209,18 +282,52 @@ class Train:
             fields.append(Field("slopes", (len(SLOPE_EDGES) + 1,), bits=30))
             fields.append(Field("scored", (1,), bits=40))
             fields.append(Field("scores", (len(SCORES),), bits=24))
+        updates: list[Field] = []
+        letters: list[Field] = []
         if self.buffers:
-            fields.append(Field("critic_buffers", (self.buffers,), bits=40))
-        for name, size in (("critic", critic), ("generator", generator)):
+            own = "critic" in self.own
+            buffers = Field("critic_buffers", (self.buffers,), bits=40, kept=own)
+            (letters if own else updates).append(buffers)
+        for name, size in (("critic", self.sizes[1]), ("generator", self.sizes[0])):
             if name == "generator" and not self.generator_steps:
                 continue
-            fields.append(Field(name, (size,), bits=40))
-            if self.frozen:
-                fields.append(Field(f"{name}_gradient", (size,), bits=40))
+            own = name in self.own
+            moments = [Field(f"{name}_first", (size,), bits=40, kept=own or self.private)]
+            moments += [Field(f"{name}_second", (size,), bits=46, kept=own or self.private)]
+            if own:
+                # A server that trains its generator against the sites' critics has to see them.
+                letters.append(Field(name, (size,), kept=self.generator_steps > 0))
+                letters += moments
+                continue
+            updates.append(Field(name, (size,), bits=40))
+            if self.private:
+                letters += moments
+            elif self.frozen:
+                updates.append(Field(f"{name}_gradient", (size,), bits=40))
             else:
-                fields.append(Field(f"{name}_first", (size,), bits=40))
-                fields.append(Field(f"{name}_second", (size,), bits=46))
-        return Layout(tuple(fields))
+                updates += moments
+            if self.controls:
+                fields.append(Field(f"{name}_control", (size,), bits=40))
+                letters.append(Field(f"{name}_control_own", (size,), kept=True))
+        if self.own or self.private:
+            letters.append(Field("seen", (2,), kept=True))
+        if self.risk != "none":
+            letters.append(Field("risk", (1,)))
+        if self.apart:
+            return Layout(tuple(fields), (*updates, *letters))
+        return Layout((*fields, *updates), tuple(letters))
+
+    def updates(self) -> tuple[str, ...]:
+        """Names of what the server averages and adds to the shared state."""
+        layout = self.layout()
+        fields = layout.letters if self.apart else layout.fields
+        told = ("generator_loss", "critic_control", "generator_control")
+        return tuple(
+            f.name
+            for f in fields
+            if f.name.startswith(STATES) and f.name not in told
+            if not (f.kept or f.name in self.own)
+        )
 
 
 @dataclass(frozen=True)
@@ -245,7 +352,7 @@ class Audit:
         return Layout(tuple(Field(name, shape) for name, shape in shapes.items()))
 
 
-Order = Look | Values | Ranks | Prepare | Train | Audit
+Order = Look | Values | Ranks | Prepare | Profile | Feel | Train | Audit
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
 
@@ -272,8 +379,17 @@ class Request:
         order: What is asked.
         tensors: Shared vectors by name, float32.
         sites: Names of the sites that shall answer; None: all that the node serves.
+        letters: What single sites get besides, by site and name.
     """
 
     order: Order
     tensors: Tensors = field(default_factory=dict)
     sites: tuple[str, ...] | None = None
+    letters: Mapping[str, Tensors] = field(default_factory=dict)
+
+    def only(self, sites: tuple[str, ...] | None) -> "Request":
+        """The same for these sites only, with their letters."""
+        letters = self.letters
+        if sites is not None:
+            letters = {name: letters[name] for name in sites if name in letters}
+        return Request(self.order, self.tensors, sites, letters)

@@ -1,5 +1,10 @@
 """The one thing that leaves a site: a named additive vector whose length is known beforehand.
 
+Some rival methods need what a single site sends (MD-GAN its critic, agnostic weights its loss).
+Their orders ask for *letters* besides: named arrays of known length, kept apart by site. Adding two
+answers joins their letters, so they travel the same way; but they are what secure summation
+exists to hide, and no strategy of our own asks for any.
+
 Values travel as 64-bit integers, multiples of a stated resolution. Integer addition is exact and
 order-free, so the total does not depend on which node served which site or on whose reply came
 first, and the vectors are ready to be masked for secure summation. A value outside the stated range
@@ -9,6 +14,7 @@ is an error, never a wrapped number.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
@@ -18,6 +24,9 @@ from wgan.errors import NumericalError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+Letter = dict[str, npt.NDArray[np.float32]]
+"""What one site sends apart, by name."""
 
 LARGEST = 2.0**62
 """No entry of a sum may exceed this, in units: one bit is left to see an overflow."""
@@ -34,12 +43,17 @@ class Field:
             total over K sites is within K 2^-(bits+1) of the exact sum.
         wrapping: Whether entries live modulo 2^64 (hashes and keys of a sketch) instead of being
             numbers with a range.
+        kept: Of a letter, whether a real site would keep it on its own disk. Here the server
+            carries it from round to round, so that a checkpoint holds all there is; it is not
+            counted as traffic.
     """
 
     name: str
     shape: tuple[int, ...]
     bits: int = 0
     wrapping: bool = False
+
+    kept: bool = False
 
     @property
     def size(self) -> int:
@@ -54,17 +68,25 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """The names, shapes and resolutions of a vector of sums: agreed before anything is sent."""
+    """The names, shapes and resolutions of a vector of sums: agreed before anything is sent.
+
+    Attributes:
+        fields: What is added up over sites.
+        letters: What each site sends apart, as float32.
+    """
 
     fields: tuple[Field, ...]
+    letters: tuple[Field, ...] = ()
 
     @property
     def size(self) -> int:
         """Length of the vector."""
         return sum(field.size for field in self.fields)
 
-    def pack(self, values: Mapping[str, Any]) -> "SiteSums":
-        """Rounds named arrays to the resolution.
+    def pack(
+        self, values: Mapping[str, Any], letters: Mapping[str, Letter] | None = None
+    ) -> "SiteSums":
+        """Rounds named arrays to the resolution; `letters` come from `letter`.
 
         Raises:
             NumericalError: A value that is not finite or out of range.
@@ -83,7 +105,28 @@ class Layout:
             stop = start + field.size
             vector[start:stop] = _units(array.reshape(-1), field)
             start = stop
-        return SiteSums(self, vector)
+        return SiteSums(self, vector, letters or {})
+
+    def letter(self, site: str, values: Mapping[str, Any]) -> dict[str, Letter]:
+        """One site's letters, checked and as float32.
+
+        Raises:
+            NumericalError: A value that is not finite.
+            KeyError: A letter without a value.
+            ValueError: An array of another shape.
+        """
+        checked: Letter = {}
+        for field in self.letters:
+            array = np.asarray(values[field.name], dtype=np.float32)
+            if array.shape != field.shape:
+                raise ValueError(f"{field.name} has shape {array.shape}, expected {field.shape}")
+            if not np.isfinite(array).all():
+                raise NumericalError(
+                    f"'{field.name}' of site '{site}' is not finite: training has diverged; "
+                    "lower model.critic_rate and model.generator_rate"
+                )
+            checked[field.name] = array
+        return {site: checked}
 
     def zero(self) -> "SiteSums":
         """The sum over no sites."""
@@ -102,6 +145,14 @@ class SiteSums:
 
     layout: Layout
     vector: Ints
+    letters: Mapping[str, Letter] = dataclass_field(default_factory=dict)
+
+    @property
+    def travels(self) -> int:
+        """Bytes that a real site would send."""
+        sent = {field.name for field in self.layout.letters if not field.kept}
+        letters = (a.nbytes for m in self.letters.values() for n, a in m.items() if n in sent)
+        return self.vector.nbytes + sum(letters)
 
     def __getitem__(self, name: str) -> Floats:
         """The array called `name`, as floating-point numbers."""
@@ -117,11 +168,13 @@ class SiteSums:
         """The sum of both.
 
         Raises:
-            ValueError: The layouts differ.
+            ValueError: The layouts differ, or both hold letters of one site.
             NumericalError: A total leaves the range; the field is named.
         """
         if self.layout != other.layout:
             raise ValueError("sums of different layouts cannot be added")
+        if twice := self.letters.keys() & other.letters.keys():
+            raise ValueError(f"two answers of site {', '.join(sorted(twice))}")
         vector = self.vector + other.vector
         # Two numbers below 2^62 add to one below 2^63: no wrap-around can hide a number too large.
         if _too_large(vector):
@@ -134,7 +187,8 @@ class SiteSums:
                         f"+-{field.limit:.3g}: training has diverged, or a site sent nonsense"
                     )
                 start = stop
-        return SiteSums(self.layout, vector)
+        letters = {**self.letters, **other.letters}
+        return SiteSums(self.layout, vector, dict(sorted(letters.items())))
 
     def _find(self, name: str) -> tuple[Field, Ints]:
         start = 0

@@ -7,78 +7,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from fairness.kernels import deviation_of, mmd2
 from torch import Tensor
 
 from clients.orders import SCORES, Tensors, Train
 from clients.plan import Plan, plan_of, seed_of
+from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from clients.sums import SiteSums
 from fairness.weights import row_weights
+from wgan.numerics import flushed
 from wgan.players import Batch, Players
 from wgan.slopes import slope_histogram
 
-
-@dataclass(frozen=True)
-class Rows:
-    """A site's encoded rows, drawn from in proportion to their weights.
-
-    Attributes:
-        rows: Encoded rows, `(n, D)`.
-        groups: The group of each row, `(n,)`.
-        conditions: Their conditions, `(n, C)`.
-        cumulative: Running sum of the weights of those trained on, `(n,)`.
-        held: Running sum of the weights of those held out, `(n,)`.
-    """
-
-    rows: Tensor
-    groups: Tensor
-    conditions: Tensor
-    cumulative: Tensor
-    held: Tensor
-
-    @staticmethod
-    def of(site: Site, plan_name: str, plan: Plan, device: str) -> "Rows":
-        """Opens what `prepare` stored."""
-        rows = site.array(plan_name, "rows")
-        cells = site.array(plan_name, "cells").astype(np.int64)
-        held = site.array(plan_name, "held").astype(np.bool_)
-        groups = cells // len(plan.conditions.labels)
-        weights = row_weights(plan.mass, plan.conditions.group_counts)[groups]
-        return Rows(
-            torch.from_numpy(rows).to(device),
-            torch.from_numpy(groups).to(device),
-            torch.from_numpy(plan.conditions.encode(cells)).to(device),
-            torch.from_numpy(np.cumsum(weights * ~held)).to(device),
-            torch.from_numpy(np.cumsum(weights * held)).to(device),
-        )
-
-    @property
-    def weight(self) -> float:
-        """p_k, of the rows trained on."""
-        return _total(self.cumulative)
-
-    @property
-    def weight_held(self) -> float:
-        """That of the rows held out."""
-        return _total(self.held)
-
-    def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """Indices of `count` rows to train on, with replacement, in proportion to their weights."""
-        return _draw(self.cumulative, count, rng)
-
-    def draw_held(self, count: int, rng: torch.Generator) -> Tensor:
-        """Likewise of rows held out."""
-        return _draw(self.held, count, rng)
-
-
-def _total(cumulative: Tensor) -> float:
-    return float(cumulative[-1]) if len(cumulative) else 0.0
-
-
-def _draw(cumulative: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    point = torch.rand(count, generator=rng, dtype=torch.float64, device=rng.device)
-    index = torch.searchsorted(cumulative, point * _total(cumulative), right=True)
-    return index.clamp_max(len(cumulative) - 1)
+RISK_ROWS = 256
+"""Rows of a site, and as many made, that its risk is measured on."""
 
 
 @lru_cache(maxsize=1)
@@ -88,63 +31,110 @@ def _players(text: str, device: str) -> Players:
     return Players(plan.recipe, plan.shape, device)
 
 
-@lru_cache(maxsize=1024)
-def _opened(site: Site, plan: str, stamp: int, device: str) -> tuple[str, Rows]:
-    """A site's plan and rows, opened once a process; `stamp` changes when they are written anew."""
-    text = str(site.plan(plan)["order"])
-    return text, Rows.of(site, plan, plan_of(text), device)
+@dataclass
+class _Steps:
+    """A player's local steps: what corrects each gradient, and what they had in common.
+
+    With mu > 0 each step minimises the loss plus mu / 2 |w - w_0|^2 (Li et al., "Federated
+    Optimization in Heterogeneous Networks", 2020, equation 2). Control variates turn a gradient g
+    into g - c_k + c, where c_k is the mean gradient of the site's own last round and c the sites'
+    mean of those (Karimireddy et al., "SCAFFOLD", 2020, algorithm 1, with option II's mean of local
+    gradients taken as such, since the steps here are not plain gradient steps).
+    """
+
+    vector: Tensor
+    start: Tensor
+    proximal: float
+    correction: Tensor | None
+    frozen: bool
+    count: int = 0
+    first: Tensor | None = None
+    total: Tensor | None = None
+
+    def correct(self, gradient: Tensor) -> Tensor:
+        """The gradient `(P,)` that the step is taken along."""
+        self.count += 1
+        if self.first is None and self.frozen:
+            self.first = gradient.clone()
+        if self.correction is not None:
+            self.total = gradient.clone() if self.total is None else self.total.add_(gradient)
+            gradient = gradient + self.correction
+        if self.proximal:
+            gradient = gradient + self.proximal * (self.vector - self.start)
+        return gradient
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the round's own gradients, `(P,)`."""
+        return torch.zeros_like(self.start) if self.total is None else self.total / self.count
 
 
+def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
+    """What a site draws its rows from, and what its update counts."""
+    counts = plan.conditions.group_counts
+    mass = np.array(order.mass) if order.mass else plan.mass
+    alike = np.full(len(counts), 1 / max(int(counts.sum()), 1))
+    urn = data.urn(row_weights(mass, counts) if order.draw == "groups" else alike)
+    if urn.weight == 0.0:
+        return urn, 0.0
+    match order.weights:
+        case "groups":
+            return urn, data.urn(row_weights(mass, counts)).weight
+        case "rows":
+            return urn, data.urn(alike).weight
+        case "equal":
+            return urn, 1 / order.sites
+
+
+@flushed()
 def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
-    """Local steps from the shared state; sends p_k times what they changed."""
-    text, data = _opened(site, order.plan, site.stamp(order.plan), order.device)
-    plan = plan_of(text)
-    weight = data.weight
+    """Local steps from the shared state; sends p_k times what they changed.
+
+    Players and statistics that are the site's own come with `tensors` and go back as letters.
+    """
+    text, data = opened(site, order.plan, site.stamp(order.plan), order.device)
+    plan, layout = plan_of(text), order.layout()
+    urn, weight = urns(order, plan, data)
     if weight == 0.0:
-        return order.layout().zero()
+        return layout.zero()
     players = _players(text, order.device)
     start = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    idle = torch.zeros_like(start["generator"])
-    blank = {"average": idle, "generator_first": idle, "generator_second": idle}
-    blank["strength"] = torch.tensor([order.strength], dtype=torch.float64)
-    players.load(blank | start, order.critic_seen, order.generator_seen)
+    seen = start.pop("seen", torch.tensor([order.critic_seen, order.generator_seen]))
+    players.load(_blank(players, order) | start, int(seen[0]), int(seen[1]))
+    risk = _risk(order, plan, players, data, urn, site) if order.risk == "before" else 0.0
     rng = torch.Generator(order.device).manual_seed(seed_of(plan.seed, site.name, order.round))
     pack = plan.recipe.pack
     batch = -(-max(order.minimum, round(order.batch * weight)) // pack) * pack
     ones = torch.ones(batch, device=order.device)
+    critic = _steps(players.critic.vector, "critic", order, start)
+    generator = _steps(players.generator.vector, "generator", order, start)
     estimates: list[Tensor] = []
     groups_drawn: list[Tensor] = []
     penalties: list[Tensor] = []
     losses: list[Tensor] = []
-    at_start: dict[str, Tensor] = {}
     # A site's generator steps are spread evenly between its critic steps.
     turns = _turns(order.critic_steps, order.generator_steps)
     done = (order.round - 1) * order.critic_steps
     for steps in turns:
         # The generator stands still in a turn: its rows are made in one go, which for small
         # batches costs a fraction of making them step by step.
-        drawn = data.draw(steps * batch, rng)
+        drawn = urn.draw(steps * batch, rng)
         made = players.fake(data.conditions[drawn], rng)
         for step in range(steps):
-            own = slice(step * batch, (step + 1) * batch)
-            index, fake = drawn[own], made[own]
+            part = slice(step * batch, (step + 1) * batch)
+            index, fake = drawn[part], made[part]
             real = Batch(data.rows[index], data.conditions[index], ones)
             gradient, report = players.critic_gradient(real, fake, rng, done)
-            if order.frozen and not at_start:
-                at_start["critic_gradient"] = gradient.clone()
-            players.step_critic(gradient, order.factor, order.frozen)
+            players.step_critic(critic.correct(gradient), order.factor, order.frozen)
             done += 1
             estimates.append(report.estimate)
             penalties.append(report.penalty.mean())
         groups_drawn.append(data.groups[drawn])
         if order.generator_steps:
-            conditions = data.conditions[data.draw(batch, rng)]
+            conditions = data.conditions[urn.draw(batch, rng)]
             gradient, loss = players.generator_gradient(conditions, ones, rng)
-            if order.frozen and "generator_gradient" not in at_start:
-                at_start["generator_gradient"] = gradient.clone()
-            players.step_generator(gradient, order.factor, order.frozen)
+            players.step_generator(generator.correct(gradient), order.factor, order.frozen)
             losses.append(loss.mean())
-    after = players.tensors()
     members = torch.cat(groups_drawn)
     values = torch.cat(estimates).double()
     estimate = torch.zeros(order.groups, dtype=torch.float64, device=order.device)
@@ -157,27 +147,79 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
         "penalty": np.array([weight * _mean(penalties)]),
         "generator_loss": np.array([weight * _mean(losses)]),
     }
-    # Differences in float64: rounding to the resolution of the sums is then the only one.
-    for name in start.keys() & {field.name for field in order.layout().fields}:
-        sums[name] = weight * (after[name].double() - start[name].double()).numpy()
-    if order.frozen:
-        sums |= {name: weight * g.double().cpu().numpy() for name, g in at_start.items()}
     if order.inspect:
         seed = seed_of(plan.seed, site.name, order.round, "inspect")
         looking = torch.Generator(order.device).manual_seed(seed)
-        sums |= inspect(players, data, batch, plan.held_out > 0, looking)
-    return order.layout().pack(sums)
+        sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, looking)
+    after = players.tensors()
+    # Differences in float64: rounding to the resolution of the sums is then the only one.
+    changes = {
+        name: after[name].double().numpy() - start[name].double().numpy()
+        for name in start.keys() & after.keys()
+    }
+    own: dict[str, npt.NDArray[Any]] = {}
+    for name, steps_taken in (("critic", critic), ("generator", generator)):
+        if steps_taken.first is not None:
+            changes[f"{name}_gradient"] = steps_taken.first.double().cpu().numpy()
+        if order.controls:
+            own[f"{name}_control_own"] = mean = steps_taken.mean.cpu().numpy()
+            changes[f"{name}_control"] = mean - start[f"{name}_control_own"].double().numpy()
+    fields = {field.name for field in layout.fields}
+    sums |= {name: weight * value for name, value in changes.items() if name in fields}
+    if not layout.letters:
+        return layout.pack(sums)
+    if order.risk == "after":
+        risk = _risk(order, plan, players, data, urn, site)
+    statistics = players.critic_statistics, players.generator_statistics
+    own |= {name: tensor.numpy() for name, tensor in after.items()}
+    own |= {"seen": np.array([s.steps for s in statistics]), "risk": np.array([risk])}
+    # What is averaged is sent as a change, apart or not.
+    own |= {name: changes[name] for name in order.updates() if name not in fields}
+    return layout.pack(sums, layout.letter(site.name, own))
+
+
+def _blank(players: Players, order: Train) -> dict[str, Tensor]:
+    """What a site needs nothing of, since it does not train it."""
+    idle = torch.zeros(len(players.generator.vector))
+    blank = {"average": idle, "generator_first": idle, "generator_second": idle}
+    blank["strength"] = torch.tensor([order.strength], dtype=torch.float64)
+    return blank
+
+
+def _steps(vector: Tensor, name: str, order: Train, start: dict[str, Tensor]) -> _Steps:
+    correction = None
+    if order.controls and f"{name}_control" in start:
+        shared, own = start[f"{name}_control"], start[f"{name}_control_own"]
+        correction = (shared - own).to(vector.device)
+    return _Steps(vector, vector.clone(), order.proximal, correction, order.frozen)
+
+
+def _risk(order: Train, plan: Plan, players: Players, data: Rows, urn: Urn, site: Site) -> float:
+    """Squared MMD between the site's rows and what the generator makes of their conditions."""
+    seed = seed_of(plan.seed, site.name, order.round, "risk")
+    rng = torch.Generator(order.device).manual_seed(seed)
+    drawn = urn.draw(RISK_ROWS, rng)
+    fake = players.fake(data.conditions[drawn], rng)
+    kinds = [block.kind for block in plan.shape.blocks]
+    deviation = deviation_of(kinds.count("value"), kinds.count("choice"))
+    return max(mmd2(data.rows[drawn], fake, deviation), 0.0)
 
 
 def inspect(
-    players: Players, data: Rows, count: int, held_out: bool, rng: torch.Generator
+    players: Players,
+    data: Rows,
+    urn: Urn,
+    weight: float,
+    count: int,
+    held_out: bool,
+    rng: torch.Generator,
 ) -> dict[str, npt.NDArray[Any]]:
     """What the site's critic shows after its steps: slopes on interpolates, and mean scores.
 
     A site without rows held out, where others have some, leaves the scores to them: real, fake and
     held-out rows are then compared over the same sites.
     """
-    drawn = data.draw(count, rng)
+    drawn = urn.draw(count, rng)
     condition = data.conditions[drawn]
     real = Batch(data.rows[drawn], condition, torch.ones(count, device=condition.device))
     fake = players.fake(condition, rng)
@@ -189,16 +231,16 @@ def inspect(
         "fake": players.scores(fake, condition, rng).mean(),
         "held": torch.zeros(()),
     }
-    counted = data.weight
-    if data.weight_held:
-        held = data.draw_held(count, rng)
+    counted = weight
+    if urn.weight_held:
+        held = urn.draw_held(count, rng)
         means["held"] = players.scores(data.rows[held], data.conditions[held], rng).mean()
     elif held_out:
         counted = 0.0
     target = players.recipe.lipschitz.target
     histogram = slope_histogram(norms, target).numpy() / count
     return {
-        "slopes": data.weight * histogram,
+        "slopes": weight * histogram,
         "scored": np.array([counted]),
         "scores": counted * np.array([float(means[name]) for name in SCORES]),
     }

@@ -1,18 +1,23 @@
 """Requests and sums as Flower messages: arrays and one JSON text, never a pickle."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from clients.orders import Request, from_json, to_json
-from clients.sums import Layout, SiteSums
+from clients.orders import Request, Tensors, from_json, to_json
+from clients.sums import Layout, Letter, SiteSums
 from wgan.errors import DataError, EveryModeError, NumericalError
 
 ORDER = "query.everymode"
 """The message type: one handler on the client serves all orders."""
+
+
+LETTER = "letter."
+"""Begins the name of the record that holds a single site's arrays."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ def pack_request(request: Request, ground: Ground) -> RecordDict:
         "folder": ground.folder,
         "workspace": ground.workspace,
     }
-    arrays = {name: Array(np.ascontiguousarray(t)) for name, t in request.tensors.items()}
-    return RecordDict({"order": ConfigRecord(config), "tensors": ArrayRecord(arrays)})
+    content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
+    return _enclosed(content, request.letters)
 
 
 def unpack_request(content: RecordDict) -> tuple[Request, Ground]:
@@ -49,16 +54,20 @@ def unpack_request(content: RecordDict) -> tuple[Request, Ground]:
     """
     config = content.config_records["order"]
     sites = json.loads(str(config["sites"]))
-    tensors = {n: a.numpy() for n, a in content.array_records["tensors"].items()}
     order = from_json(str(config["order"]))
-    request = Request(order, tensors, None if sites is None else tuple(sites))
+    request = Request(
+        order,
+        {n: a.numpy() for n, a in content.array_records["tensors"].items()},
+        None if sites is None else tuple(sites),
+        _letters(content),
+    )
     return request, Ground(str(config["folder"]), str(config["workspace"]))
 
 
 def pack_sums(sums: SiteSums) -> RecordDict:
     """Sums as the content of a reply."""
-    arrays = ArrayRecord({"sums": Array(sums.vector)})
-    return RecordDict({"sums": arrays})
+    content = RecordDict({"sums": ArrayRecord({"sums": Array(sums.vector)})})
+    return _enclosed(content, sums.letters)
 
 
 def pack_problems(error: EveryModeError) -> RecordDict:
@@ -86,4 +95,28 @@ def unpack_reply(message: Message, layout: Layout) -> SiteSums:
         raise ValueError(
             f"a node sent {vector.dtype} {vector.shape}, agreed were int64 ({layout.size},)"
         )
-    return SiteSums(layout, vector)
+    letters = _letters(content)
+    agreed = {field.name: field.shape for field in layout.letters}
+    for site, own in letters.items():
+        found = {name: array.shape for name, array in own.items()}
+        if found != agreed or any(a.dtype != np.float32 for a in own.values()):
+            raise ValueError(f"the letters of site '{site}' are not those that were agreed")
+    return SiteSums(layout, vector, letters)
+
+
+def _arrays(arrays: Tensors) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ascontiguousarray(t)) for name, t in arrays.items()})
+
+
+def _enclosed(content: RecordDict, letters: Mapping[str, Tensors]) -> RecordDict:
+    for site, own in letters.items():
+        content[LETTER + site] = _arrays(own)
+    return content
+
+
+def _letters(content: RecordDict) -> dict[str, Letter]:
+    return {
+        name.removeprefix(LETTER): {n: a.numpy() for n, a in record.items()}
+        for name, record in content.array_records.items()
+        if name.startswith(LETTER)
+    }

@@ -9,9 +9,11 @@ import numpy.typing as npt
 from clients import query
 from clients.orders import (
     Audit,
+    Feel,
     Look,
     Order,
     Prepare,
+    Profile,
     Ranks,
     Request,
     Tensors,
@@ -20,6 +22,7 @@ from clients.orders import (
     to_json,
 )
 from clients.plan import fingerprint, plan_of, seed_of
+from clients.profile import feel, profile
 from clients.site import Site
 from clients.sums import SiteSums
 from clients.training import train
@@ -42,7 +45,8 @@ def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
     problems: list[str] = []
     for site in sites:
         try:
-            total += answer(request.order, request.tensors, site)
+            own = request.letters.get(site.name, {})
+            total += answer(request.order, {**request.tensors, **own}, site)
         except DataError as error:
             problems += error.problems
     if problems:
@@ -61,6 +65,10 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
             return query.ranks(order, site)
         case Prepare():
             return prepare(order, site)
+        case Profile():
+            return profile(order, site)
+        case Feel():
+            return feel(order, site)
         case Train():
             return train(order, tensors, site)
         case Audit():
@@ -78,7 +86,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     rng = np.random.default_rng(seed_of(order.seed, site.name, "encode"))
     rows = codec.encode(frame.loc[kept], rng, str(site.table))
     cells = cells[kept]
-    groups = cells // len(conditions.labels)
+    groups = cells // conditions.per_group
     weights = row_weights(np.array(order.mass), conditions.group_counts)
     held = _held_out(len(rows), order, site)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}

@@ -2,17 +2,19 @@
 
 A generator that is told group and label of the row it shall make can be asked for any mixture of
 them: the mixture at sampling time comes from counts, not from what the generator believes. The
-condition is one one-hot vector of the group beside one of the label.
+condition is one one-hot vector of the group beside one of the label, and beside one of a latent
+cluster where no column names what differs between sites (`fairness.clusters`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fairness.clusters import nearest
 from wgan.data.frame import canonical
 from wgan.data.schema import Column, Schema
 from wgan.errors import DataError
@@ -22,6 +24,10 @@ MISSING = "(missing)"
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.float32] | None
+
+Told = Literal["group_and_label", "group", "label", "none"]
+"""What of group and label the generator is told; the rest it makes itself, as columns."""
 
 
 def spelled(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:
@@ -46,7 +52,10 @@ class Conditions:
         groups: The groups: a value of every sensitive feature each.
         labels: Names of the label's classes or bins; one, "all", without a target.
         label_edges: Inner edges of the bins of a numeric target; empty for classes.
-        counts: Rows per group and label, `(G, L)`; 0 where the cell is unknown or was floored.
+        counts: Rows per group and cell, `(G, L * K)` with K clusters (1 without); 0 where the cell
+            is unknown or was floored.
+        told: What generator and critic are told of a row; all of it is known for weights.
+        centres: Centres of latent clusters in code space, `(K, D)`; empty: there are none.
     """
 
     sensitive: tuple[str, ...]
@@ -55,6 +64,8 @@ class Conditions:
     labels: tuple[str, ...]
     label_edges: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
+    told: Told = "group_and_label"
+    centres: tuple[tuple[float, ...], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,14 +73,32 @@ class Conditions:
         return tuple(", ".join(group) if group else "all" for group in self.groups)
 
     @property
+    def clusters(self) -> int:
+        """K, number of latent clusters; 1 where there are none."""
+        return max(len(self.centres), 1)
+
+    @property
+    def per_group(self) -> int:
+        """Cells of each group: its labels times clusters."""
+        return len(self.labels) * self.clusters
+
+    @property
     def width(self) -> int:
         """C, length of a condition."""
-        return len(self.groups) + len(self.labels)
+        return sum(self._parts())
+
+    def _parts(self) -> tuple[int, int, int]:
+        """Lengths of the condition's blocks: group, label, cluster."""
+        return (
+            len(self.groups) if self.told in ("group", "group_and_label") else 0,
+            len(self.labels) if self.told in ("label", "group_and_label") else 0,
+            len(self.centres),
+        )
 
     @property
     def table(self) -> Ints:
-        """Rows per group and label, `(G, L)`."""
-        return np.array(self.counts, dtype=np.int64).reshape(len(self.groups), len(self.labels))
+        """Rows per group and cell, `(G, L * K)`."""
+        return np.array(self.counts, dtype=np.int64).reshape(len(self.groups), self.per_group)
 
     @property
     def group_counts(self) -> Ints:
@@ -80,9 +109,11 @@ class Conditions:
     @property
     def given(self) -> tuple[str, ...]:
         """Columns that follow from the condition, so that no generator has to make them."""
-        classes = self.target is not None and not self.label_edges
-        target = (self.target,) if classes and self.target not in self.sensitive else ()
-        return (*self.sensitive, *(t for t in target if t is not None))
+        group, label, _ = self._parts()
+        features = self.sensitive if group else ()
+        classes = label and self.target is not None and not self.label_edges
+        target = (self.target,) if classes and self.target not in features else ()
+        return (*features, *(t for t in target if t is not None))
 
     def group_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
         """The group of each row, `(n,)`; -1 for a row of no known group."""
@@ -106,30 +137,55 @@ class Conditions:
         texts = spelled(frame[self.target], column, where)
         return np.array([known.get(label, -1) for label in texts], np.int64)
 
-    def cell_index(self, frame: pd.DataFrame, schema: Schema, where: str = "the table") -> Ints:
-        """The cell g * L + l of each row, `(n,)`; -1 for a row of no cell that holds rows."""
+    def cell_index(
+        self, frame: pd.DataFrame, schema: Schema, where: str = "the table", codes: Codes = None
+    ) -> Ints:
+        """The cell (g * L + l) * K + k of each row, `(n,)`; -1 for a row of no cell with rows.
+
+        Args:
+            frame: The rows.
+            schema: Their columns.
+            where: Their file, for messages.
+            codes: The encoded rows, `(n, D)`; needed where there are clusters.
+
+        Raises:
+            ValueError: There are clusters, and no codes are given.
+        """
         group = self.group_index(frame, schema, where)
         label = self.label_index(frame, schema, where)
-        cell = group * len(self.labels) + label
+        cluster = np.zeros(len(frame), dtype=np.int64)
+        if self.centres:
+            if codes is None:
+                raise ValueError("expected encoded rows, which clusters are made of")
+            cluster = nearest(codes, np.array(self.centres))
+        cell = (group * len(self.labels) + label) * self.clusters + cluster
         cell[(group < 0) | (label < 0)] = -1
         cell[(cell >= 0) & (self.table.reshape(-1)[cell] == 0)] = -1
         return cell
 
+    def split(self, cells: Ints) -> tuple[Ints, Ints, Ints]:
+        """Group, label and cluster of cells `(n,)`, `(n,)` each."""
+        rest, cluster = np.divmod(cells, self.clusters)
+        group, label = np.divmod(rest, len(self.labels))
+        return group, label, cluster
+
     def encode(self, cells: Ints) -> npt.NDArray[np.float32]:
-        """Cells `(n,)` -> conditions `(n, C)`: one-hot group beside one-hot label."""
-        group, label = np.divmod(cells, len(self.labels))
+        """Cells `(n,)` -> conditions `(n, C)`: one-hot group, label and cluster, side by side."""
         condition = np.zeros((len(cells), self.width), dtype=np.float32)
-        rows = np.arange(len(cells))
-        condition[rows, group] = 1.0
-        condition[rows, len(self.groups) + label] = 1.0
+        rows, start = np.arange(len(cells)), 0
+        for index, size in zip(self.split(cells), self._parts(), strict=True):
+            if size:
+                condition[rows, start + index] = 1.0
+            start += size
         return condition
 
     def decode(self, cells: Ints, schema: Schema) -> dict[str, pd.Series]:
         """Cells `(n,)` -> the columns that follow from them (`given`)."""
-        group, label = np.divmod(cells, len(self.labels))
+        group, label, _ = self.split(cells)
         columns = {
             name: np.array([g[i] for g in self.groups], dtype=object)[group]
             for i, name in enumerate(self.sensitive)
+            if name in self.given
         }
         if self.target in self.given and self.target not in columns:
             columns[str(self.target)] = np.array(self.labels, dtype=object)[label]
@@ -143,7 +199,7 @@ class Conditions:
         """
         chosen = self.table.reshape(-1) > 0
         cells = np.arange(len(chosen))
-        group, label = np.divmod(cells, len(self.labels))
+        group, label, _ = self.split(cells)
         for name, value in wanted.items():
             if name in self.sensitive:
                 values = [g[self.sensitive.index(name)] for g in self.groups]
@@ -168,6 +224,8 @@ class Conditions:
             "labels": list(self.labels),
             "label_edges": list(self.label_edges),
             "counts": [list(row) for row in self.counts],
+            "told": self.told,
+            "centres": [list(centre) for centre in self.centres],
         }
 
     @staticmethod
@@ -180,6 +238,8 @@ class Conditions:
             labels=tuple(value["labels"]),
             label_edges=tuple(value["label_edges"]),
             counts=tuple(tuple(row) for row in value["counts"]),
+            told=value.get("told", "group_and_label"),
+            centres=tuple(tuple(centre) for centre in value.get("centres", ())),
         )
 
 

@@ -18,19 +18,20 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Rule = Literal["share", "uniform", "tempered"]
+Rule = Literal["share", "uniform", "tempered", "minimax"]
 
 
 def group_mass(counts: Ints, rule: Rule, exponent: float = 0.5) -> Floats:
     """pi, the mass each group gets, `(G,)`, from rows per group n_g `(G,)`.
 
     `share`: as in the data; `uniform`: the same for every group that has rows; `tempered`:
-    proportional to n_g^exponent, between the two.
+    proportional to n_g^exponent, between the two; `minimax`: the same, to move from there
+    (`fairness.minimax`).
 
     >>> group_mass(np.array([100, 0, 25]), "tempered").round(3).tolist()
     [0.667, 0.0, 0.333]
     """
-    power = {"share": 1.0, "uniform": 0.0, "tempered": exponent}[rule]
+    power = {"share": 1.0, "uniform": 0.0, "tempered": exponent, "minimax": exponent}[rule]
     present = counts > 0
     mass = np.where(present, counts.astype(np.float64) ** power, 0.0)
     total = mass.sum()

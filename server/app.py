@@ -57,6 +57,11 @@ class GridExchange:
     timeout: float = 600.0
     traffic: Traffic = field(default_factory=Traffic)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites that nodes serve, by name."""
+        return tuple(sorted(name for share in self.shares or () for name in share))
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `server.exchange.Exchange`."""
         nodes = self._nodes()
@@ -64,7 +69,9 @@ class GridExchange:
         if self.shares is None:
             tasks = [(node, None) for node in nodes]
         else:
-            tasks = list(zip(nodes, self.shares, strict=True))
+            wanted = self.names if request.sites is None else request.sites
+            shares = [tuple(n for n in share if n in wanted) for share in self.shares]
+            tasks = [(n, share) for n, share in zip(nodes, shares, strict=True) if share]
         total = request.order.layout().zero()
         failures: list[str] = []
         for attempt in range(self.retries + 1):
@@ -91,11 +98,12 @@ class GridExchange:
         """Asks every task's node once; returns the total, the tasks that failed, and why."""
         waiting: dict[str, tuple[int, tuple[str, ...] | None]] = {}
         for node, sites in tasks:
-            content = pack_request(Request(request.order, request.tensors, sites), self.ground)
+            part = request.only(sites)
+            content = pack_request(part, self.ground)
             message = Message(content, dst_node_id=node, message_type=ORDER, ttl=self.timeout + 60)
             (identity,) = self.grid.push_messages([message])
             waiting[identity] = (node, sites)
-            self.traffic.down += weight_of(request)
+            self.traffic.down += weight_of(part)
         failed: list[tuple[int, tuple[str, ...] | None]] = []
         reasons: list[str] = []
         deadline = time.monotonic() + self.timeout
@@ -108,7 +116,7 @@ class GridExchange:
                     reasons.append(str(reply.error.reason))
                     continue
                 sums = unpack_reply(reply, total.layout)
-                self.traffic.up += sums.vector.nbytes
+                self.traffic.up += sums.travels
                 total = total + sums
             if waiting and time.monotonic() > deadline:
                 reasons += [f"no reply in {self.timeout:g} seconds"] * len(waiting)

@@ -38,6 +38,11 @@ class Exchange(Protocol):
         """What has been carried so far."""
         ...
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name; none where each node knows only its own."""
+        ...
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request.
 
@@ -49,8 +54,11 @@ class Exchange(Protocol):
 
 
 def weight_of(request: Request) -> int:
-    """Bytes of a request's content."""
-    return len(to_json(request.order)) + sum(t.nbytes for t in request.tensors.values())
+    """Bytes of a request's content, less what a real site would have kept."""
+    kept = {field.name for field in request.order.layout().letters if field.kept}
+    arrays = [*request.tensors.values()]
+    arrays += [a for own in request.letters.values() for n, a in own.items() if n not in kept]
+    return len(to_json(request.order)) + sum(array.nbytes for array in arrays)
 
 
 @dataclass
@@ -65,6 +73,11 @@ class InProcess:
     sites: Sequence[Site]
     traffic: Traffic = field(default_factory=Traffic)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return tuple(sorted(site.name for site in self.sites))
+
     def __call__(self, request: Request) -> SiteSums:
         """Serves the request on this thread; see `Exchange`."""
         # Actors compute on one thread each; sums of floats depend on how many there are.
@@ -76,5 +89,5 @@ class InProcess:
         finally:
             torch.set_num_threads(threads)
         self.traffic.down += weight_of(request)
-        self.traffic.up += sums.vector.nbytes
+        self.traffic.up += sums.travels
         return sums

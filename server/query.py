@@ -278,7 +278,9 @@ def _cells(schema: Schema, data: DataSettings, found: SiteSums) -> Conditions:
         labels += (MISSING,) if column.missing else ()
     groups = tuple(product(*values))
     blank = tuple((0,) * len(labels) for _ in groups)
-    return Conditions(data.sensitive, data.target, groups, labels, edges, blank)
+    return Conditions(
+        data.sensitive, data.target, groups, labels, edges, blank, told=data.condition
+    )
 
 
 def _quantiles(histogram: Floats) -> tuple[float, ...]:

@@ -1,35 +1,43 @@
 """The rounds: an order down, a sum up, a step, a line of metrics, now and then a checkpoint."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from clients.orders import SCORES, Request, Train
+from clients.orders import STATES, Feel, Profile, Request, Tensors, Train
 from clients.plan import Plan, seed_of
-from clients.sums import SiteSums
-from fairness.weights import cell_mass
-from server.aggregation import apply_mean, group_estimates
+from clients.profile import widths
+from clients.sums import Letter, SiteSums
+from fairness.minimax import MinimaxRule, MinimaxState
+from fairness.site_weights import fegan_sample
+from server.aggregation import ServerOptimizer, apply_means, group_estimates, means
 from server.exchange import Exchange, Traffic
+from server.generating import Critics, Turn, log_prior
+from server.observing import Watch
+from server.roster import Letters, Roster, uniform
 from server.settings import Settings
-from wgan.diagnostics import Finding, Observation, diagnose
+from server.strategies import APART
+from server.weighting import FREQUENCIES, GroupMass, SiteRule, kernel_of, labels_of
+from wgan.diagnostics import Finding
 from wgan.errors import NumericalError
+from wgan.numerics import flushed
 from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
 from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
-from wgan.slopes import slope_quantiles
-from wgan.stopping import Plateau, PlateauState, calibrated
-from wgan.strength import held_out_statistic, sign_statistic
 
 Metrics = dict[str, Any]
 
 
 RATES: dict[str, ScheduleSpec] = {"linear": Linear(), "cosine": Cosine(), "none": Constant()}
+
+SHARED = "shared/"
+"""Begins the names of what the server remembers besides the players."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Progress:
         down: Bytes sent to nodes, over all sessions, queries included.
         up: Bytes received, likewise.
         plateau: What the rule that stops training early remembers; None where there is none.
+        mass: What minimax group weights remember; None where they do not move.
+        shares: Shares of sites, where a rule moves them.
     """
 
     round: int = 0
@@ -53,15 +63,18 @@ class Progress:
     down: int = 0
     up: int = 0
     plateau: dict[str, float] | None = None
+    mass: dict[str, Any] | None = None
+    shares: dict[str, float] | None = None
 
 
 class Rounds:
-    """Trains from any round to the last; all state is in `players` and `progress`.
+    """Trains from any round to the last; all state is in `tensors` and `progress`.
 
     Attributes:
         players: The common point.
         progress: Where it stands.
-        observations: What every evaluation so far has shown.
+        letters: States that are single sites' own.
+        watch: What evaluations have shown.
     """
 
     def __init__(
@@ -87,29 +100,80 @@ class Rounds:
         self.plan = plan
         self.plan_name = plan_name
         self.exchange = exchange
-        self.penalties = penalties
         self.device = device
         self.players = Players(plan.recipe, plan.shape, device, seed_of(settings.seed, "weights"))
         self.progress = Progress()
-        self.observations: list[Observation] = []
+        self.letters = Letters()
+        self.watch = Watch(settings.train, plan, self.players)
+        federation = settings.federation
+        self.profiles: Mapping[str, Letter] = {}
+        self.roster = Roster(exchange.names, federation, settings.seed, self._select)
+        self.roster.check()
+        self._turn = Turn(settings, plan, penalties)
+        self._optimizer = ServerOptimizer(federation.optimizer, federation.rate)
+        self._memory: dict[str, dict[str, Tensor]] = {
+            name: self._optimizer.state(len(getattr(self.players, name).vector)) for name in STATES
+        }
+        self._controls = {
+            f"{name}_control": torch.zeros(len(getattr(self.players, name).vector))
+            for name in STATES
+        }
+        self._rule: SiteRule | None = None
+        self._groups: GroupMass | None = None
         self._before = Traffic()
-        masses = cell_mass(plan.mass, plan.conditions.table).reshape(-1)
-        cells = np.arange(len(masses))
-        self._conditions = torch.from_numpy(plan.conditions.encode(cells)).to(device)
-        self._cumulative = torch.from_numpy(np.cumsum(masses)).to(device)
+
+    def introduce(self) -> None:
+        """Asks once for what rules of weights and critics of their own need to know of sites."""
+        federation, plan = self.settings.federation, self.plan
+        apart, single = federation.weights in APART, federation.critic == "own"
+        balanced = federation.sites_per_round and federation.selection == "balanced"
+        if apart or single or balanced:
+            cells = plan.conditions.table.size
+            order = Profile(self.plan_name, cells, sum(widths(plan.shape.blocks)))
+            self.profiles = self.exchange(Request(order)).letters
+        if apart:
+            self._rule = SiteRule(
+                federation.weights, federation.weights_strength, self.profiles, plan
+            )
+            self._rule.shares = dict(self.progress.shares or {})
+        groups = self.settings.groups
+        if groups.weights == "minimax":
+            feel = Feel(self.plan_name, len(plan.conditions.groups), FREQUENCIES, *kernel_of(plan))
+            floor, ceiling = groups.minimax_bounds
+            rule = MinimaxRule(groups.minimax_rate, groups.minimax_momentum, ceiling, floor)
+            self._groups = GroupMass.of(rule, plan, self.exchange(Request(feel)))
+            if self.progress.mass is not None:
+                self._groups.state = MinimaxState.from_dict(self.progress.mass)
 
     def resume(
         self,
-        tensors: dict[str, torch.Tensor],
+        tensors: dict[str, Tensor],
         progress: Progress,
         history: Sequence[Metrics] = (),
     ) -> None:
         """Goes on from a saved state and the metrics of the rounds before it."""
         self.players.load(tensors, progress.critic_seen, progress.generator_seen)
+        self.letters = Letters.of(tensors)
+        for key, tensor in self._remembered().items():
+            if key in tensors:
+                tensor.copy_(tensors[key])
         self.progress = progress
-        seen = (metrics.get("evaluation") for metrics in history)
-        self.observations = [Observation.from_dict(values) for values in seen if values]
+        self.watch.resume(history)
         self._before = Traffic(progress.down, progress.up)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint."""
+        return self.players.tensors() | self._remembered() | self.letters.tensors()
+
+    def _remembered(self) -> dict[str, Tensor]:
+        named = {
+            f"{SHARED}{player}_{name}": tensor
+            for player, state in self._memory.items()
+            for name, tensor in state.items()
+        }
+        if self.settings.federation.control_variates:
+            named |= {f"{SHARED}{name}": tensor for name, tensor in self._controls.items()}
+        return named
 
     @property
     def carried(self) -> Traffic:
@@ -121,7 +185,9 @@ class Rounds:
         """Yields the metrics of each round once it is finished; ends early when `stop` says so."""
         torch.set_num_threads(self.settings.train.threads)
         while not self.finished and not stop():
-            yield self._round(self.progress.round + 1)
+            with flushed():
+                metrics = self._round(self.progress.round + 1)
+            yield metrics
 
     @property
     def finished(self) -> bool:
@@ -131,32 +197,34 @@ class Rounds:
     @property
     def stopped(self) -> bool:
         """Whether training ended early, at a plateau."""
-        state = self.progress.plateau
-        return state is not None and self._plateau.fired(PlateauState.from_dict(state))
+        return self.watch.fired(self.progress.plateau)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the evaluations so far show, with advice."""
-        kind = self.plan.recipe.lipschitz.kind
-        return diagnose(self.observations, bounded=kind in ("penalised", "spectral_norm"))
+        return self.watch.findings
 
     @property
-    def _plateau(self) -> Plateau:
-        return Plateau(patience=max(self.settings.train.patience, 1))
+    def mass(self) -> npt.NDArray[np.float64]:
+        """pi_g as it stands, `(G,)`."""
+        return self.plan.mass if self._groups is None else self._groups.mass
 
     def order(self, number: int) -> Train:
         """The order of round `number`, counted from 1."""
-        train = self.settings.train
+        train, federation = self.settings.train, self.settings.federation
         players = self.players
+        apart = federation.weights in APART
+        weights = federation.weights
+        moving = weights in ("ifl_gan", "afl", "q_fedavg", "term")
         return Train(
             plan=self.plan_name,
             round=number,
             critic_steps=train.critic_steps,
-            generator_steps=train.generator_steps if train.generator == "sites" else 0,
+            generator_steps=0 if federation.generator == "server" else train.generator_steps,
             batch=train.batch,
             minimum=train.site_minimum,
             factor=self.factor(number),
-            frozen=train.statistics == "frozen" and number > train.warmup,
+            frozen=federation.statistics == "frozen" and number > federation.warmup,
             critic_seen=players.critic_statistics.steps,
             generator_seen=players.generator_statistics.steps,
             device=self.device,
@@ -164,14 +232,18 @@ class Rounds:
             groups=len(self.plan.conditions.groups),
             buffers=len(players.critic.buffers),
             strength=players.strength,
-            inspect=self._looks(number),
+            inspect=self.watch.looks(number),
+            mass=() if self._groups is None else self._groups.state.mass,
+            weights=weights if weights in ("groups", "rows") else "equal",
+            draw=federation.draw,
+            sites=len(self.exchange.names),
+            own=tuple(n for n in STATES if getattr(federation, n) == "own"),
+            private=federation.statistics == "private",
+            apart=apart,
+            risk=("after" if weights == "ifl_gan" else "before") if moving else "none",
+            proximal=federation.proximal,
+            controls=federation.control_variates,
         )
-
-    def _looks(self, number: int) -> bool:
-        train, recipe = self.settings.train, self.plan.recipe
-        # Views that follow the critic's overfitting are told of it in every round.
-        follows = bool(recipe.views) and recipe.strength.reads != "nothing"
-        return follows or number % train.evaluate_every == 0 or number == train.rounds
 
     def factor(self, number: int) -> float:
         """What the learning rates are multiplied with in round `number`, counted from 1."""
@@ -181,43 +253,42 @@ class Rounds:
     def _round(self, number: int) -> Metrics:
         started = time.perf_counter()
         before = (self.exchange.traffic.down, self.exchange.traffic.up)
-        order = self.order(number)
-        sums = self.exchange(Request(order, self._tensors(order)))
-        apply_mean(self.players, order, sums)
+        order, chosen = self.order(number), self.roster.chosen(number)
+        self.letters.open(self.exchange.names, order, self.players)
+        sites = None if chosen == self.exchange.names else chosen
+        letters = self.letters.sent(order, chosen)
+        sums = self.exchange(Request(order, self._tensors(order), sites, letters))
+        critic = self.players.critic.vector.clone()
+        self._aggregate(number, order, sums)
         weight = float(sums["weight"][0])
         loss = float(sums["generator_loss"][0]) / weight
         if not order.generator_steps:
-            loss = self._generator(number)
-        if not bool(torch.isfinite(self.players.generator.vector).all()):
-            raise NumericalError(
-                f"round {number}: the generator's weights are not finite: training has diverged; "
-                "lower model.generator_rate and model.critic_rate"
+            glide = self.settings.federation.glide
+            loss = self._turn(
+                self.players,
+                number,
+                self.factor(number),
+                self.mass,
+                self._critics(),
+                critic if glide else None,
             )
-        down = self.exchange.traffic.down - before[0]
-        up = self.exchange.traffic.up - before[1]
-        seconds = time.perf_counter() - started
-        groups = group_estimates(sums)
-        names = self.plan.conditions.names
-        known = {n: v for n, v in zip(names, groups, strict=True) if v is not None}
-        mass = [self.plan.mass[i] for i, v in enumerate(groups) if v is not None]
-        metrics: Metrics = {
-            "round": number,
-            "seconds": round(seconds, 4),
-            "sites": int(sums["sites"][0]),
-            "estimate": float(np.average(list(known.values()), weights=mass)),
-            "estimate_by_group": dict(zip(names, groups, strict=True)),
-            "worst_group": max(known, key=lambda name: known[name]),
-            "penalty": float(sums["penalty"][0]) / weight,
-            "generator_loss": loss,
-            "rate": order.factor,
-            "bytes_up": up,
-            "bytes_down": down,
-        }
+        self._finite(number)
+        metrics = self._metrics(number, order, sums, loss)
+        metrics["bytes_up"] = self.exchange.traffic.up - before[1]
+        metrics["bytes_down"] = self.exchange.traffic.down - before[0]
+        if self._groups is not None:
+            if number % self.settings.groups.minimax_every == 0:
+                self._groups.move(self.players, number)
+            names = self.plan.conditions.names
+            metrics["mass_by_group"] = dict(zip(names, self._groups.state.mass, strict=True))
+        if self._rule is not None:
+            metrics["site_weights"] = dict(self._rule.shares)
         if order.inspect:
-            observation = self._observe(metrics, sums)
-            self.observations.append(observation)
-            metrics["evaluation"] = observation.to_dict()
-        self._strengthen(number, sums if order.inspect else None)
+            metrics["evaluation"] = self.watch.observe(metrics, sums).to_dict()
+        self.watch.strengthen(number, sums if order.inspect else None)
+        seconds = time.perf_counter() - started
+        metrics["seconds"] = round(seconds, 4)
+        plateau = self.progress.plateau
         self.progress = Progress(
             round=number,
             critic_seen=self.players.critic_statistics.steps,
@@ -225,76 +296,83 @@ class Rounds:
             seconds=self.progress.seconds + seconds,
             down=self.carried.down,
             up=self.carried.up,
-            plateau=self._patience() if order.inspect else self.progress.plateau,
+            plateau=self.watch.patience(plateau) if order.inspect else plateau,
+            mass=None if self._groups is None else self._groups.state.to_dict(),
+            shares=None if self._rule is None else dict(self._rule.shares),
         )
         return metrics
 
-    def _observe(self, metrics: Metrics, sums: SiteSums) -> Observation:
-        scores = _scores(sums)
-        counts = sums["slopes"]
-        return Observation(
-            step=metrics["round"],
-            estimate=metrics["estimate"],
-            penalty=metrics["penalty"],
-            generator_loss=metrics["generator_loss"],
-            slopes=slope_quantiles(counts) if counts.any() else None,
-            train_score=scores["train"],
-            held_score=scores["held"] if self.plan.held_out and scores["scored"] else None,
-            fake_score=scores["fake"],
-            strength=self.players.strength if self.plan.recipe.views else 0.0,
-        )
+    def _aggregate(self, number: int, order: Train, sums: SiteSums) -> None:
+        """Moves what is shared by what the sites sent, and keeps what is theirs."""
+        federation, recipe = self.settings.federation, self.plan.recipe
+        shares = None if self._rule is None else self._rule(sums.letters)
+        weight = float(sums["weight"][0])
+        found = means(order, sums, shares)
+        whole = 1.0 if shares is not None or order.weights == "equal" else 1 - self.plan.held_out
+        scale = self.roster.scale(number, weight, whole)
+        apply_means(self.players, order, found, self._optimizer, self._memory, scale)
+        if order.controls:
+            for name, control in self._controls.items():
+                if name in {field.name for field in sums.layout.fields}:
+                    control.add_(torch.from_numpy(sums[name] / whole).float())
+        self.letters.keep(order, sums.letters, recipe.averaging)
+        if federation.swap_every and number % federation.swap_every == 0:
+            self.letters.swap(self.settings.seed, number)
 
-    def _strengthen(self, number: int, sums: SiteSums | None) -> None:
-        """Lets the rule of the recipe set the strength that the next round's views have."""
-        recipe = self.plan.recipe
-        if not recipe.views:
-            return
-        statistic = None
-        scores = _scores(sums) if sums is not None else {"scored": 0.0}
-        if scores["scored"] and recipe.strength.reads == "sign":
-            statistic = sign_statistic(scores["sign"])
-        elif scores["scored"] and recipe.strength.reads == "held_out":
-            statistic = held_out_statistic(scores["train"], scores["held"], scores["fake"])
-        progress = number / self.settings.train.rounds
-        self.players.strength = recipe.strength.next(self.players.strength, progress, statistic)
-
-    def _patience(self) -> dict[str, float] | None:
-        if not self.settings.train.patience:
+    def _critics(self) -> Critics | None:
+        federation = self.settings.federation
+        if federation.critic == "shared":
             return None
-        last, state = self.observations[-1], self.progress.plateau
-        slope = last.slopes[-1] if last.slopes else math.nan
-        before = PlateauState.from_dict(state) if state else PlateauState()
-        return self._plateau.update(before, calibrated(last.estimate, slope)).to_dict()
+        trained = self.letters.trained
+        vectors = self.letters.stacked("critic", trained)
+        if federation.mixture == "parts":
+            return Critics(vectors)
+        conditions = self.plan.conditions
+        counts = [self.profiles[name]["cells"] for name in trained]
+        encoded = conditions.encode(np.arange(conditions.table.size))
+        return Critics(vectors, log_prior(counts, encoded))
 
-    def _tensors(self, order: Train) -> dict[str, npt.NDArray[np.float32]]:
-        names = ["generator", "critic", "critic_first", "critic_second"]
-        names += ["critic_buffers"] if order.buffers else []
-        # Only a site that trains the generator needs its statistics.
-        names += ["generator_first", "generator_second"] if order.generator_steps else []
-        tensors = self.players.tensors()
+    def _select(self, names: Sequence[str], wanted: int, rng: np.random.Generator) -> Sequence[str]:
+        if self.settings.federation.selection == "uniform":
+            return uniform(names, wanted, rng)
+        cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
+        return [names[i] for i in fegan_sample(labels_of(cells, self.plan), wanted, rng)]
+
+    def _metrics(self, number: int, order: Train, sums: SiteSums, loss: float) -> Metrics:
+        groups = group_estimates(sums)
+        names = self.plan.conditions.names
+        known = {n: v for n, v in zip(names, groups, strict=True) if v is not None}
+        mass = [self.mass[i] for i, v in enumerate(groups) if v is not None]
+        return {
+            "round": number,
+            "seconds": 0.0,
+            "sites": int(sums["sites"][0]),
+            "estimate": float(np.average(list(known.values()), weights=mass)),
+            "estimate_by_group": dict(zip(names, groups, strict=True)),
+            "worst_group": max(known, key=lambda name: known[name]),
+            "penalty": float(sums["penalty"][0]) / float(sums["weight"][0]),
+            "generator_loss": loss,
+            "critic_rows": int(sums["estimated"].sum()),
+            "rate": order.factor,
+        }
+
+    def _finite(self, number: int) -> None:
+        if not bool(torch.isfinite(self.players.generator.vector).all()):
+            raise NumericalError(
+                f"round {number}: the generator's weights are not finite: training has diverged; "
+                "lower model.generator_rate and model.critic_rate"
+            )
+
+    def _tensors(self, order: Train) -> Tensors:
+        """The shared vectors that sites need for an order; their own come as letters."""
+        names = ["critic_buffers"] if order.buffers and "critic" not in order.own else []
+        names += list(self._controls) if order.controls else []
+        for player in STATES:
+            if player in order.own:
+                continue
+            names.append(player)
+            # Only who trains a player needs its statistics.
+            if (player == "critic" or order.generator_steps) and not order.private:
+                names += [f"{player}_first", f"{player}_second"]
+        tensors = self.players.tensors() | self._controls
         return {name: tensors[name].numpy() for name in names}
-
-    def _generator(self, number: int) -> float:
-        """The server's steps against the critic that the sites left, on noise alone."""
-        train, pack = self.settings.train, self.plan.recipe.pack
-        seed = seed_of(self.settings.seed, "generator", number)
-        rng = torch.Generator(self.device).manual_seed(seed)
-        batch = -(-train.generator_batch // pack) * pack
-        ones = torch.ones(batch, device=self.device)
-        losses = []
-        for _ in range(train.generator_steps):
-            point = torch.rand(batch, generator=rng, dtype=torch.float64, device=self.device)
-            cells = torch.searchsorted(self._cumulative, point * self._cumulative[-1], right=True)
-            condition = self._conditions[cells.clamp_max(len(self._cumulative) - 1)]
-            gradient, loss = self.players.generator_gradient(condition, ones, rng, self.penalties)
-            self.players.step_generator(gradient, self.factor(number))
-            self.players.follow()
-            losses.append(float(loss.mean()))
-        return float(np.mean(losses))
-
-
-def _scores(sums: SiteSums) -> dict[str, float]:
-    """Mean scores over the sites that gave them, by name; `scored` is the weight of those sites."""
-    weight = float(sums["scored"][0])
-    means = sums["scores"] / weight if weight else np.zeros(len(SCORES))
-    return {"scored": weight} | dict(zip(SCORES, means.tolist(), strict=True))

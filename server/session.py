@@ -132,6 +132,7 @@ class Session:
         history = run.read_metrics(saved[1].round) if saved else []
         if saved:
             rounds.resume(*saved, history)
+        rounds.introduce()
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
         return self._conclude(rounds, name, rows, ready, holdout, history, started)
@@ -149,7 +150,7 @@ class Session:
         """Synthetic table, audit, figures and pictures of a finished training."""
         settings, run, report, plan = self.settings, self.run, self.reporter, rounds.plan
         report.phase("synthetic table")
-        synthesizer = Synthesizer.of(plan, rounds.players.average)
+        synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
         synthesizer.save(run)
         synthetic = synthesizer.like_data(settings.output.rows or rows, settings.seed)
         write_table(synthetic, plan.schema, run.synthetic)
@@ -225,7 +226,7 @@ class Session:
         agreed = agree(self.exchange, self.columns, settings.data)
         counts = agreed.conditions.group_counts
         mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
-        matching = settings.model.matching > 0 and settings.train.generator == "server"
+        matching = settings.model.matching > 0 and settings.federation.generator == "server"
         if matching and (entries := moments_of(agreed)) > MOMENTS:
             matching = False
             self.reporter.phase(
@@ -265,10 +266,10 @@ class Session:
             history.append(metrics)
             number = rounds.progress.round
             if number % output.checkpoint_every == 0 or rounds.finished:
-                self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
+                self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
             self.reporter.round(metrics)
         if not rounds.finished:
-            self.run.save(rounds.players.tensors(), rounds.progress, name, output.keep)
+            self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
                 f"continue with: {self.run.resume}"

@@ -3,10 +3,13 @@
 How they are read from files and written to them: `server.configuration`.
 """
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fairness.groups import Told
+from server.strategies import RIVALS, StrategyName, conflicts, switched
 from wgan.data.frame import MISSING as MISSING_CELLS
 from wgan.data.schema import Kind
 
@@ -59,6 +62,18 @@ class DataSettings(Section):
         le=0.5,
         description="share of every site's rows that no critic is trained on: they show whether it "
         "learns rows by heart",
+    )
+    condition: Told = Field(
+        "group_and_label",
+        description="what generator and critic are told of a row, so that it can be asked for; the "
+        "rest the generator makes as columns",
+    )
+    clusters: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="latent clusters of rows, found from sums, that are told too: for sites that "
+        "differ in what no column names; 0: none",
     )
     columns: dict[str, ColumnSettings] = Field(
         {}, description="declared kinds and categories, by column: [data.columns.NAME] kind = ..."
@@ -115,10 +130,27 @@ class SplitSettings(Section):
 class GroupSettings(Section):
     """What each group counts in training."""
 
-    weights: Literal["share", "uniform", "tempered"] = Field(
-        "tempered", description="share: as in the data; uniform: all alike; tempered: n_g^exponent"
+    weights: Literal["share", "uniform", "tempered", "minimax"] = Field(
+        "tempered",
+        description="share: as in the data; uniform: all alike; tempered: n_g^exponent; minimax: "
+        "tempered at first, then moved toward groups that rows held out show to be made badly",
     )
     exponent: float = Field(0.5, ge=0, le=1, description="for tempered weights")
+    minimax_every: int = Field(10, ge=1, description="rounds between moves of minimax weights")
+    minimax_rate: float = Field(
+        0.3, gt=0, description="what a move changes the logarithm of a weight by, at most"
+    )
+    minimax_momentum: float = Field(0.5, ge=0, lt=1, description="of minimax weights")
+    minimax_bounds: tuple[float, float] = Field(
+        (0.25, 4.0), description="a weight stays between these multiples of its first value"
+    )
+
+    @field_validator("minimax_bounds")
+    @classmethod
+    def _around_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= 1 <= value[1]:
+            raise ValueError("expected two multiples around 1, for instance [0.25, 4.0]")
+        return value
 
 
 class ModelSettings(Section):
@@ -234,16 +266,6 @@ class TrainSettings(Section):
     site_minimum: int = Field(
         16, ge=1, description="rows of a critic step that a site takes at least"
     )
-    generator: Literal["server", "sites"] = Field(
-        "server",
-        description="where the generator is trained; at sites it is averaged like the critic",
-    )
-    statistics: Literal["averaged", "frozen"] = Field(
-        "averaged",
-        description="optimizer statistics: averaged with the parameters, or frozen at the "
-        "common point (Mime-lite; wants a lower model.critic_rate, 1e-4 say)",
-    )
-    warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
     decay: Literal["linear", "cosine", "none"] = Field(
         "linear", description="of both learning rates"
     )
@@ -264,6 +286,98 @@ class TrainSettings(Section):
     retries: int = Field(3, ge=0, description="how often a failed part is repeated")
     timeout: float = Field(600.0, gt=0, description="seconds after which a site counts as failed")
     threads: int = Field(1, ge=1, description="threads of the server's steps")
+
+
+class FederationSettings(Section):
+    """How sites work together. A `strategy` other than everymode and pooled sets these itself."""
+
+    generator: Literal["server", "sites", "own"] = Field(
+        "server",
+        description="where the generator is trained: on the server, against the critics that the "
+        "sites send; at the sites, and averaged; or each site has its own for good",
+    )
+    critic: Literal["shared", "own"] = Field(
+        "shared", description="shared: averaged in every round; own: each site keeps its critic"
+    )
+    mixture: Literal["parts", "odds"] = Field(
+        "parts",
+        description="how critics of their own judge the server's rows: each its part of a batch "
+        "(MD-GAN), or all by their odds (UA-GAN)",
+    )
+    swap_every: int = Field(
+        0, ge=0, description="rounds until sites swap critics of their own (MD-GAN); 0: never"
+    )
+    weights: Literal[
+        "groups", "rows", "equal", "fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term"
+    ] = Field(
+        "groups",
+        description="what a site's update counts: its rows' group weights, exactly; its number of "
+        "rows; all alike; or by a rule of the literature, for which each site's update is sent "
+        "apart",
+    )
+    weights_strength: float = Field(
+        1.0, gt=0, description="rate of afl, q of q_fedavg, tilt of term"
+    )
+    draw: Literal["groups", "rows"] = Field(
+        "groups", description="how a site draws its rows: by their groups' weights, or all alike"
+    )
+    statistics: Literal["averaged", "frozen", "private"] = Field(
+        "averaged",
+        description="optimizer statistics: averaged with the parameters; frozen at the common "
+        "point (Mime-lite; wants a lower model.critic_rate, 1e-4 say); or each site's own",
+    )
+    warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
+    proximal: float = Field(
+        0.0, ge=0, description="mu of FedProx, which pulls local steps back; 0: off"
+    )
+    control_variates: bool = Field(
+        False, description="whether local steps are corrected by SCAFFOLD's control variates"
+    )
+    optimizer: Literal["mean", "momentum", "adam"] = Field(
+        "mean", description="what the server does with the mean update: adds it, or steps along it"
+    )
+    rate: float = Field(1.0, gt=0, description="of the server's optimizer; FedAdam wants 1e-3, say")
+    glide: bool = Field(
+        False,
+        description="whether the server's generator steps meet the critic on its way from the last "
+        "round's weights to this one's, not at the end of it",
+    )
+    sites_per_round: int = Field(
+        0, ge=0, description="sites that take part in a round, drawn anew each time; 0: all"
+    )
+    selection: Literal["uniform", "balanced"] = Field(
+        "uniform",
+        description="how they are drawn; balanced: so that they cover all labels (FeGAN)",
+    )
+    away: tuple[str, ...] = Field(
+        (),
+        description="rounds that sites miss, first to last: ['site-03:1-50'] joins after round 50, "
+        "['site-04:200-300', 'site-04:400-999999'] is away a while and leaves in the end",
+    )
+    sums_only: bool = Field(
+        False,
+        description="whether to refuse all that needs more than sums over sites, as secure "
+        "summation will",
+    )
+
+    @field_validator("away")
+    @classmethod
+    def _absences(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [text for text in value if not re.fullmatch(r".+:\d+-\d+", text)]
+        if wrong:
+            raise ValueError(
+                f"expected a site and its first and last round away, 'site-03:1-50', got {wrong[0]}"
+            )
+        return value
+
+    def absences(self) -> dict[str, list[tuple[int, int]]]:
+        """First and last rounds away, by site."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for text in self.away:
+            site, _, rounds = text.rpartition(":")
+            first, last = rounds.split("-")
+            found.setdefault(site, []).append((int(first), int(last)))
+        return found
 
 
 class SimulationSettings(Section):
@@ -289,10 +403,10 @@ class Settings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where tensors live; auto: a GPU if there is one"
     )
-    strategy: Literal["everymode", "pooled"] = Field(
+    strategy: StrategyName = Field(
         "everymode",
-        description="everymode: sites keep their rows; pooled: the same recipe on one "
-        "site that holds them all (the upper bound to compare with)",
+        description="everymode: as the other keys say; pooled: the same on one site that holds all "
+        f"rows (the upper bound to compare with); or a rival: {', '.join(RIVALS)}",
     )
     data: DataSettings
     split: SplitSettings = SplitSettings()
@@ -300,11 +414,21 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     views: ViewSettings = ViewSettings()
     train: TrainSettings = TrainSettings()
+    federation: FederationSettings = FederationSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _strategy(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return switched(values, FederationSettings().model_dump())
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        if problems := conflicts(self.model_dump()):
+            raise ValueError("; ".join(problems))
         used = [*self.data.sensitive, *([self.data.target] if self.data.target else [])]
         dropped = [name for name in used if name in self.data.drop]
         if dropped:

@@ -1,7 +1,7 @@
 """Rows from a trained generator: any number, any mixture of groups, any condition."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,38 +14,76 @@ from torch import Tensor, nn
 from clients.plan import Plan, seed_of
 from fairness.groups import MISSING
 from server.outputs import RunFolder
+from server.roster import Letters
 from wgan.data.codec import TableCodec
 from wgan.data.frame import canonical
 from wgan.errors import DataError, StateError
+from wgan.numerics import flushed
 from wgan.packed import Packed
 from wgan.state import read_tensors, write_tensors
 
 Ints = npt.NDArray[np.int64]
 
 PIECE = 8192
+COUNTS = "counts"
+"""The tensor of a saved run that says which site's generator makes how much of each cell."""
+
 TRIES = 200
 """Pieces drawn at most in search of rows that meet a condition on a generated column."""
 
 
 @dataclass(frozen=True)
 class Synthesizer:
-    """A generator with what is needed to make rows of a table with it.
+    """Generators with what is needed to make rows of a table with them.
 
     Attributes:
         plan: What server and sites agreed on.
-        generator: The generator over one flat vector.
+        generators: The generator over one flat vector; or one of each site, where sites share none.
+        counts: Rows of each cell at each site, `(cells, K)`: a cell's rows are made by its sites'
+            generators in proportion. With one generator, `(cells, 1)`.
     """
 
     plan: Plan
-    generator: Packed[nn.Module]
+    generators: tuple[Packed[nn.Module], ...]
+    counts: npt.NDArray[np.float64]
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
         """From a plan and the generator's vector `(P,)`."""
-        module = _untrained(plan)
-        packed = Packed(module)
-        packed.load(vector.to("cpu"))
-        return Synthesizer(plan, packed)
+        return Synthesizer._of(plan, [vector], np.ones((plan.conditions.table.size, 1)))
+
+    @staticmethod
+    def of_state(
+        plan: Plan,
+        tensors: Mapping[str, Tensor],
+        profiles: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
+    ) -> "Synthesizer":
+        """From the tensors of a checkpoint: the averaged generator, or those of all sites.
+
+        Args:
+            plan: What server and sites agreed on.
+            tensors: The checkpoint's.
+            profiles: What sites told of themselves, whose counts of cells deal rows out to
+                generators of their own; None: all alike.
+        """
+        states = Letters.of(tensors).states
+        names = sorted(name for name, own in states.items() if "average" in own)
+        if not names:
+            return Synthesizer.of(plan, tensors["average"])
+        size = plan.conditions.table.size
+        blank = {name: np.ones(size) for name in names}
+        cells = {n: p["cells"] for n, p in profiles.items()} if profiles else blank
+        counts = np.stack([cells[name] for name in names], 1).astype(np.float64)
+        return Synthesizer._of(plan, [states[name]["average"] for name in names], counts)
+
+    @staticmethod
+    def _of(
+        plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
+    ) -> "Synthesizer":
+        generators = tuple(Packed(_untrained(plan)) for _ in vectors)
+        for generator, vector in zip(generators, vectors, strict=True):
+            generator.load(vector.to("cpu"))
+        return Synthesizer(plan, generators, counts)
 
     @staticmethod
     def load(run: RunFolder) -> "Synthesizer":
@@ -64,13 +102,25 @@ class Synthesizer:
         tensors, meta = read_tensors(run.generator)
         if meta.get("schema") != plan.schema.fingerprint:
             raise StateError(f"{run.generator}: was not made under the schema in schema.json")
-        module = _untrained(plan)
-        module.load_state_dict(tensors)
-        return Synthesizer(plan, Packed(module))
+        if COUNTS not in tensors:
+            module = _untrained(plan)
+            module.load_state_dict(tensors)
+            one = np.ones((plan.conditions.table.size, 1))
+            return Synthesizer(plan, (Packed(module),), one)
+        counts = tensors.pop(COUNTS).numpy()
+        modules = [_untrained(plan) for _ in range(counts.shape[1])]
+        for k, module in enumerate(modules):
+            own = {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")}
+            module.load_state_dict(own)
+        return Synthesizer(plan, tuple(Packed(module) for module in modules), counts)
 
     def save(self, run: RunFolder) -> None:
         """Writes `generator.safetensors`: parameters by name, schema and recipe in the header."""
-        state = {k: v.clone() for k, v in self.generator.module.state_dict().items()}
+        states = [generator.module.state_dict() for generator in self.generators]
+        state = {name: tensor.clone() for name, tensor in states[0].items()}
+        if len(states) > 1:
+            state = {f"{k}/{n}": t.clone() for k, own in enumerate(states) for n, t in own.items()}
+            state[COUNTS] = torch.from_numpy(self.counts)
         meta = {
             "schema": self.plan.schema.fingerprint,
             "recipe": self.plan.recipe.to_json(),
@@ -82,16 +132,33 @@ class Synthesizer:
         """One row for each cell of group and label, `(n,)`, in the columns' order."""
         rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
-        with torch.no_grad():
-            rows = [self.generator.module(piece, rng) for piece in torch.split(conditions, PIECE)]
+        encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
+        maker = self._makers(cells, seed)
+        with torch.no_grad(), flushed():
+            for k, generator in enumerate(self.generators):
+                for index in np.split(
+                    mine := (maker == k).nonzero()[0], range(PIECE, len(mine), PIECE)
+                ):
+                    if len(index):
+                        encoded[index] = generator.module(conditions[index], rng).numpy()
         schema, given = self.plan.schema, self.plan.conditions.given
-        codec = TableCodec(schema.without(given))
-        width = self.plan.shape.width
-        encoded = torch.cat(rows).numpy() if rows else np.zeros((0, width), dtype=np.float32)
-        decoded = codec.decode(encoded)
+        decoded = TableCodec(schema.without(given)).decode(encoded)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= self.plan.conditions.decode(cells, schema)
         return pd.DataFrame({name: columns[name] for name in schema.names})
+
+    def _makers(self, cells: Ints, seed: int) -> Ints:
+        """Which generator makes the row of each cell, `(n,)`."""
+        makers = np.zeros(len(cells), dtype=np.int64)
+        if len(self.generators) > 1:
+            total = self.counts.sum(1, keepdims=True)
+            share = np.where(total > 0, self.counts, 1.0) / np.where(
+                total > 0, total, self.counts.shape[1]
+            )
+            point = np.random.default_rng(seed_of(seed, "makers")).random(len(cells))
+            cumulative = np.cumsum(share, axis=1)[cells]
+            makers = (point[:, None] >= cumulative).sum(1).clip(max=len(self.generators) - 1)
+        return makers
 
     def like_data(self, rows: int, seed: int) -> pd.DataFrame:
         """A table in which each cell has its share of `rows`, rounded to whole rows, shuffled."""

@@ -160,7 +160,8 @@ def test_an_interrupted_run_waits_for_nobody_and_leaves_no_process(tmp_path):
         "import sys; from pathlib import Path; from simulations.claims.run import chosen, run\n"
         "if __name__ == '__main__':\n"
         "    told = lambda claim: print(claim.name, flush=True)\n"
-        "    list(run(chosen(['committee', 'noise_views']), Path(sys.argv[1]), jobs=2, started=told))\n"
+        "    picked = chosen(['committee', 'noise_views'])\n"
+        "    list(run(picked, Path(sys.argv[1]), jobs=2, started=told))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(program)

@@ -10,18 +10,19 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
+from clients import rows as site_rows
 from clients import training
 from clients.orders import SCORES, Prepare, Request, Train, to_json
 from clients.plan import Plan, fingerprint, plan_of, seed_of
+from clients.rows import Rows
 from clients.site import Site
-from clients.training import Rows
 from clients.work import _held_out, answer, serve
 from fairness.groups import Conditions
-from fairness.weights import group_mass
-from server.aggregation import apply_mean
+from fairness.weights import group_mass, row_weights
+from server.aggregation import apply_means, means
 from server.exchange import InProcess
+from server.observing import _scores
 from server.query import Agreement, agree
-from server.rounds import _scores
 from server.settings import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.data.schema import Schema
@@ -115,8 +116,21 @@ class Case:
     def name(self) -> str:
         return fingerprint(self.order)
 
-    def rows(self) -> list[Rows]:
-        return [Rows.of(site, self.name, self.plan, "cpu") for site in self.sites]
+    def rows(self):
+        """Each site's rows with what they are drawn from, side by side."""
+        weights = row_weights(self.plan.mass, self.plan.conditions.group_counts)
+        opened = [Rows.of(site, self.name, self.plan, "cpu") for site in self.sites]
+        urns = [rows.urn(weights) for rows in opened]
+        return [
+            SimpleNamespace(
+                **vars(rows) | vars(urn),
+                weight=urn.weight,
+                weight_held=urn.weight_held,
+                draw=urn.draw,
+                draw_held=urn.draw_held,
+            )
+            for rows, urn in zip(opened, urns, strict=True)
+        ]
 
     def players(self) -> Players:
         return Players(self.plan.recipe, self.plan.shape, seed=1)
@@ -245,14 +259,14 @@ def test_training_does_not_read_the_rows_held_out(ground):
         spoilt[rows_hit] = 1e3
         arrays = {"rows": spoilt, "cells": cells, "held": held}
         site.store(case.name, arrays, {"order": to_json(case.order)})
-        training._opened.cache_clear()
+        site_rows.opened.cache_clear()
         return answer(request.order, request.tensors, site).vector
 
     np.testing.assert_array_equal(with_nonsense_at(held), before)
     # The control.
     assert (with_nonsense_at(~held) != before).any()
     serve(Request(case.order), case.sites)
-    training._opened.cache_clear()
+    site_rows.opened.cache_clear()
 
 
 # Looks at the critic --------------------------------------------------------------------------
@@ -374,7 +388,7 @@ def norms_of(players):
 def advance(case, players, rounds, **options):
     for number in range(1, rounds + 1):
         request = case.request(players, round=number, **options)
-        apply_mean(players, request.order, serve(request, case.sites))
+        apply_means(players, request.order, means(request.order, serve(request, case.sites)))
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -419,7 +433,7 @@ def test_one_site_that_holds_all_rows_loses_nothing_in_the_exchange(name, ground
     case = Case.of([pooled], agreed, RECIPES[name])
     players = case.players()
     request = case.request(players, generator_steps=2)
-    apply_mean(players, request.order, serve(request, [pooled]))
+    apply_means(players, request.order, means(request.order, serve(request, [pooled])))
     here = case.resident()
     # The server projects once more.
     here.settle()
@@ -510,7 +524,7 @@ def test_frozen_statistics_stay_and_take_in_one_gradient(ground):
         seen, before = players.critic_statistics.steps, players.tensors()
         request = case.request(players, round=2, frozen=True)
         sums = serve(request, case.sites)
-        apply_mean(players, request.order, sums)
+        apply_means(players, request.order, means(request.order, sums))
         assert players.critic_statistics.steps == seen + 1
         gradient = torch.from_numpy(sums["critic_gradient"] / sums["weight"][0]).float()
         rule = case.plan.recipe.critic_optimizer

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import reduce
 from operator import add
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,13 @@ from torch import nn
 from clients import training
 from clients.orders import Audit, Look, Prepare, Ranks, Request, Train, Values, from_json, to_json
 from clients.plan import Plan, fingerprint, seed_of
+from clients.rows import Rows
 from clients.site import Site
-from clients.training import Rows
 from clients.work import answer, serve
 from fairness.marginals import Marginals
 from fairness.matching import second_moments
-from fairness.weights import group_mass
-from server.aggregation import apply_mean
+from fairness.weights import group_mass, row_weights
+from server.aggregation import apply_means, means
 from server.exchange import InProcess
 from server.query import agree
 from server.settings import DataSettings
@@ -91,7 +92,20 @@ class Ground:
         self.ready = serve(Request(self.order), self.sites)
 
     def rows(self):
-        return [Rows.of(site, self.name, self.plan, "cpu") for site in self.sites]
+        """Each site's rows with what they are drawn from, side by side."""
+        weights = row_weights(self.plan.mass, self.plan.conditions.group_counts)
+        opened = [Rows.of(site, self.name, self.plan, "cpu") for site in self.sites]
+        urns = [rows.urn(weights) for rows in opened]
+        return [
+            SimpleNamespace(
+                **vars(rows) | vars(urn),
+                weight=urn.weight,
+                weight_held=urn.weight_held,
+                draw=urn.draw,
+                draw_held=urn.draw_held,
+            )
+            for rows, urn in zip(opened, urns, strict=True)
+        ]
 
     def train(self, **options):
         players = Players(RECIPE, self.plan.shape, seed=1)
@@ -361,7 +375,7 @@ def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
         expected["second"] = adam.beta2 * start["critic_second"] + (1 - adam.beta2) * g**2
     shared = {name: torch.from_numpy(t.copy()) for name, t in request.tensors.items()}
     players.load(blank | shared, seen, 2)
-    apply_mean(players, request.order, serve(request, ground.sites))
+    apply_means(players, request.order, means(request.order, serve(request, ground.sites)))
     assert players.critic_statistics.steps == seen + 1
     for found, name in (
         (players.critic.vector, "critic"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-import server.rounds
+import server.observing
 from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.site import Site
@@ -16,7 +16,7 @@ from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.query import agree
 from server.rounds import Progress, Rounds
-from server.settings import Settings
+from server.settings import FederationSettings, Settings
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
 from wgan.errors import NumericalError
@@ -40,6 +40,7 @@ FIELDS = {
     "worst_group",
     "penalty",
     "generator_loss",
+    "critic_rows",
     "rate",
     "bytes_up",
     "bytes_down",
@@ -92,7 +93,10 @@ def configured(rounds=6, **train):
     return Settings.model_validate(
         {
             "data": {"path": "x", "sensitive": ["sex"]},
-            "train": usual | {"site_minimum": 8, "generator_batch": 32} | train,
+            "train": usual
+            | {"site_minimum": 8, "generator_batch": 32}
+            | {k: v for k, v in train.items() if k not in FederationSettings.model_fields},
+            "federation": {k: v for k, v in train.items() if k in FederationSettings.model_fields},
         }
     )
 
@@ -293,7 +297,7 @@ def test_the_critic_is_looked_at_now_and_then_and_in_the_end(rounds, every, expe
     trained = built(planned(ground, RECIPE, 0.2), configured(rounds, evaluate_every=every))
     metrics = list(trained.run())
     found = evaluations(metrics)
-    assert list(found) == expected == [o.step for o in trained.observations]
+    assert list(found) == expected == [o.step for o in trained.watch.observations]
     for m in metrics:
         if look := m.get("evaluation"):
             assert all(look[k] == m[k] for k in ("estimate", "penalty", "generator_loss"))
@@ -321,7 +325,7 @@ def test_the_strength_falls_round_by_round_as_the_rule_says(ground):
         next(iter(rounds.run()))
     expected = [1, 0.75, 0.5, 0.25, 0]
     assert sent == pytest.approx(expected, abs=1e-12)
-    assert [o.strength for o in rounds.observations] == sent
+    assert [o.strength for o in rounds.watch.observations] == sent
     still = built(planned(ground, replace(NOISY, strength=Constant(0.3))), configured(3))
     list(still.run())
     assert still.players.strength == still.order(4).strength == 0.3
@@ -356,7 +360,7 @@ def test_adaptive_views_follow_the_sign_of_scores(ground):
         rule = Adaptive(target, 0.1, "sign", start=0.5)
         recipe = replace(NOISY, objective=Hinge(), strength=rule)
         rounds = built(planned(ground, recipe), configured(3))
-        assert [o.held_score for o in rounds.observations] == []
+        assert [o.held_score for o in rounds.watch.observations] == []
         assert list(evaluations(rounds.run())) == [1, 2, 3]
         return rounds.players.strength
 
@@ -381,9 +385,9 @@ def test_every_kind_of_training_goes_on_bit_for_bit(name, ground, tmp_path):
     second.resume(tensors, Progress(**rest["progress"]), rest["history"])
     metrics += timeless(second.run())
     assert metrics == expected and same(second, whole)
-    assert second.observations == whole.observations
+    assert second.watch.observations == whole.watch.observations
     assert second.progress.plateau == whole.progress.plateau
-    assert second.progress.plateau["seen"] == len(whole.observations) > 1
+    assert second.progress.plateau["seen"] == len(whole.watch.observations) > 1
     assert second.findings == whole.findings
     assert second.players.strength == whole.players.strength
 
@@ -409,7 +413,7 @@ def test_a_lazy_penalty_keeps_its_turn_over_rounds(ground):
 def stubbed(monkeypatch, values):
     """Calibrated estimates that are made up."""
     left = iter(values)
-    monkeypatch.setattr(server.rounds, "calibrated", lambda estimate, slope: next(left))
+    monkeypatch.setattr(server.observing, "calibrated", lambda estimate, slope: next(left))
 
 
 def test_training_stops_where_the_estimate_falls_no_more(ground, monkeypatch):

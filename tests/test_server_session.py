@@ -136,7 +136,7 @@ def test_the_seed_decides(kit: Any, table: Path, tmp_path: Path) -> None:
     [
         (1, {}),
         (3, {}),
-        (2, {"train": {"generator": "sites", "statistics": "frozen", "warmup": 1}}),
+        (2, {"federation": {"generator": "sites", "statistics": "frozen", "warmup": 1}}),
         (0, {"strategy": "pooled"}),
         (
             3,
@@ -440,7 +440,7 @@ def test_neither_target_nor_sensitive_features(kit: Any, table: Path, tmp_path: 
 def test_no_server_penalty_and_sites_that_train_the_generator(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
-    settings = kit.tiny(table, model={"matching": 0.0}, train={"generator": "sites"})
+    settings = kit.tiny(table, model={"matching": 0.0}, federation={"generator": "sites"})
     check_run(kit, settings, tmp_path / "run", read_table(table))
 
 

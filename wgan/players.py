@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import StateError
+from wgan.mixtures import Judge
 from wgan.optimizers import Optimizer, Statistics
 from wgan.packed import Packed
 from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep, lengths, slopes
@@ -148,17 +149,19 @@ class Players:
         weights: Tensor,
         rng: torch.Generator,
         penalties: Sequence[GeneratorPenalty] = (),
+        judge: Judge | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The generator's gradient `(P,)` against the critic as it is.
+        """The generator's gradient `(P,)` against the critic as it is, or against `judge`.
 
         Also returns its losses without the penalties, `(B,)`.
         """
         critic, pack = self.critic.module, self.recipe.pack
+        judge = critic if judge is None else judge
         critic.requires_grad_(False)
         try:
             rows: Tensor = self.generator.module(condition, rng)
             view = compose(self.recipe.views, rows, self.shape, self.strength, rng)
-            scores = critic(self._packed(view(rows)), self._packed(condition))
+            scores = judge(self._packed(view(rows)), self._packed(condition))
             loss = self.recipe.objective.generator(scores).repeat_interleave(pack)
             total = loss
             for term in penalties:

@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
             "train.generator_steps=4",
         ),
     ),
-    "adult-sites-generator": ("adult", ("train.generator=sites",)),
+    "adult-sites-generator": ("adult", ("federation.generator=sites",)),
 }
 
 FIGURES = {

@@ -1,0 +1,1 @@
+"""`everymode compare`: the same data, seeds and budget under several strategies."""

@@ -1,0 +1,108 @@
+"""The curve of a run: every kept checkpoint's synthetic table, judged as the last one is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from clients.plan import Plan
+from server.configuration import resolve
+from server.evaluation import coverage_of
+from server.session import Interrupted
+from server.settings import Settings
+from server.stage import Stage
+from server.synthesis import Synthesizer
+from simulations.compare.plan import Run
+from simulations.compare.sources import Scored
+from wgan.data.frame import read_table
+from wgan.errors import StateError
+from wgan.state import read_json, read_tensors, write_json
+
+ROWS = 5_000
+"""Rows of a checkpoint's synthetic table at most, so that a curve costs little of a training."""
+
+
+def read_curve(run: Run) -> dict[str, Any]:
+    """What `draw` has written so far: `points` by round, `scores` of the final table."""
+    empty: dict[str, Any] = {"version": 1, "points": [], "scores": None}
+    return read_json(run.curve) if run.curve.exists() else empty
+
+
+def drawn(run: Run) -> bool:
+    """Whether nothing is left to do for `draw`."""
+    if not run.curve.exists():
+        return False
+    curve = read_curve(run)
+    seen = [point["round"] for point in curve["points"]]
+    return seen == [*_checkpoints(run)] and curve["scores"] is not None
+
+
+def draw(
+    run: Run, settings: Settings, stage: Stage, scenario: Scored | None, stop: Callable[[], bool]
+) -> None:
+    """Judges every checkpoint of a finished run, and writes each as soon as it is judged.
+
+    A point has `round`, `rows`, `coverage_group_min`, `coverage` by group (None where rows do not
+    suffice) and `scores` of the scenario.
+
+    Args:
+        run: The run.
+        settings: Its configuration, with tables that exist.
+        stage: Its sites, for real rows where none are held out.
+        scenario: What the data come from, if that is known.
+        stop: Whether the user asked to stop.
+
+    Raises:
+        Interrupted: `stop` said so; what is done is kept.
+        StateError: A checkpoint is damaged.
+    """
+    order, rows = run.folder.read_plan()
+    plan = Plan.of(order)
+    curve = read_curve(run)
+    done = {point["round"]: point for point in curve["points"]}
+    rows = settings.output.rows or rows
+    reference: pd.DataFrame | None = None
+    for number, path in _checkpoints(run).items():
+        if number in done:
+            continue
+        if stop():
+            raise Interrupted(f"{run.curve}: {len(done)} points are kept")
+        if reference is None:
+            reference = _reference(settings, stage)
+        tensors, _ = read_tensors(path)
+        table = Synthesizer.of(plan, tensors["average"]).like_data(min(rows, ROWS), run.seed)
+        found = coverage_of(plan, reference, table, run.seed, "the reference table")
+        values = [group["value"] for group in found["groups"]]
+        done[number] = {
+            "round": number,
+            "rows": len(table),
+            "coverage_group_min": found["coverage_group_min"],
+            "coverage": dict(zip(plan.conditions.names, values, strict=True)),
+            "scores": scenario.score(table, run.seed) if scenario else {},
+        }
+        curve["points"] = [done[key] for key in sorted(done)]
+        write_json(run.curve, curve)
+    if curve["scores"] is None:
+        final: dict[str, float] = {}
+        if scenario:
+            table = Synthesizer.load(run.folder).like_data(rows, run.seed)
+            final = scenario.score(table, run.seed)
+        write_json(run.curve, curve | {"scores": final})
+
+
+def _checkpoints(run: Run) -> dict[int, Any]:
+    """Checkpoints on the grid, by round; an interrupted run has others too."""
+    found = {int(p.stem.removeprefix("round-")): p for p in run.folder.checkpoints()}
+    if run.grid[-1] not in found:
+        raise StateError(
+            f"{run.folder.path}: lacks the checkpoint of round {run.grid[-1]}; put it back, or "
+            "remove the folder to train it again"
+        )
+    return {number: found[number] for number in run.grid if number in found}
+
+
+def _reference(settings: Settings, stage: Stage) -> pd.DataFrame:
+    data = settings.data
+    if data.holdout is None:
+        return stage.frame(data.missing)
+    return read_table(resolve(data.holdout), data.missing)[list(stage.columns)]

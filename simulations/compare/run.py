@@ -1,0 +1,257 @@
+"""Runs a comparison: one training after another, or several side by side in processes."""
+
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import active_children, get_context, parent_process
+from typing import Any, Literal
+
+import torch
+
+from clients.orders import Request
+from clients.sums import SiteSums
+from server.display import Display
+from server.exchange import InProcess, Traffic, weight_of
+from server.session import Interrupted, Session
+from server.settings import Settings
+from server.stage import Stage, set_up
+from simulations.compare import curve
+from simulations.compare.plan import Run
+from simulations.compare.sources import placed, scenario_of
+from wgan.errors import EveryModeError, NumericalError, StateError
+from wgan.state import read_json, write_json
+
+PULSE = 0.2
+"""Seconds between looks at whether the user asked to stop."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: The run.
+        kind: `diverged` and `failed` leave the others alone; `refused` is bad input and ends all.
+        problems: What went wrong.
+    """
+
+    run: Run
+    kind: Literal["finished", "diverged", "failed", "refused", "stopped"]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class Apart:
+    """An exchange in this process that counts bytes as if every site were a machine of its own.
+
+    Strategies that add up at once and those that look at each site's message would otherwise be
+    counted differently: the one as a single machine, the other as many.
+
+    Attributes:
+        inner: Does the work.
+        traffic: What has been carried.
+    """
+
+    inner: InProcess
+    traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return self.inner.names
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request; see `server.exchange.Exchange`."""
+        sums = self.inner(request)
+        others = len(self.names if request.sites is None else request.sites) - 1
+        down, up = weight_of(request), sums.travels
+        shared = Request(request.order, request.tensors)
+        self.traffic.down += down + others * weight_of(shared)
+        self.traffic.up += up + others * sums.vector.nbytes
+        return sums
+
+
+def pending(runs: Sequence[Run], again: bool) -> list[Run]:
+    """Runs that something is left to do for.
+
+    Args:
+        runs: All.
+        again: Whether those that failed are tried once more.
+    """
+    return [r for r in runs if not _done(r) and (again or not r.failure.exists())]
+
+
+def run_all(
+    runs: Sequence[Run],
+    jobs: int,
+    backend: str,
+    stop: Callable[[], bool],
+    started: Callable[[Run], None] = lambda run: None,
+) -> Iterator[Outcome]:
+    """Trains what is to be trained and yields how each ended, as they end.
+
+    Args:
+        runs: Which.
+        jobs: How many at once; 1: in this process.
+        backend: `inline` or `ray`.
+        stop: Whether the user asked to stop: runs at hand then end after their round.
+        started: Is told of each run that begins.
+    """
+    queue = list(runs)
+    if jobs == 1 or len(queue) == 1:
+        for run in queue:
+            started(run)
+            outcome = perform(run, backend, stop)
+            yield outcome
+            if outcome.kind in ("refused", "stopped"):
+                return
+        return
+    # Forking a process that has used PyTorch's threads may hang the child.
+    context = get_context("spawn")
+    halt = context.Event()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    pool = ProcessPoolExecutor(
+        min(jobs, len(queue)), mp_context=context, initializer=_settle, initargs=(halt,)
+    )
+    try:
+        running: dict[Future[Outcome], Run] = {}
+        while running or (queue and not halt.is_set()):
+            while queue and len(running) < jobs and not halt.is_set():
+                run = queue.pop(0)
+                started(run)
+                running[pool.submit(_work, run, backend)] = run
+            finished, _ = wait(running, timeout=PULSE, return_when=FIRST_COMPLETED)
+            for future in finished:
+                outcome = _result(future, running.pop(future))
+                if outcome.kind in ("refused", "stopped"):
+                    halt.set()
+                yield outcome
+            if stop():
+                halt.set()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Whoever is still training was interrupted a second time: nobody waits for it.
+        for process in active_children():
+            process.terminate()
+
+
+def perform(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
+    """One run: trained to the end from wherever it stands, then judged at its checkpoints."""
+    folder = run.folder
+    run.failure.unlink(missing_ok=True)
+    made = None
+    try:
+        if not folder.config.exists():
+            made = folder.create(run.settings)
+        settings = placed(run.settings, folder.sites / "scenario")
+        stage = set_up(settings, folder.sites)
+        if not run.finished:
+            _train(run, settings, stage, backend, made is None, stop)
+        curve.draw(run, settings, stage, scenario_of(run.settings), stop)
+        return Outcome(run, "finished")
+    except Interrupted:
+        return Outcome(run, "stopped")
+    except NumericalError as error:
+        return _failed(run, "diverged", error.problems)
+    except EveryModeError as error:
+        if made is not None and not folder.metrics.exists():
+            folder.discard(made)
+        return Outcome(run, "refused", error.problems)
+    except Exception as error:  # A strategy that breaks must not take the others with it.
+        with folder.log.open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        return _failed(run, "failed", (f"{type(error).__name__}: {error}; see {folder.log}",))
+    finally:
+        # Private rows do not outlive the command.
+        folder.clear_sites()
+
+
+def failure_of(run: Run) -> dict[str, Any] | None:
+    """Why a run failed: `kind`, `round` and `error`; None where it did not."""
+    if run.finished or not run.failure.exists():
+        return None
+    found: dict[str, Any] = read_json(run.failure)
+    return found
+
+
+def _done(run: Run) -> bool:
+    return run.finished and curve.drawn(run)
+
+
+def _train(
+    run: Run,
+    settings: Settings,
+    stage: Stage,
+    backend: str,
+    resume: bool,
+    stop: Callable[[], bool],
+) -> None:
+    if backend == "ray":
+        # Before Flower is imported: it reads these then.
+        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        from simulations.flower import run_flower
+
+        run_flower(settings, run.folder, stage, resume, quiet=True)
+        return
+    missing = settings.data.missing
+    with Display(None, quiet=True) as display:
+        exchange = Apart(InProcess(stage.sites))
+        Session(
+            settings,
+            run.folder,
+            exchange,
+            stage.columns,
+            display,
+            lambda: stage.frame(missing),
+            resume,
+            stop,
+        )()
+
+
+def _result(future: Future[Outcome], run: Run) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise StateError(
+            f"{run.folder.path}: a process was killed, perhaps for want of memory; the same "
+            "command goes on from the last checkpoints, with --jobs 1 in less memory"
+        ) from None
+
+
+def _failed(run: Run, kind: Literal["diverged", "failed"], problems: tuple[str, ...]) -> Outcome:
+    rounds = run.folder.read_metrics()
+    number = rounds[-1]["round"] + 1 if rounds else 1
+    write_json(run.failure, {"kind": kind, "round": number, "error": "; ".join(problems)})
+    return Outcome(run, kind, problems)
+
+
+_halt: Any = None
+"""A worker's event: set once the user asked to stop."""
+
+
+def _settle(halt: Any) -> None:
+    """Makes a worker of this process: one thread, deaf to Ctrl-C, gone with its parent."""
+    global _halt
+    _halt = halt
+    torch.set_num_threads(1)
+    # A terminal sends Ctrl-C to all of its processes; the parent tells when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(run: Run, backend: str) -> Outcome:
+    return perform(run, backend, _halt.is_set)

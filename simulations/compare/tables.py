@@ -1,0 +1,202 @@
+"""The comparison as a table: on the console, and as `compare.md`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from simulations.compare.results import COVERAGE, UNEQUAL
+
+STYLES = {"best": "bold green", "tie": "green"}
+LACKING = "\N{DAGGER}"
+"""Marks a worst group's coverage beside which a group could not be judged."""
+
+
+def shown(report: Mapping[str, Any]) -> Table:
+    """The main figures, a strategy a row."""
+    table = Table(
+        title=Text(f"{report['config']}, {_seeds(report)}: mean (standard deviation)"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("strategy", no_wrap=True)
+    for figure in report["figures"]:
+        table.add_column(_head(figure), justify="right")
+    for row in report["strategies"]:
+        cells = [
+            Text(_cell(row, f["key"]), STYLES.get(_mark(row, f["key"]), ""))
+            for f in report["figures"]
+        ]
+        table.add_row(Text(row["title"]), *cells)
+    return table
+
+
+def notes(report: Mapping[str, Any]) -> list[str]:
+    """What has to be said beside the table."""
+    return [*_legend(report), *report["notes"], *_troubles(report)]
+
+
+def page(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """The comparison as Markdown, with its pictures beside it.
+
+    Args:
+        report: What `compare.json` holds.
+        pictures: Names of the pictures that were drawn.
+    """
+    data = report["data"]
+    lines = [
+        f"# {_plain(report['config'])}: {len(report['strategies'])} strategies, {_seeds(report)}",
+        "",
+        f"Data: `{data['path']}`"
+        + (f", {data['rows']:,} rows, {len(data['groups'])} groups" if "rows" in data else "")
+        + (f"; coverage of {data['coverage_reference']}" if data.get("coverage_reference") else "")
+        + ".",
+        f"{budget_line(report['budget'])}",
+        "",
+        "Mean (standard deviation over seeds).",
+        "",
+        *_markdown(report, "figures"),
+        "",
+        *(f"- {_plain(note)}" for note in notes(report)),
+        "",
+        "## Budgets",
+        "",
+        "| strategy | exchanges | generator steps | critic rows | of the first |",
+        "|---|---:|---:|---:|---:|",
+        *map(_budget_row, report["strategies"]),
+        "",
+    ]
+    if any("to_pooled" in row for row in report["strategies"]):
+        lines += [
+            "## As a multiple of pooled",
+            "",
+            "Seed by seed: runs of one seed share the data.",
+            "",
+            *_markdown(report, "to_pooled"),
+            "",
+        ]
+    lines += ["## Strategies", "", *map(_about, report["strategies"]), ""]
+    lines += [line for name in pictures for line in (f"![{name}]({name})", "")]
+    return "\n".join(lines)
+
+
+def budget_line(budget: Mapping[str, int]) -> str:
+    """What every strategy may spend, in words."""
+    return (
+        f"Budget of every run: {budget['exchanges']:,} exchanges, "
+        f"{budget['generator_steps']:,} generator steps, {budget['critic_steps']:,} critic steps, "
+        f"{budget['critic_rows']:,} critic rows."
+    )
+
+
+def _markdown(report: Mapping[str, Any], part: str) -> Iterator[str]:
+    figures = report["figures"]
+    yield f"| strategy | {' | '.join(_head(figure) for figure in figures)} |"
+    yield f"|---|{'---:|' * len(figures)}"
+    for row in report["strategies"]:
+        cells = [
+            f"**{text}**" if _mark(row, figure["key"], part) == "best" else text
+            for figure in figures
+            for text in (_cell(row, figure["key"], part),)
+        ]
+        yield f"| {_plain(row['title'])} | {' | '.join(cells)} |"
+
+
+def _head(figure: Mapping[str, Any]) -> str:
+    arrow = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
+    return f"{figure['title']}{arrow[figure['higher_is_better']]}"
+
+
+def _cell(row: Mapping[str, Any], key: str, part: str = "figures") -> str:
+    value = row[part].get(key) or {"n": 0}
+    if not value["n"]:
+        states = {run["status"] for run in row["runs"]}
+        return "diverged" if states == {"diverged"} else "failed" if "failed" in states else "-"
+    digits = _digits(value["mean"])
+    text = f"{value['mean']:,.{digits}f}"
+    if value["std"] is not None:
+        text += f" ({value['std']:,.{digits}f})"
+    if value["n"] < len(row["runs"]):
+        text += f" n={value['n']}"
+    text += " =" if _mark(row, key, part) == "tie" else ""
+    lacking = part == "figures" and key == COVERAGE and row["insufficient"]
+    return text + (f" {LACKING}" if lacking else "")
+
+
+def _digits(value: float) -> int:
+    return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3
+
+
+def _mark(row: Mapping[str, Any], key: str, part: str = "figures") -> str:
+    return (row[part].get(key) or {}).get("mark") or ""
+
+
+def _seeds(report: Mapping[str, Any]) -> str:
+    seeds = report["seeds"]
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _legend(report: Mapping[str, Any]) -> Iterator[str]:
+    marked = {_mark(row, f["key"]) for row in report["strategies"] for f in report["figures"]}
+    if "best" in marked:
+        yield (
+            "bold: best of the federated strategies (pooled and local only are bounds); "
+            "=: within one spread of it, so not worse"
+        )
+
+
+def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
+    for row in report["strategies"]:
+        budget = row["budget"]
+        if budget["unequal"]:
+            yield (
+                f"{row['title']}: drew {budget['factor']:.2f} times the critic rows of the first "
+                f"strategy, more than {UNEQUAL:.0%} apart: not the same budget"
+            )
+        for run in row["runs"]:
+            if run["status"] == "diverged":
+                yield f"{row['title']}, seed {run['seed']}: diverged at round {run['round']}"
+            elif run["status"] == "failed":
+                yield (
+                    f"{row['title']}, seed {run['seed']}: failed at round {run['round']}: "
+                    f"{run['error']}"
+                )
+            elif run["status"] == "unfinished":
+                yield f"{row['title']}, seed {run['seed']}: not finished yet"
+        for entry in row["insufficient"]:
+            yield (
+                f"{LACKING} {row['title']}, seed {entry['seed']}: insufficient rows to judge "
+                f"{', '.join(entry['groups'])}, which other strategies made enough of: its worst "
+                "group is not known"
+            )
+    everywhere = _unjudged(report)
+    if everywhere:
+        yield f"insufficient rows to judge in every run: {', '.join(everywhere)}"
+
+
+def _unjudged(report: Mapping[str, Any]) -> list[str]:
+    runs = [run for row in report["strategies"] for run in row["runs"]]
+    judged = {name for run in runs for name in run["judged"]}
+    return [n for n in dict.fromkeys(n for run in runs for n in run["groups"]) if n not in judged]
+
+
+def _budget_row(row: Mapping[str, Any]) -> str:
+    budget = row["budget"]
+    rows, factor = budget["critic_rows"], budget["factor"]
+    return (
+        f"| {_plain(row['title'])} | {budget['exchanges']:,} | {budget['generator_steps']:,} | "
+        f"{'-' if rows is None else f'{rows:,.0f}'} | "
+        f"{'-' if factor is None else f'{factor:.2f}'}{' (unequal)' if budget['unequal'] else ''} |"
+    )
+
+
+def _about(row: Mapping[str, Any]) -> str:
+    paper = f" ({_plain(row['paper'])})" if row["paper"] else ""
+    return f"- **{_plain(row['title'])}**{paper}: {_plain(row['note'])}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in "\\|*_`[]<>" else c for c in text)
