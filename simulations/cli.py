@@ -25,6 +25,8 @@ from server.stage import set_up
 from server.synthesis import Synthesizer
 from simulations.claims.command import HELP as CLAIMS
 from simulations.claims.command import claims
+from simulations.compare.command import HELP as COMPARE
+from simulations.compare.command import compare
 from simulations.inline import run_inline
 from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
@@ -286,6 +288,7 @@ def init(
 
 
 app.command(help=CLAIMS)(claims)
+app.command(help=COMPARE)(compare)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

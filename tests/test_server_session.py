@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-import server.rounds
+import server.observing
 from server.configuration import load
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
@@ -209,7 +209,7 @@ def test_resume_of_a_finished_run_writes_the_same(
 def test_a_run_that_stops_at_a_plateau_says_so_and_goes_on_to_the_same_end(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.rounds, "calibrated", lambda estimate, slope: 1.0)
+    monkeypatch.setattr(server.observing, "calibrated", lambda estimate, slope: 1.0)
     settings = kit.tiny(table, train={"rounds": 9, "evaluate_every": 1, "patience": 2})
     summary = kit.run(settings, tmp_path / "whole")
     # A constant estimate: as soon as the rule may fire at all.

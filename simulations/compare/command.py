@@ -28,7 +28,7 @@ def _entry(name: str) -> str:
     return f"- `{name}`: {strategy.paper or strategy.note}"
 
 
-HELP = f"""Train the same data, seeds and budget under several strategies and compare what comes out.
+HELP = f"""Train the same data, seeds and budget under several strategies, side by side.
 
 CONFIG is a TOML file or a preset. Every strategy trains once a seed, with the same exchanges,
 generator steps and critic steps; `--set` changes all of them alike. [federation] is EveryMode's

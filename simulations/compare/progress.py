@@ -97,7 +97,9 @@ class Watch:
             self._print(f"{_name(run)}: {outcome.kind}{f': {said}' if said else ''}")
 
     def _done(self) -> int:
-        return sum(self._ended.values()) + sum(_last(run).get("round", 0) for run in self._running)
+        return sum(self._ended.values()) + sum(
+            int(_last(run).get("round", 0)) for run in self._running
+        )
 
     def _view(self) -> RenderableType:
         runs = f"{len(self._ended)}/{len(self._rounds)}"
