@@ -1,10 +1,10 @@
 """What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
 
-They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks*
-(fine histograms, exact counts of categories, groups and labels), *prepare* (encode the table once;
-second moments), *profile* and *feel* (what rules of weights read), *train* (one round) and *audit*
-(counts of marginals per group). The first three are the query: a grid can be refined only where the
-coarser one is known.
+They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks* (fine
+histograms, exact counts of categories, groups and labels), *cluster* (sums around centres of latent
+clusters), *prepare* (encode the table once; second moments), *profile* and *feel* (what rules of
+weights read), *train* (one round) and *audit* (counts of marginals per group). The first three are
+the query: a grid can be refined only where the coarser one is known.
 """
 
 from collections.abc import Mapping
@@ -109,6 +109,36 @@ class Ranks:
             else:
                 fields.append(Field(f"categories.{i}", (len(column.categories),)))
         return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How rows lie around the centres of latent clusters; see `fairness.clusters`.
+
+    Attributes:
+        schema: The agreed schema.
+        conditions: The agreed cells of group and label, with the centres.
+        seed: The run's seed, for a site encodes its rows as it will for training.
+        cells: Whether counts of cells are wanted, instead of sums around the centres.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    seed: int
+    missing: tuple[str, ...] = ()
+    cells: bool = False
+    order: Literal["cluster"] = "cluster"
+
+    def layout(self) -> Layout:
+        """Rows per cell; or per centre rows, their sum, and the sum of their squares."""
+        conditions = Conditions.from_json(self.conditions)
+        if self.cells:
+            return Layout((Field("cells", (len(conditions.groups), conditions.per_group)),))
+        schema = Schema.from_json(self.schema).without(conditions.given)
+        shape = (conditions.clusters, TableCodec(schema).width)
+        # Codes are of the order of 1: totals may reach 2^32 rows.
+        sums = (Field("sums", shape, bits=30), Field("squares", shape, bits=30))
+        return Layout((Field("counts", shape[:1]), *sums))
 
 
 @dataclass(frozen=True)
@@ -352,7 +382,7 @@ class Audit:
         return Layout(tuple(Field(name, shape) for name, shape in shapes.items()))
 
 
-Order = Look | Values | Ranks | Prepare | Profile | Feel | Train | Audit
+Order = Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Audit
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
 

@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 
 from wgan.errors import DataError, StateError
 
-By = Literal["iid", "dirichlet", "group", "quantity"]
+By = Literal["iid", "dirichlet", "group", "quantity", "column"]
+MOST = 1000
+"""Sites that a column may name."""
+
 Sites = NDArray[np.int64]
 """The site of each row, `(n,)`."""
 
@@ -35,8 +38,9 @@ class Split:
             random. `dirichlet`: the rows of every cell are spread over sites with shares from
             Dirichlet(alpha), so sites differ in groups, labels and size (Hsu et al. 2019,
             arXiv:1909.06335; Li et al. 2022, arXiv:2102.02079). `group`: every cell lives on as
-            few sites as possible (McMahan et al. 2017, arXiv:1602.05629).
-        sites: How many sites.
+            few sites as possible (McMahan et al. 2017, arXiv:1602.05629). `column`: every cell is
+            a site, in the order of values.
+        sites: How many sites; `column` does not read it.
         alpha: Concentration of the Dirichlet distribution; smaller means more different sites.
         columns: Columns whose joint values are the cells of `dirichlet` and `group`.
         minimum: Rows that every site should hold at least; a site with fewer is topped up with
@@ -44,6 +48,8 @@ class Split:
             `rows // sites` takes its place.
         group_columns: Those of `columns` whose joint values are the groups of `isolate_below`.
         isolate_below: Every group holding less than this share of all rows goes to one site only.
+        largest: With `quantity`, the share of the rows that one site holds, drawn at random, while
+            the others are equal; 0: Dirichlet's sizes.
 
     `alpha` is read by `dirichlet` and `quantity`, `columns` by `dirichlet` and `group`,
     `group_columns` and `isolate_below` by `dirichlet`; elsewhere they are ignored, so that splits
@@ -57,6 +63,7 @@ class Split:
     minimum: int = 20
     group_columns: tuple[str, ...] = ()
     isolate_below: float = 0.0
+    largest: float = 0.0
 
 
 def assign(keys: pd.DataFrame, split: Split, seed: int) -> Sites:
@@ -89,8 +96,10 @@ def assign(keys: pd.DataFrame, split: Split, seed: int) -> Sites:
     match split.by:
         case "iid":
             sites = rng.permutation(np.arange(rows, dtype=np.int64) % split.sites)
+        case "column":
+            return _cells(keys, split.columns)
         case "quantity":
-            sizes = rng.multinomial(rows, _shares(split, rng))
+            sizes = rng.multinomial(rows, _sizes(split, rng))
             sites = rng.permutation(np.repeat(np.arange(split.sites, dtype=np.int64), sizes))
         case "group":
             sites = _by_group(_cells(keys, split.columns), split.sites, rng)
@@ -180,15 +189,19 @@ def _problems(keys: pd.DataFrame, split: Split) -> Iterator[str]:
         yield f"split.by = '{split.by}' is unknown; use one of {', '.join(get_args(By))}"
     if split.sites < 1:
         yield f"split.sites = {split.sites}; use 1 or more"
-    elif rows < split.sites:
+    elif rows < split.sites and split.by != "column":
         yield f"split.sites = {split.sites} but the table has {rows} rows; at most {rows}"
     if split.minimum < 0:
         yield f"split.minimum = {split.minimum}; use 0 or more rows"
     if split.by in ("dirichlet", "quantity") and not 0 < split.alpha < np.inf:
         yield f"split.alpha = {split.alpha}; use a number above 0, such as 0.3"
-    if split.by not in ("dirichlet", "group"):
+    if not 0 <= split.largest < 1:
+        yield f"split.largest = {split.largest}; use a share from 0 to below 1"
+    if split.by not in ("dirichlet", "group", "column"):
         return
-    if not split.columns:
+    if not split.columns and split.by == "column":
+        yield ("split.by = 'column' needs the column that names each row's site: set split.column")
+    elif not split.columns:
         yield (
             f"split.by = '{split.by}' needs a column to split on: set split.column, "
             "data.sensitive or data.target, or split.by = 'iid'"
@@ -197,7 +210,14 @@ def _problems(keys: pd.DataFrame, split: Split) -> Iterator[str]:
     for name in dict.fromkeys(split.columns):
         if name not in known:
             yield _unknown(name, known)
-    if split.by == "group":
+    if split.by == "column" and split.columns and set(split.columns) <= set(known):
+        count = int(_cells(keys, split.columns).max(initial=-1)) + 1
+        if count > MOST:
+            yield (
+                f"split.column = {', '.join(split.columns)}: {count} different values would make "
+                f"as many sites, at most {MOST} are allowed; name a column of sites"
+            )
+    if split.by != "dirichlet":
         return
     if not 0 <= split.isolate_below < 1:
         yield f"split.isolate_below = {split.isolate_below}; use a share from 0 to below 1"
@@ -230,6 +250,15 @@ def _shares(split: Split, rng: np.random.Generator) -> NDArray[np.float64]:
     """`(sites,)`, one draw from a symmetric Dirichlet distribution."""
     # Beyond the bound the shares are equal to nine digits, and far beyond it they overflow to 0.
     return rng.dirichlet(np.full(split.sites, min(split.alpha, 1e18)))
+
+
+def _sizes(split: Split, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`(sites,)`, the share of the rows that each site holds."""
+    if not split.largest or split.sites == 1:
+        return _shares(split, rng)
+    shares = np.full(split.sites, (1 - split.largest) / (split.sites - 1))
+    shares[rng.integers(split.sites)] = split.largest
+    return shares
 
 
 def _by_dirichlet(cells: Sites, split: Split, rng: np.random.Generator) -> Sites:

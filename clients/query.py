@@ -1,18 +1,23 @@
 """A site's answers to the questions from which the schema is made: additive counts only."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.orders import DECIMALS, Look, Ranks, Values
+from clients.orders import DECIMALS, Cluster, Look, Ranks, Values
+from clients.plan import seed_of
 from clients.site import Site
 from clients.sketch import BINS, HIGHEST, log_bin, sketch, vote
 from clients.sums import Floats, SiteSums
+from fairness.clusters import Centres
 from fairness.groups import Conditions, spelled
+from wgan.data.codec import TableCodec
 from wgan.data.frame import DATE_FORMS, canonical, date_forms, describe
 from wgan.data.schema import KINDS, Schema
 from wgan.errors import DataError
@@ -112,6 +117,42 @@ def ranks(order: Ranks, site: Site) -> SiteSums:
         else:
             answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
     return order.layout().pack(answer)
+
+
+def cluster(order: Cluster, site: Site) -> SiteSums:
+    """Sums around centres, or counts of cells; rows are encoded once, onto the site's disk."""
+    schema, conditions = Schema.from_json(order.schema), Conditions.from_json(order.conditions)
+    found, plain = site.table.stat(), conditions.plain
+    # All that codes depend on; a table that was written anew is encoded anew.
+    pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
+    told = (order.schema, pairs_with_rows, order.missing, order.seed)
+    text = json.dumps([*told, found.st_mtime_ns, found.st_size])
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if not site.stamp(name):
+        pairs, rows = encoded(site, schema, conditions, order.missing, order.seed)
+        site.store(name, {"pairs": pairs, "rows": rows}, {"encoded for": "clusters"})
+    rows = site.array(name, "rows").astype(np.float32, copy=False)
+    if not order.cells:
+        return order.layout().pack(vars(Centres(np.array(conditions.centres)).sums(rows)))
+    pairs = site.array(name, "pairs").astype(np.int64, copy=False)
+    shape = (len(conditions.groups), conditions.per_group)
+    counts = np.bincount(conditions.refined(pairs, rows), minlength=shape[0] * shape[1])
+    return order.layout().pack({"cells": counts.reshape(shape)})
+
+
+def encoded(
+    site: Site, schema: Schema, conditions: Conditions, missing: Sequence[str], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Group and label g * L + l, `(n,)`, and codes, `(n, D)`, of the rows whose pair has rows.
+
+    They depend on the seed and the site's name, not on the clusters.
+    """
+    frame, where = site.frame(missing), str(site.table)
+    pairs = conditions.plain.cell_index(frame, schema, where)
+    kept = pairs >= 0
+    rng = np.random.default_rng(seed_of(seed, site.name, "encode"))
+    codec = TableCodec(schema.without(conditions.given))
+    return pairs[kept], codec.encode(frame.loc[kept], rng, where)
 
 
 def check_columns(

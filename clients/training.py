@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from fairness.kernels import deviation_of, mmd2
 from torch import Tensor
 
 from clients.orders import SCORES, Tensors, Train
@@ -15,6 +14,7 @@ from clients.plan import Plan, plan_of, seed_of
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from clients.sums import SiteSums
+from fairness.kernels import deviation_of, mmd2
 from fairness.weights import row_weights
 from wgan.numerics import flushed
 from wgan.players import Batch, Players

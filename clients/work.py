@@ -9,6 +9,7 @@ import numpy.typing as npt
 from clients import query
 from clients.orders import (
     Audit,
+    Cluster,
     Feel,
     Look,
     Order,
@@ -30,7 +31,6 @@ from fairness.groups import Conditions
 from fairness.marginals import Marginals
 from fairness.matching import described, second_moments
 from fairness.weights import row_weights, site_mass
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
@@ -63,6 +63,8 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
             return query.values(order, site)
         case Ranks():
             return query.ranks(order, site)
+        case Cluster():
+            return query.cluster(order, site)
         case Prepare():
             return prepare(order, site)
         case Profile():
@@ -77,15 +79,10 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
 
 def prepare(order: Prepare, site: Site) -> SiteSums:
     """Encodes the site's rows onto its disk; rows of cells that were floored are left out."""
-    frame = site.frame(order.missing)
     schema = Schema.from_json(order.schema)
     conditions = Conditions.from_json(order.conditions)
-    codec = TableCodec(schema.without(conditions.given))
-    cells = conditions.cell_index(frame, schema, str(site.table))
-    kept = cells >= 0
-    rng = np.random.default_rng(seed_of(order.seed, site.name, "encode"))
-    rows = codec.encode(frame.loc[kept], rng, str(site.table))
-    cells = cells[kept]
+    pairs, rows = query.encoded(site, schema, conditions, order.missing, order.seed)
+    cells = conditions.refined(pairs, rows)
     groups = cells // conditions.per_group
     weights = row_weights(np.array(order.mass), conditions.group_counts)
     held = _held_out(len(rows), order, site)

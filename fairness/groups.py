@@ -7,14 +7,14 @@ cluster where no column names what differs between sites (`fairness.clusters`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fairness.clusters import nearest
+from fairness.clusters import Centres
 from wgan.data.frame import canonical
 from wgan.data.schema import Column, Schema
 from wgan.errors import DataError
@@ -85,10 +85,11 @@ class Conditions:
     @property
     def width(self) -> int:
         """C, length of a condition."""
-        return sum(self._parts())
+        return sum(self.blocks)
 
-    def _parts(self) -> tuple[int, int, int]:
-        """Lengths of the condition's blocks: group, label, cluster."""
+    @property
+    def blocks(self) -> tuple[int, int, int]:
+        """Lengths of the condition's one-hot vectors: group, label, cluster; 0: it is not told."""
         return (
             len(self.groups) if self.told in ("group", "group_and_label") else 0,
             len(self.labels) if self.told in ("label", "group_and_label") else 0,
@@ -109,7 +110,7 @@ class Conditions:
     @property
     def given(self) -> tuple[str, ...]:
         """Columns that follow from the condition, so that no generator has to make them."""
-        group, label, _ = self._parts()
+        group, label, _ = self.blocks
         features = self.sensitive if group else ()
         classes = label and self.target is not None and not self.label_edges
         target = (self.target,) if classes and self.target not in features else ()
@@ -153,15 +154,46 @@ class Conditions:
         """
         group = self.group_index(frame, schema, where)
         label = self.label_index(frame, schema, where)
-        cluster = np.zeros(len(frame), dtype=np.int64)
-        if self.centres:
-            if codes is None:
-                raise ValueError("expected encoded rows, which clusters are made of")
-            cluster = nearest(codes, np.array(self.centres))
-        cell = (group * len(self.labels) + label) * self.clusters + cluster
-        cell[(group < 0) | (label < 0)] = -1
-        cell[(cell >= 0) & (self.table.reshape(-1)[cell] == 0)] = -1
-        return cell
+        pair = group * len(self.labels) + label
+        pair[(group < 0) | (label < 0)] = -1
+        rows = self.table.reshape(-1, self.clusters).sum(1)
+        pair[(pair >= 0) & (rows[pair] == 0)] = -1
+        return self.refined(pair, codes)
+
+    def refined(self, pairs: Ints, codes: Codes) -> Ints:
+        """The cell of each row, `(n,)`, from its group and label g * L + l, `(n,)`.
+
+        A row goes to the nearest of the clusters in which its group and label have rows, so that
+        no row is lost by clusters; -1 stays -1. Without clusters a pair is a cell.
+
+        Raises:
+            ValueError: There are clusters, and no codes are given.
+        """
+        if not self.centres:
+            return pairs
+        if codes is None:
+            raise ValueError("cells are made of clusters, too: expected the encoded rows")
+        allowed = self.table.reshape(-1, self.clusters)[pairs] > 0
+        cluster = Centres(np.array(self.centres)).nearest(codes, allowed)
+        return np.where(pairs >= 0, pairs * self.clusters + cluster, -1)
+
+    @property
+    def plain(self) -> "Conditions":
+        """The same without clusters."""
+        table = self.table.reshape(len(self.groups), len(self.labels), self.clusters).sum(2)
+        return replace(self, centres=(), counts=_nested(table))
+
+    def clustered(self, centres: Floats, counts: Ints | None = None) -> "Conditions":
+        """The same with clusters around `centres` `(K, D)`.
+
+        Args:
+            centres: The centres.
+            counts: Rows per group and cell, `(G, L * K)`; None: not known yet, and every cluster is
+                open to all groups and labels that have rows.
+        """
+        if counts is None:
+            counts = np.repeat(self.plain.table, len(centres), axis=1)
+        return replace(self, centres=tuple(map(tuple, centres.tolist())), counts=_nested(counts))
 
     def split(self, cells: Ints) -> tuple[Ints, Ints, Ints]:
         """Group, label and cluster of cells `(n,)`, `(n,)` each."""
@@ -173,7 +205,7 @@ class Conditions:
         """Cells `(n,)` -> conditions `(n, C)`: one-hot group, label and cluster, side by side."""
         condition = np.zeros((len(cells), self.width), dtype=np.float32)
         rows, start = np.arange(len(cells)), 0
-        for index, size in zip(self.split(cells), self._parts(), strict=True):
+        for index, size in zip(self.split(cells), self.blocks, strict=True):
             if size:
                 condition[rows, start + index] = 1.0
             start += size
@@ -192,7 +224,7 @@ class Conditions:
         return {name: _typed(values, schema[name]) for name, values in columns.items()}
 
     def select(self, wanted: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Which cells, `(G * L,)`, hold rows and agree with `column=value` on given columns.
+        """Which cells, `(G * L * K,)`, hold rows and agree with `column=value` on given columns.
 
         Raises:
             DataError: A value that no cell has; the message lists those there are.
@@ -252,6 +284,10 @@ def bin_of(values: Floats, edges: Sequence[float]) -> Ints:
     index = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int64)
     index[np.isnan(values)] = len(edges) + 1
     return index
+
+
+def _nested(counts: Ints) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tuple, counts.tolist()))
 
 
 def _typed(values: npt.NDArray[np.object_], column: Column) -> pd.Series:

@@ -24,14 +24,15 @@ from wgan.errors import SettingsError
 
 BUILTIN = "builtin:"
 PACKAGE = Path(__file__).resolve().parent.parent / "simulations"
-PRESETS = PACKAGE / "presets"
+PRESETS = (PACKAGE / "presets", PACKAGE / "scenarios")
+SCENARIO = "scenario:"
 WIDTH = 96
 """Characters of a comment's line in a written configuration."""
 
 
 def presets() -> dict[str, Path]:
     """The built-in configurations, by name."""
-    return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
+    return {path.stem: path for folder in PRESETS for path in sorted(folder.glob("*.toml"))}
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -107,6 +108,11 @@ def resolve(path: str) -> Path:
     Raises:
         SettingsError: A built-in table that does not lie here: bundles for Flower carry no tables.
     """
+    if path.startswith(SCENARIO):
+        raise SettingsError(
+            f"data.path = '{path}': tables of scenarios are made by everymode simulate and "
+            "everymode compare; run one of those, or give the path of a table"
+        )
     if not path.startswith(BUILTIN):
         return Path(path)
     name = path.removeprefix(BUILTIN)
@@ -191,7 +197,7 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
         return
     for key in ("path", "holdout"):
         value = data.get(key)
-        if isinstance(value, str) and value and not value.startswith(BUILTIN):
+        if isinstance(value, str) and value and not value.startswith((BUILTIN, SCENARIO)):
             data[key] = str((folder / Path(value).expanduser()).resolve())
 
 

@@ -25,43 +25,54 @@ def marginals_of(
     exchange: Exchange,
     missing: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Distances of all marginals, from counts that the sites add up; per group too."""
+    """Distances of all marginals, from counts that the sites add up; per group too.
+
+    A generator that makes the sensitive features itself may make rows of no known group: they count
+    in the distances over all rows, and in `rows_of_no_group`.
+    """
     marginals = Marginals.of(plan.schema, synthetic)
     groups = len(plan.conditions.groups)
     order = Audit(plan_name, marginals.to_json(), groups, missing)
     sums = exchange(Request(order))
-    real = {field.name: sums.units(field.name) for field in sums.layout.fields}
-    made = plan.conditions.group_index(synthetic, plan.schema, "the synthetic table")
-    counts = marginals.count(synthetic, made, groups)
+    # No real row is in the group that stands for none.
+    names = [field.name for field in sums.layout.fields]
+    real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}
+    made = _made(plan, synthetic)
+    counts = marginals.count(synthetic, made, groups + 1)
     found = compare(real, counts, marginals)
+    rows = np.bincount(made, minlength=groups + 1).tolist()
     return {
         "tv": found.tv,
         "ks": found.ks,
         "missing": found.missing,
         "tv_mean": found.tv_mean,
         "ks_mean": found.ks_mean,
-        "tv_groups": list(found.tv_groups),
-        "ks_groups": list(found.ks_groups),
-        "rows_synthetic": np.bincount(made, minlength=groups).tolist(),
+        "tv_groups": list(found.tv_groups)[:groups],
+        "ks_groups": list(found.ks_groups)[:groups],
+        "rows_synthetic": rows[:groups],
+        "rows_of_no_group": rows[groups],
     }
 
 
 def coverage_of(
     plan: Plan, reference: pd.DataFrame, synthetic: pd.DataFrame, seed: int, where: str
 ) -> dict[str, Any]:
-    """Standardised coverage of each group's reference rows; see `fairness.coverage`."""
+    """Standardised coverage of each group's reference rows; see `fairness.coverage`.
+
+    Rows of no known group cover nobody. A group of which no row was made is not covered at all.
+    """
     conditions, schema = plan.conditions, plan.schema
-    groups = conditions.group_index(reference, schema, where)
+    groups, count = conditions.group_index(reference, schema, where), len(conditions.groups)
     known = groups >= 0
     found = group_coverage(
         reference.loc[known].reset_index(drop=True),
         synthetic,
         schema.without(conditions.sensitive),
         groups[known],
-        conditions.group_index(synthetic, schema, "the synthetic table"),
-        len(conditions.groups),
+        _made(plan, synthetic),
+        count + 1,
         np.random.default_rng(seed_of(seed, "coverage")),
-    )
+    )[:count]
     return {
         "groups": [asdict(group) for group in found],
         "coverage_group_min": coverage_group_min(found),
@@ -87,6 +98,12 @@ def utility_of(
         )
         for name, table in tables.items()
     }
+
+
+def _made(plan: Plan, synthetic: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The group of each synthetic row, `(m,)`; those of no known group are one group more, G."""
+    made = plan.conditions.group_index(synthetic, plan.schema, "the synthetic table")
+    return np.where(made < 0, len(plan.conditions.groups), made)
 
 
 def check_holdout(holdout: pd.DataFrame, columns: tuple[str, ...], where: str) -> None:
@@ -122,6 +139,7 @@ def by_group(
     conditions = plan.conditions
     real = conditions.group_counts
     made = np.array(measured["rows_synthetic"])
+    total = max(int(made.sum()) + measured["rows_of_no_group"], 1)
     records = {}
     for i, name in enumerate(conditions.names):
         cover = coverage["groups"][i] if coverage else {}
@@ -131,7 +149,7 @@ def by_group(
             "rows_real": int(real[i]),
             "rows_synthetic": int(made[i]),
             "share_real": float(real[i] / real.sum()),
-            "share_synthetic": float(made[i] / max(made.sum(), 1)),
+            "share_synthetic": float(made[i] / total),
             "tv": measured["tv_groups"][i],
             "ks": measured["ks_groups"][i],
             "coverage": cover.get("value"),

@@ -1,4 +1,4 @@
-"""The schema, the groups and their counts, from three exchanges of sums.
+"""The schema, the groups and their counts, from three exchanges of sums; more find clusters.
 
 *Look* settles the kind of every column, *values* brings vocabularies, candidates for atoms and a
 coarse histogram, *ranks* counts exactly over what the first two found. No site sends a list of
@@ -18,6 +18,7 @@ from clients.orders import Look, Ranks, Request, Values
 from clients.sketch import frequent, log_edges, peel
 from clients.sums import SiteSums
 from fairness.groups import MISSING, Conditions
+from server.clusters import clustered
 from server.exchange import Exchange
 from server.settings import DataSettings
 from wgan.data.frame import DATE_FORMS, widest
@@ -48,13 +49,18 @@ class Agreement:
     rows: int
 
 
-def agree(exchange: Exchange, columns: Sequence[str], data: DataSettings) -> Agreement:
+def agree(
+    exchange: Exchange, columns: Sequence[str], data: DataSettings, seed: int = 0
+) -> Agreement:
     """Asks the sites three times and reads schema and conditions off the sums.
+
+    Latent clusters, where they are wanted, take 2 K + 15 exchanges more at most.
 
     Args:
         exchange: The way to the sites.
         columns: Headers that every table must have, in order; `data.drop` taken off already.
         data: What is declared.
+        seed: The run's; only clusters need it.
 
     Raises:
         DataError: A table does not fit, or what was found cannot be modelled; all problems at once.
@@ -79,8 +85,11 @@ def agree(exchange: Exchange, columns: Sequence[str], data: DataSettings) -> Agr
     proposal = _cells(Schema(tuple(candidates)), data, found)
     question = Ranks(Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing)
     counted = exchange(Request(question))
-    settled = tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates))
-    return Agreement(Schema(settled), _count(proposal, counted, data), rows)
+    schema = Schema(tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)))
+    conditions = _count(proposal, counted, data)
+    if data.clusters:
+        conditions = clustered(exchange, schema, conditions, data, seed)
+    return Agreement(schema, conditions, rows)
 
 
 def check_names(names: Sequence[str], data: DataSettings) -> None:
@@ -175,7 +184,9 @@ def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: DataSe
             return replace(column, categories=tuple(sorted(spelling.values())))
         return replace(column, categories=tuple(sorted(values)))
     histogram = found[f"histogram.{i}"]
-    atoms = frequent(found.units(f"vote.{i}"), data.atom_share * rows)
+    linear = data.numbers == "linear"
+    atoms = () if linear else frequent(found.units(f"vote.{i}"), data.atom_share * rows)
+    column = replace(column, scale=data.numbers)
     grid = log_edges()
     used = histogram.nonzero()[0]
     if not len(used):
@@ -238,6 +249,9 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
     edges, counts = edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
     half = jitter(column) / 2
     low, high = float(edges[0]) + half, float(edges[-1]) - half
+    if data.numbers == "linear" and half and low >= high - half:
+        # One value has no range to be placed in.
+        return replace(column, atoms=(low,), edges=(), low=low, high=low)
     return replace(
         column,
         atoms=tuple(heavy),

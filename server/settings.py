@@ -63,6 +63,11 @@ class DataSettings(Section):
         description="share of every site's rows that no critic is trained on: they show whether it "
         "learns rows by heart",
     )
+    numbers: Literal["ranks", "linear"] = Field(
+        "ranks",
+        description="how numbers are encoded: ranks, with frequent values as states of their own; "
+        "linear, from their range to [-1, 1], where distances mean something (points, pixels)",
+    )
     condition: Told = Field(
         "group_and_label",
         description="what generator and critic are told of a row, so that it can be asked for; the "
@@ -99,17 +104,25 @@ class DataSettings(Section):
 class SplitSettings(Section):
     """How one table is dealt out to sites; unused where data.path is a folder."""
 
-    by: Literal["iid", "dirichlet", "group", "quantity"] = Field(
+    by: Literal["iid", "dirichlet", "group", "quantity", "column"] = Field(
         "dirichlet",
         description="iid, dirichlet (label and group skew), group (each lives on few "
-        "sites), quantity (sizes differ)",
+        "sites), quantity (sizes differ), column (the table says whose a row is)",
     )
     sites: int = Field(10, ge=1, description="how many sites")
     alpha: float = Field(0.3, gt=0, description="Dirichlet's concentration: small is uneven")
     column: tuple[str, ...] = Field(
         (),
         description="columns whose joint values are dealt out; empty: data.sensitive and "
-        "data.target (dirichlet), data.sensitive (group)",
+        "data.target (dirichlet), data.sensitive (group). With by = 'column' each joint value is a "
+        "site, and the columns are not modelled",
+    )
+    largest: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the rows that one site holds (quantity); the others then share the "
+        "rest alike; 0: sizes are Dirichlet's",
     )
     isolate_below: float = Field(
         0.0,
@@ -125,6 +138,15 @@ class SplitSettings(Section):
     @classmethod
     def _one_column(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _named(self) -> "SplitSettings":
+        if self.by == "column" and not self.column:
+            raise ValueError(
+                "by = 'column' needs the column that says which site a row is from; "
+                "write column = ['hospital'], say"
+            )
+        return self
 
 
 class GroupSettings(Section):
@@ -434,6 +456,13 @@ class Settings(Section):
         if dropped:
             raise ValueError(
                 f"data.drop leaves out {', '.join(dropped)}, named in data.sensitive or data.target"
+            )
+        split = self.split.column if self.split.by == "column" else ()
+        modelled = [name for name in used if name in split]
+        if modelled:
+            raise ValueError(
+                f"split.column = {', '.join(modelled)} says whose a row is and is not modelled, "
+                "but data.sensitive or data.target names it; take it out of one of them"
             )
         repeated = sorted({n for n in self.data.sensitive if self.data.sensitive.count(n) > 1})
         if repeated:

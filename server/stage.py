@@ -4,6 +4,7 @@ Real sites bring their own tables; this is for `everymode simulate` and for `flw
 simulation, where server and nodes share a disk.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,12 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     data = settings.data
     source = resolve(data.path)
     pooled = settings.strategy == "pooled"
+    # A folder's tables are whole: no column of theirs says whose a row is.
+    named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
     if source.is_dir():
         sites = sites_in(source, folder / "work")
         frames = [_read(site, settings) for site in sites]
-        columns = _columns(frames[0], settings)
+        columns = _columns(frames[0], settings, named)
         problems: list[str] = []
         for site, frame in zip(sites, frames, strict=True):
             try:
@@ -66,9 +69,10 @@ def set_up(settings: Settings, folder: Path) -> Stage:
         frame = pd.concat(frames, ignore_index=True)
     else:
         frame = read_table(source, data.missing)
-        columns = _columns(frame, settings)
+        columns = _columns(frame, settings, named)
     tables = folder / "tables"
     owners = assign(keys(frame, settings), split_of(settings), settings.seed)
+    frame = frame.drop(columns=list(named))
     if not tables.is_dir():
         typed = source.name.lower().endswith(".parquet")
         write_sites(frame, owners, tables, ".parquet" if typed else ".csv")
@@ -83,7 +87,8 @@ def split_of(settings: Settings) -> Split:
     if settings.strategy == "pooled":
         return Split("iid", 1, minimum=1)
     target = (data.target,) if data.target and split.by == "dirichlet" else ()
-    columns = split.column or (*data.sensitive, *target)
+    named = split.by == "column"
+    columns = split.column or (() if named else (*data.sensitive, *target))
     isolated = split.isolate_below if data.sensitive else 0.0
     return Split(
         by=split.by,
@@ -93,6 +98,7 @@ def split_of(settings: Settings) -> Split:
         minimum=split.minimum,
         group_columns=data.sensitive if isolated else (),
         isolate_below=isolated,
+        largest=split.largest,
     )
 
 
@@ -113,7 +119,14 @@ def _read(site: Site, settings: Settings) -> pd.DataFrame:
     return site.frame(settings.data.missing)
 
 
-def _columns(frame: pd.DataFrame, settings: Settings) -> tuple[str, ...]:
-    columns = tuple(str(name) for name in frame.columns if name not in settings.data.drop)
+def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) -> tuple[str, ...]:
+    known = [str(name) for name in frame.columns]
+    for name in sites:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+            raise DataError(f"split.column: the table has no column '{name}'; {hint}")
+    apart = {*settings.data.drop, *sites}
+    columns = tuple(str(name) for name in frame.columns if name not in apart)
     check_names(columns, settings.data)
     return columns

@@ -129,7 +129,7 @@ class Synthesizer:
         write_tensors(run.generator, state, meta)
 
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
-        """One row for each cell of group and label, `(n,)`, in the columns' order."""
+        """One row for each cell, `(n,)`, in the columns' order; untold parts of it do not count."""
         rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
@@ -161,7 +161,10 @@ class Synthesizer:
         return makers
 
     def like_data(self, rows: int, seed: int) -> pd.DataFrame:
-        """A table in which each cell has its share of `rows`, rounded to whole rows, shuffled."""
+        """Each cell's share of `rows`, rounded to whole rows, shuffled.
+
+        Groups and labels that the generator is not told come as it makes them.
+        """
         counts = whole_shares(self.plan.conditions.table.reshape(-1), rows)
         cells = np.repeat(np.arange(len(counts)), counts)
         np.random.default_rng(seed_of(seed, "order")).shuffle(cells)
@@ -180,13 +183,21 @@ class Synthesizer:
             rows: How many.
             seed: Their seed.
             groups: Mixture of groups: as in the data, or all alike.
-            where: Wanted values by column. Sensitive features and a target with classes are
-                conditions of the generator; other columns are met by drawing until enough fit.
+            where: Wanted values by column. Sensitive features and a target with classes, where
+                the generator is told them, are its conditions; other columns are met by drawing
+                until enough fit.
 
         Raises:
-            DataError: An unknown column or value, or one that hardly ever occurs.
+            DataError: An unknown column or value, or one that hardly ever occurs; groups alike
+                from a generator that is not told groups.
         """
         conditions, schema = self.plan.conditions, self.plan.schema
+        if groups == "uniform" and conditions.sensitive and not conditions.blocks[0]:
+            raise DataError(
+                f"groups cannot be drawn alike: data.condition = '{conditions.told}', so that the "
+                "generator was not told the group; train it with 'group_and_label' or 'group', or "
+                "ask for single groups with --where"
+            )
         where = dict(where or {})
         unknown = [name for name in where if name not in schema.names]
         if unknown:

@@ -28,6 +28,7 @@ from simulations.claims.command import claims
 from simulations.compare.command import HELP as COMPARE
 from simulations.compare.command import compare
 from simulations.inline import run_inline
+from simulations.scenarios import place, scenario_of
 from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.data.write import write_table
@@ -114,7 +115,7 @@ def simulate(
     """See SIMULATE."""
     settings, folder, made = _prepared(config, set_ or [], out, resume)
     try:
-        stage = set_up(settings, folder.sites)
+        stage = set_up(place(settings, folder.sites), folder.sites)
         if backend == "inline":
             run_inline(settings, folder, stage, resume is not None, quiet)
         else:
@@ -164,7 +165,7 @@ def _check_tables(settings: Settings) -> None:
     """Finds missing files before a run directory is made."""
     problems: list[str] = []
     for key, value in (("data.path", settings.data.path), ("data.holdout", settings.data.holdout)):
-        if value is None:
+        if value is None or (key == "data.path" and scenario_of(settings)):
             continue
         try:
             path = resolve(value)
@@ -217,10 +218,10 @@ def split(
     out: Annotated[Path, typer.Option(help="A new folder for one table per site.")],
     sites: Annotated[int, typer.Option(min=1, help="How many sites.")] = 10,
     by: Annotated[
-        Literal["iid", "dirichlet", "group", "quantity"],
+        Literal["iid", "dirichlet", "group", "quantity", "column"],
         typer.Option(
             help="iid: alike; quantity: sizes differ; dirichlet: shares of each value differ; "
-            "group: each value lives on few sites."
+            "group: each value lives on few sites; column: each value is a site."
         ),
     ] = "iid",
     alpha: Annotated[float, typer.Option(help="Dirichlet's concentration; small is uneven.")] = 0.3,
@@ -233,7 +234,7 @@ def split(
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
     columns = tuple(column or ())
-    if by in ("dirichlet", "group") and not columns:
+    if by in ("dirichlet", "group", "column") and not columns:
         raise SettingsError(
             f"--by {by} needs --column NAME, the column whose values are dealt out "
             "(may be repeated)"

@@ -1,6 +1,7 @@
 """Groups, labels, and the condition that both make."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -132,3 +133,83 @@ def test_selection_keeps_cells_with_rows_that_agree():
 def test_conditions_survive_json():
     text = json.dumps(CONDITIONS.to_json())
     assert Conditions.from_json(json.loads(text)) == CONDITIONS
+
+
+@pytest.mark.parametrize(
+    ("told", "blocks", "given"),
+    [
+        ("group_and_label", (3, 2, 0), ("sex", "smokes", "income")),
+        ("group", (3, 0, 0), ("sex", "smokes")),
+        ("label", (0, 2, 0), ("income",)),
+        ("none", (0, 0, 0), ()),
+    ],
+)
+def test_what_is_told_is_one_hot_and_what_is_not_is_left_to_the_generator(told, blocks, given):
+    conditions = replace(CONDITIONS, told=told)
+    assert (conditions.blocks, conditions.given) == (blocks, given)
+    cells = np.array([1, 0, 3, 4, 5])
+    whole = CONDITIONS.encode(cells)
+    expected = [whole[:, :3][:, : blocks[0]], whole[:, 3:][:, : blocks[1]]]
+    np.testing.assert_array_equal(conditions.encode(cells), np.concatenate(expected, 1))
+    assert conditions.width == sum(blocks) == conditions.encode(cells).shape[1]
+    assert tuple(conditions.decode(cells, SCHEMA)) == given
+    # Weights and reports know all groups and labels in any case.
+    assert conditions.cell_index(FRAME, SCHEMA).tolist() == [1, 3, -1, 4, -1, -1]
+
+
+def test_a_target_that_is_a_sensitive_feature_too():
+    both = replace(CONDITIONS, target="smokes", labels=("FALSE", "True"))
+    given = {told: replace(both, told=told).given for told in ("group", "label", "none")}
+    assert given == {"group": ("sex", "smokes"), "label": ("smokes",), "none": ()}
+    label = replace(both, told="label")
+    # Group 0 does not smoke, groups 1 and 2 do.
+    assert label.decode(np.array([0, 3, 5]), SCHEMA)["smokes"].tolist() == [False, True, True]
+
+
+POINTS = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+CLUSTERED = CONDITIONS.clustered(
+    POINTS, np.array([[5, 0, 0, 0, 4, 3], [0, 0, 0, 9, 0, 0], [2, 2, 2, 6, 0, 0]])
+)
+
+
+def test_clusters_are_a_third_one_hot_vector():
+    assert CLUSTERED.clusters == 3 and CLUSTERED.per_group == 6 and CLUSTERED.width == 8
+    cells = np.arange(18)
+    condition = CLUSTERED.encode(cells)
+    parts = [condition[:, :3], condition[:, 3:5], condition[:, 5:]]
+    assert all((part.sum(1) == 1).all() for part in parts)
+    group, label, cluster = (part.argmax(1) for part in parts)
+    np.testing.assert_array_equal((group * 2 + label) * 3 + cluster, cells)
+    for one, other in zip(CLUSTERED.split(cells), (group, label, cluster), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert replace(CLUSTERED, told="none").encode(cells).tolist() == parts[2].tolist()
+    # A cluster is no column.
+    assert CLUSTERED.given == CONDITIONS.given
+    frame = pd.DataFrame(CLUSTERED.decode(np.array([4, 5, 9]), SCHEMA))
+    assert frame["income"].tolist() == ["low", "low", "low"]
+
+
+def test_without_clusters_it_is_as_it_was():
+    assert CLUSTERED.plain == CONDITIONS and CONDITIONS.plain == CONDITIONS
+    assert CLUSTERED.group_counts.tolist() == CONDITIONS.group_counts.tolist()
+    unknown = CONDITIONS.clustered(POINTS)
+    # Open is what has rows.
+    assert (unknown.table.reshape(6, 3) > 0).all(1).tolist() == [True, True, False] + [True] * 3
+    chosen = CLUSTERED.select({"sex": "f", "income": "low"})
+    assert np.flatnonzero(chosen).tolist() == [4, 5]
+
+
+def test_rows_go_to_the_nearest_cluster_that_their_group_and_label_have():
+    codes = np.array([[0, 0], [9, 9], [0, 9], [0, 9], [0, 9], [9, 0]], np.float32)
+    # Pairs 1, 3, -1, 4, -1, -1: the first has clusters 1 and 2, the second 0 alone, the fourth all.
+    assert CLUSTERED.cell_index(FRAME, SCHEMA, codes=codes).tolist() == [4, 9, -1, 14, -1, -1]
+    with pytest.raises(ValueError, match="expected the encoded rows"):
+        CLUSTERED.cell_index(FRAME, SCHEMA)
+
+
+def test_clusters_survive_json_and_files_from_before_them_are_read():
+    text = json.dumps(CLUSTERED.to_json())
+    assert Conditions.from_json(json.loads(text)) == CLUSTERED
+    old = CONDITIONS.to_json()
+    del old["told"], old["centres"]
+    assert Conditions.from_json(old) == CONDITIONS

@@ -86,11 +86,15 @@ def compare(
         _train(comparison, jobs, backend, retry_failed, console, quiet)
     report = write(comparison)
     if not quiet:
-        Console().print(tables.shown(report))
+        screen = Console()
+        screen.print(*tables.shown(report, screen.width))
         for note in tables.notes(report):
             print(note)
         print(f"tables and pictures: {out / 'compare.md'}")
-    if any(run["status"] in ("diverged", "failed") for run in _runs(report)):
+    broken = sum(run["status"] in ("diverged", "failed") for run in _runs(report))
+    if broken:
+        if not quiet:
+            print(f"runs that did not end well: {broken}; --retry-failed tries them again")
         raise typer.Exit(1)
 
 
@@ -116,7 +120,8 @@ def _train(
     refused: list[Outcome] = []
     with Stop().listening() as stop, Watch(comparison.runs, left, console, quiet) as watch:
         for outcome in run_all(left, jobs, backend, stop, watch.started):
-            left = [run for run in left if run is not outcome.run or outcome.kind == "stopped"]
+            if outcome.kind != "stopped":
+                left.remove(outcome.run)
             refused += [outcome] if outcome.kind == "refused" else []
             watch.ended(outcome)
             # What is there already can be looked at while the rest is trained.
@@ -138,7 +143,7 @@ def _train(
 def _announce(comparison: Comparison, console: Console) -> None:
     strategies, seeds, runs = comparison.strategies, comparison.seeds, comparison.runs
     lines = [
-        f"{len(runs)} runs: {len(strategies)} strategies, {len(seeds)} seeds",
+        f"{len(runs)} runs: strategies {', '.join(strategies)}; seeds {', '.join(map(str, seeds))}",
         tables.budget_line(budget_of(comparison)),
         *(f"note: {note}" for note in comparison.notes),
     ]

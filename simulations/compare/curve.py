@@ -1,6 +1,8 @@
 """The curve of a run: every kept checkpoint's synthetic table, judged as the last one is."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +15,7 @@ from server.settings import Settings
 from server.stage import Stage
 from server.synthesis import Synthesizer
 from simulations.compare.plan import Run
-from simulations.compare.sources import Scored
+from simulations.scenarios import Scenario
 from wgan.data.frame import read_table
 from wgan.errors import StateError
 from wgan.state import read_json, read_tensors, write_json
@@ -37,9 +39,7 @@ def drawn(run: Run) -> bool:
     return seen == [*_checkpoints(run)] and curve["scores"] is not None
 
 
-def draw(
-    run: Run, settings: Settings, stage: Stage, scenario: Scored | None, stop: Callable[[], bool]
-) -> None:
+def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], bool]) -> None:
     """Judges every checkpoint of a finished run, and writes each as soon as it is judged.
 
     A point has `round`, `rows`, `coverage_group_min`, `coverage` by group (None where rows do not
@@ -47,7 +47,6 @@ def draw(
 
     Args:
         run: The run.
-        settings: Its configuration, with tables that exist.
         stage: Its sites, for real rows where none are held out.
         scenario: What the data come from, if that is known.
         stop: Whether the user asked to stop.
@@ -57,10 +56,10 @@ def draw(
         StateError: A checkpoint is damaged.
     """
     order, rows = run.folder.read_plan()
-    plan = Plan.of(order)
+    plan, final = Plan.of(order), Synthesizer.load(run.folder)
     curve = read_curve(run)
     done = {point["round"]: point for point in curve["points"]}
-    rows = settings.output.rows or rows
+    rows = run.settings.output.rows or rows
     reference: pd.DataFrame | None = None
     for number, path in _checkpoints(run).items():
         if number in done:
@@ -68,9 +67,11 @@ def draw(
         if stop():
             raise Interrupted(f"{run.curve}: {len(done)} points are kept")
         if reference is None:
-            reference = _reference(settings, stage)
+            reference = _reference(run.settings, stage)
         tensors, _ = read_tensors(path)
-        table = Synthesizer.of(plan, tensors["average"]).like_data(min(rows, ROWS), run.seed)
+        # Sites' own generators make rows in the proportions of the final table.
+        maker = replace(Synthesizer.of_state(plan, tensors), counts=final.counts)
+        table = maker.like_data(min(rows, ROWS), run.seed)
         found = coverage_of(plan, reference, table, run.seed, "the reference table")
         values = [group["value"] for group in found["groups"]]
         done[number] = {
@@ -78,16 +79,13 @@ def draw(
             "rows": len(table),
             "coverage_group_min": found["coverage_group_min"],
             "coverage": dict(zip(plan.conditions.names, values, strict=True)),
-            "scores": scenario.score(table, run.seed) if scenario else {},
+            "scores": _scores(scenario, table, run.seed),
         }
         curve["points"] = [done[key] for key in sorted(done)]
         write_json(run.curve, curve)
     if curve["scores"] is None:
-        final: dict[str, float] = {}
-        if scenario:
-            table = Synthesizer.load(run.folder).like_data(rows, run.seed)
-            final = scenario.score(table, run.seed)
-        write_json(run.curve, curve | {"scores": final})
+        table = final.like_data(rows, run.seed) if scenario else pd.DataFrame()
+        write_json(run.curve, curve | {"scores": _scores(scenario, table, run.seed)})
 
 
 def _checkpoints(run: Run) -> dict[int, Any]:
@@ -99,6 +97,11 @@ def _checkpoints(run: Run) -> dict[int, Any]:
             "remove the folder to train it again"
         )
     return {number: found[number] for number in run.grid if number in found}
+
+
+def _scores(scenario: Scenario | None, table: pd.DataFrame, seed: int) -> dict[str, float | None]:
+    found = scenario.score(table, seed) if scenario else {}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _reference(settings: Settings, stage: Stage) -> pd.DataFrame:

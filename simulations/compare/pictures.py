@@ -1,5 +1,6 @@
 """Pictures of a comparison: how quality grew, where it ended, how weights moved."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ COLOURS = dict(
 
 BOUND = {"pooled": DASHED, "local": (0, (1, 1.2))}
 """Line styles of those that are bounds."""
+
+SCORES = ("modes", "classes", "quality", "worst_share")
+"""Scores of scenarios that have a curve."""
 
 ENOUGH = 40
 """Lines of weights in a panel at most: those that move the most."""
@@ -66,7 +70,8 @@ def curves(
         for name in comparison.strategies
         if (found := _points([run for run in finished if run.strategy == name]))
     }
-    shown = [f for f in report["figures"] if f["key"] == COVERAGE or f["key"].startswith(SCORE)]
+    wanted = {COVERAGE, *(f"{SCORE}{name}" for name in SCORES)}
+    shown = [f for f in report["figures"] if f["key"] in wanted]
     keys = [f for f in shown if any(f["key"] in points for points in lines.values())]
     if not keys:
         return None
@@ -75,8 +80,8 @@ def curves(
     grid = figure.add_gridspec(len(keys), 3, width_ratios=(1.25, 1, 1))
     axis = (
         ("rounds", "round"),
-        ("megabytes", "MB up and down so far"),
-        ("seconds", "seconds so far"),
+        ("megabytes", "MB of rounds so far"),
+        ("seconds", "seconds of rounds so far"),
     )
     for row, shown_figure in enumerate(keys):
         key, title = shown_figure["key"], shown_figure["title"]
@@ -111,7 +116,7 @@ def final(report: Mapping[str, Any]) -> Figure:
     for column, shown in enumerate(figures):
         axes = figure.add_subplot(1, len(figures), column + 1)
         better = {True: "higher is better", False: "lower is better", None: "cost"}
-        _dress(axes, shown["title"], pad=16)
+        _dress(axes, textwrap.fill(shown["title"], 15), pad=16)
         note = better[shown["higher_is_better"]]
         axes.annotate(
             note, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=7.5, color=GREY
@@ -245,10 +250,12 @@ def _beside(axes: Axes, ends: Mapping[str, tuple[float, str, str]]) -> None:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places, moved as little as it takes to lie `gap` apart.
+    """Ascending places, moved to lie `gap` apart, within 0 and 1 where there is room for all.
 
-    >>> [round(p, 2) for p in _apart([0.0, 0.5, 0.5], 0.2)]
-    [0.0, 0.4, 0.6]
+    >>> [round(p, 2) for p in _apart([0.0, 0.5, 0.5, 1.0], 0.2)]
+    [0.0, 0.4, 0.6, 1.0]
+    >>> [round(p, 2) for p in _apart([1.0, 1.0], 0.2)]
+    [0.8, 1.0]
     """
     # Blocks of neighbours that touch move as one, around the mean of where they want to be.
     blocks: list[list[float]] = []
@@ -257,7 +264,9 @@ def _apart(places: Sequence[float], gap: float) -> list[float]:
         while len(blocks) > 1 and _low(blocks[-1], gap) - _high(blocks[-2], gap) < gap - 1e-12:
             last = blocks.pop()
             blocks[-1] += last
-    return [_low(block, gap) + i * gap for block in blocks for i in range(len(block))]
+    found = [_low(block, gap) + i * gap for block in blocks for i in range(len(block))]
+    found = [min(place, 1 - gap * (len(found) - 1 - i)) for i, place in enumerate(found)]
+    return [max(place, gap * i) for i, place in enumerate(found)]
 
 
 def _low(block: Sequence[float], gap: float) -> float:

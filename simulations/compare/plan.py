@@ -11,6 +11,7 @@ from server.configuration import load, parse, resolve
 from server.outputs import RunFolder
 from server.settings import Settings
 from server.strategies import FREE, RIVALS, STRATEGIES
+from simulations.scenarios import scenario_of
 from wgan.errors import SettingsError
 
 POINTS = 10
@@ -28,8 +29,6 @@ HARMLESS = (
     "output.keep",
 )
 """Keys that may differ between the parts of one comparison: none of them changes a result."""
-
-SCENARIO = "scenario:"
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,6 @@ class Comparison:
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     notes: tuple[str, ...]
-
-    @property
-    def scenario(self) -> str | None:
-        """The scenario that the data come from, by name."""
-        path = self.base.data.path
-        return path.removeprefix(SCENARIO) if path.startswith(SCENARIO) else None
 
 
 def planned(
@@ -264,10 +257,9 @@ def _unfit(base: Settings) -> list[str]:
             "write --set train.patience=0"
         )
     for key, value in (("data.path", base.data.path), ("data.holdout", base.data.holdout)):
-        if value is None or value.startswith(SCENARIO):
-            continue
         try:
-            if not resolve(value).exists():
+            known = key == "data.path" and scenario_of(base)
+            if value is not None and not known and not resolve(value).exists():
                 problems.append(f"{key}: {value}: no such file or folder")
         except SettingsError as error:
             problems += error.problems

@@ -89,7 +89,7 @@ class Watch:
     def ended(self, outcome: Outcome) -> None:
         """A run has ended; says so in a line that stays."""
         run = outcome.run
-        self._running = tuple(r for r in self._running if r is not run)
+        self._running = tuple(r for r in self._running if r != run)
         if outcome.kind != "stopped":
             self._ended[run.folder.path] = self._rounds[run.folder.path]
         if not self.quiet:
@@ -116,8 +116,8 @@ class Watch:
     def _pulse(self) -> None:
         while not self._over.wait(PULSE):
             for run in self._running:
-                _, _, done, worst, estimate = _line(run)
-                self._print(f"{_name(run)}: round {done}, worst group {worst} {estimate}")
+                _, _, done, *worst = _line(run)
+                self._print(f"{_name(run)}: round {done}  {'  '.join(worst)}".rstrip())
 
     def _print(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)

@@ -12,7 +12,7 @@ from server.strategies import STRATEGIES
 from simulations.compare.curve import read_curve
 from simulations.compare.plan import Comparison, Run
 from simulations.compare.run import failure_of
-from simulations.compare.sources import Scored, scenario_of
+from simulations.scenarios import Scenario, scenario_of
 from wgan.state import read_json
 
 BOUNDS = ("pooled", "local")
@@ -43,7 +43,8 @@ class Figure:
 def collected(comparison: Comparison) -> dict[str, Any]:
     """Everything that `compare.json` holds, from the run directories as they are now."""
     found = {(run.strategy, run.seed): read_run(run) for run in comparison.runs}
-    figures = figures_of(comparison, [run["figures"] for run in found.values()])
+    scenario = scenario_of(comparison.base)
+    figures = figures_of(scenario, [run["figures"] for run in found.values()])
     judged = _judged(found)
     rows: dict[str, dict[str, Any]] = {}
     for name in comparison.strategies:
@@ -78,7 +79,7 @@ def collected(comparison: Comparison) -> dict[str, Any]:
         "config": comparison.config,
         "overrides": list(comparison.overrides),
         "data": {"path": base.data.path, "holdout": base.data.holdout}
-        | {"scenario": comparison.scenario}
+        | {"scenario": scenario.name if scenario else None}
         | (first["data"] if first else {}),
         "seeds": list(comparison.seeds),
         "budget": budget_of(comparison),
@@ -111,8 +112,7 @@ def read_run(run: Run) -> dict[str, Any]:
     if not run.finished:
         return record
     summary = read_json(run.folder.path / "summary.json")
-    drawn = [line.get("critic_rows") for line in metrics]
-    known = all(value is not None for value in drawn)
+    drawn = [line["critic_rows"] for line in metrics if "critic_rows" in line]
     verdicts = {name: group["coverage_verdict"] for name, group in summary["per_group"].items()}
     utility = (summary["utility"] or {}).get("synthetic") or {}
     metric = utility.get("metric", "auc")
@@ -127,7 +127,7 @@ def read_run(run: Run) -> dict[str, Any]:
             "seconds": summary["training_seconds"],
             "megabytes": (summary["bytes_up"] + summary["bytes_down"]) / 1e6,
         },
-        "critic_rows": sum(drawn) if known else None,
+        "critic_rows": sum(drawn) if len(drawn) == len(metrics) else None,
         "groups": list(verdicts),
         "judged": [name for name, verdict in verdicts.items() if verdict in ("measured", "absent")],
         "data": {
@@ -138,9 +138,8 @@ def read_run(run: Run) -> dict[str, Any]:
     }
 
 
-def figures_of(comparison: Comparison, found: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def figures_of(scenario: Scenario | None, found: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """The columns that any run has a value for, in the order they are shown."""
-    scenario = scenario_of(comparison.base)
     known = {key for figures in found for key, value in figures.items() if value is not None}
     return [figure for figure in _all_figures(scenario) if figure.key in known]
 
@@ -197,7 +196,7 @@ def budget_of(comparison: Comparison) -> dict[str, int]:
     }
 
 
-def _all_figures(scenario: Scored | None) -> list[Figure]:
+def _all_figures(scenario: Scenario | None) -> list[Figure]:
     scores = scenario.higher if scenario else {}
     return [
         Figure(COVERAGE, "worst group's coverage", True),
@@ -209,7 +208,7 @@ def _all_figures(scenario: Scored | None) -> list[Figure]:
         Figure("ks_mean", "KS", False),
         *(Figure(f"{SCORE}{k}", k.replace("_", " "), better) for k, better in scores.items()),
         Figure("seconds", "seconds", None),
-        Figure("megabytes", "MB", None),
+        Figure("megabytes", "MB in all", None),
     ]
 
 

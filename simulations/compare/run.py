@@ -18,11 +18,10 @@ from clients.sums import SiteSums
 from server.display import Display
 from server.exchange import InProcess, Traffic, weight_of
 from server.session import Interrupted, Session
-from server.settings import Settings
 from server.stage import Stage, set_up
 from simulations.compare import curve
 from simulations.compare.plan import Run
-from simulations.compare.sources import placed, scenario_of
+from simulations.scenarios import place, scenario_of
 from wgan.errors import EveryModeError, NumericalError, StateError
 from wgan.state import read_json, write_json
 
@@ -103,7 +102,7 @@ def run_all(
         started: Is told of each run that begins.
     """
     queue = list(runs)
-    if jobs == 1 or len(queue) == 1:
+    if jobs == 1 or len(queue) < 2:
         for run in queue:
             started(run)
             outcome = perform(run, backend, stop)
@@ -148,11 +147,10 @@ def perform(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
     try:
         if not folder.config.exists():
             made = folder.create(run.settings)
-        settings = placed(run.settings, folder.sites / "scenario")
-        stage = set_up(settings, folder.sites)
+        stage = set_up(place(run.settings, folder.sites), folder.sites)
         if not run.finished:
-            _train(run, settings, stage, backend, made is None, stop)
-        curve.draw(run, settings, stage, scenario_of(run.settings), stop)
+            _train(run, stage, backend, made is None, stop)
+        curve.draw(run, stage, scenario_of(run.settings), stop)
         return Outcome(run, "finished")
     except Interrupted:
         return Outcome(run, "stopped")
@@ -183,14 +181,8 @@ def _done(run: Run) -> bool:
     return run.finished and curve.drawn(run)
 
 
-def _train(
-    run: Run,
-    settings: Settings,
-    stage: Stage,
-    backend: str,
-    resume: bool,
-    stop: Callable[[], bool],
-) -> None:
+def _train(run: Run, stage: Stage, backend: str, resume: bool, stop: Callable[[], bool]) -> None:
+    settings = run.settings
     if backend == "ray":
         # Before Flower is imported: it reads these then.
         os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")

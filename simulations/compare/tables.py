@@ -10,26 +10,42 @@ from rich.text import Text
 from simulations.compare.results import COVERAGE, UNEQUAL
 
 STYLES = {"best": "bold green", "tie": "green"}
+GAP = 3
+"""Characters between columns on the console."""
+
 LACKING = "\N{DAGGER}"
 """Marks a worst group's coverage beside which a group could not be judged."""
 
 
-def shown(report: Mapping[str, Any]) -> Table:
-    """The main figures, a strategy a row."""
-    table = Table(
-        title=Text(f"{report['config']}, {_seeds(report)}: mean (standard deviation)"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("strategy", no_wrap=True)
+def shown(report: Mapping[str, Any], width: int) -> list[Table]:
+    """The main figures, a strategy a row; several tables where `width` characters are too few."""
+    titles = [_title(row) for row in report["strategies"]]
+    tables: list[list[tuple[Mapping[str, Any], int]]] = []
+    left = 0
     for figure in report["figures"]:
-        table.add_column(_head(figure), justify="right")
+        texts = [_head(figure), *(_cell(row, figure["key"]) for row in report["strategies"])]
+        # A column is as wide as its longest word; a spread goes below its mean.
+        need = max(len(word) for text in texts for word in text.split())
+        if not tables or left < need + GAP:
+            tables.append([])
+            left = width - GAP - max(map(len, titles))
+        left -= need + GAP
+        tables[-1].append((figure, need))
+    title = f"{report['config']}, {_seeds(report)}: mean (standard deviation)"
+    return [_table(report, columns, "" if i else title) for i, columns in enumerate(tables)]
+
+
+def _table(
+    report: Mapping[str, Any], columns: Sequence[tuple[Mapping[str, Any], int]], title: str
+) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    for figure, need in columns:
+        table.add_column(_head(figure), justify="right", min_width=need)
     for row in report["strategies"]:
-        cells = [
-            Text(_cell(row, f["key"]), STYLES.get(_mark(row, f["key"]), ""))
-            for f in report["figures"]
-        ]
-        table.add_row(Text(row["title"]), *cells)
+        keys = [figure["key"] for figure, _ in columns]
+        cells = [Text(_cell(row, key), STYLES.get(_mark(row, key), "")) for key in keys]
+        table.add_row(Text(_title(row)), *cells)
     return table
 
 
@@ -101,7 +117,7 @@ def _markdown(report: Mapping[str, Any], part: str) -> Iterator[str]:
             for figure in figures
             for text in (_cell(row, figure["key"], part),)
         ]
-        yield f"| {_plain(row['title'])} | {' | '.join(cells)} |"
+        yield f"| {_plain(_title(row))} | {' | '.join(cells)} |"
 
 
 def _head(figure: Mapping[str, Any]) -> str:
@@ -112,17 +128,30 @@ def _head(figure: Mapping[str, Any]) -> str:
 def _cell(row: Mapping[str, Any], key: str, part: str = "figures") -> str:
     value = row[part].get(key) or {"n": 0}
     if not value["n"]:
-        states = {run["status"] for run in row["runs"]}
-        return "diverged" if states == {"diverged"} else "failed" if "failed" in states else "-"
+        return _fate(row) if key == COVERAGE else "-"
     digits = _digits(value["mean"])
     text = f"{value['mean']:,.{digits}f}"
     if value["std"] is not None:
         text += f" ({value['std']:,.{digits}f})"
     if value["n"] < len(row["runs"]):
         text += f" n={value['n']}"
-    text += " =" if _mark(row, key, part) == "tie" else ""
+    text += "=" if _mark(row, key, part) == "tie" else ""
     lacking = part == "figures" and key == COVERAGE and row["insufficient"]
-    return text + (f" {LACKING}" if lacking else "")
+    return text + (LACKING if lacking else "")
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    """Why a strategy has no figures, in the first column."""
+    ended = {run["status"]: run["round"] for run in reversed(row["runs"])}
+    for status in ("diverged", "failed"):
+        if status in ended:
+            return f"{status} at round {ended[status]}"
+    return "-"
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    budget = row["budget"]
+    return f"{row['title']} ({budget['factor']:.2f}x rows)" if budget["unequal"] else row["title"]
 
 
 def _digits(value: float) -> int:
@@ -165,11 +194,12 @@ def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
                 )
             elif run["status"] == "unfinished":
                 yield f"{row['title']}, seed {run['seed']}: not finished yet"
-        for entry in row["insufficient"]:
+        for groups in dict.fromkeys(tuple(entry["groups"]) for entry in row["insufficient"]):
+            seeds = [e["seed"] for e in row["insufficient"] if tuple(e["groups"]) == groups]
             yield (
-                f"{LACKING} {row['title']}, seed {entry['seed']}: insufficient rows to judge "
-                f"{', '.join(entry['groups'])}, which other strategies made enough of: its worst "
-                "group is not known"
+                f"{LACKING} {row['title']}, {_seeds({'seeds': seeds})}: insufficient rows to judge "
+                f"{', '.join(groups)}, which other strategies made enough of: its worst group is "
+                "not known"
             )
     everywhere = _unjudged(report)
     if everywhere:

@@ -46,7 +46,14 @@ def jitter(column: Column) -> float:
 
 
 def to_scores(numbers: Numbers, column: Column) -> Numbers:
-    """Half the normal quantile of each number's rank, `(n,)`; outside the edges, of the edge."""
+    """Half the normal quantile of each number's rank, `(n,)`; outside the edges, of the edge.
+
+    On a linear scale, where the number lies in the column's range, as -1 to 1.
+    """
+    if column.scale == "linear":
+        span = column.high - column.low
+        place: Numbers = 2 * (numbers - column.low) / span - 1
+        return np.clip(place, -1 - jitter(column) / span, 1 + jitter(column) / span)
     ranks = np.interp(numbers, column.edges, column.cumulative)
     scores: Numbers = ndtri(TAIL + (1 - 2 * TAIL) * ranks) / 2
     return scores
@@ -54,8 +61,11 @@ def to_scores(numbers: Numbers, column: Column) -> Numbers:
 
 def from_scores(scores: Numbers, column: Column) -> Numbers:
     """The inverse of `to_scores`, rounded to the column's grain and kept in [low, high]."""
-    ranks = np.clip((ndtr(2 * scores) - TAIL) / (1 - 2 * TAIL), 0, 1)
-    numbers = np.interp(ranks, column.cumulative, column.edges)
+    if column.scale == "linear":
+        numbers = column.low + (scores + 1) / 2 * (column.high - column.low)
+    else:
+        ranks = np.clip((ndtr(2 * scores) - TAIL) / (1 - 2 * TAIL), 0, 1)
+        numbers = np.interp(ranks, column.cumulative, column.edges)
     low, high = _rounded(np.array([column.low, column.high]), column)
     # Edges need not lie on the grain; rounding must not lead past them.
     low += grain(column) * (low < column.low)

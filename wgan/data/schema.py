@@ -34,6 +34,8 @@ class Column:
         decimals: Digits after the decimal point that a `float` column is written with (15: all).
         dtype: The pandas dtype that a decoded column gets.
         form: How a `datetime` is written, one of `wgan.data.values.DATE_FORMS`.
+        scale: How a number is encoded: by its rank, or linearly, from its range to [-1, 1], which
+            keeps distances (points, pixels).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Column:
     decimals: int = 15
     dtype: str = "str"
     form: str = ""
+    scale: Literal["ranks", "linear"] = "ranks"
 
     @property
     def numeric(self) -> bool:
@@ -83,7 +86,12 @@ class Schema:
         >>> Schema.from_json(Schema((Column("age", "integer"),)).to_json()).names
         ('age',)
         """
-        return {"columns": [asdict(column) for column in self.columns]}
+        columns = [asdict(column) for column in self.columns]
+        for column in columns:
+            # Fingerprints of schemas without it stay what they were.
+            if column["scale"] == "ranks":
+                del column["scale"]
+        return {"columns": columns}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Schema":

@@ -1,0 +1,49 @@
+"""All scenarios, and laying the table of one on the disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from server.settings import Settings
+from simulations.scenarios.digits import DIGITS
+from simulations.scenarios.points import POINTS
+from simulations.scenarios.scenario import Scenario
+from wgan.errors import SettingsError
+
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*POINTS, *DIGITS)}
+
+PREFIX = "scenario:"
+
+
+def scenario_of(settings: Settings) -> Scenario | None:
+    """The scenario whose table a configuration trains on; None for another table.
+
+    Raises:
+        SettingsError: There is no scenario of that name.
+    """
+    if not settings.data.path.startswith(PREFIX):
+        return None
+    name = settings.data.path.removeprefix(PREFIX)
+    if name not in SCENARIOS:
+        raise SettingsError(
+            f"data.path = '{settings.data.path}': there is no such scenario; "
+            f"write one of {', '.join(PREFIX + known for known in SCENARIOS)}"
+        )
+    return SCENARIOS[name]
+
+
+def place(settings: Settings, folder: Path) -> Settings:
+    """Settings that name a table on the disk: that of a scenario is made under `folder`.
+
+    Others are returned as they are.
+    """
+    scenario = scenario_of(settings)
+    if scenario is None:
+        return settings
+    path = folder / f"{scenario.name}.csv"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        scenario.make(settings.seed).to_csv(partial, index=False)
+        partial.rename(path)
+    data = settings.data.model_copy(update={"path": str(path)})
+    return settings.model_copy(update={"data": data})

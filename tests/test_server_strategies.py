@@ -1,0 +1,207 @@
+"""Strategies as switches: what each means, what is refused, and that each trains."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from clients.orders import Train
+from server.exchange import InProcess
+from server.outputs import RunFolder
+from server.session import Interrupted
+from server.settings import FederationSettings, Settings
+from server.stage import set_up
+from server.strategies import FREE, RIVALS, STRATEGIES, StrategyName
+from server.synthesis import Synthesizer
+
+LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
+"""Those that need more than sums over sites."""
+
+
+def settings(**values: Any) -> Settings:
+    return Settings.model_validate({"data": {"path": "t.csv", "sensitive": ["g"]}} | values)
+
+
+def test_every_name_has_a_strategy_and_every_switch_is_a_key() -> None:
+    assert set(STRATEGIES) == set(get_args(StrategyName)) == {*RIVALS, "everymode", "pooled"}
+    keys = set(FederationSettings.model_fields)
+    assert set(FREE) <= keys
+    for strategy in STRATEGIES.values():
+        assert set(strategy.switches) <= keys
+        assert strategy.title and (strategy.paper or strategy.note)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_strategy_sets_its_switches_and_survives_being_written(name: Any) -> None:
+    made = settings(strategy=name)
+    federation = made.federation.model_dump()
+    assert STRATEGIES[name].switches.items() <= federation.items()
+    assert made.model.matching == 0
+    again = Settings.model_validate(json.loads(made.model_dump_json()))
+    assert again == made
+
+
+def test_who_runs_on_sums_alone() -> None:
+    assert {n for n, s in STRATEGIES.items() if not s.additive} == LOOKING
+    for name in STRATEGIES:
+        if name in LOOKING:
+            with pytest.raises(ValidationError, match="no sum over sites contains"):
+                settings(strategy=name, federation={"sums_only": True})
+        else:
+            settings(strategy=name, federation={"sums_only": True})
+
+
+def test_our_own_asks_for_no_letters() -> None:
+    order = Train("p", 1, 1, 0, 8, 1, 1.0, False, 0, 0, "cpu", (3, 4), 1)
+    assert order.layout().letters == ()
+
+
+def test_a_condition_is_what_the_paper_tells_unless_it_is_chosen() -> None:
+    assert settings(strategy="fedgan").data.condition == "none"
+    assert settings(strategy="ua_gan").data.condition == "label"
+    assert settings(strategy="local").data.condition == "group_and_label"
+    chosen = settings(strategy="fedgan", data={"path": "t.csv", "condition": "group_and_label"})
+    assert chosen.data.condition == "group_and_label"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"strategy": "fedgan", "federation": {"critic": "own"}}, "means 'shared'"),
+        ({"federation": {"generator": "own"}}, "right for none"),
+        ({"federation": {"swap_every": 2}}, "no critics to swap"),
+        ({"federation": {"mixture": "odds"}}, "the sites' own critics"),
+        ({"federation": {"mixture": "odds", "critic": "own"}}, "logits"),
+        ({"federation": {"critic": "own", "statistics": "frozen"}}, "has none"),
+        ({"federation": {"critic": "own", "proximal": 0.1}}, "nothing is shared"),
+        (
+            {"federation": {"critic": "own", "generator": "sites", "control_variates": True}},
+            "mean gradient",
+        ),
+        ({"federation": {"critic": "own", "weights": "afl"}}, "nothing is averaged"),
+        ({"federation": {"glide": True, "generator": "sites"}}, "generator = 'server'"),
+        ({"groups": {"weights": "minimax"}}, "data.held_out is 0"),
+        (
+            {"groups": {"weights": "minimax"}, "federation": {"draw": "rows"}},
+            "federation.draw = 'groups'",
+        ),
+        ({"federation": {"sites_per_round": 30}}, "only 10 sites"),
+        ({"federation": {"away": ["site-01"]}}, "first and last round"),
+        ({"data": {"path": "t.csv", "condition": "none"}}, "model.matching = 0"),
+        ({"data": {"path": "t.csv", "clusters": 1}}, "data.clusters = 1"),
+    ],
+)
+def test_what_does_not_go_together(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(**values)
+
+
+@pytest.mark.parametrize("name", [*RIVALS, "pooled"])
+def test_every_strategy_trains_and_resumes_bit_for_bit(
+    kit: Any, table: Path, tmp_path: Path, name: str
+) -> None:
+    made = kit.tiny(table, strategy=name, output={"checkpoint_every": 1, "keep": 9})
+    summary = kit.run(made, tmp_path / "whole")
+    assert summary["strategy"] == name and summary["rounds"] == 4
+    assert np.isfinite([summary["tv_mean"], summary["ks_mean"]]).all()
+    parts = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        kit.run(made, parts, stop=kit.stop_after(2))
+    RunFolder(parts).clear_sites()
+    kit.run(made, parts, resume=True)
+    whole, again = RunFolder(tmp_path / "whole"), RunFolder(parts)
+    assert whole.synthetic.read_bytes() == again.synthetic.read_bytes()
+    drawn = Synthesizer.load(again).like_data(50, 0)
+    assert len(drawn) == 50
+
+
+def test_sites_that_share_nothing_each_make_their_share(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    made = kit.tiny(table, strategy="local")
+    kit.run(made, tmp_path / "run")
+    synthesizer = Synthesizer.load(RunFolder(tmp_path / "run"))
+    vectors = [generator.vector for generator in synthesizer.generators]
+    assert len(vectors) == 3 and not torch.equal(vectors[0], vectors[1])
+    cells = np.repeat(np.arange(len(synthesizer.counts)), 400)
+    makers = synthesizer._makers(cells, 0)
+    counts, held = synthesizer.counts, synthesizer.counts.sum(1) > 0
+    for cell in held.nonzero()[0]:
+        share = np.bincount(makers[cells == cell], minlength=3) / 400
+        np.testing.assert_allclose(share, counts[cell] / counts[cell].sum(), atol=0.1)
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "sampled": {"sites_per_round": 2},
+    "away": {"away": ["site-00:2-3"]},
+    "control variates": {"control_variates": True},
+    "proximal": {"proximal": 1.0},
+    "adam": {"optimizer": "adam", "rate": 1e-2},
+    "momentum": {"optimizer": "momentum", "rate": 0.5},
+    "glide": {"glide": True},
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_every_switch_changes_the_result_and_resumes_bit_for_bit(
+    kit: Any, table: Path, tmp_path: Path, kind: str
+) -> None:
+    plain = kit.tiny(table, output={"checkpoint_every": 1})
+    made = kit.tiny(table, output={"checkpoint_every": 1}, federation=SHARED[kind])
+    kit.run(plain, tmp_path / "plain")
+    kit.run(made, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        kit.run(made, tmp_path / "parts", stop=kit.stop_after(2))
+    kit.run(made, tmp_path / "parts", resume=True)
+    tables = [RunFolder(tmp_path / n).synthetic.read_bytes() for n in ("whole", "parts", "plain")]
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_a_round_of_a_sample_asks_only_the_sites_drawn(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    made = kit.tiny(table, federation={"sites_per_round": 1})
+    reporter = kit.Silent()
+    kit.run(made, tmp_path / "run", reporter=reporter)
+    assert [m["sites"] for m in reporter.metrics] == [1, 1, 1, 1]
+
+
+def test_minimax_masses_move_within_their_bounds(kit: Any, table: Path, tmp_path: Path) -> None:
+    made = kit.tiny(
+        table,
+        data={"path": str(table), "sensitive": ["sex"], "held_out": 0.3},
+        groups={"weights": "minimax", "minimax_every": 1, "minimax_bounds": [0.9, 1.1]},
+    )
+    reporter = kit.Silent()
+    kit.run(made, tmp_path / "run", reporter=reporter)
+    masses = [m["mass_by_group"] for m in reporter.metrics]
+    assert all(sum(mass.values()) == pytest.approx(1) for mass in masses)
+    first = RunFolder(tmp_path / "run").read_plan()[0].mass
+    assert tuple(masses[-1].values()) != pytest.approx(first)
+    for mass in masses:
+        ratio = np.array(list(mass.values())) / first
+        assert (ratio >= 0.9 - 1e-9).all() and (ratio <= 1.1 + 1e-9).all()
+
+
+def test_bytes_count_what_a_real_site_would_send(kit: Any, table: Path, tmp_path: Path) -> None:
+    """A critic that stays at its site costs nothing, one that the server judges with does."""
+    found = {}
+    for name in ("own_critics", "md_gan", "fedgan"):
+        summary = kit.run(kit.tiny(table, strategy=name), tmp_path / name)
+        sizes = summary["parameters"]
+        metrics = RunFolder(tmp_path / name).read_metrics()
+        found[name] = metrics[-1]["bytes_up"], sizes
+    up, sizes = found["own_critics"]
+    assert 8 * sizes["generator"] <= up < 8 * sizes["generator"] + 4 * sizes["critic"]
+    up, sizes = found["md_gan"]
+    assert up >= 3 * 4 * sizes["critic"]
+    assert found["fedgan"][0] >= 8 * (sizes["generator"] + sizes["critic"])
+
+
+def test_in_process_exchange_knows_its_sites(kit: Any, table: Path, tmp_path: Path) -> None:
+    stage = set_up(kit.tiny(table), tmp_path)
+    assert InProcess(stage.sites).names == ("site-00", "site-01", "site-02")
