@@ -161,7 +161,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     for name, steps_taken in (("critic", critic), ("generator", generator)):
         if steps_taken.first is not None:
             changes[f"{name}_gradient"] = steps_taken.first.double().cpu().numpy()
-        if order.controls:
+        if f"{name}_control_own" in start:
             own[f"{name}_control_own"] = mean = steps_taken.mean.cpu().numpy()
             changes[f"{name}_control"] = mean - start[f"{name}_control_own"].double().numpy()
     fields = {field.name for field in layout.fields}
@@ -188,7 +188,7 @@ def _blank(players: Players, order: Train) -> dict[str, Tensor]:
 
 def _steps(vector: Tensor, name: str, order: Train, start: dict[str, Tensor]) -> _Steps:
     correction = None
-    if order.controls and f"{name}_control" in start:
+    if f"{name}_control_own" in start:
         shared, own = start[f"{name}_control"], start[f"{name}_control_own"]
         correction = (shared - own).to(vector.device)
     return _Steps(vector, vector.clone(), order.proximal, correction, order.frozen)

@@ -7,11 +7,11 @@ start by splitting (Linde, Buzo, Gray, "An Algorithm for Vector Quantizer Design
 cluster with the largest sum of squares is parted along its widest coordinate, which sums of squares
 tell. Nothing is drawn at random, so sites find what the pooled rows would give, to rounding.
 
-What this reveals. The server sees sums over all sites' rows around every centre it tries; sites and
-whoever gets the generator see the last centres and the number of rows of each cell, over all sites.
-None of it says which site a row lies at. But a centre is the mean of its rows, and the mean of few
-rows is near each of them: clusters of fewer rows than the floor are dissolved, and no site is ever
-told a centre of such a cluster.
+What this reveals. The server learns the sums over all sites around every centre it tries, however
+few rows lie there; sites, and whoever gets the generator, learn the last centres and the number of
+rows of each cell, over all sites. A centre is the mean of its rows, and the mean of few rows is
+near each of them: clusters of fewer rows than the floor are dissolved, and no site is ever told the
+centre of one.
 """
 
 from collections.abc import Callable, Iterator

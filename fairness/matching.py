@@ -1,11 +1,12 @@
-"""Matching of second moments, per group and per label, against sums the sites send once.
+"""Matching of second moments, per level of the condition, against sums the sites send once.
 
 Each site adds up w_i z_i z_i^T over its rows, where z is the encoded row beside its condition and w
 the row's exact weight (`fairness.weights`): once over the rows of each label, once over those of
-each group. The totals hold every pairwise dependence of the table within a label and within a
-group, and never grow stale while a critic stands still between exchanges. The generator is drawn
-towards them by the unbiased squared distance between its own moments and theirs, which is the
-maximum mean discrepancy under the kernel k(z, z') = (z . z')^2.
+each group, as far as the condition tells them, and once over those of each cluster. The totals hold
+every pairwise dependence of the table within a level, and never grow stale while a critic stands
+still between exchanges. The generator is drawn towards them by the unbiased squared distance
+between its own moments and theirs, which is the maximum mean discrepancy under the kernel
+k(z, z') = (z . z')^2.
 
 Sources: Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6 (unbiased MMD); Li, Swersky,
 Zemel, "Generative Moment Matching Networks", 2015; weighting of terms by group and label: ours.
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MINIMUM = 50
-"""Groups and labels with fewer rows over all sites take no part: moments would describe them."""
+"""Levels with fewer rows over all sites take no part: moments would describe those rows."""
 
 
 def width_of_moments(row: int, condition: int) -> int:
@@ -38,11 +39,14 @@ def described(conditions: Conditions) -> tuple[Bools, Bools]:
     """Which groups' rows are in the moments, `(G,)`, and which levels have moments, `(C,)`.
 
     Rows of a group that is too small are in no sum at all: the difference between the labels' and
-    the other groups' moments would be its own.
+    the other groups' moments would be its own. Where groups are not told, no level is a group's.
     """
-    groups = conditions.group_counts >= MINIMUM
-    labels = conditions.table[groups].sum(0) >= MINIMUM
-    return groups, np.concatenate([groups, labels])
+    told = conditions.blocks
+    groups = (conditions.group_counts >= MINIMUM) | (not told[0])
+    counts = conditions.table[groups].reshape(-1, len(conditions.labels), conditions.clusters)
+    levels = (groups, counts.sum((0, 2)) >= MINIMUM, counts.sum((0, 1)) >= MINIMUM)
+    parts = [level for level, size in zip(levels, told, strict=True) if size]
+    return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
 def second_moments(
@@ -88,7 +92,7 @@ class MomentMatching:
     @staticmethod
     def of(
         sums: Floats,
-        groups: int,
+        first: int,
         weight: float,
         choices: npt.NDArray[np.bool_],
         device: torch.device | str = "cpu",
@@ -101,7 +105,8 @@ class MomentMatching:
 
         Args:
             sums: Totals over sites, `(C, T)`.
-            groups: G, how many of the levels are groups; the rest are labels.
+            first: The first level of the condition's last one-hot vector: from it on, every row
+                has just one level.
             weight: The penalty's weight.
             choices: Which coordinates of a row stand for a category, `(D,)`.
             device: Where the generator lives.
@@ -111,8 +116,8 @@ class MomentMatching:
         upper = np.triu_indices(width)
         matrices = np.zeros((levels + 1, width, width))
         matrices[:levels, upper[0], upper[1]] = sums
-        # Every row has one label, so the labels' sums add up to that over all rows.
-        matrices[levels] = matrices[groups:levels].sum(0)
+        # Every row has one of these levels, so their sums add up to that over all rows.
+        matrices[levels] = matrices[first:levels].sum(0)
         matrices = matrices + np.triu(matrices, 1).transpose(0, 2, 1)
         totals = np.append(
             matrices[
@@ -120,7 +125,7 @@ class MomentMatching:
                 len(choices) + np.arange(levels),
                 len(choices) + np.arange(levels),
             ],
-            matrices[levels].diagonal()[len(choices) + groups :].sum(),
+            matrices[levels].diagonal()[len(choices) + first :].sum(),
         )
         active = totals > 0
         matrices[active] /= totals[active, None, None]

@@ -366,7 +366,8 @@ class Rounds:
     def _tensors(self, order: Train) -> Tensors:
         """The shared vectors that sites need for an order; their own come as letters."""
         names = ["critic_buffers"] if order.buffers and "critic" not in order.own else []
-        names += list(self._controls) if order.controls else []
+        trained = {field.name for field in order.layout().fields}
+        names += [name for name in self._controls if name in trained]
         for player in STATES:
             if player in order.own:
                 continue

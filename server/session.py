@@ -223,7 +223,7 @@ class Session:
             return self.run.read_plan()
         settings = self.settings
         self.reporter.phase("sites agree on a schema")
-        agreed = agree(self.exchange, self.columns, settings.data)
+        agreed = agree(self.exchange, self.columns, settings.data, settings.seed)
         counts = agreed.conditions.group_counts
         mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
         matching = settings.model.matching > 0 and settings.federation.generator == "server"
@@ -251,9 +251,9 @@ class Session:
         choices = np.zeros(codec.width, dtype=bool)
         for block in codec.blocks:
             choices[block.start : block.stop] = block.kind == "choice"
-        groups = len(plan.conditions.groups)
-        weight = self.settings.model.matching
-        return MomentMatching.of(sums, groups, weight, choices, device)
+        last = [size for size in plan.conditions.blocks if size][-1]
+        first = plan.conditions.width - last
+        return MomentMatching.of(sums, first, self.settings.model.matching, choices, device)
 
     def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
         output = self.settings.output

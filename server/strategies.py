@@ -249,8 +249,12 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     changed["model"] = {**values.get("model", {}), "matching": 0.0, **strategy.model}
     if name != "local":
         changed["groups"] = {**values.get("groups", {}), "weights": "share"}
+    data = values.get("data", {})
+    if name == "local" or (strategy.condition is not None and "condition" not in data):
+        # Clusters are found together and told as a part of the condition.
+        changed["data"] = {**data, "clusters": 0}
     if strategy.condition is not None:
-        changed["data"] = {"condition": strategy.condition, **values.get("data", {})}
+        changed["data"] = {"condition": strategy.condition, **changed.get("data", data)}
     return changed
 
 
@@ -352,6 +356,13 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         settings["model"]["matching"] == 0 or told != "none" or generator != "server",
         "model.matching matches each group and label, and data.condition = 'none' tells the "
         "generator of neither; write model.matching = 0, or another data.condition",
+    )
+    tilted = settings["groups"]["weights"] != "share" and federation["draw"] == "groups"
+    refuse(
+        told in ("group", "group_and_label") or not tilted or not settings["data"]["sensitive"],
+        f"groups.weights = '{settings['groups']['weights']}' shows critics another mixture of "
+        f"groups than the data's, and data.condition = '{told}' does not tell the generator which "
+        "it is to make, so the table would have that mixture; write groups.weights = 'share'",
     )
     refuse(
         settings["data"]["clusters"] != 1,

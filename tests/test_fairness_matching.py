@@ -378,3 +378,39 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
     groups, levels = described(conditions)
     assert groups.tolist() == [True, True, False]
     assert levels.tolist() == [True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize("told", ["group_and_label", "group", "label", "none"])
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_moments_of_all_rows_come_from_whatever_is_told_last(told, clusters):
+    counts = np.full((2, 2 * clusters), 60)
+    conditions = Conditions(
+        ("g",), "t", (("a",), ("b",)), ("x", "y"), (), tuple(map(tuple, counts.tolist())), told
+    )
+    if clusters > 1:
+        conditions = conditions.clustered(np.zeros((clusters, 2)), counts)
+    if not conditions.width:
+        groups, levels = described(conditions)
+        assert groups.all() and levels.shape == (0,)
+        return
+    rng = np.random.default_rng(0)
+    cells = np.repeat(np.arange(counts.size), 60)
+    rows = rng.normal(size=(len(cells), 2)).astype(np.float32)
+    encoded = conditions.encode(cells)
+    _, levels = described(conditions)
+    assert levels.all() and levels.shape == (conditions.width,)
+    weights = np.full((len(rows), 1), 1 / len(rows)) * levels
+    first = conditions.width - [size for size in conditions.blocks if size][-1]
+    sums = second_moments(rows, encoded, weights)
+    found = MomentMatching.of(sums, first, 1.0, np.zeros(2, dtype=bool))
+    joined = np.concatenate([rows, encoded], 1) * found.scale.numpy()
+    np.testing.assert_allclose(found.moments[-1], joined.T @ joined / len(rows), atol=1e-5)
+
+
+def test_groups_that_are_not_told_are_never_left_out():
+    small = Conditions(("g",), None, (("a",), ("b",)), ("all",), (), ((900,), (9,)))
+    assert described(small)[0].tolist() == [True, False]
+    untold = replace(small, told="label")
+    assert [part.tolist() for part in described(untold)] == [[True, True], [True]]
+    apart = untold.clustered(np.zeros((2, 1)), np.array([[870, 30], [0, 9]]))
+    assert described(apart)[1].tolist() == [True, True, False]

@@ -121,3 +121,48 @@ def test_records_of_groups(ready: Any) -> None:
     without = by_group(plan, measured, None, sites)
     assert all(r["coverage_verdict"] == "not measured" for r in without.values())
     assert all(r["coverage"] is None for r in without.values())
+
+
+def test_rows_of_no_known_group_count_in_the_whole_alone(ready: Any) -> None:
+    plan, name, exchange, real, _ = ready
+    half = real.copy()
+    half.loc[::2, "group"] = "unheard of"
+    found = marginals_of(plan, name, half, exchange, ("",))
+    assert found["rows_of_no_group"] == len(half.loc[::2])
+    assert sum(found["rows_synthetic"]) + found["rows_of_no_group"] == len(real)
+    whole = marginals_of(plan, name, real, exchange, ("",))
+    # Other columns are as they were; half of the groups are not what they should be.
+    assert found["ks"] == whole["ks"]
+    assert found["tv"]["group"] == pytest.approx(len(half.loc[::2]) / len(real))
+    alone = marginals_of(plan, name, real.loc[1::2], exchange, ("",))
+    assert found["tv_groups"] == alone["tv_groups"]
+    records = by_group(plan, found, None, np.arange(len(plan.conditions.groups)))
+    shares = sum(record["share_synthetic"] for record in records.values())
+    assert shares == pytest.approx(1 - found["rows_of_no_group"] / len(real))
+
+
+def test_a_group_that_is_never_made_has_no_distance_and_no_coverage(ready: Any) -> None:
+    plan, name, exchange, real, holdout = ready
+    for value in ("b", "unheard of"):
+        other = real.assign(group=real["group"].where(real["group"] != "a", value))
+        found = marginals_of(plan, name, other, exchange, ("",))
+        coverage = coverage_of(plan, holdout, other, 0, "x")
+        records = by_group(plan, found, coverage, np.arange(len(plan.conditions.groups)))
+        for sex in ("f", "m"):
+            record = records[f"a, {sex}"]
+            assert record["rows_synthetic"] == 0 and record["share_synthetic"] == 0.0
+            assert record["tv"] is record["ks"] is None
+            assert (record["coverage"], record["coverage_verdict"]) == (0.0, "absent")
+        assert coverage["coverage_group_min"] == 0.0
+
+
+def test_a_table_of_no_known_group_at_all(ready: Any) -> None:
+    plan, name, exchange, real, holdout = ready
+    strange = real.assign(group="unheard of")
+    found = marginals_of(plan, name, strange, exchange, ("",))
+    assert found["tv_groups"] == [None] * len(plan.conditions.groups)
+    assert found["tv"]["group"] == pytest.approx(1.0)
+    coverage = coverage_of(plan, holdout, strange, 0, "x")
+    assert coverage["coverage_group_min"] == 0.0
+    records = by_group(plan, found, coverage, np.arange(len(plan.conditions.groups)))
+    assert all(record["share_synthetic"] == 0.0 for record in records.values())

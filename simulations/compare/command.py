@@ -102,8 +102,8 @@ def write(comparison: Comparison) -> dict[str, Any]:
     """Writes `compare.json`, pictures and `compare.md` of what there is; returns the first."""
     report = collected(comparison)
     write_json(comparison.out / "compare.json", report)
-    drawn_ = pictures.draw(comparison, report)
-    write_bytes(comparison.out / "compare.md", tables.page(report, drawn_).encode())
+    names = pictures.draw(comparison, report)
+    write_bytes(comparison.out / "compare.md", tables.page(report, names).encode())
     return report
 
 
@@ -136,7 +136,7 @@ def _train(
         done = len(comparison.runs) - len(left)
         command = shlex.join(_command(comparison, jobs, backend, again))
         raise Interrupted(
-            f"stopped with {done} of {len(comparison.runs)} runs finished; continue with: {command}"
+            f"stopped with {done} of {len(comparison.runs)} runs done; continue with: {command}"
         )
 
 

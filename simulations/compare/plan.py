@@ -1,34 +1,25 @@
 """What a comparison consists of: one run a strategy and seed, all with the same budget."""
 
-import difflib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from server.configuration import load, parse, resolve
+from server.configuration import load, parse
 from server.outputs import RunFolder
 from server.settings import Settings
 from server.strategies import FREE, RIVALS, STRATEGIES
-from simulations.scenarios import scenario_of
+from simulations.compare.checks import differences, names_of, seeds_of, unfit
 from wgan.errors import SettingsError
 
 POINTS = 10
 """Checkpoints that the curve of a run is drawn through, about."""
 
-OWN = ("seed", "strategy", "output.keep")
-"""Keys that the command sets itself."""
-
-HARMLESS = (
-    "train.retries",
-    "train.on_failure",
-    "train.timeout",
-    "device",
-    "simulation.",
-    "output.keep",
-)
-"""Keys that may differ between the parts of one comparison: none of them changes a result."""
+OWN = {
+    "seed": "every run has a seed of its own; name them with --seeds 0,1,2",
+    "strategy": "every run has a strategy of its own; name them with --strategies fedgan,everymode",
+    "output.keep": "all checkpoints are kept, for the curves; leave it out",
+}
+"""Keys that the command sets itself, and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +109,8 @@ def planned(
         SettingsError: All that is wrong, at once.
     """
     problems: list[str] = []
-    names = _names(strategies, problems)
-    numbers = _seeds(seeds, problems)
+    names = names_of(strategies, problems)
+    numbers = seeds_of(seeds, problems)
     if jobs < 1:
         problems.append(f"--jobs {jobs}: expected 1 or more runs at once")
     if jobs > 1 and backend == "ray":
@@ -129,7 +120,7 @@ def planned(
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in OWN:
-            problems.append(f"--set {override}: {_OWN_HINTS[key]}")
+            problems.append(f"--set {override}: {OWN[key]}")
     base = None
     try:
         base = _base(config, overrides)
@@ -137,12 +128,12 @@ def planned(
         problems += error.problems
     runs: list[Run] = []
     if base is not None:
-        problems += _unfit(base)
+        problems += unfit(base)
         runs = _runs(base, names, numbers, config, out, problems)
-        problems += _occupied(base, config, out)
+    problems += _occupied(base, config, out)
     if problems or base is None:
         raise SettingsError(problems)
-    notes = tuple(_notes(base, names, numbers))
+    notes = tuple(_notes(base, names, numbers, jobs))
     return Comparison(config, tuple(overrides), out, base, names, numbers, tuple(runs), notes)
 
 
@@ -166,76 +157,6 @@ def settings_of(base: Settings, strategy: str, seed: int, where: str) -> Setting
     return parse(values | {"federation": kept}, f"{where}, strategy {strategy}")
 
 
-def differences(before: Settings, now: Settings) -> list[str]:
-    """Keys that differ, with both values; those that change no result are passed over.
-
-    >>> one = Settings.model_validate({"data": {"path": "a.csv"}})
-    >>> two = Settings.model_validate({"data": {"path": "a.csv"}, "train": {"rounds": 7}})
-    >>> differences(one, two)
-    ['train.rounds is 300 there and 7 now']
-    """
-    old, new = (dict(_flat(s.model_dump(mode="json"))) for s in (before, now))
-    return [
-        f"{key} is {_shown(old.get(key))} there and {_shown(new.get(key))} now"
-        for key in dict.fromkeys((*old, *new))
-        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
-    ]
-
-
-_OWN_HINTS = {
-    "seed": "every run has a seed of its own; name them with --seeds 0,1,2",
-    "strategy": "every run has a strategy of its own; name them with --strategies fedgan,everymode",
-    "output.keep": "all checkpoints are kept, for the curves; leave it out",
-}
-
-
-def _names(text: str, problems: list[str]) -> tuple[str, ...]:
-    if text.strip() == "all":
-        return tuple(STRATEGIES)
-    names = _parts(text)
-    if not names:
-        problems.append(
-            f"--strategies: is empty; expected names with commas between them, or all; there are "
-            f"{', '.join(STRATEGIES)}"
-        )
-    for name in dict.fromkeys(names):
-        if name not in STRATEGIES:
-            close = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}? " if close else ""
-            problems.append(
-                f"--strategies: there is no strategy '{name}'; {hint}there are "
-                f"{', '.join(STRATEGIES)}"
-            )
-        if names.count(name) > 1:
-            problems.append(f"--strategies: names {name} {names.count(name)} times; once is enough")
-    return tuple(dict.fromkeys(name for name in names if name in STRATEGIES))
-
-
-def _seeds(text: str, problems: list[str]) -> tuple[int, ...]:
-    parts = _parts(text)
-    if not parts:
-        problems.append("--seeds: is empty; expected whole numbers, for instance 0,1,2")
-    seeds = []
-    for part in parts:
-        if not (part.isascii() and part.isdigit()) or int(part) >= 2**31:
-            problems.append(
-                f"--seeds: '{part}' is no whole number from 0 to {2**31 - 1}; expected a list such "
-                "as 0,1,2"
-            )
-        else:
-            seeds.append(int(part))
-    problems += [
-        f"--seeds: {seed} occurs {seeds.count(seed)} times; a seed twice gives the same run twice"
-        for seed in sorted(set(seeds))
-        if seeds.count(seed) > 1
-    ]
-    return tuple(dict.fromkeys(seeds))
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _base(config: str, overrides: Sequence[str]) -> Settings:
     """The configuration with checkpoints for the curves; as EveryMode's, for whom every key is."""
     asked = [o for o in overrides if o.partition("=")[0].strip() not in OWN]
@@ -247,23 +168,6 @@ def _base(config: str, overrides: Sequence[str]) -> Settings:
     # An interrupted run has checkpoints between those of the curve: never more than rounds.
     changed = {"checkpoint_every": min(every, rounds), "keep": rounds}
     return base.model_copy(update={"output": output.model_copy(update=changed)})
-
-
-def _unfit(base: Settings) -> list[str]:
-    problems = []
-    if base.train.patience:
-        problems.append(
-            f"train.patience = {base.train.patience}: runs that stop early have unequal budgets; "
-            "write --set train.patience=0"
-        )
-    for key, value in (("data.path", base.data.path), ("data.holdout", base.data.holdout)):
-        try:
-            known = key == "data.path" and scenario_of(base)
-            if value is not None and not known and not resolve(value).exists():
-                problems.append(f"{key}: {value}: no such file or folder")
-        except SettingsError as error:
-            problems += error.problems
-    return problems
 
 
 def _runs(
@@ -296,7 +200,23 @@ def folder_of(out: Path, strategy: str, seed: int) -> RunFolder:
     return RunFolder(out / strategy / f"seed-{seed}")
 
 
-def _occupied(base: Settings, config: str, out: Path) -> list[str]:
+def _notes(base: Settings, names: Sequence[str], seeds: Sequence[int], jobs: int) -> Iterator[str]:
+    if len(seeds) < 3:
+        yield (
+            "one seed has no spread: differences may be chance; --seeds 0,1,2 would tell"
+            if len(seeds) == 1
+            else f"spread of {len(seeds)} seeds: too few to trust; --seeds 0,1,2 would be better"
+        )
+    if jobs > 1:
+        yield f"{jobs} runs at once: seconds include waiting for one another"
+    given = base.federation.model_dump(exclude_unset=True)
+    kept = [f"federation.{key}" for key in given if key not in FREE]
+    rivals = [name for name in names if name in RIVALS]
+    if kept and rivals:
+        yield f"{', '.join(kept)}: for everymode and pooled only; others do as their papers say"
+
+
+def _occupied(base: Settings | None, config: str, out: Path) -> list[str]:
     """What lies in the folder and is not of this comparison."""
     if not out.exists():
         return []
@@ -305,10 +225,13 @@ def _occupied(base: Settings, config: str, out: Path) -> list[str]:
     kept = [*_kept(out)]
     if not kept and any(out.iterdir()) and not (out / "compare.json").exists():
         return [f"--out {out}: is not empty and holds no comparison; name another folder"]
+    if base is None:
+        return []
     where: dict[str, list[Path]] = {}
     for path, name, seed in kept:
         try:
-            before, now = load(path / "config.toml"), settings_of(base, name, seed, config)
+            before = load(path / "config.toml")
+            now = settings_of(base, name, seed, config)
             changed = "; ".join(differences(before, now))
         except SettingsError as error:
             changed = "; ".join(error.problems)
@@ -327,29 +250,3 @@ def _kept(out: Path) -> Iterator[tuple[Path, str, int]]:
         name, number = config.parent.parent.name, config.parent.name.removeprefix("seed-")
         if name in STRATEGIES and number.isdigit():
             yield config.parent, name, int(number)
-
-
-def _notes(base: Settings, names: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
-    if len(seeds) < 3:
-        yield (
-            "one seed has no spread: differences may be chance; --seeds 0,1,2 would tell"
-            if len(seeds) == 1
-            else f"spread of {len(seeds)} seeds: too few to trust; --seeds 0,1,2 would be better"
-        )
-    given = base.federation.model_dump(exclude_unset=True)
-    kept = [f"federation.{key}" for key in given if key not in FREE]
-    rivals = [name for name in names if name in RIVALS]
-    if kept and rivals:
-        yield f"{', '.join(kept)}: for everymode and pooled only; others do as their papers say"
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", None if value == {} else value
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

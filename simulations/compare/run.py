@@ -104,6 +104,8 @@ def run_all(
     queue = list(runs)
     if jobs == 1 or len(queue) < 2:
         for run in queue:
+            if stop():
+                return
             started(run)
             outcome = perform(run, backend, stop)
             yield outcome

@@ -109,6 +109,8 @@ def budget_line(budget: Mapping[str, int]) -> str:
 
 def _markdown(report: Mapping[str, Any], part: str) -> Iterator[str]:
     figures = report["figures"]
+    if not figures:
+        return
     yield f"| strategy | {' | '.join(_head(figure) for figure in figures)} |"
     yield f"|---|{'---:|' * len(figures)}"
     for row in report["strategies"]:

@@ -1,0 +1,117 @@
+"""What is wrong with what was asked for; each check returns problems, none raises."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from server.configuration import resolve
+from server.settings import Settings
+from server.strategies import STRATEGIES
+from simulations.scenarios import scenario_of
+from wgan.errors import SettingsError
+
+HARMLESS = (
+    "train.retries",
+    "train.on_failure",
+    "train.timeout",
+    "device",
+    "simulation.",
+    "output.keep",
+)
+"""Keys that may differ between the parts of one comparison: none of them changes a result."""
+
+
+def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
+    """The known strategies in a list with commas, or all; what is wrong goes to `problems`."""
+    if text.strip() == "all":
+        return tuple(STRATEGIES)
+    names = _parts(text)
+    if not names:
+        problems.append(
+            f"--strategies: is empty; expected names with commas between them, or all; there are "
+            f"{', '.join(STRATEGIES)}"
+        )
+    for name in dict.fromkeys(names):
+        if name not in STRATEGIES:
+            close = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}? " if close else ""
+            problems.append(
+                f"--strategies: there is no strategy '{name}'; {hint}there are "
+                f"{', '.join(STRATEGIES)}"
+            )
+        if names.count(name) > 1:
+            problems.append(f"--strategies: names {name} {names.count(name)} times; once is enough")
+    return tuple(dict.fromkeys(name for name in names if name in STRATEGIES))
+
+
+def seeds_of(text: str, problems: list[str]) -> tuple[int, ...]:
+    """The seeds in a list with commas; what is wrong goes to `problems`."""
+    parts = _parts(text)
+    if not parts:
+        problems.append("--seeds: is empty; expected whole numbers, for instance 0,1,2")
+    seeds = []
+    for part in parts:
+        if not (part.isascii() and part.isdigit()) or int(part) >= 2**31:
+            problems.append(
+                f"--seeds: '{part}' is no whole number from 0 to {2**31 - 1}; expected a list such "
+                "as 0,1,2"
+            )
+        else:
+            seeds.append(int(part))
+    problems += [
+        f"--seeds: {seed} occurs {seeds.count(seed)} times; a seed twice gives the same run twice"
+        for seed in sorted(set(seeds))
+        if seeds.count(seed) > 1
+    ]
+    return tuple(dict.fromkeys(seeds))
+
+
+def unfit(base: Settings) -> list[str]:
+    """What makes a configuration no basis of a comparison."""
+    problems = []
+    if base.train.patience:
+        problems.append(
+            f"train.patience = {base.train.patience}: runs that stop early have unequal budgets; "
+            "write --set train.patience=0"
+        )
+    for key, value in (("data.path", base.data.path), ("data.holdout", base.data.holdout)):
+        try:
+            known = key == "data.path" and scenario_of(base)
+            if value is not None and not known and not resolve(value).exists():
+                problems.append(f"{key}: {value}: no such file or folder")
+        except SettingsError as error:
+            problems += error.problems
+    return problems
+
+
+def differences(before: Settings, now: Settings) -> list[str]:
+    """Keys that differ, with both values; those that change no result are passed over.
+
+    >>> one = Settings.model_validate({"data": {"path": "a.csv"}})
+    >>> two = Settings.model_validate({"data": {"path": "a.csv"}, "train": {"rounds": 7}})
+    >>> differences(one, two)
+    ['train.rounds is 300 there and 7 now']
+    """
+    old, new = (dict(_flat(s.model_dump(mode="json"))) for s in (before, now))
+    return [
+        f"{key} is {_shown(old.get(key))} there and {_shown(new.get(key))} now"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
+    ]
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", None if value == {} else value
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

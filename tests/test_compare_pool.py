@@ -1,0 +1,25 @@
+"""Runs side by side in processes: the same results, and an end when asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from simulations.compare.plan import planned
+from simulations.compare.run import perform, run_all
+from tests.test_compare_run import CONFIG
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path):
+    config = table.with_name("tiny.toml")
+    config.write_text(CONFIG)
+    apart = planned(str(config), "fedgan,everymode", "0", tmp_path / "a", jobs=2)
+    begun = []
+    outcomes = [*run_all(apart.runs, 2, "inline", lambda: False, begun.append)]
+    assert begun == list(apart.runs) and {o.kind for o in outcomes} == {"finished"}
+    alone = planned(str(config), "fedgan", "0", tmp_path / "b").runs[0]
+    perform(alone, "inline", lambda: False)
+    for name in ("generator.safetensors", "synthetic.csv", "curve.json"):
+        one, two = (r.folder.path / name for r in (apart.runs[0], alone))
+        assert one.read_bytes() == two.read_bytes(), name
