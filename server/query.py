@@ -250,8 +250,9 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
     half = jitter(column) / 2
     low, high = float(edges[0]) + half, float(edges[-1]) - half
     if data.numbers == "linear" and half and low >= high - half:
-        # One value has no range to be placed in.
-        return replace(column, atoms=(low,), edges=(), low=low, high=low)
+        # One value has no range to be placed in. Edges are right to rounding, the value is exact.
+        value = round(low, column.decimals)
+        return replace(column, atoms=(value,), edges=(), low=value, high=value)
     return replace(
         column,
         atoms=tuple(heavy),

@@ -229,6 +229,10 @@ def split(
         list[str] | None,
         typer.Option(help="A column whose values are dealt out; may be repeated."),
     ] = None,
+    largest: Annotated[
+        float,
+        typer.Option(help="Share of the rows on one site, with --by quantity; 0: off."),
+    ] = 0.0,
     minimum: Annotated[int, typer.Option(min=1, help="Rows every site gets at least.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
 ) -> None:
@@ -247,7 +251,7 @@ def split(
         )
     text = frame[list(columns)].astype("str")
     text = text.mask(frame[list(text.columns)].isna(), "")
-    how = Split(by, sites, alpha, columns, minimum)
+    how = Split(by, sites, alpha, columns, minimum, largest=largest)
     owners = assign(text, how, seed)
     suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
     written = write_sites(frame, owners, out, suffix)

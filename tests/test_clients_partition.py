@@ -94,6 +94,34 @@ def test_quantity_makes_sizes_differ_and_nothing_else():
     assert (table["Female"] / table.sum(axis=1)).between(0.2, 0.46).all()
 
 
+def test_one_site_holds_most_and_the_others_are_alike():
+    split = Split("quantity", 10, alpha=0.01, largest=0.6)
+    found = [sizes(assign(KEYS, split, seed), 10) for seed in range(5)]
+    for counts in found:
+        assert counts.max() == pytest.approx(0.6 * len(KEYS), rel=0.05)
+        rest = np.sort(counts)[:-1]
+        np.testing.assert_allclose(rest, 0.4 / 9 * len(KEYS), rtol=0.25)
+    # Which one it is depends on the seed.
+    assert len({int(counts.argmax()) for counts in found}) > 1
+    assert sizes(assign(KEYS, replace(split, sites=1), 0), 1) == [len(KEYS)]
+
+
+def test_a_column_says_whose_a_row_is():
+    keys = pd.DataFrame({"h": ["b", "", "a", "b"], "ward": ["1", "1", "1", "2"]})
+    split = Split("column", sites=99, columns=("h",), minimum=50)
+    for seed in (0, 1):
+        assert assign(keys, split, seed).tolist() == [2, 0, 1, 2]
+    both = replace(split, columns=("h", "ward"))
+    assert assign(keys, both, 0).tolist() == [2, 0, 1, 3]
+
+
+def test_a_column_of_identifiers_is_no_column_of_sites():
+    keys = pd.DataFrame({"id": [f"{n}" for n in range(1001)]})
+    with pytest.raises(DataError, match=r"split\.column = id: 1001 different values.*at most 1000"):
+        assign(keys, Split("column", 1, columns=("id",)), 0)
+    assert assign(keys.head(1000), Split("column", 1, columns=("id",)), 0).max() == 999
+
+
 def spread(sites, count):
     """Mean total variation between the cells of a site and those of the table."""
     table = site_table(KEYS, sites).to_numpy().astype(float)
@@ -197,6 +225,12 @@ def test_small_sites_are_topped_up_from_the_largest():
         (Split("iid", 2, minimum=-1), r"split\.minimum = -1"),
         (Split("even", 2), "split.by = 'even' is unknown; use one of iid, dirichlet"),
         (Split("quantity", 2, alpha=0.0), r"split\.alpha = 0\.0; use a number above 0"),
+        (
+            Split("quantity", 2, largest=1.0),
+            r"split\.largest = 1\.0; use a share from 0 to below 1",
+        ),
+        (Split("column", 2), r"split\.by = 'column' needs the column.*set split\.column"),
+        (Split("column", 2, columns=("sx",)), r"'sx'.*did you mean 'sex'\?"),
         (Split("dirichlet", 2, alpha=float("nan"), columns=("sex",)), r"split\.alpha = nan"),
         (Split("dirichlet", 2), r"set split\.column, data\.sensitive or data\.target"),
         (Split("group", 2), r"set split\.column, data\.sensitive or data\.target"),

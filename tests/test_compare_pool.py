@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from simulations.compare.plan import planned
 from simulations.compare.run import perform, run_all
-from tests.test_compare_run import CONFIG
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path):
+def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path, kit):
     config = table.with_name("tiny.toml")
-    config.write_text(CONFIG)
+    config.write_text(tomli_w.dumps(kit.tiny(table).model_dump(mode="json", exclude_unset=True)))
     apart = planned(str(config), "fedgan,everymode", "0", tmp_path / "a", jobs=2)
     begun = []
     outcomes = [*run_all(apart.runs, 2, "inline", lambda: False, begun.append)]

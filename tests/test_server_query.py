@@ -9,7 +9,9 @@ from fairness.groups import MISSING
 from server.exchange import InProcess
 from server.query import agree
 from server.settings import ColumnSettings, DataSettings
+from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
+from wgan.data.schema import Schema
 from wgan.errors import DataError
 
 ROWS = 1500
@@ -408,3 +410,23 @@ def test_many_features_make_too_many_groups(tmp_path):
 def test_no_group_with_enough_rows(tmp_path):
     (told,) = problems(agreed, table(), np.arange(ROWS) % 2, tmp_path, floor=1400, **USUAL)
     assert "no group holds 1400 rows (data.floor)" in told and "lower data.floor" in told
+
+
+def test_linear_numbers_have_a_range_and_no_atoms(tmp_path):
+    cells = [f"{n % 40 / 10:.1f}" for n in range(300)] + ["0.0"] * 300
+    column = one(cells, tmp_path / "linear", numbers="linear").schema["x"]
+    assert (column.scale, column.atoms) == ("linear", ())
+    assert (column.low, column.high) == pytest.approx((0.0, 3.9))
+    ranked = one(cells, tmp_path / "ranks").schema["x"]
+    assert (ranked.scale, ranked.atoms) == ("ranks", (0.0,))
+
+
+@pytest.mark.parametrize("cell", ["7", "-2.5", "0"])
+def test_one_linear_value_takes_no_room(tmp_path, cell):
+    agreement = one([cell] * 60, tmp_path / "same", numbers="linear")
+    column = agreement.schema["x"]
+    assert column.edges == ()
+    codec = TableCodec(Schema((column,)))
+    assert codec.width == 0
+    made = codec.decode(np.zeros((3, 0)))["x"]
+    assert made.tolist() == [float(cell)] * 3

@@ -105,6 +105,35 @@ def test_an_unknown_column_to_split_on_names_those_there_are(
     assert not (tmp_path / "sites").exists()
 
 
+@pytest.mark.parametrize("strategy", ["everymode", "pooled"])
+def test_the_column_of_sites_is_not_modelled(
+    kit: Any, table: Path, tmp_path: Path, strategy: str
+) -> None:
+    split = {"by": "column", "column": ["sex"], "sites": 7}
+    stage = set_up(kit.tiny(table, strategy=strategy, split=split), tmp_path / "sites")
+    real = read_table(table)
+    sizes = real["sex"].value_counts().sort_index().tolist()
+    assert list(stage.loads) == (sizes if strategy == "everymode" else [len(real)])
+    assert "sex" not in stage.columns
+    assert list(stage.frame(()).columns) == list(stage.columns)
+    assert rows_of(stage.frame(())) == rows_of(real.drop(columns="sex"))
+
+
+@pytest.mark.parametrize("strategy", ["everymode", "pooled"])
+def test_an_unknown_column_of_sites(kit: Any, table: Path, tmp_path: Path, strategy: str) -> None:
+    settings = kit.tiny(table, strategy=strategy, split={"by": "column", "column": ["sx"]})
+    with pytest.raises(DataError, match=r"split\.column: .* no column 'sx'; did you mean 'sex'\?"):
+        set_up(settings, tmp_path / "sites")
+
+
+def test_a_column_of_sites_has_to_be_named_and_free(kit: Any, table: Path) -> None:
+    with pytest.raises(ValueError, match="by = 'column' needs the column"):
+        kit.tiny(table, split={"by": "column"})
+    for name in ("group", "outcome"):
+        with pytest.raises(ValueError, match=f"split.column = {name} says whose a row is"):
+            kit.tiny(table, split={"by": "column", "column": name})
+
+
 def test_a_folder_is_taken_as_it_is(kit: Any, tmp_path: Path) -> None:
     folder = tmp_path / "hospitals"
     folder.mkdir()

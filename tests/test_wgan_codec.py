@@ -348,3 +348,55 @@ def test_equal_tables_are_equal_files(tmp_path):
     for name in ("a.csv.gz", "b.csv.gz"):
         write_table(frame, fit_schema(frame), tmp_path / name)
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+
+
+def linear(name, kind, low, high, **more):
+    edges = (low - 0.5, high + 0.5) if kind == "integer" else (low, high)
+    more = {"edges": edges, "cumulative": (0.0, 1.0), "scale": "linear"} | more
+    return Column(name, kind, low=low, high=high, **more)
+
+
+def test_a_linear_scale_keeps_distances():
+    column = linear("x", "float", -4.0, 6.0)
+    cells = np.array([-4.0, 1.0, 3.5, 6.0])
+    scores = to_scores(cells, column)
+    np.testing.assert_allclose(scores, [-1, 0, 0.5, 1])
+    np.testing.assert_allclose(from_scores(scores, column), cells)
+    # Outside the range: the edge of it.
+    assert to_scores(np.array([-9.0, 9.0]), column).tolist() == [-1, 1]
+    assert from_scores(np.array([-3.0, 3.0]), column).tolist() == [-4, 6]
+
+
+def test_a_linear_scale_gives_integers_back():
+    column = linear("pixel", "integer", 0.0, 16.0)
+    frame = pd.DataFrame({"pixel": np.arange(17).repeat(20)})
+    codec = TableCodec(Schema((column,)))
+    rows = codec.encode(frame, rng())
+    assert codec.blocks == (Block(0, 1, "value"),)
+    # Jittered, within half a step of the ends.
+    assert len(np.unique(rows)) > 300
+    assert np.abs(rows).max() <= 1 + 1 / 16
+    assert codec.decode(rows)["pixel"].tolist() == frame["pixel"].tolist()
+    wild = codec.decode(np.array([[-7.0], [7.0]]))["pixel"]
+    assert wild.tolist() == [0, 16]
+
+
+def test_a_linear_scale_beside_missing_cells():
+    column = linear("x", "float", 0.0, 2.0, missing=True)
+    frame = pd.DataFrame({"x": [0.0, None, 1.5]})
+    codec = TableCodec(Schema((column,)))
+    rows = codec.encode(frame, rng())
+    np.testing.assert_allclose(rows, [[-1, 1, 0], [0, 0, 1], [0.5, 1, 0]])
+    pd.testing.assert_frame_equal(codec.decode(rows), frame)
+
+
+def test_ranks_are_what_they_were():
+    plain = Schema((Column("age", "integer", edges=(0.5, 3.5), cumulative=(0.0, 1.0)),))
+    written = plain.to_json()
+    # The fingerprint of a table without linear numbers must not change.
+    assert "scale" not in written["columns"][0]
+    assert plain.fingerprint == "897b286f6ae31f0f"
+    assert Schema.from_json(written) == plain
+    other = Schema((replace(plain["age"], scale="linear"),))
+    assert Schema.from_json(other.to_json()) == other
+    assert other.fingerprint != plain.fingerprint

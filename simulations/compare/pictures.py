@@ -16,7 +16,7 @@ from simulations.compare.moving import weights
 from simulations.compare.plan import Comparison, Run
 from simulations.compare.results import COVERAGE, SCORE
 
-BESIDE = 6
+BESIDE = 7
 """Figures in a row of the picture of final figures at most."""
 
 SCORES = ("modes", "classes", "quality", "worst_share")
@@ -101,8 +101,8 @@ def curves(
 def final(report: Mapping[str, Any]) -> Figure:
     """Final figures, a strategy a row: seeds pale, mean and spread strong."""
     rows, figures = report["strategies"], report["figures"]
-    columns = min(len(figures), BESIDE)
-    lines = -(-len(figures) // columns)
+    lines = -(-len(figures) // BESIDE)
+    columns = -(-len(figures) // lines)
     size = (1.6 + 1.9 * columns, lines * (1.1 + 0.32 * len(rows)))
     figure = Figure(figsize=size, layout="constrained")
     for place, shown in enumerate(figures):
