@@ -6,7 +6,7 @@ from clients.orders import Cluster, Request
 from fairness.clusters import Centres, Tally, find
 from fairness.groups import Conditions
 from server.exchange import Exchange
-from server.settings import DataSettings
+from server.sections import DataSettings
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import DataError

@@ -18,7 +18,8 @@ import tomli_w
 from pydantic import ValidationError
 
 from server.parts import recipe_of
-from server.settings import Section, Settings
+from server.sections import Section
+from server.settings import Settings
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
 

@@ -9,7 +9,7 @@ import numpy as np
 from clients.orders import SCORES
 from clients.plan import Plan
 from clients.sums import SiteSums
-from server.settings import TrainSettings
+from server.sections import TrainSettings
 from wgan.diagnostics import Finding, Observation, diagnose
 from wgan.players import Players
 from wgan.slopes import slope_quantiles

@@ -1,6 +1,7 @@
 """From the keys under [model] and [views] to the parts of a training."""
 
-from server.settings import ModelSettings, Settings, ViewSettings
+from server.sections import ModelSettings, ViewSettings
+from server.settings import Settings
 from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import (

@@ -20,7 +20,7 @@ from clients.sums import SiteSums
 from fairness.groups import MISSING, Conditions
 from server.clusters import clustered
 from server.exchange import Exchange
-from server.settings import DataSettings
+from server.sections import DataSettings
 from wgan.data.frame import DATE_FORMS, widest
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema

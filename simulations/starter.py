@@ -12,7 +12,8 @@ from clients.site import sites_in
 from clients.sketch import BYTES, CAPACITY
 from server.configuration import commented
 from server.query import LABEL_CLASSES, SENSITIVE_VALUES, check_names
-from server.settings import DataSettings, Settings, SplitSettings
+from server.sections import DataSettings, SplitSettings
+from server.settings import Settings
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes

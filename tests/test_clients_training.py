@@ -23,7 +23,7 @@ from server.aggregation import apply_means, means
 from server.exchange import InProcess
 from server.observing import _scores
 from server.query import Agreement, agree
-from server.settings import DataSettings
+from server.sections import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.data.schema import Schema
 from wgan.errors import StateError

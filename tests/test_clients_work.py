@@ -24,7 +24,7 @@ from fairness.weights import group_mass, row_weights
 from server.aggregation import apply_means, means
 from server.exchange import InProcess
 from server.query import agree
-from server.settings import DataSettings
+from server.sections import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError, StateError
 from wgan.generators import SkipGeneratorSpec

@@ -14,7 +14,7 @@ from clients.site import Site
 from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.query import agree
-from server.settings import DataSettings
+from server.sections import DataSettings
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError
 from wgan.generators import SkipGeneratorSpec

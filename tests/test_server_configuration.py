@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from server.configuration import commented, keys, load, parse, presets, resolve
-from server.settings import Section, Settings
+from server.sections import Section
+from server.settings import Settings
 from wgan.data.frame import read_table
 from wgan.errors import SettingsError
 

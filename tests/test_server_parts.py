@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from server.parts import recipe_of
-from server.settings import ModelSettings, Settings, ViewSettings
+from server.sections import ModelSettings, ViewSettings
+from server.settings import Settings
 from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained

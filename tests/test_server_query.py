@@ -8,7 +8,7 @@ from clients.site import Site
 from fairness.groups import MISSING
 from server.exchange import InProcess
 from server.query import agree
-from server.settings import ColumnSettings, DataSettings
+from server.sections import ColumnSettings, DataSettings
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
 from wgan.data.schema import Schema

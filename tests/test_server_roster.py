@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from server.roster import Letters, Roster, uniform
-from server.settings import FederationSettings
+from server.sections import FederationSettings
 from wgan.errors import SettingsError
 
 NAMES = tuple(f"site-{k}" for k in range(5))

@@ -16,7 +16,8 @@ from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.query import agree
 from server.rounds import Progress, Rounds
-from server.settings import FederationSettings, Settings
+from server.sections import FederationSettings
+from server.settings import Settings
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
 from wgan.errors import NumericalError

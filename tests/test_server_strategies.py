@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from clients.orders import Train
 from server.exchange import InProcess
 from server.outputs import RunFolder
+from server.sections import FederationSettings
 from server.session import Interrupted
-from server.settings import FederationSettings, Settings
+from server.settings import Settings
 from server.stage import set_up
 from server.strategies import FREE, RIVALS, STRATEGIES, StrategyName
 from server.synthesis import Synthesizer
