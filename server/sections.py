@@ -357,7 +357,7 @@ class FederationSettings(Section):
     optimizer: Literal["mean", "momentum", "adam"] = Field(
         "mean", description="what the server does with the mean update: adds it, or steps along it"
     )
-    rate: float = Field(1.0, gt=0, description="of the server's optimizer; FedAdam wants 1e-3, say")
+    rate: float = Field(1.0, gt=0, description="of the server's optimizer; FedAdam wants 3e-4, say")
     glide: bool = Field(
         False,
         description="whether the server's generator steps meet the critic on its way from the last "

@@ -124,7 +124,7 @@ _ALL = (
         "FedAdam",
         "Reddi et al., Adaptive Federated Optimization, 2021, algorithm 2",
         "FedGAN whose server takes an Adam step along the mean update",
-        _AVERAGED | {"optimizer": "adam", "rate": 5e-3},
+        _AVERAGED | {"optimizer": "adam", "rate": 3e-4},
     ),
     Strategy(
         "md_gan",
@@ -200,6 +200,7 @@ _ALL = (
         "Mohri, Sivek, Suresh, Agnostic Federated Learning, 2019",
         "FedGAN with sites' weights raised where the loss is; the loss is a kernel distance of "
         "a site's rows to the generator's, since scores of critics are not comparable",
+        weights_strength=0.1,
     ),
     _weighed(
         "q_fedavg",
@@ -212,7 +213,6 @@ _ALL = (
         "TERM",
         "Li, Beirami, Sanjabi, Smith, Tilted Empirical Risk Minimization, 2021",
         "FedGAN with weights p_k exp(t F_k); F_k as for AFL",
-        weights_strength=10.0,
     ),
 )
 

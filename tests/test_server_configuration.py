@@ -7,6 +7,7 @@ import pytest
 from server.configuration import commented, keys, load, parse, presets, resolve
 from server.sections import Section
 from server.settings import Settings
+from simulations.scenarios import scenario_of
 from wgan.data.frame import read_table
 from wgan.errors import SettingsError
 
@@ -28,8 +29,12 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_presets_load_and_name_tables_that_exist(name: str) -> None:
     settings = load(name)
-    assert resolve(settings.data.path).is_file()
     assert settings.data.sensitive
+    scenario = scenario_of(settings)
+    if scenario is not None:
+        assert scenario.name == name
+        return
+    assert resolve(settings.data.path).is_file()
     assert settings.data.target
 
 
@@ -50,7 +55,7 @@ def test_all_problems_come_at_once_with_key_value_and_what_is_allowed(tmp_path: 
     assert "got -1" in by_key["seed"]
     assert "greater than or equal to 0" in by_key["seed"]
     assert 'got "skewed"' in by_key["split.by"]
-    assert "'iid', 'dirichlet', 'group' or 'quantity'" in by_key["split.by"]
+    assert "'iid', 'dirichlet', 'group', 'quantity' or 'column'" in by_key["split.by"]
     assert all(str(path) in p for p in found)
     assert any("unknown key train.rouns; did you mean train.rounds?" in p for p in found)
     assert any("unknown key modle; did you mean model?" in p for p in found)

@@ -1,0 +1,115 @@
+"""Strategies side by side on every scenario: the figures of the README, resumable.
+
+    python tests/benchmarks/rivals.py --out runs/rivals --jobs 2 [--only grid --only adult]
+
+Each scenario is an `everymode compare` of its own under --out, three seeds, one thread a run; what
+is there already is kept. The results, without the runs' own folders, go to `rivals.json` beside
+this script. All strategies of a scenario have the budget that its entry says.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SOME = "pooled,everymode,fedgan,md_gan,fed_tgan,fegan,ua_gan,local"
+MAIN = "everymode,fedgan,md_gan,fed_tgan,fegan,dp_fedavg_gan,local"
+SHORT = ("train.rounds=60", "train.critic_steps=6")
+"""A fifth of the preset's exchanges with half of its critic steps: a minute a run on one core."""
+
+TOLD = ("data.condition=group_and_label",)
+"""What is told to ours, clusters included, is told to rivals too."""
+
+COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "grid": ("grid", "all", ()),
+    "lost-class": ("lost-class", "all", ()),
+    "grid-told": ("grid", "fedgan,md_gan,fed_tgan,dp_fedavg_gan,own_critics", TOLD),
+    "grid-without-clusters": ("grid", "pooled,everymode", ("data.clusters=0",)),
+    "grid-160": (
+        "grid",
+        "pooled,everymode,fedgan",
+        ("train.rounds=160",),
+    ),
+    # On one site the split does not matter: `pooled` serves all splits of the table.
+    "adult": ("adult", f"pooled,{MAIN}", SHORT),
+    "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
+    "adult-group": ("adult-group", MAIN, SHORT),
+    "digits-class": ("digits-class", SOME, ()),
+    "adult-alpha-0.1": ("adult-alpha-0.1", "everymode", SHORT),
+    "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
+    "adult-50": ("adult-50", "everymode", SHORT),
+    "adult-200": ("adult-200", "everymode", (*SHORT, "federation.sites_per_round=20")),
+    "ring": ("ring", SOME, ()),
+    "lines": ("lines", SOME, ()),
+    "adult-quantity": ("adult-quantity", "everymode,fedgan,md_gan,fed_tgan,local", SHORT),
+    "digits-style": ("digits-style", "pooled,everymode,fedgan,md_gan,local", ()),
+    "digits-style-without-clusters": (
+        "digits-style",
+        "pooled,everymode",
+        ("data.clusters=0",),
+    ),
+    # Eight steps of each player between exchanges, and an exchange at every step.
+    "adult-eight": ("adult", "everymode", ("train.rounds=60", "train.critic_steps=8")),
+    "adult-every-step": (
+        "adult",
+        "pooled,everymode",
+        ("train.rounds=480", "train.critic_steps=1", "train.generator_steps=1"),
+    ),
+}
+
+RESULTS = Path(__file__).with_suffix(".json")
+
+
+def compact(found: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a `compare.json`: mean, spread and runs of every figure."""
+    return {
+        "overrides": found["overrides"],
+        "seeds": found["seeds"],
+        "budget": found["budget"],
+        "strategies": {
+            row["name"]: {
+                "critic_rows": row["budget"]["critic_rows"],
+                "failed": [run["error"] for run in row["runs"] if run["status"] != "finished"],
+                "insufficient": row["insufficient"],
+                "figures": {
+                    key: {name: _rounded(value[name]) for name in ("mean", "std", "n")}
+                    for key, value in row["figures"].items()
+                },
+            }
+            for row in found["strategies"]
+        },
+        "versions": found["versions"],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def main() -> None:
+    """Runs what is missing and writes the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", default="2")
+    parser.add_argument("--only", action="append", choices=sorted(COMPARISONS))
+    parser.add_argument("--collect", action="store_true", help="train nothing, read what is there")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.only or COMPARISONS:
+        config, strategies, overrides = COMPARISONS[name]
+        folder = options.out / name
+        if not options.collect:
+            command = [sys.executable, "-m", "simulations.cli", "compare", config]
+            command += ["--strategies", strategies, "--seeds", "0,1,2", "--jobs", options.jobs]
+            command += [part for key in overrides for part in ("--set", key)]
+            subprocess.run([*command, "--out", str(folder)], check=True)
+        file = folder / "compare.json"
+        if file.exists():
+            results[name] = compact(json.loads(file.read_text()))
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
