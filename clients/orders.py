@@ -170,6 +170,7 @@ class Prepare:
         conditions = Conditions.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
+        fields.append(Field("taking", (1,)))
         if self.matching:
             schema = Schema.from_json(self.schema).without(conditions.given)
             size = width_of_moments(TableCodec(schema).width, conditions.width)

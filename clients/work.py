@@ -94,6 +94,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "weight": np.array([site_mass(weights, groups)]),
         "sites": np.array([1]),
         "group_sites": present.astype(np.int64),
+        "taking": np.array([int(present.any())]),
     }
     if order.matching:
         taking, levels = described(conditions)

@@ -4,15 +4,12 @@ Drawn with `Figure` and the Agg canvas alone, never `pyplot`, because the server
 No text goes through mathtext: a group may be called "$1, $2", and its parser is shared by threads.
 """
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,19 +17,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from wgan.errors import StateError
+from server.drawing import BLUE, DASHED, GREY, INK, PALE, PALETTE, RED, dress, save, short, write
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 
-INK, GREY, PALE = "#222222", "#707070", "#D6D6D6"
-# Okabe and Ito (2008), told apart with any colour vision; without yellow, which is lost on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-BLUE, RED = PALETTE[:2]
-DASHED = (0, (4, 1.6))
-# Asked in turn for letters that the first one, which comes with matplotlib, does not have.
-FAMILIES = "DejaVu Sans;Noto Sans;Noto Sans CJK SC;Noto Sans CJK JP;Arial Unicode MS;PingFang SC"
-NAME_LENGTH = 40
 ALL_GROUPS, WORST_GROUPS, GROUP_ROWS = 12, 9, 100
 
 
@@ -53,7 +42,7 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(12.5, 7.6), layout="constrained")
     if not metrics:
         figure.text(0.5, 0.5, "No rounds yet", ha="center", color=GREY)
-        return _save(figure, path)
+        return save(figure, path)
     rounds = np.array([_number(m.get("round", i + 1)) for i, m in enumerate(metrics)])
     # Two figures in one, so that the legend narrows the upper panel only.
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.8, 1))
@@ -62,26 +51,26 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
     named = ("penalty", "Critic's penalty"), ("generator_loss", "Generator loss")
     for axes, (key, title) in zip((penalty, loss), named, strict=True):
         values = _series(metrics, key)
-        _dress(axes, title)
+        dress(axes, title)
         _plot(axes, rounds, values, color=BLUE, alpha=0.3, linewidth=0.8)
         _plot(axes, rounds, _smooth(values), color=BLUE)
         _limit(axes, [values])
     _slopes(slopes, metrics)
     up, down = (np.nancumsum(_series(metrics, key)) for key in ("bytes_up", "bytes_down"))
     unit, factor = _unit(max(up[-1], down[-1]), {"GB": 1e9, "MB": 1e6, "kB": 1e3})
-    _dress(traffic, f"Traffic so far ({unit})")
+    dress(traffic, f"Traffic so far ({unit})")
     _plot(traffic, rounds, up / factor, color=BLUE, label="up, from sites")
     _plot(traffic, rounds, down / factor, color=RED, linestyle=DASHED, label="down, to sites")
     traffic.legend(loc="upper left", frameon=False, fontsize=8)
     spent = np.nancumsum(_series(metrics, "seconds"))
     unit, factor = _unit(spent[-1] / 2, {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0})
-    _dress(time, f"Time so far ({unit})")
+    dress(time, f"Time so far ({unit})")
     _plot(time, rounds, spent / factor, color=BLUE)
     traffic.set_ylim(0, 1.25 * max(traffic.dataLim.y1, 1e-3))
     time.set_ylim(0, 1.25 * max(time.dataLim.y1, 1e-3))
     for axes in (penalty, loss, slopes, traffic, time):
         _rounds(axes, rounds, 5)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def groups(summary: Mapping[str, Any], path: Path) -> None:
@@ -104,31 +93,31 @@ def groups(summary: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(13.0, 1.6 + 0.33 * max(len(rows), 2)), layout="constrained")
     if not rows:
         figure.text(0.5, 0.5, "No groups", ha="center", color=GREY)
-        return _save(figure, path)
+        return save(figure, path)
     if len(names) < len(order):
         figure.suptitle(f"The {len(names)} largest of {len(order)} groups", fontsize=10, color=INK)
     grid = figure.add_gridspec(1, 4, width_ratios=(1.15, 0.7, 1.25, 1.1), wspace=0.04)
     panels = [figure.add_subplot(grid[0, i]) for i in range(4)]
     titles = ("Share of rows", "Rows", "Standardised coverage", "Distance from real rows")
     for axes, title in zip(panels, titles, strict=True):
-        _dress(axes, title, pad=22)
+        dress(axes, title, pad=22)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.yaxis.set_major_locator(NullLocator())
         axes.spines["left"].set_visible(False)
         for row in range(0, len(rows), 2):
             axes.axhspan(row - 0.5, row + 0.5, color="#F3F3F3", linewidth=0, zorder=0)
     labels = [_note(panels[0], -0.02, y, "", ha="right", fontsize=9) for y in range(len(rows))]
-    _write(labels, [_short(name) for name in names])
+    write(labels, [short(name) for name in names])
     _shares(panels[0], rows)
     _counts(panels[1], rows)
     _coverage(panels[2], rows)
     _distances(panels[3], rows)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _slopes(axes: Axes, metrics: Sequence[Row]) -> None:
     """The critic's slopes at the evaluations: median, half and nine tenths of the interpolates."""
-    _dress(axes, "Critic's slope (target 1)")
+    dress(axes, "Critic's slope (target 1)")
     seen = [m for m in metrics if (m.get("evaluation") or {}).get("slopes")]
     if not seen:
         axes.text(0.5, 0.5, "not measured yet", ha="center", color=GREY, transform=axes.transAxes)
@@ -159,7 +148,7 @@ def _estimates(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
         title = f"{len(shown)} of {len(ranked)} groups: those highest\nat the end (others pale)"
     width = 2 * (len(rounds) // 100) + 1
     means = f"; lines are means of {width} rounds" if width > 1 else ""
-    _dress(axes, f"Critic's estimate of the distance (lower is better{means})")
+    dress(axes, f"Critic's estimate of the distance (lower is better{means})")
     for name in set(ranked) - set(shown):
         _plot(axes, rounds, lines[name], color=PALE, linewidth=0.9, zorder=1)
     overall = _series(metrics, "estimate")
@@ -171,7 +160,7 @@ def _estimates(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
     for name in shown:
         color, style = PALETTE[turns[name] % 6], ("-", DASHED)[turns[name] // 6]
         handles.append(_plot(axes, rounds, lines[name], color=color, linestyle=style))
-        texts.append(_short(name) + ("  \N{LEFTWARDS ARROW} worst" if name == worst else ""))
+        texts.append(short(name) + ("  \N{LEFTWARDS ARROW} worst" if name == worst else ""))
     drops = [i + 1 for i, (a, b) in enumerate(pairwise(_series(metrics, "rate"))) if b < a]
     # A rate that falls at every round is a schedule, which lines would only hide.
     if 0 < len(drops) <= 8:
@@ -184,7 +173,7 @@ def _estimates(axes: Axes, rounds: Floats, metrics: Sequence[Row]) -> None:
     look: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.03), "title": title}
     look |= {"fontsize": 9, "title_fontsize": 9, "alignment": "left", "frameon": False}
     legend = axes.legend(handles, ["x"] * len(handles), handlelength=2.6, **look)
-    _write(legend.get_texts(), texts)
+    write(legend.get_texts(), texts)
 
 
 def _shares(axes: Axes, rows: Sequence[Row]) -> None:
@@ -271,15 +260,6 @@ def _key(axes: Axes, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
     axes.legend(handles, labels, ncols=2, frameon=False, **look)
 
 
-def _dress(axes: Axes, title: str, pad: float = 6.0) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold", pad=pad)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.grid(visible=True, color="#E6E6E6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, color="#999999", labelcolor=INK)
-
-
 def _rounds(axes: Axes, rounds: Floats, ticks: int) -> None:
     first, last = float(np.nanmin(rounds)), float(np.nanmax(rounds))
     margin = max(0.01 * (last - first), 0.5)
@@ -337,32 +317,3 @@ def _smooth(values: Floats) -> Floats:
 
 def _unit(size: float, units: Mapping[str, float]) -> tuple[str, float]:
     return next((unit for unit in units.items() if size >= unit[1]), [*units.items()][-1])
-
-
-def _short(name: str) -> str:
-    line = " ".join(name.split()) or "(empty)"
-    return line if len(line) <= NAME_LENGTH else line[: NAME_LENGTH - 1].rstrip() + "…"
-
-
-def _write(artists: Sequence[Text], names: Sequence[str]) -> None:
-    """Sets the names of groups: as they are, in letters that an installed font has."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = [family for family in FAMILIES.split(";") if family in installed]
-    letters: set[int] = set()
-    for family in families:
-        letters.update(font_manager.get_font(font_manager.findfont(family)).get_charmap())
-    for artist, name in zip(artists, names, strict=True):
-        artist.set(parse_math=False, fontfamily=families)
-        artist.set_text("".join(c if ord(c) in letters else "\N{WHITE SQUARE}" for c in name))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Writes the PNG beside its place and puts it there in one step."""
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.partial")
-    try:
-        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})
-        os.replace(partial, path)
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

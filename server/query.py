@@ -86,6 +86,7 @@ def agree(
     question = Ranks(Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing)
     counted = exchange(Request(question))
     schema = Schema(tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)))
+    _check_declared(proposal, counted, data)
     conditions = _count(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
@@ -303,6 +304,25 @@ def _quantiles(histogram: Floats) -> tuple[float, ...]:
     inner = np.arange(1, LABEL_BINS) / LABEL_BINS
     upper = log_edges()[1:]
     return tuple(sorted({float(upper[np.searchsorted(cumulative, q)]) for q in inner}))
+
+
+def _check_declared(proposal: Conditions, counted: SiteSums, data: DataSettings) -> None:
+    """Raises `DataError` where a declared value of a sensitive feature is on no site."""
+    rows = counted["cells"].sum(1)
+    problems = []
+    for i, name in enumerate(data.sensitive):
+        declared = data.columns.get(name)
+        for value in declared.categories if declared else ():
+            held = sum(
+                n for group, n in zip(proposal.groups, rows, strict=True) if group[i] == value
+            )
+            if not held:
+                problems.append(
+                    f"data.columns.{name}.categories: no site holds a row of '{value}', so there "
+                    "is no such group to cover; leave the value out"
+                )
+    if problems:
+        raise DataError(problems)
 
 
 def _count(proposal: Conditions, counted: SiteSums, data: DataSettings) -> Conditions:

@@ -121,6 +121,12 @@ class Session:
                 f"hold {int(ready['rows'][0]):,}; put the tables back as they were, or start a new "
                 "run"
             )
+        idle = int(ready["sites"][0]) - int(ready["taking"][0])
+        if idle:
+            report.phase(
+                f"note: {idle} of {int(ready['sites'][0])} sites hold no row of a group that is "
+                "modelled (data.floor), and take no part"
+            )
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
         penalties: tuple[GeneratorPenalty, ...] = ()

@@ -104,6 +104,28 @@ def test_flower_equals_the_run_in_process_for_any_number_of_actors(
     assert not (out / "sites").exists(), "private rows must not outlive the run"
 
 
+@pytest.mark.parametrize(
+    "sets",
+    [
+        # Letters down and up, of the sites drawn; and all that rules of weights ask for.
+        ("strategy=md_gan", "federation.swap_every=2", "federation.sites_per_round=3"),
+        ("strategy=ifl_gan",),
+        ("data.clusters=4", "groups.weights=minimax", "data.held_out=0.2"),
+    ],
+    ids=["own critics", "apart", "clusters and minimax"],
+)
+def test_flower_equals_the_run_in_process_for_every_way_of_sending(
+    tmp_path: Path, sets: tuple[str, ...]
+) -> None:
+    sets = (*sets, "groups.minimax_every=2", "simulation.actors=2")
+    for backend in ("inline", "ray"):
+        code, text = finished(simulate(tmp_path / backend, backend, *sets))
+        assert code == 0, text
+    tables = [(tmp_path / n / "synthetic.csv").read_bytes() for n in ("inline", "ray")]
+    assert tables[0] == tables[1]
+    assert without_costs(tmp_path / "ray") == without_costs(tmp_path / "inline")
+
+
 def test_a_site_process_that_dies_costs_no_round(tmp_path: Path) -> None:
     sets = ("train.rounds=40", "simulation.actors=2")
     calm, struck = tmp_path / "calm", tmp_path / "struck"

@@ -430,3 +430,13 @@ def test_one_linear_value_takes_no_room(tmp_path, cell):
     assert codec.width == 0
     made = codec.decode(np.zeros((3, 0)))["x"]
     assert made.tolist() == [float(cell)] * 3
+
+
+def test_a_declared_group_that_no_site_holds_is_refused(tmp_path):
+    frame = pd.DataFrame({"sex": ["f", "m"] * 20, "x": range(40)})
+    site = Site("a", tmp_path / "a.csv", tmp_path / "work")
+    frame.to_csv(site.table, index=False)
+    declared = {"sex": ColumnSettings(categories=("f", "m", "x"))}
+    data = DataSettings(path="x", sensitive=("sex",), columns=declared)
+    with pytest.raises(DataError, match="no site holds a row of 'x'"):
+        agree(InProcess([site]), ("sex", "x"), data)

@@ -28,6 +28,7 @@ def made(request: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> An
         folder / "people.csv",
         data={"holdout": str(folder / "holdout.csv"), **data},
         model={"matching": 0.0},
+        groups={"weights": "share"},
         seed=3,
     )
     summary = kit.run(settings, folder / "run")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from server.pictures import DASHED, GREY, INK, PALETTE, _write
+from server.drawing import DASHED, GREY, INK, PALETTE, write
 from server.strategies import STRATEGIES
 
 # Beyond Okabe and Ito's: Tol (2021), muted. Sixteen can be told apart with the names beside them.
@@ -42,7 +42,7 @@ def beside(axes: Axes, ends: Mapping[str, tuple[float, str, str]]) -> None:
         look: dict[str, Any] = {"color": colour, "transform": axes.transAxes}
         axes.plot([1.0, 1.03], [at, place], linewidth=0.7, clip_on=False, **look)
         label = axes.text(1.04, place, "", fontsize=8.5, va="center", **look)
-        _write([label], [text])
+        write([label], [text])
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from server.pictures import DASHED, INK, PALETTE, _dress, _short
+from server.drawing import DASHED, INK, PALETTE, dress, short
 from server.strategies import STRATEGIES
 from simulations.compare.marks import beside
 from simulations.compare.plan import Run
@@ -37,7 +37,7 @@ def weights(finished: Sequence[Run]) -> Figure | None:
     figure = Figure(figsize=(6.6 * columns, 3.1 * lines), layout="constrained")
     for place, (title, rounds, values) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, place + 1)
-        _dress(axes, title)
+        dress(axes, title)
         axes.set_xlabel("round", fontsize=9, color=INK)
         axes.set_ylim(0, 1.08 * max(max(line) for line in values.values()))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -47,7 +47,7 @@ def weights(finished: Sequence[Run]) -> Figure | None:
         for name, line in values.items():
             colour, style = turns[name]
             axes.plot(rounds, line, color=colour, linestyle=style, linewidth=1.4)
-        beside(axes, {n: (v[-1], turns[n][0], _short(n)) for n, v in values.items()})
+        beside(axes, {n: (v[-1], turns[n][0], short(n)) for n, v in values.items()})
     return figure
 
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from server.pictures import GREY, INK, Floats, _dress, _save
+from server.drawing import GREY, INK, dress, save
+from server.pictures import Floats
 from simulations.compare.curve import ROWS, read_curve
 from simulations.compare.marks import BOUND, COLOURS, name_ends
 from simulations.compare.moving import weights
@@ -43,7 +44,7 @@ def draw(comparison: Comparison, report: Mapping[str, Any]) -> list[str]:
         if figure is None:
             (comparison.out / name).unlink(missing_ok=True)
         else:
-            _save(figure, comparison.out / name)
+            save(figure, comparison.out / name)
     return [name for name, figure in pictures.items() if figure is not None]
 
 
@@ -74,7 +75,7 @@ def curves(
         for column, (across, label) in enumerate(axis):
             panel = figure.add_subplot(grid[row, column])
             text = title[:1].upper() + title[1:]
-            _dress(panel, text if not column else "")
+            dress(panel, text if not column else "")
             for name, points in lines.items():
                 if key in points:
                     _band(panel, name, points[across], points[key])
@@ -109,7 +110,7 @@ def final(report: Mapping[str, Any]) -> Figure:
         axes = figure.add_subplot(lines, columns, place + 1)
         first = place % columns == 0
         better = {True: "higher is better", False: "lower is better", None: "cost"}
-        _dress(axes, textwrap.fill(shown["title"], 15), pad=16)
+        dress(axes, textwrap.fill(shown["title"], 15), pad=16)
         note = better[shown["higher_is_better"]]
         axes.annotate(
             note, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=7.5, color=GREY

@@ -1,9 +1,9 @@
-"""Strategies side by side on every scenario: the figures of the README, resumable.
+"""Strategies side by side on every scenario, and schedules of our own: figures of the README.
 
-    python tests/benchmarks/rivals.py --out runs/rivals --jobs 2 [--only grid --only adult]
+    python tests/benchmarks/federation.py --out runs/federation [--jobs 2] [--only grid]
 
 Each scenario is an `everymode compare` of its own under --out, three seeds, one thread a run; what
-is there already is kept. The results, without the runs' own folders, go to `rivals.json` beside
+is there already is kept. The results, without the runs' own folders, go to `federation.json` beside
 this script. All strategies of a scenario have the budget that its entry says.
 """
 
@@ -22,21 +22,47 @@ SHORT = ("train.rounds=60", "train.critic_steps=6")
 TOLD = ("data.condition=group_and_label",)
 """What is told to ours, clusters included, is told to rivals too."""
 
+EVERY = "train.rounds={0} train.critic_steps={1} train.generator_steps={1}"
+
 COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    # The full matrix.
     "grid": ("grid", "all", ()),
     "lost-class": ("lost-class", "all", ()),
+    # What is told decides most: rivals with our condition, ours without its clusters.
     "grid-told": ("grid", "fedgan,md_gan,fed_tgan,dp_fedavg_gan,own_critics", TOLD),
     "grid-without-clusters": ("grid", "pooled,everymode", ("data.clusters=0",)),
-    "grid-160": (
-        "grid",
-        "pooled,everymode,fedgan",
-        ("train.rounds=160",),
-    ),
+    "grid-160": ("grid", "pooled,everymode,fedgan", ("train.rounds=160",)),
     # On one site the split does not matter: `pooled` serves all splits of the table.
     "adult": ("adult", f"pooled,{MAIN}", SHORT),
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
-    "adult-group": ("adult-group", MAIN, SHORT),
     "digits-class": ("digits-class", SOME, ()),
+    "adult-group": ("adult-group", MAIN, SHORT),
+    # Steps of each player between exchanges, four hundred in all.
+    "grid-1": ("grid", "everymode", tuple(EVERY.format(400, 1).split())),
+    "grid-2": ("grid", "everymode", tuple(EVERY.format(200, 2).split())),
+    "grid-8": ("grid", "everymode", tuple(EVERY.format(50, 8).split())),
+    "grid-16": ("grid", "everymode", tuple(EVERY.format(25, 16).split())),
+    # The same on Adult, 480 in all.
+    "adult-1": ("adult", "pooled,everymode", tuple(EVERY.format(480, 1).split())),
+    "adult-8": ("adult", "everymode", tuple(EVERY.format(60, 8).split())),
+    "adult-16": ("adult", "everymode", tuple(EVERY.format(30, 16).split())),
+    # What is said to help against drift, at eight steps.
+    **{
+        f"grid-8-{name}": ("grid", "everymode", (*EVERY.format(50, 8).split(), *key.split()))
+        for name, key in {
+            "frozen": "federation.statistics=frozen",
+            "controls": "federation.control_variates=true",
+            "proximal": "federation.proximal=0.01",
+            "momentum": "federation.optimizer=momentum federation.rate=0.5",
+            "glide": "federation.glide=true",
+        }.items()
+    },
+    "adult-minimax": (
+        "adult",
+        "everymode",
+        (*SHORT, "groups.weights=minimax", "data.held_out=0.1", "groups.minimax_every=5"),
+    ),
+    "adult-sampled": ("adult", "everymode", (*SHORT, "federation.sites_per_round=5")),
     "adult-alpha-0.1": ("adult-alpha-0.1", "everymode", SHORT),
     "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
     "adult-50": ("adult-50", "everymode", SHORT),
@@ -49,13 +75,6 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "digits-style",
         "pooled,everymode",
         ("data.clusters=0",),
-    ),
-    # Eight steps of each player between exchanges, and an exchange at every step.
-    "adult-eight": ("adult", "everymode", ("train.rounds=60", "train.critic_steps=8")),
-    "adult-every-step": (
-        "adult",
-        "pooled,everymode",
-        ("train.rounds=480", "train.critic_steps=1", "train.generator_steps=1"),
     ),
 }
 
