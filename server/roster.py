@@ -10,7 +10,7 @@ from torch import Tensor
 from clients.orders import Tensors, Train
 from clients.plan import seed_of
 from clients.sums import Letter
-from server.sections import FederationSettings
+from server.federation import FederationSettings
 from wgan.errors import SettingsError
 from wgan.players import Players
 

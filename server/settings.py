@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from server.federation import FederationSettings
 from server.sections import (
     DataSettings,
-    FederationSettings,
     GroupSettings,
     ModelSettings,
     OutputSettings,

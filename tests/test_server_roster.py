@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from server.federation import FederationSettings
 from server.roster import Letters, Roster, uniform
-from server.sections import FederationSettings
 from wgan.errors import SettingsError
 
 NAMES = tuple(f"site-{k}" for k in range(5))

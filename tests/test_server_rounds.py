@@ -14,9 +14,9 @@ from clients.site import Site
 from fairness.matching import MomentMatching
 from fairness.weights import group_mass
 from server.exchange import InProcess
+from server.federation import FederationSettings
 from server.query import agree
 from server.rounds import Progress, Rounds
-from server.sections import FederationSettings
 from server.settings import Settings
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from clients.orders import Train
 from server.exchange import InProcess
+from server.federation import FederationSettings
 from server.outputs import RunFolder
-from server.sections import FederationSettings
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
