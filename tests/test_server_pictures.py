@@ -232,7 +232,7 @@ def test_a_failure_leaves_the_old_picture_and_nothing_else(draw, tmp_path, monke
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("server.pictures.os.replace", full)
+    monkeypatch.setattr("server.drawing.os.replace", full)
     with pytest.raises(StateError, match=r"old\.png cannot be written: No space left on device"):
         draw(path)
     assert path.read_bytes() == b"old"

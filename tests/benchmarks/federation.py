@@ -35,6 +35,7 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # On one site the split does not matter: `pooled` serves all splits of the table.
     "adult": ("adult", f"pooled,{MAIN}", SHORT),
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
+    "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
     "digits-class": ("digits-class", SOME, ()),
     "adult-group": ("adult-group", MAIN, SHORT),
     # Steps of each player between exchanges, four hundred in all.
