@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from fairness.kernels import Features
 
 from clients.orders import Feel, Profile
 from clients.plan import plan_of
 from clients.rows import Rows, opened
 from clients.site import Site
 from clients.sums import SiteSums
+from fairness.kernels import Features
 from wgan.data.codec import Block
 
 EDGES = np.linspace(-1.0, 1.0, 19)
