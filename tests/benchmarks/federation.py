@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SOME = "pooled,everymode,fedgan,md_gan,fed_tgan,fegan,ua_gan,local"
+FEW = "everymode,fedgan,md_gan"
 MAIN = "everymode,fedgan,md_gan,fed_tgan,fegan,dp_fedavg_gan,local"
 SHORT = ("train.rounds=60", "train.critic_steps=6")
 """A fifth of the preset's exchanges with half of its critic steps: a minute a run on one core."""
@@ -37,7 +38,7 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
     "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
     "digits-class": ("digits-class", SOME, ()),
-    "adult-group": ("adult-group", MAIN, SHORT),
+    "adult-group": ("adult-group", FEW, SHORT),
     # Steps of each player between exchanges, four hundred in all.
     "grid-1": ("grid", "everymode", tuple(EVERY.format(400, 1).split())),
     "grid-2": ("grid", "everymode", tuple(EVERY.format(200, 2).split())),
@@ -68,10 +69,10 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
     "adult-50": ("adult-50", "everymode", SHORT),
     "adult-200": ("adult-200", "everymode", (*SHORT, "federation.sites_per_round=20")),
-    "ring": ("ring", SOME, ()),
-    "lines": ("lines", SOME, ()),
-    "adult-quantity": ("adult-quantity", "everymode,fedgan,md_gan,fed_tgan,local", SHORT),
-    "digits-style": ("digits-style", "pooled,everymode,fedgan,md_gan,local", ()),
+    "ring": ("ring", f"pooled,{FEW}", ()),
+    "lines": ("lines", f"pooled,{FEW}", ()),
+    "adult-quantity": ("adult-quantity", FEW, SHORT),
+    "digits-style": ("digits-style", f"pooled,{FEW}", ()),
     "digits-style-without-clusters": (
         "digits-style",
         "pooled,everymode",
