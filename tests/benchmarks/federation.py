@@ -44,6 +44,12 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grid-2": ("grid", "everymode", tuple(EVERY.format(200, 2).split())),
     "grid-8": ("grid", "everymode", tuple(EVERY.format(50, 8).split())),
     "grid-16": ("grid", "everymode", tuple(EVERY.format(25, 16).split())),
+    "grid-frozen": ("grid", "everymode", ("federation.statistics=frozen",)),
+    "grid-16-frozen": (
+        "grid",
+        "everymode",
+        (*EVERY.format(25, 16).split(), "federation.statistics=frozen"),
+    ),
     # The same on Adult, 480 in all.
     "adult-1": ("adult", "pooled,everymode", tuple(EVERY.format(480, 1).split())),
     "adult-8": ("adult", "everymode", tuple(EVERY.format(60, 8).split())),
