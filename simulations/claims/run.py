@@ -127,8 +127,9 @@ def _measured(
         while queue or running:
             while queue and len(running) < jobs:
                 claim = queue.pop(0)
-                started(claim)
                 running.add(pool.submit(measure, claim.name, seeds, folder))
+                # Told once its process exists: an interrupt while one is made may lose it.
+                started(claim)
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 yield future.result()
