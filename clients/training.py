@@ -17,6 +17,7 @@ from clients.sums import SiteSums
 from fairness.kernels import deviation_of, mmd2
 from fairness.weights import row_weights
 from wgan.numerics import flushed
+from wgan.optimizers import Guard
 from wgan.players import Batch, Players
 from wgan.slopes import slope_histogram
 
@@ -46,7 +47,7 @@ class _Steps:
     start: Tensor
     proximal: float
     correction: Tensor | None
-    frozen: bool
+    guard: Guard | None
     count: int = 0
     first: Tensor | None = None
     total: Tensor | None = None
@@ -54,7 +55,7 @@ class _Steps:
     def correct(self, gradient: Tensor) -> Tensor:
         """The gradient `(P,)` that the step is taken along."""
         self.count += 1
-        if self.first is None and self.frozen:
+        if self.first is None and self.guard is not None:
             self.first = gradient.clone()
         if self.correction is not None:
             self.total = gradient.clone() if self.total is None else self.total.add_(gradient)
@@ -106,8 +107,8 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     pack = plan.recipe.pack
     batch = -(-max(order.minimum, round(order.batch * weight)) // pack) * pack
     ones = torch.ones(batch, device=order.device)
-    critic = _steps(players.critic.vector, "critic", order, start)
-    generator = _steps(players.generator.vector, "generator", order, start)
+    critic = _steps(players.critic.vector, "critic", order, start, weight)
+    generator = _steps(players.generator.vector, "generator", order, start, weight)
     estimates: list[Tensor] = []
     groups_drawn: list[Tensor] = []
     penalties: list[Tensor] = []
@@ -125,7 +126,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
             index, fake = drawn[part], made[part]
             real = Batch(data.rows[index], data.conditions[index], ones)
             gradient, report = players.critic_gradient(real, fake, rng, done)
-            players.step_critic(critic.correct(gradient), order.factor, order.frozen)
+            players.step_critic(critic.correct(gradient), order.factor, critic.guard)
             done += 1
             estimates.append(report.estimate)
             penalties.append(report.penalty.mean())
@@ -133,7 +134,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
         if order.generator_steps:
             conditions = data.conditions[urn.draw(batch, rng)]
             gradient, loss = players.generator_gradient(conditions, ones, rng)
-            players.step_generator(generator.correct(gradient), order.factor, order.frozen)
+            players.step_generator(generator.correct(gradient), order.factor, generator.guard)
             losses.append(loss.mean())
     members = torch.cat(groups_drawn)
     values = torch.cat(estimates).double()
@@ -186,12 +187,15 @@ def _blank(players: Players, order: Train) -> dict[str, Tensor]:
     return blank
 
 
-def _steps(vector: Tensor, name: str, order: Train, start: dict[str, Tensor]) -> _Steps:
+def _steps(
+    vector: Tensor, name: str, order: Train, start: dict[str, Tensor], weight: float
+) -> _Steps:
     correction = None
     if f"{name}_control_own" in start:
         shared, own = start[f"{name}_control"], start[f"{name}_control_own"]
         correction = (shared - own).to(vector.device)
-    return _Steps(vector, vector.clone(), order.proximal, correction, order.frozen)
+    guard = Guard(weight) if order.frozen else None
+    return _Steps(vector, vector.clone(), order.proximal, correction, guard)
 
 
 def _risk(order: Train, plan: Plan, players: Players, data: Rows, urn: Urn, site: Site) -> float:

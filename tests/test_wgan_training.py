@@ -59,13 +59,13 @@ class Watched(Players):
         super().__init__(*args, **kwargs)
         self.log = []
 
-    def step_critic(self, gradient, factor=1.0, frozen=False):
+    def step_critic(self, gradient, factor=1.0, guard=None):
         self.log.append(("critic", factor))
-        super().step_critic(gradient, factor, frozen)
+        super().step_critic(gradient, factor, guard)
 
-    def step_generator(self, gradient, factor=1.0, frozen=False):
+    def step_generator(self, gradient, factor=1.0, guard=None):
         self.log.append(("generator", factor))
-        super().step_generator(gradient, factor, frozen)
+        super().step_generator(gradient, factor, guard)
 
 
 def test_critic_steps_come_before_each_generator_step_and_more_before_the_first():

@@ -11,15 +11,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-LONGEST = 1000.0
-"""Rates that a frozen step may move an entry.
-
-Adam's own steps are bounded (Kingma and Ba, 2015, section 2.1), as the second moment sees each
-gradient. A frozen one may have seen none for long, and dividing by it would blow an entry up. The
-bound is wide, for a site that alone holds a group makes steps 1 / p_k as long as the pooled ones,
-which its weight p_k in the mean makes up for.
-"""
-
 
 @dataclass
 class Statistics:
@@ -45,6 +36,40 @@ class Statistics:
         return Statistics(self.first.clone(), self.second.clone(), self.steps)
 
 
+@dataclass
+class Guard:
+    """What holds a site's frozen steps as short as an optimizer's own.
+
+    Steps along shared statistics that stand still are linear in the gradient, so that their mean
+    over sites is the step along the mean gradient; but nothing answers a gradient that grows from
+    one local step to the next, and training can blow up. The site therefore remembers a second
+    moment of what it adds to the mean gradient, p_k g_k, and divides by the larger of that and the
+    shared one. While p_k g_k stays within what the shared moment has seen, nothing changes; beyond
+    it, the site's part in the mean step is bounded, as a step of Adam is (Kingma and Ba, 2015,
+    section 2.1). The rule is ours.
+
+    Attributes:
+        share: p_k, what the site's update counts; 0 never binds, which is plain Mime-lite.
+        second: Running mean of (p_k g_k)^2, `(P,)`; it starts at the shared moment.
+    """
+
+    share: float
+    second: Tensor | None = None
+
+    def larger(self, shared: Tensor, gradient: Tensor, decay: float) -> Tensor:
+        """The second moment to divide by, `(P,)`, once this gradient is taken in.
+
+        Args:
+            shared: The shared second moment, `(P,)`.
+            gradient: g_k, `(P,)`.
+            decay: Of the running mean.
+        """
+        if self.second is None:
+            self.second = shared.clone()
+        self.second.lerp_((self.share * gradient).square_(), 1 - decay)
+        return torch.maximum(shared, self.second)
+
+
 class Optimizer(Protocol):
     """A rule that moves a vector along statistics of its gradients."""
 
@@ -62,9 +87,14 @@ class Optimizer(Protocol):
         ...
 
     def apply_frozen(
-        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+        self,
+        vector: Tensor,
+        gradient: Tensor,
+        statistics: Statistics,
+        guard: Guard,
+        factor: float = 1.0,
     ) -> None:
-        """A local step with the shared statistics left as they are."""
+        """A local step with the shared statistics left as they are, held by the site's guard."""
         ...
 
 
@@ -96,33 +126,37 @@ class Adam:
         steps = statistics.steps
         if steps:
             scale = -self.rate * factor / (1 - self.beta1**steps)
-            vector.addcdiv_(statistics.first, self._root(statistics), value=scale)
+            root = self._freed(statistics).sqrt_().add_(self.epsilon)
+            vector.addcdiv_(statistics.first, root, value=scale)
 
     def apply_frozen(
-        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+        self,
+        vector: Tensor,
+        gradient: Tensor,
+        statistics: Statistics,
+        guard: Guard,
+        factor: float = 1.0,
     ) -> None:
         """A local step with the shared statistics left as they are (Mime-lite).
 
         The direction is the statistics' first moment with this gradient taken in; neither moment
-        is kept, so sites that step on their own do not drift in their statistics. Steps are linear
-        in the gradient, so their mean over sites is the step along the mean gradient; only entries
-        that would move further than `LONGEST` rates are cut short.
+        is kept, so sites that step on their own do not drift in their statistics.
 
         Source: Karimireddy et al., "Mime: Mimicking Centralized Stochastic Algorithms in Federated
-        Learning", 2020, algorithm 1 (MimeLite); the cut: ours.
+        Learning", 2020, algorithm 1 (MimeLite); the guard: ours.
 
         Raises:
             ValueError: The statistics have seen nothing, so there is nothing to divide by.
         """
         _seen(statistics)
         first = torch.lerp(statistics.first, gradient, 1 - self.beta1)
-        seen = statistics.steps + 1
-        direction = (first / self._root(statistics)).div_(1 - self.beta1**seen)
-        vector.sub_(direction.clamp_(-LONGEST, LONGEST), alpha=self.rate * factor)
+        second = guard.larger(self._freed(statistics), gradient, self.beta2)
+        scale = -self.rate * factor / (1 - self.beta1 ** (statistics.steps + 1))
+        vector.addcdiv_(first, second.sqrt_().add_(self.epsilon), value=scale)
 
-    def _root(self, statistics: Statistics) -> Tensor:
-        freed = statistics.second / (1 - self.beta2**statistics.steps)
-        return freed.sqrt_().add_(self.epsilon)
+    def _freed(self, statistics: Statistics) -> Tensor:
+        """The second moment without the bias of its start at zero."""
+        return statistics.second / (1 - self.beta2**statistics.steps)
 
 
 @dataclass(frozen=True)
@@ -156,16 +190,21 @@ class RMSprop:
             vector.addcdiv_(statistics.first, root, value=-self.rate * factor)
 
     def apply_frozen(
-        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+        self,
+        vector: Tensor,
+        gradient: Tensor,
+        statistics: Statistics,
+        guard: Guard,
+        factor: float = 1.0,
     ) -> None:
-        """A local step divided by the shared second moment, cut at `LONGEST` rates (see `Adam`).
+        """A local step divided by the shared second moment, or by the guard's (see `Adam`).
 
         Raises:
             ValueError: The statistics have seen nothing, so there is nothing to divide by.
         """
         _seen(statistics)
-        direction = gradient / statistics.second.sqrt().add_(self.epsilon)
-        vector.sub_(direction.clamp_(-LONGEST, LONGEST), alpha=self.rate * factor)
+        second = guard.larger(statistics.second, gradient, self.decay)
+        vector.addcdiv_(gradient, second.sqrt_().add_(self.epsilon), value=-self.rate * factor)
 
 
 @dataclass(frozen=True)
@@ -192,9 +231,14 @@ class SGD:
             vector.sub_(statistics.first, alpha=self.rate * factor)
 
     def apply_frozen(
-        self, vector: Tensor, gradient: Tensor, statistics: Statistics, factor: float = 1.0
+        self,
+        vector: Tensor,
+        gradient: Tensor,
+        statistics: Statistics,
+        guard: Guard,
+        factor: float = 1.0,
     ) -> None:
-        """A local step with the shared momentum left as it is."""
+        """A local step with the shared momentum left as it is; nothing is divided by."""
         vector.sub_(statistics.first * self.momentum + gradient, alpha=self.rate * factor)
 
 

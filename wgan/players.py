@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wgan.errors import StateError
 from wgan.mixtures import Judge
-from wgan.optimizers import Optimizer, Statistics
+from wgan.optimizers import Guard, Optimizer, Statistics
 from wgan.packed import Packed
 from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep, lengths, slopes
 from wgan.points import interpolates
@@ -186,16 +186,20 @@ class Players:
         gradient = slopes(self.critic.module, points, self._packed(batch.condition), graph=False)
         return (lengths(gradient) * self.shape.scale).repeat_interleave(self.recipe.pack)
 
-    def step_critic(self, gradient: Tensor, factor: float = 1.0, frozen: bool = False) -> None:
-        """Moves the critic; with `frozen` the statistics stay as they are."""
+    def step_critic(
+        self, gradient: Tensor, factor: float = 1.0, guard: Guard | None = None
+    ) -> None:
+        """Moves the critic; with a `guard` the statistics stay frozen as they are."""
         rule = self.recipe.critic_optimizer
-        _step(rule, self.critic.vector, self.critic_statistics, gradient, factor, frozen)
+        _step(rule, self.critic.vector, self.critic_statistics, gradient, factor, guard)
         self.settle()
 
-    def step_generator(self, gradient: Tensor, factor: float = 1.0, frozen: bool = False) -> None:
-        """Moves the generator; with `frozen` the statistics stay as they are."""
+    def step_generator(
+        self, gradient: Tensor, factor: float = 1.0, guard: Guard | None = None
+    ) -> None:
+        """Moves the generator; with a `guard` the statistics stay frozen as they are."""
         rule = self.recipe.generator_optimizer
-        _step(rule, self.generator.vector, self.generator_statistics, gradient, factor, frozen)
+        _step(rule, self.generator.vector, self.generator_statistics, gradient, factor, guard)
 
     def settle(self) -> None:
         """Brings the critic back under its constraint, after its weights were moved."""
@@ -279,10 +283,10 @@ def _step(
     statistics: Statistics,
     gradient: Tensor,
     factor: float,
-    frozen: bool,
+    guard: Guard | None,
 ) -> None:
-    if frozen:
-        rule.apply_frozen(vector, gradient, statistics, factor)
+    if guard is not None:
+        rule.apply_frozen(vector, gradient, statistics, guard, factor)
         return
     rule.observe(statistics, gradient)
     rule.apply(vector, statistics, factor)
