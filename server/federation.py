@@ -47,7 +47,7 @@ class FederationSettings(Section):
     statistics: Literal["averaged", "frozen", "private"] = Field(
         "averaged",
         description="optimizer statistics: averaged with the parameters; frozen at the common "
-        "point (Mime-lite; wants a lower model.critic_rate, 1e-4 say); or each site's own",
+        "point (Mime-lite with a guard; for sites that share no mode); or each site's own",
     )
     warmup: int = Field(5, ge=1, description="rounds of averaged statistics before they are frozen")
     proximal: float = Field(

@@ -89,7 +89,7 @@ _ALL = (
     Strategy(
         "pooled",
         "pooled",
-        note="the same on one site that holds all rows: the upper bound",
+        note="the same on one site that holds all rows, with plain optimizers: the upper bound",
         condition=None,
     ),
     Strategy(
@@ -232,6 +232,10 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
         ValueError: A switch is set to something else than the strategy means.
     """
     name = values.get("strategy", "everymode")
+    if name == "pooled":
+        # One site has nobody to share statistics with: its optimizers are plain ones.
+        plain = {**values.get("federation", {}), "statistics": "averaged"}
+        return {**values, "federation": plain}
     if not isinstance(name, str) or name not in RIVALS:
         return dict(values)
     strategy = STRATEGIES[name]

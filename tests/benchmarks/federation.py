@@ -25,6 +25,8 @@ TOLD = ("data.condition=group_and_label",)
 
 EVERY = "train.rounds={0} train.critic_steps={1} train.generator_steps={1}"
 
+AVERAGED, FROZEN = "federation.statistics=averaged", "federation.statistics=frozen"
+
 COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # The full matrix.
     "grid": ("grid", "all", ()),
@@ -40,16 +42,12 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "digits-class": ("digits-class", SOME, ()),
     "adult-group": ("adult-group", FEW, SHORT),
     # Steps of each player between exchanges, four hundred in all.
-    "grid-1": ("grid", "everymode", tuple(EVERY.format(400, 1).split())),
-    "grid-2": ("grid", "everymode", tuple(EVERY.format(200, 2).split())),
-    "grid-8": ("grid", "everymode", tuple(EVERY.format(50, 8).split())),
-    "grid-16": ("grid", "everymode", tuple(EVERY.format(25, 16).split())),
-    "grid-frozen": ("grid", "everymode", ("federation.statistics=frozen",)),
-    "grid-16-frozen": (
-        "grid",
-        "everymode",
-        (*EVERY.format(25, 16).split(), "federation.statistics=frozen"),
-    ),
+    "grid-1": ("grid", "everymode", (*EVERY.format(400, 1).split(), AVERAGED)),
+    "grid-2": ("grid", "everymode", (*EVERY.format(200, 2).split(), AVERAGED)),
+    "grid-8": ("grid", "everymode", (*EVERY.format(50, 8).split(), AVERAGED)),
+    "grid-16": ("grid", "everymode", (*EVERY.format(25, 16).split(), AVERAGED)),
+    "grid-averaged": ("grid", "everymode", (AVERAGED,)),
+    "grid-16-frozen": ("grid", "everymode", (*EVERY.format(25, 16).split(), FROZEN)),
     # The same on Adult, 480 in all.
     "adult-1": ("adult", "pooled,everymode", tuple(EVERY.format(480, 1).split())),
     "adult-8": ("adult", "everymode", tuple(EVERY.format(60, 8).split())),
@@ -58,11 +56,11 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     **{
         f"grid-8-{name}": ("grid", "everymode", (*EVERY.format(50, 8).split(), *key.split()))
         for name, key in {
-            "frozen": "federation.statistics=frozen",
-            "controls": "federation.control_variates=true",
-            "proximal": "federation.proximal=0.01",
-            "momentum": "federation.optimizer=momentum federation.rate=0.5",
-            "glide": "federation.glide=true",
+            "frozen": FROZEN,
+            "controls": f"federation.control_variates=true {AVERAGED}",
+            "proximal": f"federation.proximal=0.01 {AVERAGED}",
+            "momentum": f"federation.optimizer=momentum federation.rate=0.5 {AVERAGED}",
+            "glide": f"federation.glide=true {AVERAGED}",
         }.items()
     },
     "adult-minimax": (
@@ -75,10 +73,11 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
     "adult-50": ("adult-50", "everymode", SHORT),
     "adult-200": ("adult-200", "everymode", (*SHORT, "federation.sites_per_round=20")),
-    "ring": ("ring", f"pooled,{FEW}", ()),
-    "lines": ("lines", f"pooled,{FEW}", ()),
+    "ring": ("ring", "all", ()),
+    "lines": ("lines", "all", ()),
     "adult-quantity": ("adult-quantity", FEW, SHORT),
-    "digits-style": ("digits-style", f"pooled,{FEW}", ()),
+    "digits-style": ("digits-style", SOME, ()),
+    "adult-frozen": ("adult", "everymode", (*SHORT, FROZEN)),
     "digits-style-without-clusters": (
         "digits-style",
         "pooled,everymode",
