@@ -3,8 +3,9 @@
 They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks* (fine
 histograms, exact counts of categories, groups and labels), *cluster* (sums around centres of latent
 clusters), *prepare* (encode the table once; second moments), *profile* and *feel* (what rules of
-weights read), *train* (one round) and *audit* (counts of marginals per group). The first three are
-the query: a grid can be refined only where the coarser one is known.
+weights read), *train* (one round), *audit* (counts of marginals per group) and *recall* (counts of
+rows near synthetic ones). The first three are the query: a grid can be refined only where the
+coarser one is known.
 """
 
 from collections.abc import Mapping
@@ -383,7 +384,33 @@ class Audit:
         return Layout(tuple(Field(name, shape) for name, shape in shapes.items()))
 
 
-Order = Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Audit
+@dataclass(frozen=True)
+class Recall:
+    """Real rows within synthetic balls and in the cells of a codebook, counted per group.
+
+    The balls and the codebook (`fairness.codebook`) come as tensors.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose encoded rows are meant.
+        sizes: Balls of each group, `(G,)`.
+        cells: K, cells of a group's codebook.
+        held_out: Whether rows held out are counted, or those trained on.
+    """
+
+    plan: str
+    sizes: tuple[int, ...]
+    cells: int
+    held_out: bool
+    order: Literal["recall"] = "recall"
+
+    def layout(self) -> Layout:
+        """Rows, those within a ball, those beyond the codebook, those in each cell; per group."""
+        groups = (len(self.sizes),)
+        named = [Field(name, groups) for name in ("rows", "recalled", "outside")]
+        return Layout((*named, Field("cells", (*groups, self.cells))))
+
+
+Order = Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Audit | Recall
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
 

@@ -16,6 +16,7 @@ from clients.orders import (
     Prepare,
     Profile,
     Ranks,
+    Recall,
     Request,
     Tensors,
     Train,
@@ -24,9 +25,11 @@ from clients.orders import (
 )
 from clients.plan import fingerprint, plan_of, seed_of
 from clients.profile import feel, profile
+from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums
 from clients.training import train
+from fairness.codebook import Codebook
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
 from fairness.matching import described, second_moments
@@ -75,6 +78,8 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
             return train(order, tensors, site)
         case Audit():
             return audit(order, site)
+        case Recall():
+            return recall(order, tensors, site)
 
 
 def prepare(order: Prepare, site: Site) -> SiteSums:
@@ -121,3 +126,11 @@ def audit(order: Audit, site: Site) -> SiteSums:
     known = group >= 0
     marginals = Marginals.from_json(order.marginals)
     return order.layout().pack(marginals.count(frame.loc[known], group[known], order.groups))
+
+
+def recall(order: Recall, tensors: Tensors, site: Site) -> SiteSums:
+    """Counts of the site's encoded rows near synthetic ones, by group."""
+    _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    wanted = data.held_out.numpy() == order.held_out
+    book = Codebook.of_tensors(tensors, order.sizes)
+    return order.layout().pack(book.count(data.rows.numpy()[wanted], data.groups.numpy()[wanted]))

@@ -1,6 +1,6 @@
 """What is said of a finished synthetic table: marginals from sums, and figures on held-out rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.orders import Audit, Request
+from clients.orders import Audit, Recall, Request
 from clients.plan import Plan, seed_of
+from fairness.codebook import Codebook, recall_by_group
 from fairness.coverage import coverage_difference, coverage_group_min, group_coverage
 from fairness.marginals import Marginals, compare
 from fairness.utility import train_and_test
 from server.exchange import Exchange
+from wgan.data.codec import TableCodec
 from wgan.data.frame import canonical
 from wgan.errors import DataError
 
@@ -52,6 +54,40 @@ def marginals_of(
         "rows_synthetic": rows[:groups],
         "rows_of_no_group": rows[groups],
     }
+
+
+BALLS = 500
+"""Synthetic rows of a group around which sites look for real ones, and as many to compare with."""
+
+CELLS = 16
+"""Cells of a group's codebook."""
+
+
+def recall_of(
+    plan: Plan, plan_name: str, synthetic: pd.DataFrame, exchange: Exchange
+) -> list[dict[str, Any]]:
+    """Recall of each group's real rows, from counts that the sites add up; see `fairness.codebook`.
+
+    Where sites hold rows out of training, those are counted. One half of a group's synthetic rows
+    gives the balls and the codebook, the other shows what to expect of rows of the same law.
+    """
+    codec = TableCodec(plan.schema.without(plan.conditions.given))
+    rng = np.random.default_rng(seed_of(plan.seed, "recall"))
+    made = _made(plan, synthetic)
+    own: list[npt.NDArray[np.float32]] = []
+    fresh: list[npt.NDArray[np.float32]] = []
+    for g in range(len(plan.conditions.groups)):
+        pool = rng.permutation(np.flatnonzero(made == g))
+        half = min(BALLS, len(pool) // 2)
+        rows = codec.encode(synthetic.iloc[pool[: 2 * half]], rng, "the synthetic table")
+        own.append(rows[:half])
+        fresh.append(rows[half:])
+    book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
+    order = Recall(plan_name, book.sizes, CELLS, plan.held_out > 0)
+    sums = exchange(Request(order, book.tensors()))
+    groups = np.repeat(np.arange(len(fresh)), [len(rows) for rows in fresh])
+    real = {field.name: sums.units(field.name) for field in sums.layout.fields}
+    return recall_by_group(real, book.count(np.concatenate(fresh), groups))
 
 
 def coverage_of(
@@ -134,6 +170,7 @@ def by_group(
     measured: Mapping[str, Any],
     coverage: Mapping[str, Any] | None,
     sites: npt.NDArray[np.int64],
+    recall: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """One record a group, for `summary.json` and the picture."""
     conditions = plan.conditions
@@ -156,5 +193,6 @@ def by_group(
             "coverage_low": cover.get("low"),
             "coverage_high": cover.get("high"),
             "coverage_verdict": cover.get("verdict", "not measured"),
+            "recall_federated": dict(recall[i]) if recall else None,
         }
     return records
