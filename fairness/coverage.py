@@ -120,7 +120,7 @@ def standardised_coverage(
         raise ValueError("expected at least one synthetic row")
     share = coverage(real, synthetic, k)
     expected = expected_coverage(len(real), len(synthetic), k)
-    low, high = _wilson(share, 2 * len(real) / (k + 1))
+    low, high = wilson(share, 2 * len(real) / (k + 1))
     return StandardisedCoverage(share / expected, low / expected, high / expected, share, expected)
 
 
@@ -253,7 +253,12 @@ def coverage_difference(found: Sequence[GroupCoverage]) -> float | None:
     return max(values) - min(values) if values else None
 
 
-def _wilson(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+def wilson(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """Ends of Wilson's 95 % interval of a share seen in n rows (Wilson, 1927).
+
+    >>> [round(end, 3) for end in wilson(0.9, 100)]
+    [0.826, 0.945]
+    """
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from clients.plan import Plan, seed_of
+from fairness.groups import MISSING, Conditions
+from fairness.matching import MomentMatching
+from fairness.parity import ParityMixture, ParityPenalty
 from fairness.weights import cell_mass
 from server.settings import Settings
+from wgan.errors import SettingsError
 from wgan.mixtures import Judge, judged_by_odds, judged_in_parts
 from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
@@ -123,3 +127,72 @@ def log_prior(
     share = np.where(total > 0, classes / np.maximum(total, 1), 1 / table.shape[1])
     with np.errstate(divide="ignore"):
         return torch.from_numpy(np.log(share[member.reshape(-1)])).float()
+
+
+def mixture_of(settings: Settings) -> ParityMixture | None:
+    """How labels are mixed when rows are asked for; None: as in the data.
+
+    Training asks for the data's mixture all the same: what a row of a cell looks like does not
+    depend on it, while the moments that a group's rows are matched with do.
+    """
+    fairness = settings.fairness
+    if fairness.parity != "demographic" or settings.penalised:
+        return None
+    return ParityMixture(fairness.parity_level, fairness.parity_features)
+
+
+def parity_of(
+    settings: Settings, plan: Plan, matching: MomentMatching | None, device: str
+) -> ParityPenalty | None:
+    """The penalty that parity takes, if any.
+
+    Raises:
+        SettingsError: A target that is a number and not told, or a level without moments.
+    """
+    fairness = settings.fairness
+    if not settings.penalised or not fairness.parity_weight:
+        return None
+    label = None
+    if fairness.parity == "equal_opportunity":
+        label = advantage(plan.conditions, fairness.parity_label)
+    try:
+        return ParityPenalty.of(
+            plan.conditions,
+            plan.schema,
+            fairness.parity_weight,
+            fairness.parity_level,
+            fairness.parity_features,
+            fairness.parity_shape,
+            label,
+            matching,
+            device,
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"fairness.parity = '{fairness.parity}': {error}; write data.condition = "
+            "'group_and_label' and fairness.parity_level = 0"
+        ) from None
+
+
+def advantage(conditions: Conditions, label: str | None) -> str:
+    """The label that is the advantage: the one named, else the rarest, of a number the highest bin.
+
+    Raises:
+        SettingsError: The target has no such label.
+    """
+    rows = conditions.plain.table.sum(0)
+    known = [name for name, count in zip(conditions.labels, rows, strict=True) if count]
+    if label is None:
+        if conditions.label_edges:
+            return [name for name in known if name != MISSING or len(known) == 1][-1]
+        return conditions.labels[_rarest(rows)]
+    if label not in known:
+        raise SettingsError(
+            f"fairness.parity_label = '{label}': '{conditions.target}' has no such label with "
+            f"enough rows; write one of {', '.join(known)}"
+        )
+    return label
+
+
+def _rarest(rows: npt.NDArray[np.int64]) -> int:
+    return int(np.where(rows > 0, rows, rows.max(initial=0) + 1).argmin())

@@ -173,6 +173,43 @@ class GroupSettings(Section):
         return value
 
 
+class FairnessSettings(Section):
+    """Parity of the target over the groups, in the synthetic rows."""
+
+    parity: Literal["none", "demographic", "equal_opportunity"] = Field(
+        "none",
+        description="demographic: each label is as frequent in every group; equal_opportunity: "
+        "among rows of the label that is the advantage, a linear score fitted to synthetic rows "
+        "has the same mean in every group; both over each feature and over their intersections",
+    )
+    parity_level: float = Field(
+        0.0, ge=0, le=1, description="share of the data's own gaps that stays; 0: no gap"
+    )
+    parity_features: tuple[str, ...] = Field(
+        (), description="the sensitive features it holds for; empty: all of data.sensitive"
+    )
+    parity_weight: float = Field(
+        30.0,
+        ge=0,
+        description="weight of the penalty in the generator's loss: 30 to 100 for squared, about 5 "
+        "for absolute; unused for demographic under data.condition = 'group_and_label', where rows "
+        "are asked for in the right mixture",
+    )
+    parity_shape: Literal["squared", "absolute"] = Field(
+        "squared", description="what the penalty takes of a gap; never its sign"
+    )
+    parity_label: str | None = Field(
+        None,
+        description="the target's value that is the advantage, for equal_opportunity; none: the "
+        "one with the fewest rows, of a number the highest bin",
+    )
+
+    @field_validator("parity_features", mode="before")
+    @classmethod
+    def _one_feature(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
 class ModelSettings(Section):
     """Networks, penalties, optimizers."""
 

@@ -6,7 +6,7 @@ The same for every exchange: in process, Flower's simulation, real sites.
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.sums import SiteSums
 from fairness.matching import MomentMatching, width_of_moments
+from fairness.parity import parity_gaps
 from fairness.weights import group_mass
 from server import pictures
 from server.configuration import resolve
@@ -27,9 +28,11 @@ from server.evaluation import (
     check_values,
     coverage_of,
     marginals_of,
+    recall_of,
     utility_of,
 )
 from server.exchange import Exchange
+from server.generating import mixture_of, parity_of
 from server.outputs import RunFolder
 from server.parts import recipe_of
 from server.query import Agreement, agree
@@ -129,9 +132,7 @@ class Session:
             )
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
-        penalties: tuple[GeneratorPenalty, ...] = ()
-        if prepare.matching:
-            penalties = (self._matching(plan, ready["moments"], device),)
+        penalties = self._penalties(plan, ready["moments"] if prepare.matching else None, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
@@ -157,12 +158,14 @@ class Session:
         settings, run, report, plan = self.settings, self.run, self.reporter, rounds.plan
         report.phase("synthetic table")
         synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
+        synthesizer = replace(synthesizer, parity=mixture_of(settings))
         synthesizer.save(run)
         synthetic = synthesizer.like_data(settings.output.rows or rows, settings.seed)
         write_table(synthetic, plan.schema, run.synthetic)
         report.phase("figures: marginals, coverage, utility")
         missing = settings.data.missing
         measured = marginals_of(plan, name, synthetic, self.exchange, missing)
+        recall = recall_of(plan, name, synthetic, self.exchange)
         # Rows that the generator never saw are the fairer reference, where there are any.
         real = self.real() if self.real else None
         reference = holdout if holdout is not None else real
@@ -206,9 +209,13 @@ class Session:
             "coverage_group_min": coverage and coverage["coverage_group_min"],
             "coverage_difference": coverage and coverage["coverage_difference"],
             "utility": utility,
-            "per_group": by_group(plan, measured, coverage, ready["group_sites"].astype(np.int64)),
+            "per_group": by_group(
+                plan, measured, coverage, ready["group_sites"].astype(np.int64), recall
+            ),
             "versions": versions(),
         }
+        if settings.fairness.parity != "none":
+            summary["parity"] = self._parity(synthesizer)
         write_json(run.path / "summary.json", summary)
         pictures.curves(history, run.path / "curves.png")
         pictures.groups(summary, run.path / "groups.png")
@@ -251,6 +258,24 @@ class Session:
         )
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
+
+    def _penalties(self, plan: Plan, moments: Any, device: str) -> tuple[GeneratorPenalty, ...]:
+        matching = None if moments is None else self._matching(plan, moments, device)
+        parity = parity_of(self.settings, plan, matching, device)
+        return tuple(term for term in (matching, parity) if term is not None)
+
+    def _parity(self, synthesizer: Synthesizer) -> dict[str, Any]:
+        """What parity was asked for, and label gaps by feature: the data's, and of cells asked."""
+        conditions, mixture = synthesizer.plan.conditions, synthesizer.parity
+        table = conditions.plain.table
+        found = {
+            **self.settings.fairness.model_dump(mode="json"),
+            "gaps_real": parity_gaps(table, conditions.groups, conditions.sensitive),
+        }
+        if mixture is not None:
+            asked = mixture.counts(conditions).reshape(*table.shape, -1).sum(2)
+            found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
+        return found
 
     def _matching(self, plan: Plan, sums: Any, device: str) -> MomentMatching:
         codec = TableCodec(plan.schema.without(plan.conditions.given))

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from server.federation import FederationSettings
 from server.sections import (
     DataSettings,
+    FairnessSettings,
     GroupSettings,
     ModelSettings,
     OutputSettings,
@@ -37,6 +38,7 @@ class Settings(Section):
     data: DataSettings
     split: SplitSettings = SplitSettings()
     groups: GroupSettings = GroupSettings()
+    fairness: FairnessSettings = FairnessSettings()
     model: ModelSettings = ModelSettings()
     views: ViewSettings = ViewSettings()
     train: TrainSettings = TrainSettings()
@@ -76,6 +78,8 @@ class Settings(Section):
                 "data.holdout is the table of data.path: rows that were trained on cannot test; "
                 "name other rows, or leave it out"
             )
+        if problems := self._parity():
+            raise ValueError("; ".join(problems))
         views = self.views
         follows = views.use and views.rule == "adaptive" and views.statistic == "held_out"
         if follows and not self.data.held_out:
@@ -89,3 +93,53 @@ class Settings(Section):
                 "'cpu'; set device = 'cuda' or 'auto', or num_gpus = 0"
             )
         return self
+
+    @property
+    def penalised(self) -> bool:
+        """Whether parity takes a penalty; demographic parity of told cells is asked for instead."""
+        asked = self.data.condition == "group_and_label"
+        parity = self.fairness.parity
+        return parity == "equal_opportunity" or (parity == "demographic" and not asked)
+
+    def _parity(self) -> list[str]:
+        """What of [fairness] does not go with the rest."""
+        data, fairness = self.data, self.fairness
+        if fairness.parity == "none":
+            return []
+        told = f"fairness.parity = '{fairness.parity}'"
+        found = []
+        if not data.sensitive or data.target is None:
+            found.append(
+                f"{told} compares the target between groups; name data.sensitive and data.target"
+            )
+        elif data.target in data.sensitive:
+            found.append(
+                f"{told}: data.target '{data.target}' is a sensitive feature itself; take it out "
+                "of data.sensitive"
+            )
+        strangers = [name for name in fairness.parity_features if name not in data.sensitive]
+        if strangers:
+            found.append(
+                f"fairness.parity_features: {', '.join(strangers)} not among data.sensitive; "
+                f"write some of {', '.join(data.sensitive) or 'those'}"
+            )
+        if self.penalised and self.federation.generator != "server":
+            found.append(
+                f"{told} is here a penalty on the server's generator, and the sites train theirs; "
+                "write federation.generator = 'server'"
+                + (
+                    ", or data.condition = 'group_and_label'"
+                    if fairness.parity == "demographic"
+                    else ""
+                )
+            )
+        scores = fairness.parity == "equal_opportunity" and fairness.parity_level > 0
+        if scores and (
+            self.model.matching == 0 or data.condition not in ("group", "group_and_label")
+        ):
+            found.append(
+                f"fairness.parity_level = {fairness.parity_level}: the data's own gap in a score "
+                "is read from the second moments of each group; write model.matching = 0.3 and "
+                "data.condition = 'group_and_label', or parity_level = 0"
+            )
+        return found

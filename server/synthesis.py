@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clients.plan import Plan, seed_of
 from fairness.groups import MISSING
+from fairness.parity import ParityMixture
 from server.outputs import RunFolder
 from server.roster import Letters
 from wgan.data.codec import TableCodec
@@ -28,6 +29,9 @@ PIECE = 8192
 COUNTS = "counts"
 """The tensor of a saved run that says which site's generator makes how much of each cell."""
 
+PARITY = "parity"
+"""The entry of a saved run's header that says how labels are mixed; absent: as in the data."""
+
 TRIES = 200
 """Pieces drawn at most in search of rows that meet a condition on a generated column."""
 
@@ -41,11 +45,13 @@ class Synthesizer:
         generators: The generator over one flat vector; or one of each site, where sites share none.
         counts: Rows of each cell at each site, `(cells, K)`: a cell's rows are made by its sites'
             generators in proportion. With one generator, `(cells, 1)`.
+        parity: How labels are mixed within groups; None: as in the data.
     """
 
     plan: Plan
     generators: tuple[Packed[nn.Module], ...]
     counts: npt.NDArray[np.float64]
+    parity: ParityMixture | None = None
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
@@ -102,17 +108,18 @@ class Synthesizer:
         tensors, meta = read_tensors(run.generator)
         if meta.get("schema") != plan.schema.fingerprint:
             raise StateError(f"{run.generator}: was not made under the schema in schema.json")
+        parity = ParityMixture.from_json(json.loads(meta[PARITY])) if PARITY in meta else None
         if COUNTS not in tensors:
             module = _untrained(plan)
             module.load_state_dict(tensors)
             one = np.ones((plan.conditions.table.size, 1))
-            return Synthesizer(plan, (Packed(module),), one)
+            return Synthesizer(plan, (Packed(module),), one, parity)
         counts = tensors.pop(COUNTS).numpy()
         modules = [_untrained(plan) for _ in range(counts.shape[1])]
         for k, module in enumerate(modules):
             own = {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")}
             module.load_state_dict(own)
-        return Synthesizer(plan, tuple(Packed(module) for module in modules), counts)
+        return Synthesizer(plan, tuple(Packed(module) for module in modules), counts, parity)
 
     def save(self, run: RunFolder) -> None:
         """Writes `generator.safetensors`: parameters by name, schema and recipe in the header."""
@@ -126,6 +133,8 @@ class Synthesizer:
             "recipe": self.plan.recipe.to_json(),
             "format": json.dumps({"name": "everymode-generator", "version": 1}),
         }
+        if self.parity is not None:
+            meta[PARITY] = json.dumps(self.parity.to_json())
         write_tensors(run.generator, state, meta)
 
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
@@ -165,7 +174,16 @@ class Synthesizer:
 
         Groups and labels that the generator is not told come as it makes them.
         """
-        counts = whole_shares(self.plan.conditions.table.reshape(-1), rows)
+        conditions = self.plan.conditions
+        if self.parity is None:
+            counts = whole_shares(conditions.table.reshape(-1), rows)
+        else:
+            asked = self.parity.counts(conditions)
+            sizes = whole_shares(conditions.group_counts, rows)
+            # Groups first: their rows stay what they are whatever the labels within.
+            counts = np.concatenate(
+                [whole_shares(own, int(n)) for own, n in zip(asked, sizes, strict=True)]
+            )
         cells = np.repeat(np.arange(len(counts)), counts)
         np.random.default_rng(seed_of(seed, "order")).shuffle(cells)
         return self.table(cells, seed)
@@ -210,7 +228,8 @@ class Synthesizer:
         given = {n: v for n, v in where.items() if n in conditions.given}
         sought = {n: v for n, v in where.items() if n not in conditions.given}
         wanted = self._wanted(given, sought)
-        table = conditions.table * conditions.select(given).reshape(conditions.table.shape)
+        mixed = conditions.table if self.parity is None else self.parity.counts(conditions)
+        table = mixed * conditions.select(given).reshape(mixed.shape)
         if not table.any():
             told = ", ".join(f"{n}={v}" for n, v in given.items())
             raise DataError(f"--where {told}: the data hold no such rows together")
@@ -300,12 +319,14 @@ def _untrained(plan: Plan) -> nn.Module:
         return plan.recipe.generator.build(plan.shape)
 
 
-def whole_shares(counts: Ints, rows: int) -> Ints:
+def whole_shares(counts: Ints | npt.NDArray[np.float64], rows: int) -> Ints:
     """`rows` dealt out in proportion to `counts`, largest remainders first; none to empty cells.
 
     >>> whole_shares(np.array([2, 1, 0]), 4).tolist()
     [3, 1, 0]
     """
+    if not rows:
+        return np.zeros(len(counts), dtype=np.int64)
     exact = counts * (rows / counts.sum())
     whole: Ints = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - whole), kind="stable")

@@ -114,10 +114,10 @@ def test_standardised_coverage_does_not_depend_on_size():
 def test_interval_is_wilsons():
     # Its ends are the shares p with |share - p| = z sqrt(p (1 - p) / n).
     for share, n in ((0.8, 10), (0.3, 55.5)):
-        for p in module._wilson(share, n):
+        for p in module.wilson(share, n):
             assert abs(share - p) == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / n))
-    assert module._wilson(1.0, 50)[1] == pytest.approx(1)
-    assert module._wilson(0.0, 50)[0] == pytest.approx(0)
+    assert module.wilson(1.0, 50)[1] == pytest.approx(1)
+    assert module.wilson(0.0, 50)[0] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7])
@@ -130,7 +130,7 @@ def test_interval_holds_the_truth(shift):
     truth = np.mean([f.value for f in found]) if shift else 1.0
     assert np.mean([f.low <= truth <= f.high for f in found]) > 0.92
     # Rows are not independent: their plain interval is too short.
-    plain = [[end / f.expected for end in module._wilson(f.coverage, 100)] for f in found]
+    plain = [[end / f.expected for end in module.wilson(f.coverage, 100)] for f in found]
     held = np.mean([low <= truth <= high for low, high in plain])
     assert shift == 0 or held < 0.88
 

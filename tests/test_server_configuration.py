@@ -356,3 +356,64 @@ def test_values_that_no_part_has(file: Path, override: str, allowed: str) -> Non
     (problem,) = problems(file, (override,))
     assert problem.startswith(f"--set: {override.partition('=')[0]}")
     assert allowed in problem
+
+
+# Parity ----------------------------------------------------------------------------------------
+
+NAMED = ("data.sensitive=sex", "data.target=income")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("fairness.parity=demographic",), "name data.sensitive and data.target"),
+        (
+            ("fairness.parity=demographic", "data.sensitive=sex", "data.target=sex"),
+            "take it out of data.sensitive",
+        ),
+        (
+            (*NAMED, "fairness.parity=demographic", "fairness.parity_features=race"),
+            "race not among data.sensitive; write some of sex",
+        ),
+        (
+            (*NAMED, "fairness.parity=equal_opportunity", "federation.generator=sites"),
+            "write federation.generator = 'server'",
+        ),
+        (
+            (
+                *NAMED,
+                "fairness.parity=demographic",
+                "data.condition=group",
+                "federation.generator=sites",
+            ),
+            "or data.condition = 'group_and_label'",
+        ),
+        (
+            (
+                *NAMED,
+                "fairness.parity=equal_opportunity",
+                "fairness.parity_level=0.5",
+                "model.matching=0",
+            ),
+            "or parity_level = 0",
+        ),
+        (("fairness.parity=equalised",), "'equal_opportunity'"),
+        (("fairness.parity_level=1.5",), "less than or equal to 1"),
+        (("fairness.parity_shape=signed",), "'absolute'"),
+    ],
+)
+def test_parity_that_does_not_go_with_the_rest(
+    file: Path, overrides: tuple[str, ...], expected: str
+) -> None:
+    (problem,) = problems(file, overrides)
+    assert expected in problem
+
+
+def test_parity_that_does(file: Path) -> None:
+    assert load(file).fairness.parity == "none"
+    told = (*NAMED, "fairness.parity=demographic", "fairness.parity_features=sex")
+    settings = load(file, (*told, "federation.generator=sites"))
+    assert settings.fairness.parity_features == ("sex",)
+    assert not settings.penalised
+    assert load(file, (*told, "data.condition=group")).penalised
+    load(file, (*NAMED, "fairness.parity=equal_opportunity", "fairness.parity_level=0.5"))

@@ -9,10 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairness.groups import MISSING
+from fairness.groups import MISSING, Conditions
+from fairness.parity import ParityMixture
+from server.generating import advantage
 from server.outputs import RunFolder
+from server.session import Interrupted
 from server.synthesis import Synthesizer, whole_shares
-from wgan.errors import DataError, StateError
+from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
 
 
@@ -190,3 +193,136 @@ def test_booleans_are_asked_for_in_the_spelling_of_the_data(synthesizer: Synthes
     other = dataclasses.replace(plan, schema=dataclasses.replace(schema, columns=columns))
     made = dataclasses.replace(synthesizer, plan=other).draw(5, 0, where={"member": "True"})
     assert bool(made["member"].all())
+
+
+@pytest.fixture(scope="module")
+def even(synthesizer: Synthesizer) -> Synthesizer:
+    return dataclasses.replace(synthesizer, parity=ParityMixture(0.0))
+
+
+def test_parity_moves_the_labels_within_groups_and_nothing_else(
+    synthesizer: Synthesizer, even: Synthesizer
+) -> None:
+    plan = even.plan
+    table = plan.conditions.table
+    made = even.like_data(int(table.sum()), 0)
+    cells = plan.conditions.cell_index(made, plan.schema)
+    found = np.bincount(cells, minlength=table.size).reshape(table.shape)
+    assert found.sum(1).tolist() == table.sum(1).tolist()
+    assert (np.abs(found - ParityMixture(0.0).counts(plan.conditions)) < 1 + 1e-9).all()
+    assert np.abs(found - table).max() > 5
+    made_rates, rates = (
+        (t["outcome"] == "yes").groupby(t["sex"]).mean()
+        for t in (made, synthesizer.like_data(int(table.sum()), 0))
+    )
+    assert abs(made_rates["f"] - made_rates["m"]) < 0.01 < 0.1 < rates["f"] - rates["m"]
+    own = dataclasses.replace(synthesizer, parity=ParityMixture(1.0))
+    assert own.like_data(300, 0).shape == synthesizer.like_data(300, 0).shape
+    same = own.like_data(int(table.sum()), 0)
+    assert same.equals(synthesizer.like_data(int(table.sum()), 0))
+
+
+@pytest.mark.parametrize("groups", ["data", "uniform"])
+def test_rows_drawn_at_random_have_parity_too(even: Synthesizer, groups: Any) -> None:
+    made = even.draw(8000, 0, groups)
+    made = made[made["group"] != "c"]  # of which not everyone has both outcomes
+    rates = (made["outcome"] == "yes").groupby([made["group"], made["sex"]]).mean()
+    assert rates.max() - rates.min() < 0.09
+    one = even.draw(50, 0, groups, {"outcome": "yes", "group": "b"})
+    assert set(one["outcome"]) == {"yes"}
+
+
+def test_parity_is_saved_and_runs_without_it_load_as_before(
+    synthesizer: Synthesizer, tmp_path: Any, finished: Any
+) -> None:
+    assert synthesizer.parity is None
+    mixture = ParityMixture(0.25, ("sex",))
+    run = RunFolder(tmp_path)
+    run.write_plan(*finished[0].read_plan())
+    dataclasses.replace(synthesizer, parity=mixture).save(run)
+    assert Synthesizer.load(run).parity == mixture
+    synthesizer.save(run)
+    assert run.generator.read_bytes() == finished[0].generator.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parity", "data", "level"),
+    [
+        ("demographic", {}, 0.0),
+        ("demographic", {"condition": "group"}, 0.5),
+        ("demographic", {"condition": "label"}, 0.0),
+        ("equal_opportunity", {}, 0.5),
+        ("equal_opportunity", {"condition": "none"}, 0.0),
+    ],
+)
+def test_runs_with_parity(
+    kit: Any, table: Any, tmp_path: Any, no_pictures: None, parity: str, data: Any, level: float
+) -> None:
+    told = data.get("condition", "group_and_label")
+    settings = kit.tiny(
+        table,
+        data={"sensitive": ["group", "sex"], **data},
+        model={"matching": 0.0 if told == "none" else 0.3},
+        groups={"weights": "tempered" if "group" in told else "share"},
+        fairness={"parity": parity, "parity_level": level},
+    )
+    assert settings.penalised == (parity != "demographic" or bool(data))
+    summary = kit.run(settings, tmp_path / "run")
+    gaps = summary["parity"]["gaps_real"]
+    assert set(gaps) == {"group", "sex", "group x sex"}
+    made = Synthesizer.load(RunFolder(tmp_path / "run"))
+    if settings.penalised:
+        assert made.parity is None
+        assert "gaps_asked" not in summary["parity"]
+    else:
+        assert summary["parity"]["gaps_asked"]["sex"] < 1e-9 < 0.1 < gaps["sex"]
+        by_sex = made.like_data(400, 0).groupby("sex")["outcome"].value_counts(normalize=True)
+        assert abs(by_sex["f", "yes"] - by_sex["m", "yes"]) < 0.03
+
+
+def test_runs_with_parity_resume_bit_for_bit_and_differ_from_those_without(
+    kit: Any, table: Any, tmp_path: Any, no_pictures: None
+) -> None:
+    fairness = {"parity": "equal_opportunity", "parity_level": 0.5}
+    states = {}
+    for name, chosen in (("with", fairness), ("again", fairness), ("without", {})):
+        settings = kit.tiny(table, fairness=chosen)
+        folder = tmp_path / name
+        if name == "again":
+            with pytest.raises(Interrupted):
+                kit.run(settings, folder, kit.stop_after(2))
+            kit.run(settings, folder, resume=True)
+        else:
+            kit.run(settings, folder)
+        states[name] = RunFolder(folder).generator.read_bytes()
+    assert states["with"] == states["again"] != states["without"]
+
+
+def test_parity_that_a_table_cannot_have_is_refused(
+    kit: Any, table: Any, tmp_path: Any, no_pictures: None
+) -> None:
+    number = kit.tiny(
+        table,
+        data={"target": "age", "condition": "group"},
+        fairness={"parity": "demographic"},
+    )
+    with pytest.raises(SettingsError, match=r"'age' is a number .*condition = 'group_and_label'"):
+        kit.run(number, tmp_path / "number")
+    stranger = kit.tiny(table, fairness={"parity": "equal_opportunity", "parity_label": "maybe"})
+    with pytest.raises(SettingsError, match=r"parity_label = 'maybe'.*write one of no, yes"):
+        kit.run(stranger, tmp_path / "stranger")
+
+
+@pytest.mark.parametrize(
+    ("labels", "edges", "counts", "expected"),
+    [
+        (("no", "yes"), (), ((9, 4), (1, 1)), "yes"),
+        (("a", "b", "c"), (), ((9, 0, 4), (1, 0, 1)), "c"),
+        (("bin 1", "bin 2", MISSING), (0.5,), ((1, 9, 5), (1, 1, 1)), "bin 2"),
+    ],
+)
+def test_the_advantage_is_the_rarest_class_or_the_highest_bin(
+    labels: Any, edges: Any, counts: Any, expected: str
+) -> None:
+    conditions = Conditions(("s",), "t", (("f",), ("m",)), labels, edges, counts)
+    assert advantage(conditions, None) == expected
