@@ -71,27 +71,28 @@ def train_and_test(
     column, features = schema[target], schema.without((target,))
     classes = not column.numeric or (len(column.atoms) == 2 and not column.edges)
     metric: Literal["auc", "r2"] = "auc" if classes else "r2"
-    train, y_train = _labelled(train, column, classes)
-    test, y_test = _labelled(test, column, classes)
+    train, y_train = labelled(train, column, classes)
+    test, y_test = labelled(test, column, classes)
     reason = _reason(y_train, y_test, column, features)
     if reason is not None:
         return Utility(metric, None, None, reason)
-    x_train, x_test, categorical = _encode(train, test, features)
-    linear = _linear(LogisticRegression(max_iter=2000) if classes else Ridge(), categorical)
-    trees = _trees(classes, y_train, categorical, seed)
+    x_train, x_test, categorical = encode_features(train, test, features)
+    model = linear(LogisticRegression(max_iter=2000) if classes else Ridge(), categorical)
+    trees = trees_of(classes, y_train, categorical, seed)
     with warnings.catch_warnings():
         # Two thousand steps that end short of the tolerance still rank the rows.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        linear.fit(x_train, y_train)
-    tree_train, tree_test = _for_trees(x_train, x_test, categorical)
+        model.fit(x_train, y_train)
+    tree_train, tree_test = for_trees(x_train, x_test, categorical)
     trees.fit(tree_train, y_train)
     score = _auc if classes else _r2
-    return Utility(metric, score(linear, x_test, y_test), score(trees, tree_test, y_test))
+    return Utility(metric, score(model, x_test, y_test), score(trees, tree_test, y_test))
 
 
-def _labelled(
+def labelled(
     frame: pd.DataFrame, column: Column, classes: bool
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """The rows with a target, and their targets, as text where they are classes."""
     labels = cells(frame, column)
     kept = ~pd.isna(labels)
     labels = labels[kept]
@@ -109,7 +110,7 @@ def _reason(
     return None
 
 
-def _encode(
+def encode_features(
     train: pd.DataFrame, test: pd.DataFrame, features: Schema
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Numbers as they are; categories as ranks of their frequency in `train`, -1 if not there."""
@@ -130,7 +131,7 @@ def _encode(
     return np.stack(parts[0], axis=1), np.stack(parts[1], axis=1), categorical
 
 
-def _for_trees(
+def for_trees(
     x_train: NDArray[np.float64], x_test: NDArray[np.float64], categorical: NDArray[np.bool_]
 ) -> list[NDArray[np.float64]]:
     """Pools the rarest categories, as histograms have 255 bins, and drops numbers without values.
@@ -144,7 +145,8 @@ def _for_trees(
     return [np.where(rare, np.where(np.isnan(x), 1.0, 0.0), x) for x in pooled]
 
 
-def _linear(model: Any, categorical: NDArray[np.bool_]) -> Any:
+def linear(model: Any, categorical: NDArray[np.bool_]) -> Any:
+    """A linear model behind scaled numbers and one-hot categories of `encode_features`."""
     imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     numbers = make_pipeline(imputer, StandardScaler())
     categories = OneHotEncoder(handle_unknown="ignore")
@@ -154,7 +156,8 @@ def _linear(model: Any, categorical: NDArray[np.bool_]) -> Any:
     return make_pipeline(ColumnTransformer([part for part in parts if len(part[2])]), model)
 
 
-def _trees(classes: bool, labels: NDArray[Any], categorical: NDArray[np.bool_], seed: int) -> Any:
+def trees_of(classes: bool, labels: NDArray[Any], categorical: NDArray[np.bool_], seed: int) -> Any:
+    """Gradient-boosted trees for inputs of `for_trees`."""
     if not classes:
         return HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed)
     # Holding rows out is stratified and fails on a class with a single row.

@@ -23,6 +23,8 @@ from server.session import Interrupted, versions
 from server.settings import Settings
 from server.stage import set_up
 from server.synthesis import Synthesizer
+from simulations.audit import HELP as AUDIT
+from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS
 from simulations.claims.command import claims
 from simulations.compare.command import HELP as COMPARE
@@ -294,6 +296,7 @@ def init(
 
 app.command(help=CLAIMS)(claims)
 app.command(help=COMPARE)(compare)
+app.command(help=AUDIT, cls=WithThresholds)(audit)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,259 @@
+"""The audit of a synthetic table: which groups it covers, which it forgets, and how sure that is.
+
+    found = audit(real, synthetic, sensitive_features=["sex", "race"], target="income")
+    found.verdict, found.coverage_group_min
+
+Every figure of a group is measured in the same way and with an interval; groups too small to judge
+are `insufficient`. Thresholds turn figures into checks (`fairness.checks`).
+"""
+
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairness.checks import Thresholds, held_against, verdict_of
+from fairness.fidelity import Effort, Tables, keys, level_findings, levels
+from fairness.findings import Audit, UtilityFinding
+from fairness.group_utility import group_utility
+from fairness.marginals import Marginals, compare
+from wgan.data.fit import fit_schema
+from wgan.data.frame import canonical
+from wgan.data.schema import Kind, Schema
+from wgan.errors import DataError
+
+GROUPS = 500
+"""Most groups of one level: a feature with more values is no group feature."""
+
+TEST_SHARE = 0.3
+"""Of the real rows, kept for testing models where no held-out table is named."""
+
+PACKAGES = ("everymode", "numpy", "pandas", "scikit-learn", "fairlearn")
+
+
+def audit(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    *,
+    sensitive_features: Sequence[str],
+    target: str | None = None,
+    holdout: pd.DataFrame | None = None,
+    thresholds: Thresholds | None = None,
+    effort: Effort | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    schema: Schema | None = None,
+    seed: int = 0,
+    names: tuple[str, str] = ("the real table", "the synthetic table"),
+    training: Sequence[Mapping[str, Any]] = (),
+    federated: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Audit:
+    """Audits a synthetic table against a real one.
+
+    Args:
+        real: The rows that the generator was trained on.
+        synthetic: The rows to judge, with the same columns in any order.
+        sensitive_features: Columns whose values, and whose joint values, are the groups.
+        target: The column that users will predict; None: no utility is measured.
+        holdout: Real rows that were not trained on. With them, coverage and utility are measured
+            on rows the generator never saw, and copies of rows are told from coincidences.
+        thresholds: What the checks hold figures against.
+        effort: How much is compared.
+        kinds: Kinds of columns, where they are not to be read off the real rows.
+        schema: The columns as a run has agreed on them; None: read off the real rows.
+        seed: Of the rows that are drawn.
+        names: What messages call the two tables.
+        training: The metrics of each round of a run, for its curves.
+        federated: What was summed over sites at the end of a run, for the report.
+        progress: Hears what is measured next.
+
+    Raises:
+        DataError: The tables cannot be audited; all problems at once.
+    """
+    started = time.perf_counter()
+    limits, effort = thresholds or Thresholds(), effort or Effort()
+    features = tuple(dict.fromkeys(sensitive_features))
+    tables = _tables(real, synthetic, holdout, schema, kinds, names)
+    _check(tables, features, target, effort, names)
+    rng = np.random.default_rng(seed)
+    groups = []
+    for level in levels(features):
+        groups += level_findings(tables, level, effort, rng, progress)
+    utility = None
+    if target is not None:
+        progress("utility")
+        utility = _utility(tables, target, features, effort, rng)
+    known = [
+        group.standardised_coverage.value
+        for group in groups
+        if group.features and group.standardised_coverage.value is not None
+    ]
+    found = Audit(
+        verdict="insufficient",
+        real=names[0],
+        synthetic=names[1],
+        sensitive_features=features,
+        rows_real=len(real),
+        rows_synthetic=len(synthetic),
+        groups=tuple(groups),
+        columns=_columns(tables),
+        utility=utility,
+        checks=(),
+        coverage_group_min=min(known, default=None),
+        coverage_difference=max(known) - min(known) if known else None,
+        settings={
+            "thresholds": limits.model_dump(),
+            "effort": asdict(effort),
+            "seed": seed,
+            "rows_holdout": None if holdout is None else len(holdout),
+        },
+        training=tuple(training),
+        federated=federated or {},
+        versions=_versions(),
+    )
+    checks = held_against(found, limits)
+    seconds = round(time.perf_counter() - started, 2)
+    return replace(found, checks=checks, verdict=verdict_of(checks), seconds=seconds)
+
+
+def _tables(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    holdout: pd.DataFrame | None,
+    schema: Schema | None,
+    kinds: Mapping[str, Kind] | None,
+    names: tuple[str, str],
+) -> Tables:
+    frames = {names[0]: real, names[1]: synthetic}
+    if holdout is not None:
+        frames["the held-out table"] = holdout
+    problems = [f"{name}: holds no rows" for name, frame in frames.items() if not len(frame)]
+    wanted = [str(name) for name in real.columns] if schema is None else list(schema.names)
+    for name, frame in frames.items():
+        twice = frame.columns[frame.columns.duplicated()]
+        problems += [f"{name}: column '{again}' is there twice" for again in twice]
+        for lacking in [c for c in wanted if c not in frame.columns]:
+            problems.append(f"{name}: lacks the column '{lacking}'{_hint(lacking, frame.columns)}")
+        more = [] if schema is not None else [c for c in frame.columns if c not in wanted]
+        problems += [f"{name}: has a column '{extra}' that {names[0]} lacks" for extra in more]
+    if problems:
+        raise DataError(problems)
+    if schema is None:
+        schema = fit_schema(real, kinds=kinds)
+    for name, frame in frames.items():
+        for column in schema.columns:
+            try:
+                canonical(frame[column.name], column.kind, column.name, name, column.form)
+            except DataError as error:
+                problems += error.problems
+    if problems:
+        raise DataError(problems)
+    order = list(schema.names)
+    kept = [frame[order].reset_index(drop=True) for frame in frames.values()]
+    return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None)
+
+
+def _check(
+    tables: Tables,
+    features: tuple[str, ...],
+    target: str | None,
+    effort: Effort,
+    names: tuple[str, str],
+) -> None:
+    known = tables.schema.names
+    problems = [
+        f"sensitive feature '{name}': {names[0]} has no such column{_hint(name, known)}"
+        for name in features
+        if name not in known
+    ]
+    if not features:
+        problems.append("no sensitive feature is named: name the columns whose values are groups")
+    if target is not None and target not in known:
+        problems.append(f"target '{target}': {names[0]} has no such column{_hint(target, known)}")
+    if problems:
+        raise DataError(problems)
+    if target is not None and tables.real[target].dropna().nunique() < 2:
+        problems.append(
+            f"target '{target}': {names[0]} has fewer than two values of it, so nothing can be "
+            "predicted; name another target, or none"
+        )
+    largest = 0
+    for level in levels(features)[1:]:
+        counts = keys(tables.real, tables.schema, level, names[0]).value_counts()
+        if len(counts) > GROUPS:
+            problems.append(
+                f"sensitive features {', '.join(level)}: {len(counts):,} groups are more than "
+                f"{GROUPS}; group their values first (age into bands, say), or name fewer features"
+            )
+            break
+        largest = max(largest, int(counts.max()))
+    else:
+        if largest < effort.least:
+            problems.append(
+                f"every group has fewer than {effort.least} real rows (the largest {largest}): "
+                "nothing can be said of any; name fewer features, or more rows"
+            )
+    if problems:
+        raise DataError(problems)
+
+
+def _utility(
+    tables: Tables,
+    target: str,
+    features: tuple[str, ...],
+    effort: Effort,
+    rng: np.random.Generator,
+) -> UtilityFinding:
+    real, test = tables.real, tables.holdout
+    if test is None:
+        order = rng.permutation(len(real))
+        split = max(1, round(TEST_SHARE * len(real)))
+        test, real = real.iloc[order[:split]], real.iloc[order[split:]]
+    return group_utility(
+        real.reset_index(drop=True),
+        tables.synthetic,
+        test.reset_index(drop=True),
+        tables.schema,
+        target,
+        features,
+        rng,
+        minimum=effort.minimum,
+    )
+
+
+def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
+    marginals = Marginals.of(tables.schema, tables.synthetic)
+    frames = (tables.reference, tables.synthetic)
+    real, made = (
+        marginals.count(frame, np.zeros(len(frame), dtype=np.int64), 1) for frame in frames
+    )
+    apart = compare(real, made, marginals)
+    found: dict[str, dict[str, float | None]] = {}
+    for column in marginals.columns:
+        name = column.name
+        if column.numeric:
+            found[name] = {"ks": apart.ks[name], "missing": apart.missing[name]}
+        else:
+            unseen = made[name][0, len(column.categories)] / len(tables.synthetic)
+            found[name] = {"tv": apart.tv[name], "unseen": float(unseen)}
+    return found
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

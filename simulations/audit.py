@@ -1,0 +1,262 @@
+"""`everymode audit`: a synthetic table against a real one, group by group, with a verdict."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import pandas as pd
+import typer
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from fairness.audit import audit as audited
+from fairness.checks import Thresholds
+from fairness.fidelity import Effort
+from fairness.findings import Audit, Estimate
+from fairness.report import write_report
+from server.configuration import load, resolve
+from server.outputs import RunFolder
+from server.settings import Settings
+from wgan.data.frame import read_table
+from wgan.data.schema import Schema
+from wgan.errors import DataError, SettingsError
+from wgan.state import read_json
+
+HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
+
+Compares `--synthetic FILE`, or the table of `--run RUN`, with the real rows it was made from: all
+rows, the values of each sensitive feature, their intersections. DIR gets `audit.html` (one page,
+verdict first), `audit.json` and `audit.junit.xml` (for a CI that gates releases of synthetic data).
+
+The exit code is 0 if no check fails, 1 if one does, 2 for bad input. A group too small to judge is
+`insufficient`, never a pass. With `--run`, real rows, held-out rows, sensitive features and target
+are those of the run unless they are named.
+
+For instance: `everymode audit --real people.csv --synthetic made.csv --sensitive sex --sensitive
+race --target income --holdout later.csv --out audit`
+"""
+
+STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow"}
+
+SHOWN = 12
+"""Failed checks that the terminal lists; the page has them all."""
+
+
+class WithThresholds(TyperCommand):
+    """A command whose help ends with a table of all thresholds."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the usual help, then the table."""
+        super().format_help(ctx, formatter)
+        table = Table(title="Thresholds for --set", title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("key", no_wrap=True, style="cyan")
+        table.add_column("default", justify="right")
+        table.add_column("meaning")
+        for name, field in Thresholds.model_fields.items():
+            table.add_row(name, str(field.default), Text(field.description or ""))
+        Console().print(table)
+
+
+def audit(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the report.")],
+    real: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The real rows: CSV or Parquet.")
+    ] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The synthetic rows: CSV or Parquet.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A run directory, in place of a file.")
+    ] = None,
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="A sensitive feature; may be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The column users will predict.")] = None,
+    holdout: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Real rows that were not trained on.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A threshold, or KEY=off; repeatable."),
+    ] = None,
+    minimum: Annotated[int, typer.Option(min=1, help="Rows to judge a group by.")] = 30,
+    rows: Annotated[int, typer.Option(min=20, help="Rows compared in a group at most.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are drawn.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+) -> None:
+    """See HELP."""
+    limits = thresholds_of(set_ or [])
+    if (synthetic is None) == (run is None):
+        raise SettingsError("name the synthetic rows: either --synthetic FILE or --run RUN")
+    if out.is_file():
+        raise SettingsError(f"--out {out}: is a file; name a folder")
+    settings: Settings | None = None
+    schema: Schema | None = None
+    training: list[dict[str, Any]] = []
+    federated: dict[str, Any] = {}
+    if run is not None:
+        folder = RunFolder(run)
+        if not (folder.config.exists() and folder.synthetic.exists()):
+            raise SettingsError(
+                f"--run {run}: no finished run there (config.toml and synthetic.csv); let it "
+                f"finish with: {folder.resume}"
+            )
+        settings = load(folder.config, [])
+        schema = Schema.from_json(folder.read_plan()[0].schema)
+        training, synthetic = folder.read_metrics(), folder.synthetic
+        federated = _federated(folder)
+        real, holdout = _tables_of(settings, real, holdout)
+        sensitive = sensitive or list(settings.data.sensitive)
+        target = target or settings.data.target
+    if real is None:
+        raise SettingsError("name the real rows with --real FILE")
+    assert synthetic is not None
+    missing = settings.data.missing if settings else None
+    console = Console(stderr=True, quiet=quiet)
+    with console.status("reading tables") as status:
+        frames = _read(real, synthetic, holdout, missing, schema)
+        found = audited(
+            frames[0],
+            frames[1],
+            holdout=frames[2],
+            sensitive_features=sensitive or [],
+            target=target,
+            thresholds=limits,
+            effort=Effort(minimum=minimum, rows=rows),
+            schema=schema,
+            seed=seed,
+            names=(str(real), str(synthetic)),
+            training=training,
+            federated=federated,
+            progress=lambda text: status.update(Text(f"measuring {text}")),
+        )
+    written = write_report(found, out)
+    if not quiet:
+        show(found, Console())
+        print("wrote " + ", ".join(map(str, written)))
+    if found.verdict == "fail":
+        sys.exit(1)
+
+
+def thresholds_of(overrides: list[str]) -> Thresholds:
+    """Thresholds from `KEY=VALUE`; every wrong one is told of at once."""
+    values: dict[str, Any] = {}
+    problems = []
+    for item in overrides:
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in Thresholds.model_fields:
+            known = ", ".join(Thresholds.model_fields)
+            problems.append(f"--set {item}: expected KEY=VALUE with one of {known}")
+        values[key] = None if value == "off" else value
+    if problems:
+        raise SettingsError(problems)
+    try:
+        return Thresholds.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(
+            [f"--set {e['loc'][0]}={e['input']}: {e['msg']}, or 'off'" for e in error.errors()]
+        ) from None
+
+
+def show(found: Audit, console: Console) -> None:
+    """The verdict, the groups and what failed, for a terminal."""
+    counts = {
+        verdict: sum(check.verdict == verdict for check in found.checks) for verdict in STYLES
+    }
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("group", min_width=18, overflow="fold")
+    for name in ("rows", "coverage", "95 %", "precision", "KS", "modes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in found.groups:
+        cover = group.standardised_coverage
+        modes = "" if group.modes_real is None else f"{group.modes_covered}/{group.modes_real}"
+        state = _number(cover.value) if group.state == "measured" else group.state
+        values = [f"{group.rows_real:,}", state, _interval(cover)]
+        values += [_number(group.precision), _number(group.ks), modes]
+        table.add_row(Text(group.name), *values)
+    console.print(table)
+    failed = [check for check in found.checks if check.verdict == "fail"]
+    for check in failed[:SHOWN]:
+        line = Text.assemble(
+            ("fail ", STYLES["fail"]), (check.name, "bold"), f" {check.subject}: {check.message}"
+        )
+        console.print(line)
+    if len(failed) > SHOWN:
+        console.print(f"and {len(failed) - SHOWN} more")
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    style = STYLES[found.verdict]
+    console.print(
+        Text.assemble((found.verdict.upper(), style), f": of {len(found.checks)} checks {told}")
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(found: Estimate) -> str:
+    known = found.low is not None and found.high is not None
+    return f"{found.low:.2f}-{found.high:.2f}" if known else ""
+
+
+def _tables_of(
+    settings: Settings, real: Path | None, holdout: Path | None
+) -> tuple[Path, Path | None]:
+    """The tables a run was trained and tested on, unless others are named."""
+    if real is None:
+        if settings.data.path.startswith("scenario:"):
+            raise SettingsError("the run's table was made by a scenario: name one with --real FILE")
+        real = resolve(settings.data.path)
+    if holdout is None and settings.data.holdout is not None:
+        holdout = resolve(settings.data.holdout)
+    return real, holdout
+
+
+def _federated(folder: RunFolder) -> dict[str, Any]:
+    """Recall of every group as the sites' counts give it, where the run has it."""
+    summary = folder.path / "summary.json"
+    if not summary.exists():
+        return {}
+    groups = read_json(summary)["per_group"]
+    return {
+        name: record["recall_federated"]
+        for name, record in groups.items()
+        if record.get("recall_federated")
+    }
+
+
+def _read(
+    real: Path,
+    synthetic: Path,
+    holdout: Path | None,
+    missing: tuple[str, ...] | None,
+    schema: Schema | None,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
+    problems: list[str] = []
+    frames: list[pd.DataFrame] = []
+    for path in (real, synthetic, *([holdout] if holdout else [])):
+        try:
+            frames.append(_table(path, missing))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    if schema is not None:
+        # A run leaves columns out: data.drop, and the one that names a row's site.
+        names = list(schema.names)
+        frames = [frame[[n for n in names if n in frame.columns]] for frame in frames]
+    return frames[0], frames[1], frames[2] if holdout else None
+
+
+def _table(path: Path, missing: tuple[str, ...] | None) -> pd.DataFrame:
+    """A table, or all tables of a folder of sites."""
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: holds no tables")
+    parts = [read_table(file) if missing is None else read_table(file, missing) for file in files]
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)

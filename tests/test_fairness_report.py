@@ -1,0 +1,193 @@
+"""The report: what a reader finds on the page, in the JSON and in the JUnit file."""
+
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from fairness.checks import Thresholds
+from fairness.findings import Audit, Check, Estimate, GroupFinding, Prediction, UtilityFinding
+from fairness.report import page, sentence, write_report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
+
+
+def group(name, sensitive, cover, rows=500, state="measured"):
+    known = state == "measured"
+    return GroupFinding(
+        name=name,
+        sensitive=sensitive,
+        rows_real=rows,
+        rows_synthetic=0 if state == "absent" else rows,
+        share_real=rows / 2000,
+        share_synthetic=rows / 2100,
+        state=state,
+        standardised_coverage=Estimate(cover, cover and cover - 0.05, cover and cover + 0.05),
+        **({"precision": 0.9, "tv": 0.02, "modes_real": 9, "modes_covered": 8} if known else {}),
+    )
+
+
+def example(**more):
+    groups = (
+        group("all rows", {}, 0.9, 2000),
+        group("f", {"sex": "f"}, 0.95),
+        group("m", {"sex": "m"}, 0.55),
+        group("<script>alert(1)</script>", {"sex": "x"}, 0.0, state="absent"),
+        group("tiny & odd", {"sex": "t"}, None, 7, "insufficient"),
+    )
+    checks = (
+        Check("coverage_group_min", "m", "fail", Estimate(0.55, 0.5, 0.6), 0.7, "covered to .55"),
+        Check("coverage_group_min", "f", "pass", Estimate(0.95, 0.9, 1.0), 0.7, "covered"),
+        Check("modes", "odd \x00\x1b name <b>", "insufficient", Estimate(), 0.9, "too few \x07"),
+    )
+    figures = {"auc": Estimate(0.8, 0.75, 0.85)}
+    gaps = {"sex": {"demographic_parity_difference": Estimate(0.1, 0.0, 0.2)}}
+    utility = UtilityFinding(
+        "income",
+        "high",
+        {"real": {"sex": {"f": 0.1, "m": 0.3}}, "synthetic": {"sex": {"f": 0.1}}},
+        {"real": {"sex": Estimate(0.2, 0.1, 0.3)}, "synthetic": {}},
+        (
+            Prediction("synthetic", "logistic", figures, {"sex": {"f": figures, "m": {}}}, gaps),
+            Prediction("real", "logistic", figures, {"sex": {"f": figures}}, gaps),
+        ),
+        ("sex: t",),
+    )
+    training = tuple(
+        {"round": i, "estimate": 5 / i, "estimate_by_group": {"f": 4 / i, "m": None}}
+        for i in range(1, 1000)
+    )
+    values = {
+        "verdict": "fail",
+        "real": "people.csv",
+        "synthetic": "made.csv",
+        "sensitive_features": ("sex",),
+        "rows_real": 2000,
+        "rows_synthetic": 2100,
+        "groups": groups,
+        "columns": {"age": {"ks": 0.1, "missing": float("nan")}, "job": {"tv": 0.2, "unseen": 0.0}},
+        "utility": utility,
+        "checks": checks,
+        "coverage_group_min": 0.0,
+        "coverage_difference": 0.95,
+        "settings": {"thresholds": Thresholds().model_dump(), "seed": 0, "rows_holdout": None},
+        "training": training,
+        "federated": {
+            "f": {
+                "rows": 900,
+                "recall": 0.8,
+                "value": 0.9,
+                "low": 0.8,
+                "high": 1.0,
+                "outside": 0.02,
+                "cells": 0.1,
+            }
+        },
+    }
+    return Audit(**(values | more))
+
+
+def test_the_page_says_the_verdict_first_and_loads_nothing():
+    text = page(example())
+    assert text.index("FAIL") < text.index("What failed") < text.index("In figures".lower())
+    assert "1 of 3 checks failed. The synthetic table does not cover: m." in text
+    for load in ("http:", "https:", "src=", "@import", "<link", "url("):
+        assert load not in text, load
+
+
+def test_names_are_harmless():
+    text = page(example())
+    assert "<script" not in text and "&lt;script&gt;" in text and "tiny &amp; odd" in text
+
+
+def test_a_group_too_small_is_shown_as_such():
+    text = page(example())
+    assert "insufficient: 7 real, 7 synthetic rows" in text
+    assert "absent from the synthetic table" in text
+
+
+def test_curves_are_thinned():
+    text = page(example())
+    line = text[text.index('class="total"') :].partition("</polyline>")[0]
+    assert 100 < line.count(",") <= 300
+
+
+def test_junit_has_a_case_a_check(tmp_path):
+    write_report(example(), tmp_path)
+    root = ElementTree.parse(tmp_path / "audit.junit.xml").getroot()
+    suites = {suite.get("name"): suite for suite in root}
+    assert set(suites) == {"coverage_group_min", "modes"}
+    assert suites["coverage_group_min"].get("failures") == "1"
+    assert len(root.findall(".//testcase")) == 3
+    assert root.find(".//failure").text == "found 0.55, limit 0.7"
+    assert root.find(".//skipped").get("message") == "too few "
+
+
+def test_json_is_strict_and_whole(tmp_path):
+    paths = write_report(example(), tmp_path / "new")
+    assert [path.name for path in paths] == ["audit.html", "audit.json", "audit.junit.xml"]
+
+    def refuse(text):
+        raise AssertionError(text)
+
+    value = json.loads((tmp_path / "new" / "audit.json").read_text(), parse_constant=refuse)
+    assert value["version"] == 1 and value["columns"]["age"]["missing"] is None
+    assert [check["verdict"] for check in value["checks"]] == ["fail", "pass", "insufficient"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"checks": ()}, "No check was made"),
+        ({"verdict": "pass", "checks": example().checks[1:]}, "No check failed; 1 of 2 passed"),
+        ({"verdict": "insufficient", "checks": example().checks[2:]}, "could be decided"),
+    ],
+)
+def test_the_sentence_fits_the_verdict(more, words):
+    assert words in sentence(example(**more))
+
+
+def test_a_page_without_utility_training_or_sites_is_whole():
+    text = page(example(utility=None, training=(), federated={}))
+    assert "What models learn" not in text and "</html>" in text
+    assert "Not measured: why" in page(example(utility=UtilityFinding("y", reason="why")))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_the_page_fits_a_phone(tmp_path):
+    write_report(example(), tmp_path)
+    frame = (
+        '<iframe id="f" src="audit.html" style="width:390px;height:800px;border:0"></iframe>'
+        "<script>onload = () => { const d = document.getElementById('f').contentDocument.documentElement;"
+        "document.title = d.scrollWidth + ' of ' + d.clientWidth; }</script>"
+    )
+    (tmp_path / "phone.html").write_text(frame)
+    command = [BROWSER, *FLAGS, "--allow-file-access-from-files", f"--user-data-dir={tmp_path}/u"]
+    done = subprocess.run(
+        [*command, "--dump-dom", f"file://{tmp_path}/phone.html"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    wide, seen = re.search(r"<title>(\d+) of (\d+)</title>", done.stdout).groups()
+    assert wide == seen and 300 < int(seen) <= 390
+    shot = tmp_path / "page.png"
+    subprocess.run(
+        [*command, f"--screenshot={shot}", f"file://{tmp_path}/audit.html"],
+        capture_output=True,
+        timeout=60,
+    )
+    assert shot.stat().st_size > 10_000

@@ -1,0 +1,98 @@
+"""`everymode audit` from the command line: exit codes, files, and what is refused."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from simulations.audit import thresholds_of
+from simulations.cli import app
+from wgan.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory, kit):
+    folder = tmp_path_factory.mktemp("tables")
+    for seed, name in enumerate(("real", "made", "held")):
+        kit.people(400, seed=seed).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def audit(*words):
+    return CliRunner().invoke(app, ["audit", *map(str, words)])
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def test_two_files_are_audited(tables, tmp_path):
+    out = tmp_path / "audit"
+    found = audit(
+        *("--real", tables / "real.csv", "--synthetic", tables / "made.csv"),
+        *("--holdout", tables / "held.csv", "--sensitive", "sex", "--target", "outcome"),
+        *("--out", out, "--rows", 200),
+    )
+    assert found.exit_code in (0, 1), found.output
+    assert files(out) == {"audit.html", "audit.json", "audit.junit.xml"}
+    value = json.loads((out / "audit.json").read_text())
+    assert (found.exit_code == 1) == (value["verdict"] == "fail")
+    assert value["verdict"].upper() in found.output and "audit.html" in found.output
+
+
+def test_a_threshold_that_is_missed_is_exit_code_1(tables, tmp_path):
+    off = ("precision", "ks", "tv", "pairwise", "modes", "auc_ratio")
+    words = [word for name in off for word in ("--set", f"{name}=off")]
+    found = audit(
+        *("--real", tables / "real.csv", "--synthetic", tables / "made.csv", "-q"),
+        *("--sensitive", "sex", "--out", tmp_path / "a", "--set", "coverage_group_min=3", *words),
+    )
+    assert found.exit_code == 1 and found.output == ""
+
+
+def test_a_run_names_its_own_tables(finished, tmp_path):
+    folder, _ = finished
+    found = audit("--run", folder.path, "--out", tmp_path / "a", "-q", "--minimum", 20)
+    assert found.exit_code in (0, 1), found.exception
+    value = json.loads((tmp_path / "a" / "audit.json").read_text())
+    assert value["sensitive_features"] == ["group", "sex"]
+    assert value["utility"]["target"] == "outcome"
+    assert value["settings"]["rows_holdout"] == 200
+    assert value["federated"] and value["training"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "either --synthetic FILE or --run RUN"),
+        (["--synthetic", "made.csv"], "--real FILE"),
+        (["--run", "nowhere"], "no finished run there"),
+        (["--synthetic", "m.csv", "--set", "coverage=1"], "expected KEY=VALUE with one of"),
+    ],
+)
+def test_bad_options_say_what_to_write(words, message, tmp_path):
+    found = audit(*words, "--out", tmp_path / "a")
+    assert isinstance(found.exception, SettingsError)
+    assert message in str(found.exception) and not (tmp_path / "a").exists()
+
+
+def test_nothing_is_written_for_tables_that_do_not_fit(tables, tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    found = audit(
+        *("--real", tables / "real.csv", "--synthetic", tmp_path / "other.csv"),
+        *("--sensitive", "sex", "--out", tmp_path / "a"),
+    )
+    assert "lacks the column 'sex'" in str(found.exception)
+    assert not (tmp_path / "a").exists()
+
+
+def test_wrong_thresholds_are_told_at_once():
+    with pytest.raises(SettingsError) as caught:
+        thresholds_of(["tv=much", "ks=-1"])
+    assert len(caught.value.problems) == 2
+    assert thresholds_of(["tv=off", "ks=0.2"]).model_dump()["tv"] is None
+
+
+def test_help_lists_every_threshold():
+    found = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "120"})
+    assert "coverage_group_min" in found.output and "closer_to_training" in found.output
