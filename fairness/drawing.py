@@ -66,12 +66,12 @@ def share_picture(groups: Sequence[GroupFinding]) -> Markup:
             (group.share_real, "real", -8),
             (group.share_synthetic, "made", 0),
         ):
-            width = (PLOT - 60) * share / top
+            width = (PLOT - 120) * share / top
             parts.append(
                 f'<rect class="{kind}" x="{LEFT}" y="{y + shift}" width="{max(width, 0.5):.1f}" '
                 f'height="7"><title>{escape(group.name)}, {kind}: {share:.3%}</title></rect>'
             )
-        x = LEFT + (PLOT - 60) * max(group.share_real, group.share_synthetic) / top + 6
+        x = LEFT + (PLOT - 120) * max(group.share_real, group.share_synthetic) / top + 6
         parts.append(
             f'<text class="note" x="{x:.1f}" y="{y + 4}">{group.share_real:.2%} / '
             f"{group.share_synthetic:.2%}</text>"

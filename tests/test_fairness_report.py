@@ -171,7 +171,8 @@ def test_the_page_fits_a_phone(tmp_path):
     write_report(example(), tmp_path)
     frame = (
         '<iframe id="f" src="audit.html" style="width:390px;height:800px;border:0"></iframe>'
-        "<script>onload = () => { const d = document.getElementById('f').contentDocument.documentElement;"
+        "<script>onload = () => {"
+        "const d = document.getElementById('f').contentDocument.documentElement;"
         "document.title = d.scrollWidth + ' of ' + d.clientWidth; }</script>"
     )
     (tmp_path / "phone.html").write_text(frame)

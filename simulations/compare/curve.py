@@ -70,7 +70,9 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
             reference = _reference(run.settings, stage)
         tensors, _ = read_tensors(path)
         # Sites' own generators make rows in the proportions of the final table.
-        maker = replace(Synthesizer.of_state(plan, tensors), counts=final.counts)
+        maker = replace(
+            Synthesizer.of_state(plan, tensors), counts=final.counts, parity=final.parity
+        )
         table = maker.like_data(min(rows, ROWS), run.seed)
         found = coverage_of(plan, reference, table, run.seed, "the reference table")
         values = [group["value"] for group in found["groups"]]
