@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 Points = NDArray[np.floating]
 Floats = NDArray[np.float64]
 
-CELLS = 2**24
-"""Distances in a block: 64 MB of float32."""
+CELLS = 2**22
+"""Distances in a block: 16 MB of float32."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _Block:
         # float32 of the limit is off by a rounding of its own.
         error = self.error + np.float32(1e-6) * edge
         found = self.squared <= edge
-        rows, columns = np.nonzero(np.abs(self.squared - edge) <= error)
+        rows, columns = _places(np.abs(self.squared - edge) <= error)
         if len(rows):
             limits = np.broadcast_to(limit, self.squared.shape)[rows, columns]
             found[rows, columns] = _exact(self.a, self.b, rows, columns) <= limits
@@ -133,7 +133,7 @@ class _Block:
         near = np.partition(self.squared, k - 1, axis=1)[:, k - 1]
         result = np.empty(len(self.a))
         # Whatever may be among the k smallest once errors are off.
-        rows, columns = np.nonzero(self.squared <= (near[:, None] + 2 * self.error))
+        rows, columns = _places(self.squared <= (near[:, None] + 2 * self.error))
         exact = _exact(self.a, self.b, rows, columns)
         order = np.lexsort((exact, rows))
         starts = np.searchsorted(rows[order], np.arange(len(self.a)))
@@ -143,20 +143,24 @@ class _Block:
 
 def _blocks(a: Points, b: Points) -> Iterator[tuple[slice, _Block]]:
     centre = b.mean(axis=0, dtype=np.float64) if len(b) else np.zeros(b.shape[1])
-    left = (a - centre).astype(np.float32)
-    right = np.ascontiguousarray((b - centre).astype(np.float32).T)
-    norms = ((left**2).sum(axis=1), (right**2).sum(axis=0))
-    # Rounding of the inputs, of d products and of their sum, relative to the squared norms.
-    unit = np.float32(np.finfo(np.float32).eps * (a.shape[1] + 8))
+    left, right = ((points - centre).astype(np.float32) for points in (a, b))
+    norms = [(points**2).sum(axis=1, keepdims=True) for points in (left, right)]
+    # |a|^2 - 2 a.b + |b|^2 as one product of longer rows: every pass over a block costs as much.
+    long = np.hstack([left, norms[0], np.ones_like(norms[0])])
+    wide = np.ascontiguousarray(np.hstack([-2 * right, np.ones_like(norms[1]), norms[1]]).T)
+    # Rounding of d + 2 products and of their sum, none larger than twice the squared norms.
+    unit = np.float32(2 * np.finfo(np.float32).eps * (a.shape[1] + 10))
     size = max(1, CELLS // max(len(b), 1))
     for start in range(0, len(a), size):
         rows = slice(start, min(start + size, len(a)))
-        squared = left[rows] @ right
-        squared *= -2
-        squared += norms[0][rows, None]
-        squared += norms[1][None, :]
-        error = unit * (norms[0][rows, None] + norms[1].max(initial=0.0))
-        yield rows, _Block(a[rows], b, squared, error)
+        error = unit * (norms[0][rows] + norms[1].max(initial=0.0))
+        yield rows, _Block(a[rows], b, long[rows] @ wide, error)
+
+
+def _places(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns that are set; NumPy finds few set places of a flat mask much faster."""
+    rows, columns = np.divmod(np.flatnonzero(mask), max(mask.shape[1], 1))
+    return rows, columns
 
 
 def _exact(a: Points, b: Points, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:

@@ -1,0 +1,79 @@
+"""Seconds and memory of `fairness.neighbours`, beside the package `prdc` (its authors' code).
+
+    python tests/benchmarks/neighbours.py [--large 100000]
+
+Needs `pip install --no-deps prdc==0.2`. Results go to `neighbours.json`. Run it alone.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairness.neighbours import neighbours
+
+WIDTH, K = 30, 5
+RESULTS = Path(__file__).with_suffix(".json")
+
+
+def timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """The shortest time, and what the call gave."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = call()
+        times.append(time.perf_counter() - started)
+    return round(min(times), 2), found
+
+
+def main() -> None:
+    """Measures both, ours at the large size too."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--large", type=int, default=100_000)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+
+    def points(count: int) -> Any:
+        return rng.standard_normal((count, WIDTH)).astype(np.float32)
+
+    from prdc import compute_prdc
+
+    real, made = points(10_000), points(10_000)
+    ours, found = timed(lambda: neighbours(real, made, K), 3)
+    theirs, oracle = timed(lambda: compute_prdc(real, made, K), 3)
+    equal = all(abs(getattr(found, name) - oracle[name]) < 1e-12 for name in oracle)
+    result: dict[str, Any] = {
+        "rows": 10_000,
+        "width": WIDTH,
+        "seconds": ours,
+        "seconds_prdc": theirs,
+        "times_faster": round(theirs / ours, 2),
+        "equal": equal,
+    }
+    del real, made
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if options.large:
+        real, made = points(options.large), points(options.large)
+        seconds, _ = timed(lambda: neighbours(real, made, K), 1)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result["large"] = {
+            "rows": options.large,
+            "seconds": seconds,
+            # The peak of the process; prdc's own at 10,000 rows may lie above ours.
+            "peak_megabytes": round(peak / 1024),
+            "peak_megabytes_before": round(base / 1024),
+        }
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
