@@ -357,7 +357,10 @@ def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
         moments = start["critic_first"], start["critic_second"]
         first = adam.beta1 * moments[0] + (1 - adam.beta1) * gradient
         if frozen:
-            root = np.sqrt(moments[1] / (1 - adam.beta2**seen)) + adam.epsilon
+            freed = moments[1] / (1 - adam.beta2**seen)
+            # The guard: the site's own second moment of its part in the mean gradient.
+            own = adam.beta2 * freed + (1 - adam.beta2) * (part.weight * gradient) ** 2
+            root = np.sqrt(np.maximum(freed, own)) + adam.epsilon
             # The first moment has one gradient more than the second, which stands still.
             unbiased = first / (1 - adam.beta1 ** (seen + 1))
             moved = start["critic"] - adam.rate * unbiased / root
