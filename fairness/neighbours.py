@@ -76,7 +76,7 @@ def neighbours(
         covered[rows] = inside.any(axis=1)
         balls += inside.sum(axis=0)
         recalled[rows] = block.within(around_synthetic[None, :]).any(axis=1)
-        equal |= block.within(np.zeros((1, 1))).any(axis=0)
+        equal |= block.touched()
         progress(rows.stop - rows.start)
     return Neighbours(
         coverage=float(covered.mean()),
@@ -119,13 +119,21 @@ class _Block:
     def within(self, limit: Floats) -> NDArray[np.bool_]:
         """Whether each exact squared distance is at most `limit`, which broadcasts, `(r, c)`."""
         edge = limit.astype(np.float32)
-        # float32 of the limit is off by a rounding of its own.
-        error = self.error + np.float32(1e-6) * edge
-        found = self.squared <= edge
-        rows, columns = _places(np.abs(self.squared - edge) <= error)
+        # float32 of the limit is off by a rounding of its own. One error for all rows keeps the two
+        # edges as small as the limit: a pass over the block costs more than a few exact distances.
+        error = self.error.max(initial=0.0) + np.float32(1e-6) * edge
+        found: NDArray[np.bool_] = self.squared <= edge - error
+        rows, columns = _places((self.squared <= edge + error) ^ found)
         if len(rows):
             limits = np.broadcast_to(limit, self.squared.shape)[rows, columns]
             found[rows, columns] = _exact(self.a, self.b, rows, columns) <= limits
+        return found
+
+    def touched(self) -> NDArray[np.bool_]:
+        """Whether each point of `b` equals a point of `a`, `(c,)`."""
+        rows, columns = _places(self.squared <= self.error.max(initial=0.0))
+        found = np.zeros(len(self.b), dtype=bool)
+        found[columns[_exact(self.a, self.b, rows, columns) == 0]] = True
         return found
 
     def smallest(self, k: int) -> Floats:
