@@ -2,13 +2,16 @@
 
     python tests/benchmarks/neighbours.py [--large 100000]
 
-Needs `pip install --no-deps prdc==0.2`. Results go to `neighbours.json`. Run it alone.
+Needs `pip install --no-deps prdc==0.2`. Also ours where float32 cannot tell distances apart: rows
+of categories, of one value, and with one row far from all others. Results go to `neighbours.json`.
+Run it alone.
 """
 
 import argparse
 import contextlib
 import io
 import json
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -61,13 +64,29 @@ def main() -> None:
     real, made = points(10_000), points(10_000)
     ours, found = timed(lambda: neighbours(real, made, K), 3)
     theirs, oracle = timed(lambda: compute_prdc(real, made, K), 3)
+    codes = rng.integers(0, 4, (2, 10_000, 8))
+    categories = (np.eye(4, dtype=np.float32) / np.float32(np.sqrt(2)))[codes].reshape(
+        2, 10_000, 32
+    )
+    one_value = np.full((10_000, WIDTH), 0.1, dtype=np.float32)
+    outlier = made.copy()
+    outlier[0] = 1e4
+    hard = {
+        "categories": categories,
+        "one_value": (one_value, one_value),
+        "outlier": (real, outlier),
+    }
     result = {
+        "cores": os.cpu_count(),
         "rows": 10_000,
         "width": WIDTH,
         "seconds": ours,
         "seconds_prdc": theirs,
         "times_faster": round(theirs / ours, 2),
         "equal": all(abs(getattr(found, name) - oracle[name]) < 1e-12 for name in oracle),
+        "seconds_hard": {
+            name: timed(lambda pair=pair: neighbours(*pair, K), 1)[0] for name, pair in hard.items()
+        },
         "large": large,
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
