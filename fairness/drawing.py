@@ -1,130 +1,229 @@
-"""Small SVG pictures for a page that needs no network: text stays text, no library is loaded."""
+"""Small SVG pictures for a page that needs no network: one track a row, and curves.
 
+Positions across are percentages, so a picture takes the width of its place while dots, lines and
+text keep their size: a page is as readable on a phone as on a wide screen. Colours are left to the
+page's style, by class; what a mark means is told by its shape too.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup, escape
 
-from fairness.findings import GroupFinding
+from fairness.checks import at_least
+from fairness.findings import Estimate, GroupFinding
 
-ROW = 24
-LEFT = 190
-WIDTH = 620
-PLOT = WIDTH - LEFT - 20
+Kind = Literal["pass", "fail", "insufficient", "none", "absent", "unknown", "real", "made"]
+
+Line = Sequence[tuple[float, float]]
+
+SHAPES: dict[str, str] = {
+    "pass": '<circle r="5"/>',
+    "fail": '<path d="M0-7 7 0 0 7-7 0Z"/>',
+    "insufficient": '<circle r="4.5"/>',
+    "none": '<circle r="5"/>',
+    "absent": '<path d="M-5-5 5 5M-5 5 5-5"/>',
+    "unknown": '<line x1="-13" x2="13"/>',
+    "real": '<circle r="5"/>',
+    "made": '<path d="M0-6 6 0 0 6-6 0Z"/>',
+}
+"""The mark of each kind, around its place."""
+
+EDGE = 2.5
+"""Per cent kept free on either side, for marks that sit on an end."""
+
+HIGHEST = 1.2
+"""Standardised coverage at the right end; noise lifts it little above 1."""
+
+SERIES = 7
+"""Curves with a colour of their own; further ones are grey."""
 
 
-def coverage_picture(groups: Sequence[GroupFinding], limit: float | None) -> Markup:
-    """Standardised coverage by group, worst first, with intervals; too small ones say so."""
-    order = sorted(groups, key=lambda g: (g.state == "insufficient", _value(g)))
-    top = 1.2
-    height = ROW * len(order) + 34
-    parts = [_open(height, "Standardised coverage by group with 95 % intervals")]
-    marks = [(0.0, "0", "axis"), (0.5, "0.5", "axis"), (1.0, "1 (ideal)", "axis")]
+@dataclass(frozen=True)
+class Row:
+    """One row of a picture: a name, a track and what the track shows, in figures.
+
+    Attributes:
+        name: What the row is of.
+        kind: The mark's meaning, `pass` or `absent`, say.
+        figure: The figure itself.
+        note: Its interval, or why there is none.
+        track: The SVG.
+    """
+
+    name: str
+    kind: Kind
+    figure: str
+    note: str
+    track: Markup
+
+
+def coverage_rows(groups: Sequence[GroupFinding], limit: float | None) -> list[Row]:
+    """Standardised coverage by group, worst first; groups without a figure last, as such."""
+    return [_coverage_row(group, limit) for group in sorted(groups, key=_worst_first)]
+
+
+def coverage_axis(limit: float | None) -> Markup:
+    """The axis of `coverage_rows`, the limit above and the numbers below the line."""
+    marks = [(at, text, "") for at, text in ((0.0, "0"), (0.5, "0.5"), (1.0, "1, ideal"))]
     if limit is not None:
         marks.append((limit, f"limit {limit:g}", "limit"))
-    for at, text, kind in marks:
-        x = LEFT + PLOT * at / top
-        base = height - (22 if kind == "axis" else 8)
-        parts.append(
-            f'<line class="{kind}" x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{height - 32}"/>'
-            f'<text class="{kind}" x="{x:.1f}" y="{base}" text-anchor="middle">{text}</text>'
-        )
-    for i, group in enumerate(order):
-        y = ROW * i + 16
-        cover = group.standardised_coverage
-        parts.append(_label(group.name, y))
-        if group.state == "insufficient" or cover.value is None:
-            parts.append(
-                f'<rect class="unknown" x="{LEFT}" y="{y - 8}" width="{PLOT}" height="15"/>'
-                f'<text class="note" x="{LEFT + 6}" y="{y + 4}">insufficient: '
-                f"{group.rows_real:,} real, {group.rows_synthetic:,} synthetic rows</text>"
-            )
-            continue
-        low, high = cover.low or 0.0, cover.high or 0.0
-        ends = [LEFT + PLOT * min(max(v, 0.0), top) / top for v in (low, cover.value, high)]
-        bad = limit is not None and high < limit
-        kind = "bad" if bad else "good" if limit is None or low >= limit else "open"
-        note = "absent from the synthetic table" if group.state == "absent" else ""
-        parts.append(
-            f'<g class="{kind}"><title>{escape(group.name)}: {cover.value:.3f} '
-            f"({low:.3f} to {high:.3f})</title>"
-            f'<line x1="{ends[0]:.1f}" y1="{y}" x2="{ends[2]:.1f}" y2="{y}"/>'
-            f'<circle cx="{ends[1]:.1f}" cy="{y}" r="4.5"/>'
-            f'<text class="note" x="{ends[2] + 8:.1f}" y="{y + 4}">{note}</text></g>'
-        )
-    return Markup("".join([*parts, "</svg>"]))
+    texts = [
+        f'<text class="{kind}" x="{_across(at, HIGHEST):.2f}%" y="{11 if kind else 25}" '
+        f'text-anchor="{"start" if at == 0 else "middle"}">{text}</text>'
+        for at, text, kind in marks
+    ]
+    return Markup(f'<svg class="axis" height="28" aria-hidden="true">{"".join(texts)}</svg>')
 
 
-def share_picture(groups: Sequence[GroupFinding]) -> Markup:
-    """Share of every group in the real and in the synthetic rows."""
-    top = max([max(g.share_real, g.share_synthetic) for g in groups] or [1.0]) or 1.0
-    height = ROW * len(groups) + 8
-    parts = [_open(height, "Shares of groups in the real and the synthetic rows")]
-    for i, group in enumerate(groups):
-        y = ROW * i + 16
-        parts.append(_label(group.name, y))
-        for share, kind, shift in (
-            (group.share_real, "real", -8),
-            (group.share_synthetic, "made", 0),
-        ):
-            width = (PLOT - 120) * share / top
-            parts.append(
-                f'<rect class="{kind}" x="{LEFT}" y="{y + shift}" width="{max(width, 0.5):.1f}" '
-                f'height="7"><title>{escape(group.name)}, {kind}: {share:.3%}</title></rect>'
-            )
-        x = LEFT + (PLOT - 120) * max(group.share_real, group.share_synthetic) / top + 6
-        parts.append(
-            f'<text class="note" x="{x:.1f}" y="{y + 4}">{group.share_real:.2%} / '
-            f"{group.share_synthetic:.2%}</text>"
-        )
-    return Markup("".join([*parts, "</svg>"]))
+def pair_row(name: str, real: float | None, made: float | None, top: float, digits: int = 1) -> Row:
+    """A share in the real and in the synthetic rows, side by side on one track up to `top`."""
+    known = [share for share in (real, made) if share is not None]
+    ends = [_across(share, top) for share in known]
+    words = (_percent(real, digits), _percent(made, digits))
+    parts = []
+    if len(ends) == 2:
+        parts.append(f'<line class="between" x1="{ends[0]:.2f}%" y1="50%" {_to(ends[1])}/>')
+    for kind, share in (("made", made), ("real", real)):
+        if share is not None:
+            parts.append(_mark(kind, _across(share, top)))
+    title = f"{name}: {words[0]} of the real rows, {words[1]} of the synthetic rows"
+    figure = f"{words[0]} → {words[1]}"
+    ratio = f"{made / real:.2f} times" if real and made is not None else ""
+    return Row(name, "none", figure, ratio, _track(title, parts, (0.0,), top))
 
 
-def curve_picture(lines: Mapping[str, Sequence[tuple[float, float]]], title: str) -> Markup:
-    """Lines over rounds; the first is drawn thick."""
-    points = [point for line in lines.values() for point in line]
+def mark(kind: Kind) -> Markup:
+    """One mark by itself, for a legend."""
+    return Markup(f'<svg class="key" aria-hidden="true">{_mark(kind, 50)}</svg>')
+
+
+def curve_picture(lines: Mapping[str, Line], title: str, height: int = 240) -> Markup:
+    """Lines over rounds, the first drawn thick; points that are not finite are left out.
+
+    Args:
+        lines: By name: points as (round, value).
+        title: What is shown, for readers who do not see it.
+        height: In pixels.
+
+    Returns:
+        The SVG with its axes; empty where no line has a point.
+    """
+    kept = {n: [p for p in line if all(map(math.isfinite, p))] for n, line in lines.items()}
+    points = [point for line in kept.values() for point in line]
     if not points:
         return Markup("")
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    spans = (max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0)
-    height = 230
-    parts = [_open(height, title)]
-
-    def place(x: float, y: float) -> str:
-        across = 50 + (WIDTH - 70) * (x - min(xs)) / spans[0]
-        return f"{across:.1f},{height - 30 - (height - 50) * (y - min(ys)) / spans[1]:.1f}"
-
-    for i, (name, line) in reversed(list(enumerate(lines.items()))):
-        path = " ".join(place(x, y) for x, y in line)
-        kind = "total" if i == 0 else f"line c{i % 6}"
-        parts.append(
-            f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>'
+    left, right = min(p[0] for p in points), max(p[0] for p in points)
+    ticks = _ticks(min(p[1] for p in points), max(p[1] for p in points))
+    low, high = ticks[0], ticks[-1]
+    wide = right - left or 1.0
+    grid, drawn = [], []
+    for tick in ticks:
+        y = 96 - 84 * (tick - low) / (high - low)
+        grid.append(
+            f'<line x1="0" x2="100%" y1="{y:.2f}%" y2="{y:.2f}%"/>'
+            f'<text x="0" y="{y:.2f}%" dy="-4">{tick:g}</text>'
         )
-    parts += [
-        f'<text class="axis" x="44" y="{y}" text-anchor="end">{value:.3g}</text>'
-        for y, value in ((height - 27, min(ys)), (24, max(ys)))
-    ]
-    parts += [
-        f'<text class="axis" x="50" y="{height - 10}">round {min(xs):.0f}</text>',
-        f'<text class="axis" x="{WIDTH - 20}" y="{height - 10}" text-anchor="end">'
-        f"{max(xs):.0f}</text>",
-    ]
-    return Markup("".join([*parts, "</svg>"]))
-
-
-def _open(height: int, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>"
+    for i, (name, line) in reversed(list(enumerate(kept.items()))):
+        path = " ".join(
+            f"{1000 * (x - left) / wide:.1f},{1000 - 1000 * (y - low) / (high - low):.1f}"
+            for x, y in line
+        )
+        drawn.append(
+            f'<polyline class="{series(i)}" points="{path}"><title>{escape(name)}</title>'
+            "</polyline>"
+        )
+    return Markup(
+        f'<svg class="curves" height="{height}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(grid)}"
+        f'<svg x="9%" width="90%" y="12%" height="84%" viewBox="0 0 1000 1000" '
+        f'preserveAspectRatio="none">{"".join(drawn)}</svg></svg>'
+        f'<div class="rounds"><span>round {left:g}</span><span>round {right:g}</span></div>'
     )
 
 
-def _label(name: str, y: int) -> str:
-    short = name if len(name) <= 30 else name[:29] + "…"
-    return (
-        f'<text class="name" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{escape(short)}'
-        f"<title>{escape(name)}</title></text>"
+def series(i: int) -> str:
+    """The class of the i-th curve: `total`, `line c1` and so on, or `line rest`."""
+    return "total" if i == 0 else f"line c{i}" if i <= SERIES else "line rest"
+
+
+def _coverage_row(group: GroupFinding, limit: float | None) -> Row:
+    found, rows = group.standardised_coverage, f"{group.rows_real:,} real"
+    rows += f", {group.rows_synthetic:,} synthetic rows"
+    marks = [1.0] if limit is None else [1.0, limit]
+    if group.state == "absent":
+        parts = [_mark("absent", _across(0.0, HIGHEST))]
+        title = f"{group.name}: absent from the synthetic table ({rows})"
+        return Row(group.name, "absent", "absent", rows, _track(title, parts, marks, HIGHEST))
+    if group.state == "insufficient" or found.value is None:
+        parts = [f'<line class="unknown" x1="{EDGE}%" y1="50%" {_to(100 - EDGE)}/>']
+        title = f"{group.name}: too few rows to say ({rows})"
+        return Row(
+            group.name, "unknown", "too few rows", rows, _track(title, parts, marks, HIGHEST)
+        )
+    kind: Kind = "none" if limit is None else at_least(found, limit)
+    parts, note = [], "no interval"
+    if found.low is not None and found.high is not None:
+        note = f"{found.low:.2f} to {found.high:.2f}"
+        start, end = _across(found.low, HIGHEST), _across(found.high, HIGHEST)
+        parts.append(f'<line class="whisker {kind}" x1="{start:.2f}%" y1="50%" {_to(end)}/>')
+        parts += [
+            f'<line class="whisker {kind}" x1="{x:.2f}%" x2="{x:.2f}%" y1="32%" y2="68%"/>'
+            for x in (start, end)
+        ]
+    parts.append(_mark(kind, _across(found.value, HIGHEST)))
+    word = {"pass": "passes", "fail": "fails", "insufficient": "undecided"}.get(kind, "")
+    title = f"{group.name}: {found.value:.3f}, 95 % interval {note} {word}".rstrip()
+    note = f"{note} · {word}" if word else note
+    return Row(group.name, kind, f"{found.value:.2f}", note, _track(title, parts, marks, HIGHEST))
+
+
+def _worst_first(group: GroupFinding) -> tuple[bool, float, str]:
+    found: Estimate = group.standardised_coverage
+    unknown = group.state == "insufficient" or (group.state == "measured" and found.value is None)
+    return unknown, found.value or 0.0, group.name
+
+
+def _track(title: str, parts: Sequence[str], marks: Sequence[float], top: float) -> Markup:
+    """A row's picture: an upright line at each of `marks` (the second is the limit), then parts."""
+    lines = [
+        f'<line class="{"limit" if i else "grid"}" x1="{_across(at, top):.2f}%" '
+        f'x2="{_across(at, top):.2f}%" y1="0" y2="100%"/>'
+        for i, at in enumerate(marks)
+    ]
+    return Markup(
+        f'<svg class="track" role="img" aria-label="{escape(title)}"><title>{escape(title)}'
+        f'</title><line class="base" x1="{EDGE}%" y1="50%" {_to(100 - EDGE)}/>'
+        f"{''.join([*lines, *parts])}</svg>"
     )
 
 
-def _value(group: GroupFinding) -> float:
-    return group.standardised_coverage.value or 0.0
+def _mark(kind: str, x: float) -> str:
+    return f'<svg x="{x:.2f}%" y="50%" class="mark {kind}">{SHAPES[kind]}</svg>'
+
+
+def _to(x: float) -> str:
+    return f'x2="{x:.2f}%" y2="50%"'
+
+
+def _across(value: float, top: float) -> float:
+    return EDGE + (100 - 2 * EDGE) * min(max(value / (top or 1.0), 0.0), 1.0)
+
+
+def _percent(value: float | None, digits: int) -> str:
+    return "none" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to seven round numbers that enclose both.
+
+    >>> _ticks(0.3, 9.1)
+    [0, 2, 4, 6, 8, 10]
+    """
+    span = high - low or abs(high) or 1.0
+    unit = 10 ** math.floor(math.log10(span / 4))
+    step = next(unit * f for f in (1, 2, 5, 10) if span / (unit * f) <= 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [i * step for i in range(first, max(last, first + 1) + 1)]

@@ -1,14 +1,16 @@
 """What models trained on synthetic rows are worth on real ones, group by group.
 
 Each learner (`fairness.utility`) is trained on the synthetic and, beside it, on the real rows, and
-predicts real test rows; sensitive features stay among its inputs. Figures per group are fairlearn's
-MetricFrames. Intervals are 95 % percentile bootstraps over the test rows: of the same predictions,
-so they hold the chance of the test rows and not that of training.
+predicts real test rows; sensitive features stay among its inputs. Figures per group are those of
+fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test rows: of the same
+predictions, so they hold the chance of the test rows and not that of training.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,9 +32,88 @@ from wgan.data.schema import Schema
 
 Learner = Literal["logistic", "boosted_trees"]
 Table = Literal["synthetic", "real"]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Counts = NDArray[np.int32]
+Metric = Callable[[Any, Any], float]
 
-BINS = 10
+BINS: Final = 10
 """Bins of equal numbers of rows, for the calibration error."""
+
+THRESHOLD: Final = 0.5
+"""The score from which a row is selected."""
+
+
+def calibration_error(truth: Ints, score: Floats) -> float:
+    """Expected calibration error over `BINS` bins of equal numbers of rows.
+
+    Equal scores share a bin, so that the order of the rows does not matter. In a small group chance
+    alone makes it large: with 30 calibrated rows it is about .2.
+
+    Args:
+        truth: 1 for the positive class, 0 for the other, `(n,)`, at least one.
+        score: Probabilities of the positive class, `(n,)`.
+
+    Source: Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
+    Binning", 2015, section 4.
+
+    >>> calibration_error(np.array([0, 1, 1, 0]), np.full(4, 0.5))
+    0.0
+    >>> calibration_error(np.array([0, 1]), np.array([0.25, 0.5]))
+    0.375
+    """
+    order = np.argsort(score, kind="stable")
+    one = np.ones((1, len(truth)), dtype=np.int32)
+    return float(_calibrations(truth[order], score[order], one)[0])
+
+
+def _of_choices(metric: Metric) -> Metric:
+    """A metric of choices as one of scores."""
+
+    def of_scores(y_true: Any, y_pred: Any) -> float:
+        return metric(y_true, (y_pred >= THRESHOLD).astype(np.int64))
+
+    return of_scores
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "auc": roc_auc_score,
+    "accuracy": _of_choices(accuracy_score),
+    "f1": _of_choices(functools.partial(f1_score, zero_division=0.0)),
+    "calibration_error": calibration_error,
+    "selection_rate": _of_choices(selection_rate),
+}
+"""What is measured of true classes and scores, `(n,)` each, overall and in every group."""
+
+RATES: Final[Mapping[str, Metric]] = {
+    "selection_rate": METRICS["selection_rate"],
+    "true_positive_rate": _of_choices(true_positive_rate),
+    "false_positive_rate": _of_choices(false_positive_rate),
+}
+
+FAIRNESS: Final[Mapping[str, tuple[str, ...]]] = {
+    "demographic_parity": ("selection_rate",),
+    "equal_opportunity": ("true_positive_rate",),
+    "equalized_odds": ("true_positive_rate", "false_positive_rate"),
+}
+"""The rates that each criterion compares between groups; of two, the worse counts."""
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The test rows.
+
+    Attributes:
+        labels: Their true classes, `(n,)`.
+        groups: By feature, the group of each, `(n,)`.
+        enough: By feature, the groups that are large enough to measure.
+        draws: How often each resample holds each, `(B, n)`.
+    """
+
+    labels: NDArray[Any]
+    groups: Mapping[str, NDArray[np.object_]]
+    enough: Mapping[str, tuple[str, ...]]
+    draws: Counts
 
 
 def group_utility(
@@ -45,26 +126,33 @@ def group_utility(
     rng: np.random.Generator,
     *,
     minimum: int = 30,
-    bootstrap: int = 100,
+    bootstrap: int = 200,
     learners: Sequence[Learner] = ("logistic", "boosted_trees"),
 ) -> UtilityFinding:
     """Trains on synthetic and on real rows, tests on real ones.
 
     Groups with fewer than `minimum` test rows, or of one class alone, are `insufficient`: they have
-    no metrics, and no part in differences and ratios between groups.
+    no metrics, and no part in differences and ratios between groups. Rows without a target are left
+    out; a missing sensitive value is a value. Nothing is trained anew for an interval, and a
+    resample in which a figure has no meaning (no row of the positive class in a group, say) is
+    left out of that figure's interval.
 
     Args:
         real: Rows that the generator was trained on.
         synthetic: Rows it made.
         test: Real rows to predict.
-        schema: The columns of all three.
+        schema: The columns of all three; all but the target are inputs, sensitive ones too.
         target: The column to predict: two values for figures of fairness, more for AUC and
             accuracy alone.
         features: Sensitive features; several are taken one by one and together.
         rng: Of the learners' seeds and of the bootstrap.
-        minimum: Fewest test rows of a group.
-        bootstrap: Resamples of the test rows.
+        minimum: Fewest test rows of a group, and fewest rows of one whose base rate is compared.
+        bootstrap: Resamples of the test rows; with 0, figures come without an interval.
         learners: Which learners.
+
+    Returns:
+        The figures, with the class that fewer real rows have as the positive one; a `reason` and
+        no figure where the target is a number, has one value, or is the only column.
 
     Raises:
         KeyError: The schema has no such column.
@@ -72,7 +160,10 @@ def group_utility(
     """
     column = schema[target]
     if column.numeric and not (len(column.atoms) == 2 and not column.edges):
-        return UtilityFinding(target, reason=f"'{target}' is a number, not a class")
+        told = f"'{target}' is a number, and AUC, accuracy and fairness are measured of classes"
+        return UtilityFinding(target, reason=told)
+    if not schema.without((target,)).columns:
+        return UtilityFinding(target, reason=f"no column is left to predict '{target}' from")
     tables = {
         name: labelled(frame, column, True)
         for name, frame in (("real", real), ("synthetic", synthetic), ("test", test))
@@ -87,11 +178,8 @@ def group_utility(
     groups = {name: _groups(frame, schema, features) for name, (frame, _) in tables.items()}
     enough, insufficient = _enough(groups["test"], tables["test"][1], minimum)
     seed = int(rng.integers(2**31))
-    draws = rng.multinomial(
-        len(tables["test"][1]),
-        np.full(len(tables["test"][1]), 1 / len(tables["test"][1])),
-        size=bootstrap,
-    )
+    draws = _drawn(len(tables["test"][1]), bootstrap, rng)
+    tested = _Tested(tables["test"][1], groups["test"], enough, draws)
     predictions = []
     order: tuple[Table, Table] = ("synthetic", "real")
     for table in order:
@@ -99,19 +187,14 @@ def group_utility(
             classes, scores = _predicted(
                 tables[table], tables["test"], schema, target, learner, seed
             )
-            predictions.append(
-                _measured(
-                    table,
-                    learner,
-                    tables["test"][1],
-                    classes,
-                    scores,
-                    positive,
-                    groups["test"],
-                    enough,
-                    draws,
-                )
-            )
+            if positive is None:
+                overall = _of_classes(tested, classes, scores)
+                predictions.append(Prediction(table, learner, overall, {}, {}))
+                continue
+            # A class that the training rows lack is never predicted.
+            score = scores[:, classes == positive].sum(axis=1)
+            truth = (tested.labels == positive).astype(np.int64)
+            predictions.append(Prediction(table, learner, *_of_two(tested, truth, score)))
     if positive is None:
         return UtilityFinding(target, None, predictions=tuple(predictions))
     rates: dict[str, dict[str, dict[str, float]]] = {}
@@ -177,164 +260,150 @@ def _predicted(
     return model.classes_, np.asarray(model.predict_proba(x_test))
 
 
-def _measured(
-    table: Table,
-    learner: Learner,
-    labels: NDArray[Any],
-    classes: NDArray[Any],
-    scores: NDArray[np.float64],
-    positive: str | None,
-    groups: Mapping[str, NDArray[np.object_]],
-    enough: Mapping[str, tuple[str, ...]],
-    draws: NDArray[np.int64],
-) -> Prediction:
-    if positive is None:
-        right = classes[scores.argmax(axis=1)] == labels
-        overall = {
-            "auc": Estimate(mean_area(labels, scores, classes)),
-            "accuracy": _estimate(float(right.mean()), draws @ right / draws.sum(axis=1)),
-        }
-        return Prediction(table, learner, overall, {}, {})
-    truth = (labels == positive).astype(np.int64)
-    place = np.flatnonzero(classes == positive)
-    score = scores[:, place[0]] if len(place) else np.zeros(len(labels))
-    overall = _metrics(truth, score, draws)
+def _drawn(rows: int, bootstrap: int, rng: np.random.Generator) -> Counts:
+    """How often each resample holds each row, `(B, n)`."""
+    draws = np.empty((bootstrap, rows), dtype=np.int32)
+    for draw in draws:
+        draw[:] = np.bincount(rng.integers(rows, size=rows), minlength=rows)
+    return draws
+
+
+def _of_classes(tested: _Tested, classes: NDArray[Any], scores: Floats) -> dict[str, Estimate]:
+    """AUC and accuracy of any number of classes `(C,)` from their scores `(n, C)`."""
+    labels, draws = tested.labels, tested.draws
+    column = {name: scores[:, i] for i, name in enumerate(classes.tolist())}
+    none = np.zeros(len(labels))
+    areas = []
+    for name in np.unique(labels).tolist():
+        score = column.get(name, none)
+        order = np.argsort(score, kind="stable")
+        areas.append(_areas((labels == name)[order], score[order], draws[:, order]))
+    # As `mean_area` does: over the classes that the resample holds.
+    means = _over(np.nansum(areas, axis=0), np.isfinite(areas).sum(axis=0))
+    right = classes[scores.argmax(axis=1)] == labels
+    return {
+        "auc": _estimate(mean_area(labels, scores, classes), means),
+        "accuracy": _estimate(float(right.mean()), _over(draws @ right, draws.sum(axis=1))),
+    }
+
+
+def _of_two(
+    tested: _Tested, truth: Ints, score: Floats
+) -> tuple[
+    dict[str, Estimate],
+    dict[str, dict[str, dict[str, Estimate]]],
+    dict[str, dict[str, Estimate]],
+]:
+    """All figures of two classes: overall, by group, and the fairness between groups."""
+    values = {name: float(metric(truth, score)) for name, metric in METRICS.items()}
+    overall = _estimates(values, _resampled(truth, score, tested.draws))
     by_group: dict[str, dict[str, dict[str, Estimate]]] = {}
     fairness = {}
-    for name, index in groups.items():
-        by_group[name] = {}
-        for group in sorted(set(index)):
-            own = index == group
-            good = group in enough[name]
-            by_group[name][group] = _metrics(truth[own], score[own], draws[:, own]) if good else {}
-        kept = np.isin(index, list(enough[name]))
-        if len(enough[name]) > 1:
-            fairness[name] = _fairness(truth[kept], score[kept] >= 0.5, index[kept], draws[:, kept])
-    return Prediction(table, learner, overall, by_group, fairness)
+    for name, index in tested.groups.items():
+        by_group[name] = {group: {} for group in sorted(set(index))}
+        members = {group: np.flatnonzero(index == group) for group in tested.enough[name]}
+        if not members:
+            continue
+        kept = np.concatenate(list(members.values()))
+        frame = MetricFrame(
+            metrics={**METRICS, **RATES},
+            y_true=truth[kept],
+            y_pred=score[kept],
+            sensitive_features=index[kept],
+        )
+        for group, rows in members.items():
+            values = {metric: float(frame.by_group.loc[group, metric]) for metric in METRICS}
+            by_group[name][group] = _estimates(
+                values, _resampled(truth[rows], score[rows], tested.draws[:, rows])
+            )
+        if len(members) > 1:
+            rates = _rates(truth, score >= THRESHOLD, members, tested.draws)
+            fairness[name] = _fairness(frame, rates)
+    return overall, by_group, fairness
 
 
-def _metrics(
-    truth: NDArray[np.int64], score: NDArray[np.float64], draws: NDArray[np.int64]
-) -> dict[str, Estimate]:
-    chosen = (score >= 0.5).astype(np.int64)
-    total = np.maximum(draws.sum(axis=1), 1)
-    hits = draws @ (truth & chosen)
-    found = np.maximum(draws @ truth + draws @ chosen, 1)
+def _resampled(truth: Ints, score: Floats, draws: Counts) -> dict[str, Floats]:
+    """Every one of `METRICS` in each resample, `(B,)`; NaN where it has no meaning there."""
+    order = np.argsort(score, kind="stable")
+    truth, score, draws = truth[order], score[order], draws[:, order]
+    chosen = score >= THRESHOLD
+    total = draws.sum(axis=1)
+    either = draws @ truth + draws @ chosen
     return {
-        "auc": _estimate(float(roc_auc_score(truth, score)), _areas(truth, score, draws)),
-        "accuracy": _estimate(
-            float(accuracy_score(truth, chosen)), draws @ (truth == chosen) / total
-        ),
-        "f1": _estimate(float(f1_score(truth, chosen, zero_division=0.0)), 2 * hits / found),
-        "calibration_error": _estimate(
-            calibration_error(truth, score), _calibrations(truth, score, draws)
-        ),
-        "selection_rate": _estimate(float(chosen.mean()), draws @ chosen / total),
+        "auc": _areas(truth, score, draws),
+        "accuracy": _over(draws @ (truth == chosen), total),
+        "f1": 2 * (draws @ (truth * chosen)) / np.maximum(either, 1),
+        "calibration_error": _calibrations(truth, score, draws),
+        "selection_rate": _over(draws @ chosen, total),
     }
 
 
-def _areas(
-    truth: NDArray[np.int64], score: NDArray[np.float64], draws: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Area under the ROC curve of each resample: pairs in order, a tie counting half, `(B,)`."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(score[order]) > 0))
-    up = np.add.reduceat(draws[:, order] * truth[order], starts, axis=1).astype(np.float64)
-    down = np.add.reduceat(draws[:, order] * (1 - truth[order]), starts, axis=1)
-    below = np.cumsum(down, axis=1) - down / 2
-    pairs = up.sum(axis=1) * down.sum(axis=1)
-    none = np.full(len(draws), np.nan)
-    areas: NDArray[np.float64] = np.divide((up * below).sum(1), pairs, out=none, where=pairs > 0)
-    return areas
+def _areas(truth: NDArray[Any], score: Floats, draws: Counts) -> Floats:
+    """Area under the ROC curve of each resample, `(B,)`, of rows in ascending order of score.
 
-
-def calibration_error(truth: NDArray[np.int64], score: NDArray[np.float64]) -> float:
-    """Expected calibration error over `BINS` bins of equal numbers of rows.
-
-    Source: Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
-    Binning", 2015, section 4.
-
-    >>> calibration_error(np.array([0, 1, 1, 0]), np.full(4, 0.5))
-    0.5
+    Pairs in the right order count one, ties half; NaN where a class is not drawn.
     """
-    one = np.ones((1, len(truth)), dtype=np.int64)
-    return float(_calibrations(truth, score, one)[0])
+    starts = np.flatnonzero(np.append(True, np.diff(score) > 0))
+    up = np.add.reduceat(draws * truth, starts, axis=1).astype(np.float64)
+    down = np.add.reduceat(draws, starts, axis=1) - up
+    below = np.cumsum(down, axis=1) - down / 2
+    return _over((up * below).sum(axis=1), up.sum(axis=1) * down.sum(axis=1))
 
 
-def _calibrations(
-    truth: NDArray[np.int64], score: NDArray[np.float64], draws: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    order = np.argsort(score, kind="stable")
-    starts = np.unique(np.linspace(0, len(order), BINS, endpoint=False).astype(np.int64))
-    gaps = np.add.reduceat(draws[:, order] * (truth - score)[order], starts, axis=1)
-    return np.asarray(np.abs(gaps).sum(axis=1) / np.maximum(draws.sum(axis=1), 1))
+def _calibrations(truth: Ints, score: Floats, draws: Counts) -> Floats:
+    """Calibration error of each resample, `(B,)`, of rows in ascending order of score.
 
-
-def _fairness(
-    truth: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
-    index: NDArray[np.object_],
-    draws: NDArray[np.int64],
-) -> dict[str, Estimate]:
-    rates: dict[str, Callable[..., Any]] = {
-        "selection": selection_rate,
-        "hit": true_positive_rate,
-        "false": false_positive_rate,
-    }
-    frame = MetricFrame(
-        metrics=rates, y_true=truth, y_pred=chosen.astype(np.int64), sensitive_features=index
-    )
-    resampled = _rates(truth, chosen, index, draws)
-    found: dict[str, Estimate] = {}
-    difference, ratio = frame.difference(), frame.ratio()
-    for name, parts in (
-        ("demographic_parity", ("selection",)),
-        ("equal_opportunity", ("hit",)),
-        ("equalized_odds", ("hit", "false")),
-    ):
-        # fairlearn's "worst case": the larger of the differences, the smaller of the ratios.
-        gaps = np.max([np.ptp(resampled[part], axis=1) for part in parts], axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            lows = [resampled[p].min(axis=1) / resampled[p].max(axis=1) for p in parts]
-        value = float(max(difference[part] for part in parts))
-        found[f"{name}_difference"] = _estimate(value, gaps)
-        value = float(min(ratio[part] for part in parts))
-        found[f"{name}_ratio"] = _estimate(value, np.min(lows, axis=0))
-    return found
+    The bins stay those of the rows themselves.
+    """
+    starts = np.linspace(0, len(score), BINS, endpoint=False).astype(np.int64)
+    starts = np.unique(np.searchsorted(score, score[starts], side="left"))
+    gaps = np.add.reduceat(draws * (truth - score), starts, axis=1)
+    return _over(np.abs(gaps).sum(axis=1), draws.sum(axis=1))
 
 
 def _rates(
-    truth: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
-    index: NDArray[np.object_],
-    draws: NDArray[np.int64],
-) -> dict[str, NDArray[np.float64]]:
-    """Rates of every group in every resample, `(B, G)` each."""
-    members = [index == group for group in sorted(set(index))]
+    truth: Ints, chosen: NDArray[np.bool_], members: Mapping[str, Ints], draws: Counts
+) -> dict[str, Floats]:
+    """`RATES` of every group, given its rows, in every resample, `(B, G)` each."""
     conditions = {
-        "selection": np.ones(len(truth), dtype=bool),
-        "hit": truth == 1,
-        "false": truth == 0,
+        "selection_rate": np.ones(len(truth), dtype=np.bool_),
+        "true_positive_rate": truth == 1,
+        "false_positive_rate": truth == 0,
     }
     found = {}
     for name, condition in conditions.items():
         columns = []
-        for member in members:
-            rows = member & condition
+        for rows in members.values():
+            rows = rows[condition[rows]]
             drawn = draws[:, rows]
-            columns.append(drawn @ chosen[rows] / np.maximum(drawn.sum(axis=1), 1))
+            columns.append(_over(drawn @ chosen[rows], drawn.sum(axis=1)))
         found[name] = np.stack(columns, axis=1)
     return found
 
 
+def _fairness(frame: MetricFrame, rates: Mapping[str, Floats]) -> dict[str, Estimate]:
+    """Differences and ratios of fairlearn's criteria, from its frame and the resampled rates."""
+    found: dict[str, Estimate] = {}
+    difference, ratio = frame.difference(), frame.ratio()
+    for name, parts in FAIRNESS.items():
+        gaps = np.max([np.ptp(rates[part], axis=1) for part in parts], axis=0)
+        value = max(float(difference[part]) for part in parts)
+        found[f"{name}_difference"] = _estimate(value, gaps)
+        # fairlearn passes over a rate of 0 in all groups if another of the criterion is not.
+        value = min(float(ratio[part]) for part in parts)
+        lows = [_over(rates[part].min(axis=1), rates[part].max(axis=1)) for part in parts]
+        low = functools.reduce(lambda worst, other: np.where(other < worst, other, worst), lows)
+        found[f"{name}_ratio"] = _estimate(value, low)
+    return found
+
+
 def _rate_gap(
-    hits: NDArray[np.float64],
-    index: NDArray[np.object_],
-    minimum: int,
-    rng: np.random.Generator,
-    bootstrap: int,
+    hits: Floats, index: NDArray[np.object_], minimum: int, rng: np.random.Generator, bootstrap: int
 ) -> Estimate:
-    """Largest less smallest share of the positive class over groups that are large enough."""
+    """Largest less smallest share of the positive class over groups that are large enough.
+
+    Resampling within each group is a binomial draw: the groups keep their sizes.
+    """
     own = [hits[index == group] for group in sorted(set(index))]
     own = [values for values in own if len(values) >= minimum]
     if len(own) < 2:
@@ -345,10 +414,23 @@ def _rate_gap(
     return _estimate(float(np.ptp(rates)), np.ptp(resampled, axis=1))
 
 
+def _estimates(values: Mapping[str, float], resampled: Mapping[str, Floats]) -> dict[str, Estimate]:
+    return {name: _estimate(value, resampled[name]) for name, value in values.items()}
+
+
 def _estimate(value: float, resampled: NDArray[Any]) -> Estimate:
-    known = resampled[np.isfinite(resampled)]
-    if not np.isfinite(value) or not len(known):
+    if not np.isfinite(value):
         return Estimate()
+    known = resampled[np.isfinite(resampled)]
+    if not len(known):
+        return Estimate(value)
     low, high = np.quantile(known, [0.025, 0.975])
     # A difference of noisy rates is biased upwards: the interval shall hold what was measured.
     return Estimate(value, float(min(low, value)), float(max(high, value)))
+
+
+def _over(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """`part / whole`, NaN where `whole` is 0 or not known."""
+    none = np.full(np.shape(whole), np.nan)
+    shares: Floats = np.divide(part, whole, out=none, where=whole > 0)
+    return shares

@@ -1,50 +1,101 @@
-"""What an audit leaves behind: a page for people, JSON for programs, JUnit XML for a CI."""
+"""What an audit leaves behind: JSON for programs, a page for people, JUnit XML for a CI."""
 
 import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from fairness.drawing import coverage_picture, curve_picture, share_picture
-from fairness.findings import Audit, Check, GroupFinding
-from wgan.state import write_bytes
+from fairness import drawing
+from fairness.findings import VERSION, Audit, Check, Estimate, GroupFinding
+from wgan.errors import StateError
+from wgan.state import read_json, write_bytes, write_json
 
-METRICS = ("auc", "accuracy", "f1", "calibration_error", "selection_rate")
-FAIRNESS = (
-    "demographic_parity_difference",
-    "equalized_odds_difference",
-    "equal_opportunity_difference",
-    "demographic_parity_ratio",
-    "equalized_odds_ratio",
-    "equal_opportunity_ratio",
+TOPICS: dict[str, tuple[str, str]] = {
+    "coverage_group_min": ("Real rows that are not covered", "It forgets much of"),
+    "coverage_difference": ("Groups covered unequally", "It covers groups unequally by"),
+    "precision": ("Rows unlike any real one", "It makes unrealistic rows of"),
+    "share_ratio": ("Groups too large or too small", "It gets the size wrong of"),
+    "tv": ("Categories distributed otherwise", "It distorts categories of"),
+    "ks": ("Numbers distributed otherwise", "It distorts numbers of"),
+    "pairwise": ("Columns that no longer hang together", "It loosens or invents ties in"),
+    "modes": ("Kinds of rows that are missing", "It lacks kinds of rows of"),
+    "missing_categories": ("Categories that are never made", "It never makes some categories of"),
+    "unseen_categories": ("Categories no real row has", "It invents categories in"),
+    "invented_groups": ("Groups no real row is in", "It invents the groups"),
+    "copied": ("Copies of real rows", "It copies real rows of"),
+    "closer_to_training": ("Rows learnt by heart", "It has learnt rows by heart of"),
+    "auc_ratio": ("Models worth less", "It is too weak to learn from for"),
+    "base_rate_difference": ("Target's rates differ more", "It widens the target's gap by"),
+    "demographic_parity_difference": (
+        "Models select more unequally",
+        "Models trained on it select more unequally by",
+    ),
+    "equalized_odds_difference": (
+        "Models err more unequally",
+        "Models trained on it err more unequally by",
+    ),
+}
+"""By check: a heading, and how a sentence on its failures begins."""
+
+METRICS = {
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "calibration_error": "calibration error",
+    "selection_rate": "selection rate",
+}
+
+FAIRNESS = tuple(
+    f"{notion}_{form}"
+    for form in ("difference", "ratio")
+    for notion in ("demographic_parity", "equalized_odds", "equal_opportunity")
 )
 
 POINTS = 300
 """Points of a training curve at most."""
 
+NAMED = 5
+"""Groups a sentence names before it counts."""
+
 _CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_report(audit: Audit, folder: Path) -> tuple[Path, ...]:
-    """Writes `audit.html`, `audit.json` and `audit.junit.xml`, each whole or not at all.
+    """Writes `audit.json`, `audit.html` and `audit.junit.xml`, each whole or not at all.
 
     Raises:
         StateError: The folder cannot be written to.
     """
-    value = json.dumps(_strict(audit.to_json()), indent=1, ensure_ascii=False, allow_nan=False)
-    contents = {
-        "audit.html": page(audit).encode(),
-        "audit.json": (value + "\n").encode(),
-        "audit.junit.xml": junit(audit),
-    }
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
-    return tuple(folder / name for name in contents)
+    paths = tuple(folder / name for name in ("audit.json", "audit.html", "audit.junit.xml"))
+    # Rendered before anything is written: no file is left beside older ones by an error here.
+    text, cases = page(audit).encode("utf-8", "replace"), junit(audit)
+    write_json(paths[0], _strict(audit.to_json()))
+    write_bytes(paths[1], text)
+    write_bytes(paths[2], cases)
+    return paths
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Reads an `audit.json`.
+
+    Raises:
+        StateError: It is missing, no audit's, or of a version this EveryMode does not know.
+    """
+    value = read_json(path)
+    version = value.get("version") if isinstance(value, dict) else None
+    if version is None or "checks" not in value:
+        raise StateError(f"{path} is no audit.json: it has no 'version' or no 'checks'")
+    if version != VERSION:
+        raise StateError(
+            f"{path} has version {version}, expected {VERSION}; make it anew with everymode audit"
+        )
+    return dict(value)
 
 
 def page(audit: Audit) -> str:
@@ -54,114 +105,224 @@ def page(audit: Audit) -> str:
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
-    limit = audit.settings.get("thresholds", {}).get("coverage_group_min")
-    chosen = {
-        verdict: [check for check in audit.checks if check.verdict == verdict]
-        for verdict in ("fail", "insufficient", "pass")
-    }
+    environment.filters |= {"number": number, "span": span}
+    by_verdict: dict[str, list[Check]] = {"fail": [], "insufficient": [], "pass": []}
+    for check in audit.checks:
+        by_verdict[check.verdict].append(check)
     predictions = audit.utility.predictions if audit.utility else ()
-    real = {p.learner: p for p in predictions if p.trained_on == "real"}
+    limit = (audit.settings.get("thresholds") or {}).get("coverage_group_min")
+    estimates = _estimates(audit.training)
     return environment.get_template("audit.html").render(
         audit=audit,
-        sentence=sentence(audit),
-        failed=chosen["fail"],
-        unsure=chosen["insufficient"],
-        passed=chosen["pass"],
+        headline=headline(audit),
+        sentences=sentences(audit),
+        by_verdict=by_verdict,
+        by_topic={verdict: _by_topic(checks) for verdict, checks in by_verdict.items()},
         levels=_levels(audit.groups),
-        coverage=lambda groups: coverage_picture(groups, limit),
-        shares=share_picture,
-        curves=_curves(audit.training),
-        metrics=[m for m in METRICS if any(m in p.overall for p in predictions)],
+        limit=limit,
+        draw=drawing,
+        estimates=estimates,
+        others={
+            words: {words: _line(audit.training, key)}
+            for key, words in (
+                ("penalty", "critic's penalty"),
+                ("generator_loss", "generator loss"),
+            )
+            if any(key in row for row in audit.training)
+        },
+        columns=sorted(audit.columns.items(), key=lambda item: -_distance(item[1])),
+        metrics={
+            m: words for m, words in METRICS.items() if any(m in p.overall for p in predictions)
+        },
         fairness_metrics=FAIRNESS,
-        pairs=[
-            (p, real[p.learner])
-            for p in predictions
-            if p.trained_on == "synthetic" and p.learner in real
-        ],
-        settings=json.dumps(
-            {"settings": _strict(audit.settings), "versions": dict(audit.versions)}, indent=1
-        ),
+        by_learner={
+            learner: {p.trained_on: p for p in predictions if p.learner == learner}
+            for learner in dict.fromkeys(p.learner for p in predictions)
+        },
+        sums_by_group=all(isinstance(v, Mapping) and "rows" in v for v in audit.federated.values()),
+        federated=json.dumps(_strict(audit.federated), indent=1, ensure_ascii=False),
+        settings=_flat(audit.settings),
     )
 
 
-def sentence(audit: Audit) -> str:
-    """The verdict in plain words."""
-    failed = [check for check in audit.checks if check.verdict == "fail"]
-    unsure = sum(check.verdict == "insufficient" for check in audit.checks)
+def headline(audit: Audit) -> str:
+    """The verdict and how many checks it rests on."""
     total = len(audit.checks)
+    counts = {v: sum(c.verdict == v for c in audit.checks) for v in ("fail", "insufficient")}
     if not total:
-        return "No check was made."
-    rest = f" {unsure} more could not be decided for want of rows." if unsure else ""
-    if failed:
-        forgotten = [c.subject for c in failed if c.name == "coverage_group_min"]
-        told = ""
-        if forgotten:
-            names = ", ".join(forgotten[:5]) + (" and others" if len(forgotten) > 5 else "")
-            told = f" The synthetic table does not cover: {names}."
-        return f"{len(failed)} of {total} checks failed.{told}{rest}"
+        return "INSUFFICIENT: no check was made"
+    if audit.verdict == "fail":
+        return f"FAIL: {counts['fail']} of {total} checks"
     if audit.verdict == "insufficient":
-        return f"None of {total} checks could be decided: there are too few rows."
-    return f"No check failed; {total - unsure} of {total} passed.{rest}"
+        return f"INSUFFICIENT: none of {total} checks could be decided"
+    return f"PASS: {total - counts['insufficient']} of {total} checks, none failed"
+
+
+def sentences(audit: Audit) -> list[str]:
+    """What the verdict means, in plain words, the gravest first."""
+    failed: dict[str, list[str]] = {}
+    absent = {group.name for group in audit.groups if group.state == "absent"}
+    for check in audit.checks:
+        if check.verdict == "fail":
+            gone = check.name == "coverage_group_min" and check.subject in absent
+            failed.setdefault("absent" if gone else check.name, []).append(check.subject)
+    order = ["absent", *TOPICS, *failed]
+    told = [
+        f"{_begins(name)} {_some(failed[name])}." for name in dict.fromkeys(order) if name in failed
+    ]
+    if audit.verdict == "pass":
+        told.append("Every figure that could be judged is on the good side of its limit.")
+    small = [group.name for group in audit.groups if group.state == "insufficient"]
+    if small:
+        told.append(f"Too few rows to say anything of {_some(small)}: neither passed nor failed.")
+    unsure = sum(check.verdict == "insufficient" for check in audit.checks)
+    if unsure and audit.verdict != "insufficient":
+        noun = "check" if unsure == 1 else "checks"
+        told.append(f"{unsure} further {noun} could not be decided with the rows there are.")
+    return told
 
 
 def junit(audit: Audit) -> bytes:
-    """JUnit XML: a suite a kind of check, a case a group; `insufficient` is skipped."""
+    """JUnit XML: a suite a kind of check, a case a check; `insufficient` is skipped."""
     suites: dict[str, list[Check]] = {}
     for check in audit.checks:
         suites.setdefault(check.name, []).append(check)
-    root = ElementTree.Element("testsuites", name="audit", tests=str(len(audit.checks)))
+    root = ElementTree.Element("testsuites", {"name": "audit", **_counts(audit.checks)})
     for name, checks in suites.items():
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=name,
-            tests=str(len(checks)),
-            failures=str(sum(check.verdict == "fail" for check in checks)),
-            skipped=str(sum(check.verdict == "insufficient" for check in checks)),
-        )
+        known = {"name": _printable(name), **_counts(checks)}
+        suite = ElementTree.SubElement(root, "testsuite", known)
         for check in checks:
-            subject = _CONTROL.sub("", check.subject)
             case = ElementTree.SubElement(
-                suite, "testcase", classname=f"audit.{name}", name=subject
+                suite,
+                "testcase",
+                {"classname": _printable(f"audit.{name}"), "name": _printable(check.subject)},
             )
-            message = _CONTROL.sub("", check.message)
+            message = {"message": _printable(check.message)}
             if check.verdict == "fail":
+                failure = ElementTree.SubElement(case, "failure", message)
                 found = check.value.value
                 shown = "unknown" if found is None else f"{found:.4g}"
-                failure = ElementTree.SubElement(case, "failure", message=message)
                 failure.text = f"found {shown}, limit {check.limit:g}"
             elif check.verdict == "insufficient":
-                ElementTree.SubElement(case, "skipped", message=message)
+                ElementTree.SubElement(case, "skipped", message)
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people.
+
+    >>> number(0.12345), number(-1e-9), number(15.0), number(None), number(float("nan"))
+    ('0.123', '0.000', '15', '-', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    if abs(value) >= 2 and value == round(value):
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # noqa: RUF001
+
+
+def span(found: Estimate | Mapping[str, Any] | None) -> str:
+    """The interval of a figure; empty where it has none or is exact."""
+    ends = found if isinstance(found, Mapping) else vars(found or Estimate())
+    low, high = ends.get("low"), ends.get("high")
+    if low is None or high is None or low == high:
+        return ""
+    return f"{number(low, 2)} to {number(high, 2)}"
+
+
+def _begins(name: str) -> str:
+    if name == "absent":
+        return "The synthetic table has no row of"
+    return TOPICS[name][1] if name in TOPICS else f"It fails '{name}' on"
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(dict.fromkeys(names))
+    more = len(names) - NAMED
+    return "; ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _by_topic(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
+    topics: dict[str, list[Check]] = {}
+    for check in checks:
+        topics.setdefault(check.name, []).append(check)
+    order = [name for name in dict.fromkeys([*TOPICS, *topics]) if name in topics]
+    return [(TOPICS.get(name, (name, ""))[0], topics[name]) for name in order]
 
 
 def _levels(groups: Sequence[GroupFinding]) -> list[tuple[str, list[GroupFinding]]]:
     levels: dict[str, list[GroupFinding]] = {}
     for group in groups:
         levels.setdefault(" and ".join(group.features), []).append(group)
-    return list(levels.items()) or [("", [])]
+    return list(levels.items())
 
 
-def _curves(training: Sequence[Mapping[str, Any]]) -> str:
-    step = max(1, -(-len(training) // POINTS))
-    lines: dict[str, list[tuple[float, float]]] = {"all groups": []}
-    for row in training[::step]:
-        lines["all groups"].append((row["round"], row["estimate"]))
-        for name, value in row.get("estimate_by_group", {}).items():
+def _estimates(training: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """The overall line, then the groups', the one that ends worst first."""
+    rows = _thinned(training)
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, value in (row.get("estimate_by_group") or {}).items():
             if value is not None:
-                lines.setdefault(name, []).append((row["round"], value))
-    return curve_picture(lines, "The critic's estimate over rounds, by group") if training else ""
+                groups.setdefault(name, []).append((float(row["round"]), float(value)))
+    worst_first = sorted(groups.items(), key=lambda item: -item[1][-1][1])
+    return {"all groups": _line(training, "estimate"), **dict(worst_first)}
+
+
+def _line(training: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [
+        (float(row["round"]), float(row[key]))
+        for row in _thinned(training)
+        if row.get(key) is not None
+    ]
+
+
+def _thinned(training: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """At most `POINTS` rounds, evenly apart, the first and the last among them."""
+    count = min(POINTS, len(training))
+    return [training[i] for i in np.linspace(0, len(training) - 1, count).round().astype(int)]
+
+
+def _distance(figures: Mapping[str, float | None]) -> float:
+    known = [figures.get("tv"), figures.get("ks")]
+    return max((v for v in known if v is not None and math.isfinite(v)), default=-1.0)
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, item in value.items():
+        nested = isinstance(item, Mapping)
+        rows += _flat(item, f"{before}{key}.") if nested else [(f"{before}{key}", item)]
+    return rows
+
+
+def _counts(checks: Sequence[Check]) -> dict[str, str]:
+    return {
+        "tests": str(len(checks)),
+        "failures": str(sum(check.verdict == "fail" for check in checks)),
+        "skipped": str(sum(check.verdict == "insufficient" for check in checks)),
+    }
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub("", text)
 
 
 def _strict(value: Any) -> Any:
-    """JSON without numbers that JSON does not have."""
+    """JSON without what JSON or UTF-8 cannot hold: numbers that are not finite, half characters."""
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {_strict(str(key)): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, np.generic):
+        return _strict(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if value is None or isinstance(value, int) else str(value)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fairlearn import metrics as fairlearn
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from fairness import group_utility as module
 from fairness.group_utility import calibration_error, group_utility
@@ -47,28 +47,47 @@ def test_figures_of_equal_laws_agree_and_intervals_hold_them():
     assert gap.value == pytest.approx(rates["m"] - rates["f"])
 
 
-def test_differences_and_ratios_are_fairlearns():
-    rng = np.random.default_rng(3)
-    truth, index = rng.integers(0, 2, 300), rng.choice(["a", "b", "c"], 300).astype(object)
-    chosen = rng.random(300) < 0.3 + 0.2 * (index == "b") + 0.3 * truth
-    draws = rng.multinomial(300, np.full(300, 1 / 300), size=20)
-    figures = module._fairness(truth, chosen, index, draws)
-    for name in ("demographic_parity", "equalized_odds"):
-        for kind in ("difference", "ratio"):
-            oracle = getattr(fairlearn, f"{name}_{kind}")(
-                truth, chosen.astype(int), sensitive_features=index
-            )
-            assert figures[f"{name}_{kind}"].value == pytest.approx(oracle)
+def test_differences_and_ratios_are_fairlearns(monkeypatch):
+    """Of the scores that the report's own learner gives, by fairlearn's own functions."""
+    seen = []
+    real = module._predicted
+
+    def predicted(*arguments):
+        seen.append(real(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "_predicted", predicted)
+    utility = found()
+    truth = (TEST["y"] == "yes").to_numpy().astype(int)
+    for (classes, scores), prediction in zip(seen, utility.predictions, strict=True):
+        chosen = (scores[:, list(classes).index("yes")] >= 0.5).astype(int)
+        for feature in ("sex", "race"):
+            for notion in ("demographic_parity", "equalized_odds", "equal_opportunity"):
+                for kind in ("difference", "ratio"):
+                    name = f"{notion}_{kind}"
+                    oracle = getattr(fairlearn, name)(
+                        truth, chosen, sensitive_features=TEST[feature]
+                    )
+                    figure = prediction.fairness[feature][name]
+                    assert figure.value == pytest.approx(oracle)
+                    assert figure.low <= oracle <= figure.high
 
 
-def test_resampled_areas_are_scikit_learns_weighted_ones():
+def test_resampled_figures_are_scikit_learns_weighted_ones():
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 2, 100)
-    score = (0.3 * truth + rng.random(100)).round(1)
-    draws = rng.multinomial(100, np.full(100, 0.01), size=10)
-    areas = module._areas(truth, score, draws)
-    for weights, area in zip(draws, areas, strict=True):
-        assert area == pytest.approx(roc_auc_score(truth, score, sample_weight=weights))
+    score = (0.3 * truth + rng.random(100)).round(1) / 1.3
+    draws = rng.multinomial(100, np.full(100, 0.01), size=10).astype(np.int32)
+    found = module._resampled(truth, score, draws)
+    for i, weights in enumerate(draws):
+        oracles = {
+            "auc": roc_auc_score(truth, score, sample_weight=weights),
+            "accuracy": accuracy_score(truth, score >= 0.5, sample_weight=weights),
+            "f1": f1_score(truth, score >= 0.5, sample_weight=weights),
+            "selection_rate": np.average(score >= 0.5, weights=weights),
+        }
+        for name, oracle in oracles.items():
+            assert found[name][i] == pytest.approx(oracle), name
 
 
 def test_calibrated_scores_have_a_small_error():

@@ -10,7 +10,8 @@ import pytest
 
 from fairness.checks import Thresholds
 from fairness.findings import Audit, Check, Estimate, GroupFinding, Prediction, UtilityFinding
-from fairness.report import page, sentence, write_report
+from fairness.report import headline, page, read_report, sentences, write_report
+from wgan.errors import StateError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = (
@@ -102,8 +103,10 @@ def example(**more):
 
 def test_the_page_says_the_verdict_first_and_loads_nothing():
     text = page(example())
-    assert text.index("FAIL") < text.index("What failed") < text.index("In figures".lower())
-    assert "1 of 3 checks failed. The synthetic table does not cover: m." in text
+    places = [text.index(words) for words in ("FAIL: 1 of 3", "What failed", "How to read it")]
+    assert places == sorted(places)
+    assert "It forgets much of m." in text
+    assert "Too few rows to say anything of tiny &amp; odd" in text
     for load in ("http:", "https:", "src=", "@import", "<link", "url("):
         assert load not in text, load
 
@@ -113,15 +116,15 @@ def test_names_are_harmless():
     assert "<script" not in text and "&lt;script&gt;" in text and "tiny &amp; odd" in text
 
 
-def test_a_group_too_small_is_shown_as_such():
+def test_groups_without_a_figure_are_shown_as_such():
     text = page(example())
-    assert "insufficient: 7 real, 7 synthetic rows" in text
+    assert "too few rows to say (7 real, 7 synthetic rows)" in text.lower()
     assert "absent from the synthetic table" in text
 
 
 def test_curves_are_thinned():
     text = page(example())
-    line = text[text.index('class="total"') :].partition("</polyline>")[0]
+    line = text[text.index('<polyline class="total"') :].partition("</polyline>")[0]
     assert 100 < line.count(",") <= 300
 
 
@@ -138,7 +141,7 @@ def test_junit_has_a_case_a_check(tmp_path):
 
 def test_json_is_strict_and_whole(tmp_path):
     paths = write_report(example(), tmp_path / "new")
-    assert [path.name for path in paths] == ["audit.html", "audit.json", "audit.junit.xml"]
+    assert [path.name for path in paths] == ["audit.json", "audit.html", "audit.junit.xml"]
 
     def refuse(text):
         raise AssertionError(text)
@@ -148,21 +151,31 @@ def test_json_is_strict_and_whole(tmp_path):
     assert [check["verdict"] for check in value["checks"]] == ["fail", "pass", "insufficient"]
 
 
+def test_a_written_report_is_read_and_another_file_is_not(tmp_path):
+    path, *_ = write_report(example(), tmp_path)
+    assert read_report(path)["verdict"] == "fail"
+    for value, words in (({"a": 1}, "is no audit.json"), ({"version": 99, "checks": []}, "99")):
+        path.write_text(json.dumps(value))
+        with pytest.raises(StateError, match=words):
+            read_report(path)
+
+
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "words", "told"),
     [
-        ({"checks": ()}, "No check was made"),
-        ({"verdict": "pass", "checks": example().checks[1:]}, "No check failed; 1 of 2 passed"),
-        ({"verdict": "insufficient", "checks": example().checks[2:]}, "could be decided"),
+        ({"checks": (), "verdict": "insufficient"}, "no check was made", "Too few rows"),
+        ({"verdict": "pass", "checks": example().checks[1:]}, "1 of 2 checks", "good side"),
+        ({"verdict": "insufficient", "checks": example().checks[2:]}, "none of 1", "Too few rows"),
     ],
 )
-def test_the_sentence_fits_the_verdict(more, words):
-    assert words in sentence(example(**more))
+def test_the_headline_fits_the_verdict(more, words, told):
+    audit = example(**more)
+    assert words in headline(audit) and told in " ".join(sentences(audit))
 
 
 def test_a_page_without_utility_training_or_sites_is_whole():
     text = page(example(utility=None, training=(), federated={}))
-    assert "What models learn" not in text and "</html>" in text
+    assert 'id="training"' not in text and 'id="sites"' not in text and "</html>" in text
     assert "Not measured: why" in page(example(utility=UtilityFinding("y", reason="why")))
 
 
