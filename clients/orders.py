@@ -153,6 +153,7 @@ class Prepare:
         recipe: The parts of the training, as JSON.
         seed: The run's seed.
         matching: Whether second moments of the encoded rows are wanted.
+        marginals: Whether their first moments are.
         held_out: Share of a site's rows that no critic is trained on.
     """
 
@@ -162,20 +163,23 @@ class Prepare:
     recipe: str
     seed: int
     matching: bool
+    marginals: bool = False
     missing: tuple[str, ...] = ()
     held_out: float = 0.0
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
-        """Rows, weight, sites per group, and second moments per group and per label."""
+        """Rows, weight, sites per group, and moments per group and per label."""
         conditions = Conditions.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
+        width = TableCodec(Schema.from_json(self.schema).without(conditions.given)).width
         if self.matching:
-            schema = Schema.from_json(self.schema).without(conditions.given)
-            size = width_of_moments(TableCodec(schema).width, conditions.width)
+            size = width_of_moments(width, conditions.width)
             fields.append(Field("moments", (conditions.width, size), bits=48))
+        if self.marginals:
+            fields.append(Field("marginals", (conditions.width + 1, width + 1), bits=48))
         return Layout(tuple(fields))
 
 

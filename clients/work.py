@@ -29,6 +29,7 @@ from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums
 from clients.training import train
+from fairness.calibration import first_moments
 from fairness.codebook import Codebook
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
@@ -101,10 +102,13 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "group_sites": present.astype(np.int64),
         "taking": np.array([int(present.any())]),
     }
+    taking, levels = described(conditions)
+    counted = (weights * taking)[groups][:, None]
     if order.matching:
-        taking, levels = described(conditions)
-        shares = (weights * taking)[groups][:, None] * levels
-        sums["moments"] = second_moments(rows, conditions.encode(cells), shares)
+        sums["moments"] = second_moments(rows, conditions.encode(cells), counted * levels)
+    if order.marginals:
+        counted = counted * np.append(levels, True)
+        sums["marginals"] = first_moments(rows, conditions.encode(cells), counted)
     return order.layout().pack(sums)
 
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+VARYING = 10
+"""Fewest rows off the median whose association with anything is looked at."""
+
 
 def sliced_w1(
     x: NDArray[np.floating], y: NDArray[np.floating], rng: np.random.Generator, slices: int = 64
@@ -79,7 +82,8 @@ def association_gaps(
     The gap of two columns is the root of the summed squared differences of the correlations of
     their coordinates, each weighed by what both tables together vary there, so that a rare category
     counts for its rows. A column's gap is the mean of its two largest ones: what breaks a column
-    breaks its strongest ties, and a mean over all would drown them.
+    breaks its strongest ties, and a mean over all would drown them. A coordinate that fewer than
+    `VARYING` rows of either table vary in takes no part: a row or two hang together by chance.
 
     Args:
         x: Embedded rows `(n, d)`, n > 1.
@@ -87,6 +91,9 @@ def association_gaps(
         blocks: Coordinates of each column.
     """
     both = np.concatenate([x, y]).astype(np.float64).var(axis=0)
+    for points in (x, y):
+        varying = (points != np.median(points, axis=0)).sum(axis=0)
+        both[varying < VARYING] = 0.0
     edges = np.cumsum([0, *blocks])
     share = np.zeros(len(both))
     for start, stop in pairwise(edges.tolist()):

@@ -112,6 +112,7 @@ class RunFolder:
             "recipe": json.loads(order.recipe),
             "seed": order.seed,
             "matching": order.matching,
+            "marginals": order.marginals,
             "missing": list(order.missing),
             "held_out": order.held_out,
         }
@@ -144,6 +145,7 @@ class RunFolder:
                 recipe=Recipe.from_json(json.dumps(value["recipe"])).to_json(),
                 seed=value["seed"],
                 matching=value["matching"],
+                marginals=value.get("marginals", False),
                 missing=tuple(value["missing"]),
                 held_out=value["held_out"],
             )

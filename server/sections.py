@@ -265,6 +265,11 @@ class ModelSettings(Section):
         description="weight of second-moment matching per group and label; 0: off, then "
         "no moments leave the sites",
     )
+    marginals: bool = Field(
+        True,
+        description="whether the generator begins with the data's shares of categories, and is "
+        "held to them per group and label after training, so that rare ones are not lost",
+    )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")
     critic_rate: float = Field(1e-3, gt=0, description="step size of the critic")

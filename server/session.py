@@ -17,10 +17,12 @@ import torch
 from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.sums import SiteSums
+from fairness.calibration import Shares
 from fairness.matching import MomentMatching, width_of_moments
 from fairness.parity import parity_gaps
 from fairness.weights import group_mass
 from server import pictures
+from server.calibrating import calibrated, has_categories, shares_of
 from server.configuration import resolve
 from server.evaluation import (
     by_group,
@@ -134,6 +136,9 @@ class Session:
             check_values(plan, holdout, str(settings.data.holdout))
         penalties = self._penalties(plan, ready["moments"] if prepare.matching else None, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
+        shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
+        if shares is not None:
+            rounds.players.begin(shares.log_shares())
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
@@ -142,7 +147,7 @@ class Session:
         rounds.introduce()
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
-        return self._conclude(rounds, name, rows, ready, holdout, history, started)
+        return self._conclude(rounds, name, rows, ready, shares, holdout, history, started)
 
     def _conclude(
         self,
@@ -150,6 +155,7 @@ class Session:
         name: str,
         rows: int,
         ready: SiteSums,
+        shares: Shares | None,
         holdout: pd.DataFrame | None,
         history: list[Metrics],
         started: float,
@@ -159,6 +165,9 @@ class Session:
         report.phase("synthetic table")
         synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
         synthesizer = replace(synthesizer, parity=mixture_of(settings))
+        calibration = None
+        if shares is not None:
+            synthesizer, calibration = calibrated(synthesizer, shares)
         synthesizer.save(run)
         synthetic = synthesizer.like_data(settings.output.rows or rows, settings.seed)
         write_table(synthetic, plan.schema, run.synthetic)
@@ -205,6 +214,7 @@ class Session:
             "tv": measured["tv"],
             "ks": measured["ks"],
             "missing": measured["missing"],
+            "calibration": calibration,
             "coverage_reference": _reference(holdout, real),
             "coverage_group_min": coverage and coverage["coverage_group_min"],
             "coverage_difference": coverage and coverage["coverage_difference"],
@@ -253,6 +263,9 @@ class Session:
             recipe=recipe_of(settings).to_json(),
             seed=settings.seed,
             matching=matching,
+            marginals=settings.model.marginals
+            and settings.federation.generator != "own"
+            and has_categories(agreed.schema.without(agreed.conditions.given)),
             missing=settings.data.missing,
             held_out=settings.data.held_out,
         )

@@ -250,7 +250,9 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
             )
     changed = dict(values)
     changed["federation"] = {**strategy.switches, **federation}
-    changed["model"] = {**values.get("model", {}), "matching": 0.0, **strategy.model}
+    # What is ours alone.
+    plain_model = {"matching": 0.0, "marginals": False}
+    changed["model"] = {**values.get("model", {}), **plain_model, **strategy.model}
     if name != "local":
         changed["groups"] = {**values.get("groups", {}), "weights": "share"}
     data = values.get("data", {})

@@ -60,3 +60,15 @@ def test_the_permuted_column_is_the_one_whose_ties_are_broken():
     assert gaps.argmax() == 2 and gaps[2] > 0.9
     noise = association_gaps(real[:1000], real[1000:], [1, 1, 1, 1])
     assert noise.max() < 0.05
+
+
+def test_a_row_or_two_are_no_association():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(200, 3))
+    real[:, 2] = 0.0
+    made = rng.normal(size=(200, 3))
+    made[:, 2] = 0.0
+    made[np.argmax(made[:, 0]), 2] = 1.0
+    assert association_gaps(real, made, [1, 1, 1])[2] == 0
+    real[:, 2], made[:, 2] = rng.random(200) < 0.3, made[:, 0] > 0.5
+    assert association_gaps(real, made, [1, 1, 1])[2] > 0.3

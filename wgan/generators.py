@@ -115,11 +115,23 @@ class SkipGenerator(nn.Module):
 
     def from_noise(self, noise: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Noise `(B, Z)`, conditions `(B, C)` -> rows `(B, D)`; choices are drawn from `rng`."""
+        rows: Tensor = self.head(self.raw(noise, condition), rng)
+        return rows
+
+    def raw(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """What the head makes rows of, `(B, D)`: logits of categories, and numbers."""
         hidden = torch.cat([noise, condition], 1)
         for layer in self.layers:
             hidden = torch.cat([layer(hidden), hidden], 1)
-        rows: Tensor = self.head(self.last(hidden), rng)
-        return rows
+        outputs: Tensor = self.last(hidden)
+        return outputs
+
+    def tilt(self, bias: Tensor, levels: Tensor) -> None:
+        """Adds `bias` `(D,)` and the condition times `levels` `(C, D)` to raw outputs, for good."""
+        with torch.no_grad():
+            self.last.bias.add_(bias)
+            # The condition is the end of what the last layer sees.
+            self.last.weight[:, self.last.in_features - len(levels) :].add_(levels.T)
 
 
 class MLPGenerator(nn.Module):

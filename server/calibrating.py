@@ -1,0 +1,67 @@
+"""Shares of categories from sums: where a generator begins and what it is held to."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clients.plan import Plan, seed_of
+from fairness.calibration import Shares, tilt_of
+from fairness.weights import row_weights
+from server.settings import Settings
+from server.synthesis import Synthesizer
+from wgan.data.codec import TableCodec
+from wgan.data.schema import Schema
+from wgan.generators import SkipGenerator
+from wgan.numerics import flushed
+from wgan.packed import Packed
+
+ROWS = 16_384
+"""Rows that a tilt is fitted on: half as the data's mixture has them, half alike over cells."""
+
+
+def has_categories(schema: Schema) -> bool:
+    """Whether an encoded row has any part that is chosen among options."""
+    return any(block.kind == "choice" for block in TableCodec(schema).blocks)
+
+
+def shares_of(settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]) -> Shares:
+    """What the sums of `Prepare` tell, less a target that a parity penalty moves on purpose."""
+    spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
+    conditions, target = plan.conditions, plan.conditions.target
+    if settings.penalised and target is not None and target not in conditions.given:
+        own = TableCodec(plan.schema.without(conditions.given)).span(target)
+        spans = [span for span in spans if not own.start <= span[0] < own.stop]
+    return Shares.of(sums, conditions, spans)
+
+
+def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, dict[str, float]]:
+    """The synthesizer with its one generator tilted to `shares`, and how far it was and is off.
+
+    Args:
+        synthesizer: As trained, with one generator.
+        shares: What the sites' sums tell.
+    """
+    plan = synthesizer.plan
+    packed = Packed(deepcopy(synthesizer.generators[0].module))
+    module = packed.module
+    assert isinstance(module, SkipGenerator)
+    each = row_weights(plan.mass, plan.conditions.group_counts)
+    weights = (plan.conditions.table * each[:, None]).reshape(-1)
+    share = weights / weights.sum()
+    proposal = 0.5 * share + 0.5 * (share > 0) / (share > 0).sum()
+    rng = np.random.default_rng(seed_of(plan.seed, "calibration"))
+    cells = rng.choice(len(share), ROWS, p=proposal)
+    conditions = torch.from_numpy(plan.conditions.encode(cells))
+    noise = torch.randn(
+        (ROWS, module.noise),
+        generator=torch.Generator().manual_seed(seed_of(plan.seed, "calibration noise")),
+    )
+    with torch.no_grad(), flushed():
+        raw = module.raw(noise, conditions)
+        tilt = tilt_of(raw, conditions, torch.from_numpy(share[cells] / proposal[cells]), shares)
+        module.tilt(tilt.bias, tilt.levels)
+    found = {"largest_distance_before": tilt.before, "largest_distance_after": tilt.after}
+    return replace(synthesizer, generators=(packed,)), found
