@@ -1,16 +1,15 @@
 """A generator's categories held to the shares that the sites' sums tell, level by level.
 
 Training leaves a trap for rare categories: once a category's logit has fallen, no row of a batch
-shows it, its gradient vanishes with its probability, and it never comes back. So the generator
-begins with the data's shares (`log_shares`), and after training its last layer is tilted by
-exp(a_c + sum_l u_lc) within each column, such that the shares of every level of the condition are
-the data's (`tilt_of`). Among all laws with these shares and the noise's own law, the tilted one is
-closest to what was learnt in relative entropy; it is found by generalised iterative scaling, one
-vector of the condition at a time, which never moves away from it.
+shows it, its gradient vanishes with its probability, and it never comes back, wherever it began.
+So the last layer of a trained generator is tilted by exp(a_c + sum_l u_lc) within each column, such
+that the shares of every level of the condition are the data's (`tilt_of`). Among all laws with
+these shares and the noise's own law, the tilted one is closest to what was learnt in relative
+entropy; it is found by generalised iterative scaling, one vector of the condition at a time, which
+never moves away from it.
 
-Sources: Lin et al., "Focal Loss for Dense Object Detection", 2017, section 4.1 (a last layer that
-begins with the prior); Darroch, Ratcliff, "Generalized Iterative Scaling for Log-Linear Models",
-1972 (each step adds log(wanted / found) where one feature is active at a time).
+Source: Darroch, Ratcliff, "Generalized Iterative Scaling for Log-Linear Models", 1972 (each step
+adds log(wanted / found) where one feature is active at a time).
 """
 
 from collections.abc import Sequence
@@ -26,13 +25,10 @@ from fairness.matching import described
 
 Floats = npt.NDArray[np.float64]
 
-SMALLEST = 1e-6
-"""Shares below it count as this much: a category that only small groups have is not ruled out."""
-
 BELIEF = 10.0
 """Rows that the generator's own shares count for, in levels whose data are few."""
 
-SWEEPS = 30
+SWEEPS = 12
 """Most passes over group, label, cluster and all rows."""
 
 TINY = 1e-12
@@ -87,15 +83,6 @@ class Shares:
         rows[total[:, 0] <= 0] = 0
         means = np.divide(sums[:, :-1], total, out=np.zeros_like(sums[:, :-1]), where=total > 0)
         return Shares(means, rows.astype(np.float64), conditions.blocks, tuple(spans))
-
-    def log_shares(self) -> Tensor:
-        """What raw outputs begin with, `(D,)`: log of the shares of categories, 0 for numbers."""
-        start = torch.zeros(self.means.shape[1])
-        for first, last in self.spans:
-            start[first:last] = (
-                torch.from_numpy(self.means[-1, first:last]).clamp_min(SMALLEST).log()
-            )
-        return start
 
 
 @dataclass(frozen=True)

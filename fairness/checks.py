@@ -5,22 +5,37 @@ on the bad side, and is `insufficient` where the rows do not say: no group passe
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from fairness.findings import Audit, Check, Estimate, GroupFinding, UtilityFinding, Verdict
 
 
 class Thresholds(BaseModel):
-    """The limits of an audit; None leaves a check out."""
+    """Limits of the audit; "off" leaves a check out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: None if value == "off" else value for key, value in values.items()}
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _told(self, plain: Any) -> dict[str, Any]:
+        return {key: "off" if value is None else value for key, value in plain(self).items()}
 
     coverage_group_min: float | None = Field(
         0.7, ge=0, description="least standardised coverage of every group"
     )
     coverage_difference: float | None = Field(
         0.3, ge=0, description="most that standardised coverage differs between a level's groups"
+    )
+    recall_group_min: float | None = Field(
+        0.7, ge=0, description="least standardised recall of every group"
     )
     precision: float | None = Field(
         0.6, ge=0, le=1, description="least share of a group's rows that look like real ones"
@@ -161,6 +176,15 @@ def _of_groups(groups: Sequence[GroupFinding], limits: Thresholds) -> Iterator[C
                     f"{group.rows_synthetic:,} synthetic"
                 )
             yield Check("coverage_group_min", name, at_least(found, limit), found, limit, text)
+        recalled = group.standardised_recall
+        if limits.recall_group_min is not None and recalled.value is not None:
+            limit = limits.recall_group_min
+            text = (
+                f"{_shown(recalled.value)} of what rows of one law would have near synthetic ones"
+            )
+            if group.state == "absent":
+                text = "the synthetic table has no row of this group"
+            yield Check("recall_group_min", name, at_least(recalled, limit), recalled, limit, text)
         if limits.share_ratio is not None and group.features:
             yield _share(group, limits.share_ratio)
         if group.state == "measured":

@@ -127,7 +127,7 @@ def level_findings(
     real_counts = marginals.count(tables.reference, index["reference"], len(names))
     made_counts = marginals.count(tables.synthetic, index["synthetic"], len(names))
     apart = compare(real_counts, made_counts, marginals)
-    lost = _lost_categories(marginals, real_counts, made_counts)
+    lost = lost_categories(marginals, real_counts, made_counts)
     copies = _Copies.of(tables)
     result = []
     for g, (values, seed) in enumerate(
@@ -344,7 +344,7 @@ def _mmd(real: Points, made: Points, numbers: int, choices: int) -> float:
     return mmd2(torch.from_numpy(real), torch.from_numpy(made), deviation)
 
 
-def _lost_categories(
+def lost_categories(
     marginals: Marginals, real: dict[str, NDArray[np.int64]], made: dict[str, NDArray[np.int64]]
 ) -> list[dict[str, tuple[str, ...]]]:
     """By group: categories to expect `LEAST` rows of, of which there are none."""

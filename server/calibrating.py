@@ -1,4 +1,4 @@
-"""Shares of categories from sums: where a generator begins and what it is held to."""
+"""Shares of categories from the sites' sums, and a trained generator held to them."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -18,8 +18,13 @@ from wgan.generators import SkipGenerator
 from wgan.numerics import flushed
 from wgan.packed import Packed
 
-ROWS = 16_384
-"""Rows that a tilt is fitted on: half as the data's mixture has them, half alike over cells."""
+ROWS = 131_072
+"""Rows that a tilt is fitted on: what chance does to fewer would show in the shares."""
+
+EVEN = 0.25
+"""Part of these rows that all cells share alike, so that small groups have enough of them."""
+
+PIECE = 8192
 
 
 def has_categories(schema: Schema) -> bool:
@@ -51,7 +56,7 @@ def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, d
     each = row_weights(plan.mass, plan.conditions.group_counts)
     weights = (plan.conditions.table * each[:, None]).reshape(-1)
     share = weights / weights.sum()
-    proposal = 0.5 * share + 0.5 * (share > 0) / (share > 0).sum()
+    proposal = (1 - EVEN) * share + EVEN * (share > 0) / (share > 0).sum()
     rng = np.random.default_rng(seed_of(plan.seed, "calibration"))
     cells = rng.choice(len(share), ROWS, p=proposal)
     conditions = torch.from_numpy(plan.conditions.encode(cells))
@@ -60,7 +65,8 @@ def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, d
         generator=torch.Generator().manual_seed(seed_of(plan.seed, "calibration noise")),
     )
     with torch.no_grad(), flushed():
-        raw = module.raw(noise, conditions)
+        pieces = zip(torch.split(noise, PIECE), torch.split(conditions, PIECE), strict=True)
+        raw = torch.cat([module.raw(z, c) for z, c in pieces])
         tilt = tilt_of(raw, conditions, torch.from_numpy(share[cells] / proposal[cells]), shares)
         module.tilt(tilt.bias, tilt.levels)
     found = {"largest_distance_before": tilt.before, "largest_distance_after": tilt.after}

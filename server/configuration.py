@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from server.parts import recipe_of
-from server.sections import Section
 from server.settings import Settings
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
@@ -141,7 +140,7 @@ def commented(settings: Settings) -> str:
         lines += _entry(name, values, info.description)
     for name in Settings.model_fields:
         section = getattr(settings, name)
-        if not isinstance(section, Section):
+        if not isinstance(section, BaseModel):
             continue
         lines += ["", f"# {(type(section).__doc__ or '').splitlines()[0]}", f"[{name}]"]
         for key, info in type(section).model_fields.items():
@@ -160,7 +159,7 @@ def keys() -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for name, info in Settings.model_fields.items():
         section = info.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        if isinstance(section, type) and issubclass(section, BaseModel):
             for key, inner in section.model_fields.items():
                 default = "" if inner.is_required() else _shown(inner.default)
                 rows.append((f"{name}.{key}", default, inner.description or ""))

@@ -1,7 +1,7 @@
 """What is said of a finished synthetic table: marginals from sums, and figures on held-out rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,29 +20,47 @@ from wgan.data.frame import canonical
 from wgan.errors import DataError
 
 
-def marginals_of(
+@dataclass(frozen=True)
+class Counted:
+    """Counts of all rows, real ones summed over sites, in the bins of every column, by group.
+
+    The last row of each is that of no known group, where no real row is. A generator that makes
+    the sensitive features itself may make such rows.
+
+    Attributes:
+        marginals: The bins.
+        real: Counts `(G + 1, bins)` by column.
+        made: The same of the synthetic rows.
+    """
+
+    marginals: Marginals
+    real: dict[str, npt.NDArray[np.int64]]
+    made: dict[str, npt.NDArray[np.int64]]
+
+
+def counted(
     plan: Plan,
     plan_name: str,
     synthetic: pd.DataFrame,
     exchange: Exchange,
     missing: tuple[str, ...],
-) -> dict[str, Any]:
-    """Distances of all marginals, from counts that the sites add up; per group too.
-
-    A generator that makes the sensitive features itself may make rows of no known group: they count
-    in the distances over all rows, and in `rows_of_no_group`.
-    """
+) -> Counted:
+    """Asks the sites once for counts of their rows."""
     marginals = Marginals.of(plan.schema, synthetic)
     groups = len(plan.conditions.groups)
     order = Audit(plan_name, marginals.to_json(), groups, missing)
     sums = exchange(Request(order))
-    # No real row is in the group that stands for none.
     names = [field.name for field in sums.layout.fields]
     real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}
-    made = _made(plan, synthetic)
-    counts = marginals.count(synthetic, made, groups + 1)
-    found = compare(real, counts, marginals)
-    rows = np.bincount(made, minlength=groups + 1).tolist()
+    made = marginals.count(synthetic, _made(plan, synthetic), groups + 1)
+    return Counted(marginals, real, made)
+
+
+def marginals_of(counts: Counted) -> dict[str, Any]:
+    """Distances of all marginals; per group too. Rows of no known group count in those of all."""
+    found = compare(counts.real, counts.made, counts.marginals)
+    rows = next(iter(counts.made.values())).sum(axis=1).tolist()
+    groups = len(rows) - 1
     return {
         "tv": found.tv,
         "ks": found.ks,

@@ -267,8 +267,8 @@ class ModelSettings(Section):
     )
     marginals: bool = Field(
         True,
-        description="whether the generator begins with the data's shares of categories, and is "
-        "held to them per group and label after training, so that rare ones are not lost",
+        description="whether the trained generator is held to the data's shares of categories, "
+        "per group and label, so that rare ones are not lost",
     )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")

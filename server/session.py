@@ -18,16 +18,21 @@ from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.sums import SiteSums
 from fairness.calibration import Shares
+from fairness.findings import Audit
 from fairness.matching import MomentMatching, width_of_moments
 from fairness.parity import parity_gaps
+from fairness.report import headline, write_report
+from fairness.sums_audit import audit_of_sums
 from fairness.weights import group_mass
 from server import pictures
 from server.calibrating import calibrated, has_categories, shares_of
 from server.configuration import resolve
 from server.evaluation import (
+    Counted,
     by_group,
     check_holdout,
     check_values,
+    counted,
     coverage_of,
     marginals_of,
     recall_of,
@@ -137,8 +142,6 @@ class Session:
         penalties = self._penalties(plan, ready["moments"] if prepare.matching else None, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
-        if shares is not None:
-            rounds.players.begin(shares.log_shares())
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
@@ -173,7 +176,8 @@ class Session:
         write_table(synthetic, plan.schema, run.synthetic)
         report.phase("figures: marginals, coverage, utility")
         missing = settings.data.missing
-        measured = marginals_of(plan, name, synthetic, self.exchange, missing)
+        counts = counted(plan, name, synthetic, self.exchange, missing)
+        measured = marginals_of(counts)
         recall = recall_of(plan, name, synthetic, self.exchange)
         # Rows that the generator never saw are the fairer reference, where there are any.
         real = self.real() if self.real else None
@@ -226,6 +230,9 @@ class Session:
         }
         if settings.fairness.parity != "none":
             summary["parity"] = self._parity(synthesizer)
+        audit = self._audit(plan, counts, recall, history, summary["versions"])
+        summary["audit"] = {"verdict": audit.verdict, "headline": headline(audit)}
+        write_report(audit, run.path)
         write_json(run.path / "summary.json", summary)
         pictures.curves(history, run.path / "curves.png")
         pictures.groups(summary, run.path / "groups.png")
@@ -276,6 +283,27 @@ class Session:
         matching = None if moments is None else self._matching(plan, moments, device)
         parity = parity_of(self.settings, plan, matching, device)
         return tuple(term for term in (matching, parity) if term is not None)
+
+    def _audit(
+        self,
+        plan: Plan,
+        counts: Counted,
+        recall: list[dict[str, Any]],
+        history: list[Metrics],
+        versions: dict[str, str],
+    ) -> Audit:
+        """What the sites' sums say of the table, held against the thresholds of [audit]."""
+        return audit_of_sums(
+            plan.conditions,
+            counts.marginals,
+            counts.real,
+            counts.made,
+            recall,
+            names=("the sites' rows", self.run.synthetic.name),
+            thresholds=self.settings.audit,
+            training=history,
+            versions=versions,
+        )
 
     def _parity(self, synthesizer: Synthesizer) -> dict[str, Any]:
         """What parity was asked for, and label gaps by feature: the data's, and of cells asked."""

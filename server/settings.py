@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from fairness.checks import Thresholds
 from server.federation import FederationSettings
 from server.sections import (
     DataSettings,
@@ -45,6 +46,7 @@ class Settings(Section):
     federation: FederationSettings = FederationSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
+    audit: Thresholds = Thresholds()
 
     @model_validator(mode="before")
     @classmethod

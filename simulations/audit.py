@@ -1,6 +1,9 @@
 """`everymode audit`: a synthetic table against a real one, group by group, with a verdict."""
 
+import difflib
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +83,10 @@ def audit(
     holdout: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Real rows that were not trained on.")
     ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML with thresholds, in a table [audit]."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A threshold, or KEY=off; repeatable."),
@@ -90,7 +97,8 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See HELP."""
-    limits = thresholds_of(set_ or [])
+    thresholds_of(set_ or [])
+    limits = limits_of(thresholds)
     if (synthetic is None) == (run is None):
         raise SettingsError("name the synthetic rows: either --synthetic FILE or --run RUN")
     if out.is_file():
@@ -107,6 +115,7 @@ def audit(
                 f"finish with: {folder.resume}"
             )
         settings = load(folder.config, [])
+        limits = {**settings.audit.model_dump(), **limits}
         schema = Schema.from_json(folder.read_plan()[0].schema)
         training, synthetic = folder.read_metrics(), folder.synthetic
         federated = _federated(folder)
@@ -126,7 +135,7 @@ def audit(
             holdout=frames[2],
             sensitive_features=sensitive or [],
             target=target,
-            thresholds=limits,
+            thresholds=thresholds_of(set_ or [], limits),
             effort=Effort(minimum=minimum, rows=rows),
             schema=schema,
             seed=seed,
@@ -143,9 +152,43 @@ def audit(
         sys.exit(1)
 
 
-def thresholds_of(overrides: list[str]) -> Thresholds:
-    """Thresholds from `KEY=VALUE`; every wrong one is told of at once."""
-    values: dict[str, Any] = {}
+def limits_of(path: Path | None) -> dict[str, Any]:
+    """What the table [audit] of a TOML file says, as a run's own configuration has it.
+
+    Raises:
+        SettingsError: Everything that is wrong with it, at once.
+    """
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("audit")
+    except FileNotFoundError:
+        raise SettingsError(f"--thresholds {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"--thresholds {path}: cannot be read as TOML: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"--thresholds {path}: expected a table [audit]; write for instance\n[audit]\n"
+            'coverage_group_min = 0.8\nprecision = "off"'
+        )
+    try:
+        return Thresholds.model_validate(values).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise SettingsError([_wrong(f"{path}: audit", e) for e in error.errors()]) from None
+
+
+def _wrong(where: str, error: Any) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, Thresholds.model_fields, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see everymode audit --help for all"
+        return f"{where}.{key}: unknown threshold; {hint}"
+    return f"{where}.{key} = {error['input']!r}: {error['msg']}, or 'off'"
+
+
+def thresholds_of(overrides: list[str], base: Mapping[str, Any] | None = None) -> Thresholds:
+    """Thresholds from `KEY=VALUE` over those of a file; every wrong one is told of at once."""
+    values: dict[str, Any] = dict(base or {})
     problems = []
     for item in overrides:
         key, equals, value = (part.strip() for part in item.partition("="))

@@ -61,14 +61,6 @@ def test_shares_leave_small_groups_out():
     assert small.rows.tolist() == [1800, 0, 900, 900, 1800]
 
 
-def test_a_generator_begins_with_the_shares():
-    row, told, cells = rows(4000, 0)
-    found = shares(row, told, cells)
-    start = found.log_shares()
-    assert start[3] == 0
-    assert torch.softmax(start[:3], 0).numpy() == pytest.approx(row[:, :3].mean(0), abs=1e-5)
-
-
 def test_the_tilt_meets_the_shares_of_every_level_and_revives_a_lost_category():
     row, told, cells = rows(20_000, 0)
     found = shares(row, told, cells)

@@ -12,6 +12,7 @@ from server.evaluation import (
     by_group,
     check_holdout,
     check_values,
+    counted,
     coverage_of,
     marginals_of,
     utility_of,
@@ -41,7 +42,7 @@ def ready(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_real_rows_have_no_distance_from_themselves(ready: Any) -> None:
     plan, name, exchange, real, _ = ready
-    found = marginals_of(plan, name, real, exchange, ("",))
+    found = marginals_of(counted(plan, name, real, exchange, ("",)))
     assert found["tv_mean"] == pytest.approx(0.0, abs=1e-12)
     assert found["ks_mean"] == pytest.approx(0.0, abs=1e-12)
     groups = real.groupby(["group", "sex"]).size()
@@ -51,7 +52,7 @@ def test_real_rows_have_no_distance_from_themselves(ready: Any) -> None:
 def test_one_site_or_three_measure_the_same(ready: Any, finished: Any) -> None:
     plan, name, exchange, real, _ = ready
     synthetic = Synthesizer.load(finished[0]).like_data(400, 0)
-    found = marginals_of(plan, name, synthetic, exchange, ("",))
+    found = marginals_of(counted(plan, name, synthetic, exchange, ("",)))
     # Total variation of one column, computed by hand over all rows.
     real_share = real["member"].value_counts(normalize=True)
     made_share = synthetic["member"].map({True: "true", False: "false"})
@@ -65,7 +66,7 @@ def test_a_collapsed_table_is_far_away(ready: Any, finished: Any) -> None:
     collapsed = real.copy()
     for column in ("age", "weight kg", "gain", "joined", 'city, "old"'):
         collapsed[column] = real[column].dropna().iloc[0]
-    bad = marginals_of(plan, name, collapsed, exchange, ("",))
+    bad = marginals_of(counted(plan, name, collapsed, exchange, ("",)))
     assert bad["ks_mean"] > 0.3
     assert bad["tv"]['city, "old"'] > 0.5
     good = coverage_of(plan, holdout, real, 0, "x")["coverage_group_min"]
@@ -109,7 +110,7 @@ def test_held_out_rows_must_have_the_columns_and_parse(ready: Any) -> None:
 
 def test_records_of_groups(ready: Any) -> None:
     plan, name, exchange, real, holdout = ready
-    measured = marginals_of(plan, name, real, exchange, ("",))
+    measured = marginals_of(counted(plan, name, real, exchange, ("",)))
     coverage = coverage_of(plan, holdout, real, 0, "x")
     sites = np.arange(len(plan.conditions.groups))
     records = by_group(plan, measured, coverage, sites)
@@ -127,14 +128,14 @@ def test_rows_of_no_known_group_count_in_the_whole_alone(ready: Any) -> None:
     plan, name, exchange, real, _ = ready
     half = real.copy()
     half.loc[::2, "group"] = "unheard of"
-    found = marginals_of(plan, name, half, exchange, ("",))
+    found = marginals_of(counted(plan, name, half, exchange, ("",)))
     assert found["rows_of_no_group"] == len(half.loc[::2])
     assert sum(found["rows_synthetic"]) + found["rows_of_no_group"] == len(real)
-    whole = marginals_of(plan, name, real, exchange, ("",))
+    whole = marginals_of(counted(plan, name, real, exchange, ("",)))
     # Other columns are as they were; half of the groups are not what they should be.
     assert found["ks"] == whole["ks"]
     assert found["tv"]["group"] == pytest.approx(len(half.loc[::2]) / len(real))
-    alone = marginals_of(plan, name, real.loc[1::2], exchange, ("",))
+    alone = marginals_of(counted(plan, name, real.loc[1::2], exchange, ("",)))
     assert found["tv_groups"] == alone["tv_groups"]
     records = by_group(plan, found, None, np.arange(len(plan.conditions.groups)))
     shares = sum(record["share_synthetic"] for record in records.values())
@@ -145,7 +146,7 @@ def test_a_group_that_is_never_made_has_no_distance_and_no_coverage(ready: Any) 
     plan, name, exchange, real, holdout = ready
     for value in ("b", "unheard of"):
         other = real.assign(group=real["group"].where(real["group"] != "a", value))
-        found = marginals_of(plan, name, other, exchange, ("",))
+        found = marginals_of(counted(plan, name, other, exchange, ("",)))
         coverage = coverage_of(plan, holdout, other, 0, "x")
         records = by_group(plan, found, coverage, np.arange(len(plan.conditions.groups)))
         for sex in ("f", "m"):
@@ -159,7 +160,7 @@ def test_a_group_that_is_never_made_has_no_distance_and_no_coverage(ready: Any) 
 def test_a_table_of_no_known_group_at_all(ready: Any) -> None:
     plan, name, exchange, real, holdout = ready
     strange = real.assign(group="unheard of")
-    found = marginals_of(plan, name, strange, exchange, ("",))
+    found = marginals_of(counted(plan, name, strange, exchange, ("",)))
     assert found["tv_groups"] == [None] * len(plan.conditions.groups)
     assert found["tv"]["group"] == pytest.approx(1.0)
     coverage = coverage_of(plan, holdout, strange, 0, "x")

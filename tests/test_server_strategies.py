@@ -177,8 +177,6 @@ def test_minimax_masses_move_within_their_bounds(kit: Any, table: Path, tmp_path
     made = kit.tiny(
         table,
         data={"path": str(table), "sensitive": ["sex"], "held_out": 0.3},
-        # From the shares, two rounds are too few for a risk above 0.
-        model={"marginals": False},
         groups={"weights": "minimax", "minimax_every": 1, "minimax_bounds": [0.9, 1.1]},
     )
     reporter = kit.Silent()

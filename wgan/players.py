@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import SettingsError, StateError
-from wgan.generators import SkipGenerator
+from wgan.errors import StateError
 from wgan.mixtures import Judge
 from wgan.optimizers import Guard, Optimizer, Statistics
 from wgan.packed import Packed
@@ -106,21 +105,6 @@ class Players:
         self.critic_statistics = Statistics.zeros(self.critic.vector)
         self.average = self.generator.vector.clone()
         self.strength = recipe.strength.start
-
-    def begin(self, bias: Tensor) -> None:
-        """Adds `bias` `(D,)` to the generator's raw outputs, before its first step.
-
-        Raises:
-            SettingsError: The generator has no such layer.
-        """
-        module = self.generator.module
-        if not isinstance(module, SkipGenerator):
-            raise SettingsError(
-                'only a generator of kind "skip" can begin with shares of categories'
-            )
-        none = torch.zeros(self.shape.condition, len(bias), device=self.device)
-        module.tilt(bias.to(self.device), none)
-        self.average.copy_(self.generator.vector)
 
     def fake(self, condition: Tensor, rng: torch.Generator) -> Tensor:
         """Fake rows for the conditions `(B, C)`, without a graph, `(B, D)`."""
