@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import server.observing
+from fairness.report import read_report
 from server.configuration import load
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
@@ -29,6 +30,9 @@ FILES = (
     "summary.json",
     "curves.png",
     "groups.png",
+    "audit.json",
+    "audit.html",
+    "audit.junit.xml",
 )
 
 Finished = tuple[RunFolder, dict[str, Any]]
@@ -505,3 +509,28 @@ def test_a_gpu_that_is_not_there(
     assert device_of(kit.tiny(table)) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device_of(kit.tiny(table)) == device_of(kit.tiny(table, device="cuda")) == "cuda"
+
+
+def test_every_run_ends_with_an_audit_of_its_sums(finished: Any) -> None:
+    run, summary = finished
+    found = read_report(run.path / "audit.json")
+    assert found["verdict"] == summary["audit"]["verdict"]
+    assert found["groups"][0]["name"] == "all rows"
+    assert {c["name"] for c in found["checks"]} >= {"tv", "ks", "share_ratio"}
+    assert found["training"] and found["federated"].keys() == summary["per_group"].keys()
+    assert (run.path / "audit.html").exists() and (run.path / "audit.junit.xml").exists()
+
+
+def test_the_generator_is_held_to_the_shares_of_categories(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    """After two rounds the networks know nothing yet, but categories have the data's shares."""
+    tv = {}
+    for told in (True, False):
+        made = kit.tiny(table, model={"marginals": told})
+        summary = kit.run(made, tmp_path / str(told))
+        tv[told] = summary["tv_mean"]
+        assert (summary["calibration"] is None) != told
+    assert tv[True] < 0.5 * tv[False]
+    order, _ = RunFolder(tmp_path / "True").read_plan()
+    assert order.marginals and not RunFolder(tmp_path / "False").read_plan()[0].marginals

@@ -61,6 +61,36 @@ def test_a_run_names_its_own_tables(finished, tmp_path):
     assert value["federated"] and value["training"]
 
 
+def test_thresholds_come_from_a_file_and_the_command_line_is_stronger(tables, tmp_path):
+    file = tmp_path / "limits.toml"
+    file.write_text('[audit]\ncoverage_group_min = 3\nprecision = "off"\n')
+    out = tmp_path / "a"
+    words = (
+        *("--real", tables / "real.csv", "--synthetic", tables / "made.csv", "-q"),
+        *("--sensitive", "sex", "--out", out, "--thresholds", file, "--set", "ks=0.5"),
+    )
+    assert audit(*words).exit_code == 1
+    used = json.loads((out / "audit.json").read_text())["settings"]["thresholds"]
+    assert (used["coverage_group_min"], used["precision"], used["ks"]) == (3.0, None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[audit]\ncoverage_group = 1", "did you mean coverage_group_min"),
+        ("[audit]\ncoverage_group_min = -1", "coverage_group_min = -1"),
+        ("coverage_group_min = 1", r"expected a table [audit]"),
+        ("[audit", "cannot be read as TOML"),
+    ],
+)
+def test_a_bad_file_of_thresholds_says_what_is_wrong(text, message, tmp_path):
+    file = tmp_path / "limits.toml"
+    file.write_text(text)
+    words = ("--real", "r.csv", "--synthetic", "m.csv", "--sensitive", "sex")
+    found = audit(*words, "--out", tmp_path / "a", "--thresholds", file)
+    assert isinstance(found.exception, SettingsError) and message in str(found.exception)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
