@@ -17,6 +17,8 @@ from fairness.findings import Estimate, GroupFinding
 
 Kind = Literal["pass", "fail", "insufficient", "none", "absent", "unknown", "real", "made"]
 
+Figure = Literal["standardised_coverage", "standardised_recall"]
+
 Line = Sequence[tuple[float, float]]
 
 SHAPES: dict[str, str] = {
@@ -60,13 +62,16 @@ class Row:
     track: Markup
 
 
-def coverage_rows(groups: Sequence[GroupFinding], limit: float | None) -> list[Row]:
-    """Standardised coverage by group, worst first; groups without a figure last, as such."""
-    return [_coverage_row(group, limit) for group in sorted(groups, key=_worst_first)]
+def figure_rows(
+    groups: Sequence[GroupFinding], limit: float | None, figure: Figure = "standardised_coverage"
+) -> list[Row]:
+    """A figure by group, worst first; groups without one last, as such."""
+    order = sorted(groups, key=lambda group: _worst_first(group, getattr(group, figure)))
+    return [_figure_row(group, getattr(group, figure), limit) for group in order]
 
 
 def coverage_axis(limit: float | None) -> Markup:
-    """The axis of `coverage_rows`, the limit above and the numbers below the line."""
+    """The axis of `figure_rows`, the limit above and the numbers below the line."""
     marks = [(at, text, "") for at, text in ((0.0, "0"), (0.5, "0.5"), (1.0, "1, ideal"))]
     if limit is not None:
         marks.append((limit, f"limit {limit:g}", "limit"))
@@ -149,8 +154,8 @@ def series(i: int) -> str:
     return "total" if i == 0 else f"line c{i}" if i <= SERIES else "line rest"
 
 
-def _coverage_row(group: GroupFinding, limit: float | None) -> Row:
-    found, rows = group.standardised_coverage, f"{group.rows_real:,} real"
+def _figure_row(group: GroupFinding, found: Estimate, limit: float | None) -> Row:
+    rows = f"{group.rows_real:,} real"
     rows += f", {group.rows_synthetic:,} synthetic rows"
     marks = [1.0] if limit is None else [1.0, limit]
     if group.state == "absent":
@@ -180,8 +185,7 @@ def _coverage_row(group: GroupFinding, limit: float | None) -> Row:
     return Row(group.name, kind, f"{found.value:.2f}", note, _track(title, parts, marks, HIGHEST))
 
 
-def _worst_first(group: GroupFinding) -> tuple[bool, float, str]:
-    found: Estimate = group.standardised_coverage
+def _worst_first(group: GroupFinding, found: Estimate) -> tuple[bool, float, str]:
     unknown = group.state == "insufficient" or (group.state == "measured" and found.value is None)
     return unknown, found.value or 0.0, group.name
 

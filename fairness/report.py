@@ -19,6 +19,7 @@ from wgan.state import read_json, write_bytes, write_json
 TOPICS: dict[str, tuple[str, str]] = {
     "coverage_group_min": ("Real rows that are not covered", "It forgets much of"),
     "coverage_difference": ("Groups covered unequally", "It covers groups unequally by"),
+    "recall_group_min": ("Real rows that none resembles", "It has nothing like many rows of"),
     "precision": ("Rows unlike any real one", "It makes unrealistic rows of"),
     "share_ratio": ("Groups too large or too small", "It gets the size wrong of"),
     "tv": ("Categories distributed otherwise", "It distorts categories of"),
@@ -112,7 +113,14 @@ def page(audit: Audit) -> str:
     for check in audit.checks:
         by_verdict[check.verdict].append(check)
     predictions = audit.utility.predictions if audit.utility else ()
-    limit = (audit.settings.get("thresholds") or {}).get("coverage_group_min")
+    sums = audit.settings.get("by") is not None
+    figure: drawing.Figure = "standardised_recall" if sums else "standardised_coverage"
+    name = "recall_group_min" if sums else "coverage_group_min"
+    limit = (audit.settings.get("thresholds") or {}).get(name)
+    worst = min(
+        (v for g in audit.groups if g.features and (v := getattr(g, figure).value) is not None),
+        default=None,
+    )
     estimates = _estimates(audit.training)
     return environment.get_template("audit.html").render(
         audit=audit,
@@ -122,6 +130,14 @@ def page(audit: Audit) -> str:
         by_topic={verdict: _by_topic(checks) for verdict, checks in by_verdict.items()},
         levels=_levels(audit.groups),
         limit=limit,
+        figure_of=figure,
+        sums=sums,
+        worst=worst,
+        pictured=[
+            (features, own)
+            for features, own in _levels(audit.groups)
+            if not sums or any(getattr(group, figure).value is not None for group in own)
+        ],
         draw=drawing,
         estimates=estimates,
         others={

@@ -23,6 +23,8 @@ PULSE = 10.0
 
 SMOOTH = 0.9
 
+STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow"}
+
 VERDICTS = {"good": "green", "watch": "yellow", "bad": "bold red", "unknown": "dim"}
 
 
@@ -117,6 +119,10 @@ class Display:
         if not self.quiet:
             self.console.print(figures(summary))
             self.console.print(findings(summary))
+            if audit := summary.get("audit"):
+                style = STYLES[audit["verdict"]]
+                words = Text.assemble("audit of the sites' sums: ", (audit["headline"], style))
+                self.console.print(words, f"(see {run.path / 'audit.html'})", soft_wrap=True)
             self.console.print(Text(f"results in {run.path}", style="bold"), soft_wrap=True)
 
     def _worst(self) -> str:
