@@ -13,7 +13,7 @@ adds log(wanted / found) where one feature is active at a time).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,12 @@ class Shares:
         rows[total[:, 0] <= 0] = 0
         means = np.divide(sums[:, :-1], total, out=np.zeros_like(sums[:, :-1]), where=total > 0)
         return Shares(means, rows.astype(np.float64), conditions.blocks, tuple(spans))
+
+    def without_groups(self) -> "Shares":
+        """The same, with no group held to its own shares: labels, clusters and all rows are."""
+        rows = self.rows.copy()
+        rows[: self.vectors[0]] = 0
+        return replace(self, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,10 @@ def has_categories(schema: Schema) -> bool:
 
 
 def shares_of(settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]) -> Shares:
-    """What the sums of `Prepare` tell, less a target that a parity penalty moves on purpose."""
+    """What the sums of `Prepare` tell, less what is of groups where these are moved on purpose."""
     spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
-    conditions, target = plan.conditions, plan.conditions.target
-    if settings.penalised and target is not None and target not in conditions.given:
-        own = TableCodec(plan.schema.without(conditions.given)).span(target)
-        spans = [span for span in spans if not own.start <= span[0] < own.stop]
-    return Shares.of(sums, conditions, spans)
+    shares = Shares.of(sums, plan.conditions, spans)
+    return shares.without_groups() if settings.groups_moved else shares
 
 
 def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, dict[str, float]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clients.plan import Plan, seed_of
+from fairness.bias_head import BiasHead, BiasHeadSpec
 from fairness.groups import MISSING, Conditions
 from fairness.matching import MomentMatching
 from fairness.parity import ParityMixture, ParityPenalty
@@ -172,6 +173,23 @@ def parity_of(
             f"fairness.parity = '{fairness.parity}': {error}; write data.condition = "
             "'group_and_label' and fairness.parity_level = 0"
         ) from None
+
+
+def bias_head_of(settings: Settings, plan: Plan, device: str) -> BiasHead | None:
+    """The bias head, if there is to be one.
+
+    Raises:
+        SettingsError: There is one group only, or no column to tell groups from.
+    """
+    fairness = settings.fairness
+    if not fairness.bias_head:
+        return None
+    spec = BiasHeadSpec(fairness.bias_head, reweighted=fairness.bias_head_reweighted)
+    seed = seed_of(settings.seed, "bias head")
+    try:
+        return spec.build(plan.conditions, plan.schema, seed, device)
+    except ValueError as error:
+        raise SettingsError(f"fairness.bias_head: {error}; write 0") from None
 
 
 def advantage(conditions: Conditions, label: str | None) -> str:

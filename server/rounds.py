@@ -27,7 +27,7 @@ from server.weighting import FREQUENCIES, GroupMass, SiteRule, kernel_of, labels
 from wgan.diagnostics import Finding
 from wgan.errors import NumericalError
 from wgan.numerics import flushed
-from wgan.penalties import GeneratorPenalty
+from wgan.penalties import GeneratorPenalty, Learner
 from wgan.players import Players
 from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
 
@@ -110,6 +110,7 @@ class Rounds:
         self.roster = Roster(exchange.names, federation, settings.seed, self._select)
         self.roster.check()
         self._turn = Turn(settings, plan, penalties)
+        self._learners = [term for term in penalties if isinstance(term, Learner)]
         self._optimizer = ServerOptimizer(federation.optimizer, federation.rate)
         self._memory: dict[str, dict[str, Tensor]] = {
             name: self._optimizer.state(len(getattr(self.players, name).vector)) for name in STATES
@@ -157,13 +158,22 @@ class Rounds:
         for key, tensor in self._remembered().items():
             if key in tensors:
                 tensor.copy_(tensors[key])
+        for term in self._learners:
+            start = f"{SHARED}{term.name}/"
+            own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            term.load(own)
         self.progress = progress
         self.watch.resume(history)
         self._before = Traffic(progress.down, progress.up)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of a checkpoint."""
-        return self.players.tensors() | self._remembered() | self.letters.tensors()
+        learnt = {
+            f"{SHARED}{term.name}/{name}": tensor
+            for term in self._learners
+            for name, tensor in term.tensors().items()
+        }
+        return self.players.tensors() | self._remembered() | learnt | self.letters.tensors()
 
     def _remembered(self) -> dict[str, Tensor]:
         named = {

@@ -174,7 +174,7 @@ class GroupSettings(Section):
 
 
 class FairnessSettings(Section):
-    """Parity of the target over the groups, in the synthetic rows."""
+    """Parity of the target over the groups, and a bias head, in the synthetic rows."""
 
     parity: Literal["none", "demographic", "equal_opportunity"] = Field(
         "none",
@@ -202,6 +202,18 @@ class FairnessSettings(Section):
         None,
         description="the target's value that is the advantage, for equal_opportunity; none: the "
         "one with the fewest rows, of a number the highest bin",
+    )
+
+    bias_head: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a head that tells the groups from the rest of a made row, against "
+        "the generator, 1 say; 0: none. Keep model.matching on: it is what holds small groups",
+    )
+    bias_head_reweighted: bool = Field(
+        True,
+        description="whether every group counts the same to that head; without it, a generator "
+        "that makes the groups itself drops the smallest",
     )
 
     @field_validator("parity_features", mode="before")

@@ -39,7 +39,7 @@ from server.evaluation import (
     utility_of,
 )
 from server.exchange import Exchange
-from server.generating import mixture_of, parity_of
+from server.generating import bias_head_of, mixture_of, parity_of
 from server.outputs import RunFolder
 from server.parts import recipe_of
 from server.query import Agreement, agree
@@ -282,7 +282,8 @@ class Session:
     def _penalties(self, plan: Plan, moments: Any, device: str) -> tuple[GeneratorPenalty, ...]:
         matching = None if moments is None else self._matching(plan, moments, device)
         parity = parity_of(self.settings, plan, matching, device)
-        return tuple(term for term in (matching, parity) if term is not None)
+        head = bias_head_of(self.settings, plan, device)
+        return tuple(term for term in (matching, parity, head) if term is not None)
 
     def _audit(
         self,

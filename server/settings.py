@@ -97,6 +97,11 @@ class Settings(Section):
         return self
 
     @property
+    def groups_moved(self) -> bool:
+        """Whether a term of the generator's loss draws the groups' rows together."""
+        return self.penalised or self.fairness.bias_head > 0
+
+    @property
     def penalised(self) -> bool:
         """Whether parity takes a penalty; demographic parity of told cells is asked for instead."""
         asked = self.data.condition == "group_and_label"
@@ -106,10 +111,17 @@ class Settings(Section):
     def _parity(self) -> list[str]:
         """What of [fairness] does not go with the rest."""
         data, fairness = self.data, self.fairness
-        if fairness.parity == "none":
-            return []
-        told = f"fairness.parity = '{fairness.parity}'"
         found = []
+        if fairness.bias_head and not data.sensitive:
+            found.append("fairness.bias_head tells the groups apart; name data.sensitive")
+        if fairness.bias_head and self.federation.generator != "server":
+            found.append(
+                "fairness.bias_head acts on the server's generator, and the sites train theirs; "
+                "write federation.generator = 'server'"
+            )
+        if fairness.parity == "none":
+            return found
+        told = f"fairness.parity = '{fairness.parity}'"
         if not data.sensitive or data.target is None:
             found.append(
                 f"{told} compares the target between groups; name data.sensitive and data.target"

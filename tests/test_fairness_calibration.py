@@ -111,3 +111,11 @@ def test_a_tilted_generator_gives_tilted_outputs():
     generator.tilt(bias, levels)
     after = generator.raw(noise, asked)
     assert torch.allclose(after, before + bias + asked @ levels, atol=1e-5)
+
+
+def test_groups_that_are_moved_on_purpose_are_not_moved_back():
+    row, told, cells = rows(5000, 0)
+    found = shares(row, told, cells).without_groups()
+    raw = torch.from_numpy(np.random.default_rng(2).normal(size=(5000, 6))).float()
+    tilt = tilt_of(raw, torch.from_numpy(told), torch.ones(5000), found)
+    assert not tilt.levels[:2].any() and tilt.levels[2:].any() and tilt.bias.any()

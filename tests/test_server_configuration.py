@@ -397,6 +397,11 @@ NAMED = ("data.sensitive=sex", "data.target=income")
             ),
             "or parity_level = 0",
         ),
+        (("fairness.bias_head=1",), "name data.sensitive"),
+        (
+            (*NAMED, "fairness.bias_head=1", "federation.generator=sites"),
+            "fairness.bias_head acts on the server's generator",
+        ),
         (("fairness.parity=equalised",), "'equal_opportunity'"),
         (("fairness.parity_level=1.5",), "less than or equal to 1"),
         (("fairness.parity_shape=signed",), "'absolute'"),

@@ -534,3 +534,27 @@ def test_the_generator_is_held_to_the_shares_of_categories(
     assert tv[True] < 0.5 * tv[False]
     order, _ = RunFolder(tmp_path / "True").read_plan()
     assert order.marginals and not RunFolder(tmp_path / "False").read_plan()[0].marginals
+
+
+@pytest.mark.parametrize("told", ["group_and_label", "none"])
+def test_a_bias_head_goes_on_bit_for_bit(kit: Any, table: Path, tmp_path: Path, told: str) -> None:
+    made = kit.tiny(
+        table,
+        data={"condition": told},
+        groups={"weights": "share"},
+        fairness={"bias_head": 2.0},
+        model={"matching": 0.0},
+        train={"rounds": 4},
+        output={"checkpoint_every": 1},
+    )
+    kit.run(made, tmp_path / "whole")
+    parts = tmp_path / "parts"
+    calls = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        kit.run(made, parts, stop=lambda: next(calls))
+    kit.run(made, parts, resume=True)
+    one, other = (RunFolder(tmp_path / name) for name in ("whole", "parts"))
+    assert one.synthetic.read_bytes() == other.synthetic.read_bytes()
+    plain = made.model_copy(update={"fairness": type(made.fairness)()})
+    kit.run(plain, tmp_path / "plain")
+    assert one.synthetic.read_bytes() != RunFolder(tmp_path / "plain").synthetic.read_bytes()

@@ -1,8 +1,8 @@
 """Terms added to a player's loss. Like objectives they give one value per example, `(B,)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -63,6 +63,24 @@ class GeneratorPenalty(Protocol):
 
     def __call__(self, step: GeneratorStep) -> Tensor:
         """One unweighted value per fake row, `(B,)`."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A term that learns while it is used: all that it knows is in its tensors."""
+
+    @property
+    def name(self) -> str:
+        """Its name, under which its tensors are saved."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it knows, by name, as copies."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from such tensors."""
         ...
 
 
