@@ -18,6 +18,7 @@ from pydantic import Discriminator, TypeAdapter
 
 from clients.sketch import BINS, SKETCH, VOTES
 from clients.sums import Field, Layout
+from fairness.feature_matching import size_of
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
 from fairness.matching import width_of_moments
@@ -142,6 +143,10 @@ class Cluster:
         return Layout((Field("counts", shape[:1]), *sums))
 
 
+Matched = Literal["none", "moments", "kernel", "sliced"]
+"""What of the encoded rows is summed, for the generator to be matched with."""
+
+
 @dataclass(frozen=True)
 class Prepare:
     """Everything a site must know for training; it encodes its table once, onto its own disk.
@@ -152,7 +157,7 @@ class Prepare:
         mass: pi_g, the mass of each group.
         recipe: The parts of the training, as JSON.
         seed: The run's seed.
-        matching: Whether second moments of the encoded rows are wanted.
+        matching: What describes the encoded rows for matching.
         marginals: Whether their first moments are.
         held_out: Share of a site's rows that no critic is trained on.
     """
@@ -162,7 +167,7 @@ class Prepare:
     mass: tuple[float, ...]
     recipe: str
     seed: int
-    matching: bool
+    matching: Matched
     marginals: bool = False
     missing: tuple[str, ...] = ()
     held_out: float = 0.0
@@ -175,7 +180,10 @@ class Prepare:
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
         width = TableCodec(Schema.from_json(self.schema).without(conditions.given)).width
-        if self.matching:
+        if self.matching in ("kernel", "sliced"):
+            shape = (conditions.width + 1, size_of(self.matching) + 1)
+            fields.append(Field("description", shape, bits=48))
+        if self.matching == "moments":
             size = width_of_moments(width, conditions.width)
             fields.append(Field("moments", (conditions.width, size), bits=48))
         if self.marginals:

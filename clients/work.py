@@ -31,10 +31,12 @@ from clients.sums import SiteSums
 from clients.training import train
 from fairness.calibration import first_moments
 from fairness.codebook import Codebook
+from fairness.feature_matching import Description
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
 from fairness.matching import described, second_moments
 from fairness.weights import row_weights, site_mass
+from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
@@ -104,11 +106,16 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     }
     taking, levels = described(conditions)
     counted = (weights * taking)[groups][:, None]
-    if order.matching:
+    everyone = counted * np.append(levels, True)
+    if order.matching in ("kernel", "sliced"):
+        blocks = TableCodec(schema.without(conditions.given)).blocks
+        seed = seed_of(order.seed, "description")
+        described_by = Description.of(order.matching, blocks, conditions.width, seed)
+        sums["description"] = described_by.sums(rows, conditions.encode(cells), everyone)
+    if order.matching == "moments":
         sums["moments"] = second_moments(rows, conditions.encode(cells), counted * levels)
     if order.marginals:
-        counted = counted * np.append(levels, True)
-        sums["marginals"] = first_moments(rows, conditions.encode(cells), counted)
+        sums["marginals"] = first_moments(rows, conditions.encode(cells), everyone)
     return order.layout().pack(sums)
 
 

@@ -72,6 +72,26 @@ def second_moments(
     return out
 
 
+def members(condition: Tensor, active: Tensor) -> Tensor:
+    """Which levels each row of a batch counts in, `(B, C + 1)`; the last is that of all rows.
+
+    Args:
+        condition: Conditions `(B, C)`.
+        active: Which levels take part, `(C + 1,)`. Those with one row of the batch do not: it has
+            no pair.
+    """
+    everyone = torch.ones(len(condition), 1, device=condition.device, dtype=condition.dtype)
+    member = torch.cat([condition, everyone], 1) * active
+    return member * (member.sum(0) > 1)
+
+
+def within(kernel: Tensor, member: Tensor) -> Tensor:
+    """For each row and each of its levels of n rows, sum_j!=i k(z_i, z_j) / (n - 1), `(B,)`."""
+    pairs = (member / (member.sum(0) - 1).clamp_min(1)) @ member.T
+    pairs = pairs - torch.diag(pairs.diagonal())
+    return (pairs * kernel).sum(1)
+
+
 @dataclass(frozen=True)
 class MomentMatching:
     """The generator's distance to the summed moments; one value per fake row.
@@ -151,15 +171,8 @@ class MomentMatching:
         out, as one row has no pair.
         """
         joined = torch.cat([step.fake, step.condition], 1) * self.scale
-        kernel = (joined @ joined.T).square()
-        everyone = torch.ones(len(joined), 1, device=joined.device, dtype=joined.dtype)
-        member = torch.cat([step.condition, everyone], 1) * self.active
-        count = member.sum(0)
-        member = member * (count > 1)
-        # Weights of pairs: 1 / (n - 1) for each level that both rows belong to.
-        pairs = (member / (count - 1).clamp_min(1)) @ member.T
-        pairs = pairs - torch.diag(pairs.diagonal())
-        values = (pairs * kernel).sum(1)
+        member = members(step.condition, self.active)
+        values = within((joined @ joined.T).square(), member)
         for level in torch.nonzero(member.any(0))[:, 0].tolist():
             index = torch.nonzero(member[:, level])[:, 0]
             part = joined[index]

@@ -144,7 +144,8 @@ class RunFolder:
                 # In the spelling that the plan's fingerprint was taken of.
                 recipe=Recipe.from_json(json.dumps(value["recipe"])).to_json(),
                 seed=value["seed"],
-                matching=value["matching"],
+                # Older runs say whether, not what.
+                matching={True: "moments", False: "none"}.get(value["matching"], value["matching"]),
                 marginals=value.get("marginals", False),
                 missing=tuple(value["missing"]),
                 held_out=value["held_out"],

@@ -274,8 +274,14 @@ class ModelSettings(Section):
     matching: float = Field(
         0.3,
         ge=0,
-        description="weight of second-moment matching per group and label; 0: off, then "
-        "no moments leave the sites",
+        description="weight of matching per group and label; 0: off, then no sums for it leave "
+        "the sites",
+    )
+    matching_by: Literal["moments", "kernel", "sliced"] = Field(
+        "moments",
+        description="what is matched: second moments, all pairwise dependence; kernel: mean random "
+        "features, the maximum mean discrepancy; sliced: histograms along random directions, the "
+        "sliced Wasserstein distance",
     )
     marginals: bool = Field(
         True,

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clients.orders import Prepare, Request
-from clients.plan import Plan, fingerprint
+from clients.orders import Matched, Prepare, Request
+from clients.plan import Plan, fingerprint, seed_of
 from clients.sums import SiteSums
 from fairness.calibration import Shares
+from fairness.feature_matching import Description, matching_of
 from fairness.findings import Audit
 from fairness.matching import MomentMatching, width_of_moments
 from fairness.parity import parity_gaps
@@ -139,7 +140,7 @@ class Session:
             )
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
-        penalties = self._penalties(plan, ready["moments"] if prepare.matching else None, device)
+        penalties = self._penalties(plan, prepare.matching, ready, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
         for warning in plan.recipe.warnings():
@@ -256,12 +257,14 @@ class Session:
         agreed = agree(self.exchange, self.columns, settings.data, settings.seed)
         counts = agreed.conditions.group_counts
         mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
-        matching = settings.model.matching > 0 and settings.federation.generator == "server"
-        if matching and (entries := moments_of(agreed)) > MOMENTS:
-            matching = False
+        wanted = settings.model.matching > 0 and settings.federation.generator == "server"
+        matching: Matched = settings.model.matching_by if wanted else "none"
+        if matching == "moments" and (entries := moments_of(agreed)) > MOMENTS:
+            matching = "none"
             self.reporter.phase(
                 f"second moments are left out: {entries:,} sums a site are more than {MOMENTS:,}; "
-                "leave columns of many categories out with data.drop to have them"
+                "leave columns of many categories out with data.drop to have them, or set "
+                "model.matching_by = 'kernel'"
             )
         order = Prepare(
             schema=agreed.schema.to_json(),
@@ -279,9 +282,18 @@ class Session:
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
 
-    def _penalties(self, plan: Plan, moments: Any, device: str) -> tuple[GeneratorPenalty, ...]:
-        matching = None if moments is None else self._matching(plan, moments, device)
-        parity = parity_of(self.settings, plan, matching, device)
+    def _penalties(
+        self, plan: Plan, kind: Matched, sums: SiteSums, device: str
+    ) -> tuple[GeneratorPenalty, ...]:
+        moments = self._moments(plan, sums["moments"], device) if kind == "moments" else None
+        matching: GeneratorPenalty | None = moments
+        if kind in ("kernel", "sliced"):
+            seed = seed_of(plan.seed, "description")
+            width = plan.conditions.width
+            description = Description.of(kind, plan.shape.blocks, width, seed)
+            weight = self.settings.model.matching
+            matching = matching_of(description, sums["description"], weight, device)
+        parity = parity_of(self.settings, plan, moments, device)
         head = bias_head_of(self.settings, plan, device)
         return tuple(term for term in (matching, parity, head) if term is not None)
 
@@ -319,7 +331,7 @@ class Session:
             found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
         return found
 
-    def _matching(self, plan: Plan, sums: Any, device: str) -> MomentMatching:
+    def _moments(self, plan: Plan, sums: Any, device: str) -> MomentMatching:
         codec = TableCodec(plan.schema.without(plan.conditions.given))
         choices = np.zeros(codec.width, dtype=bool)
         for block in codec.blocks:

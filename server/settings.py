@@ -149,11 +149,14 @@ class Settings(Section):
             )
         scores = fairness.parity == "equal_opportunity" and fairness.parity_level > 0
         if scores and (
-            self.model.matching == 0 or data.condition not in ("group", "group_and_label")
+            self.model.matching == 0
+            or self.model.matching_by != "moments"
+            or data.condition not in ("group", "group_and_label")
         ):
             found.append(
                 f"fairness.parity_level = {fairness.parity_level}: the data's own gap in a score "
-                "is read from the second moments of each group; write model.matching = 0.3 and "
+                "is read from the second moments of each group; write model.matching = 0.3, "
+                "model.matching_by = 'moments' and "
                 "data.condition = 'group_and_label', or parity_level = 0"
             )
         return found

@@ -103,7 +103,7 @@ class Case:
             agreed.conditions.to_json(),
             tuple(mass.tolist()),
             recipe.to_json(),
-            **{"seed": 0, "matching": False} | options,
+            **{"seed": 0, "matching": "none"} | options,
         )
         serve(Request(order), sites)
         return Case(order, sites)

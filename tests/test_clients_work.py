@@ -85,7 +85,7 @@ class Ground:
             agreed.conditions.to_json(),
             tuple(mass.tolist()),
             RECIPE.to_json(),
-            **{"seed": 0, "matching": True} | options,
+            **{"seed": 0, "matching": "moments"} | options,
         )
         self.plan = Plan.of(self.order)
         self.name = fingerprint(self.order)

@@ -358,7 +358,7 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
         mass=(0.5, 0.5),
         recipe=Recipe().to_json(),
         seed=0,
-        matching=True,
+        matching="moments",
     )
     moments = prepare(order, Site("one", path, tmp_path / "work"))["moments"]
     assert moments.shape[0] == 3

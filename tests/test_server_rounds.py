@@ -83,7 +83,7 @@ def ground(tmp_path_factory):
         tuple(mass.tolist()),
         RECIPE.to_json(),
         seed=0,
-        matching=True,
+        matching="moments",
     )
     ready = exchange(Request(order))
     return sites, Plan.of(order), fingerprint(order), ready["moments"]
@@ -280,7 +280,7 @@ def planned(ground, recipe, held_out=0.0):
         tuple(plan.mass.tolist()),
         recipe.to_json(),
         seed=0,
-        matching=True,
+        matching="moments",
         held_out=held_out,
     )
     ready = InProcess(sites)(Request(order))

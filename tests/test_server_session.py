@@ -558,3 +558,13 @@ def test_a_bias_head_goes_on_bit_for_bit(kit: Any, table: Path, tmp_path: Path, 
     plain = made.model_copy(update={"fairness": type(made.fairness)()})
     kit.run(plain, tmp_path / "plain")
     assert one.synthetic.read_bytes() != RunFolder(tmp_path / "plain").synthetic.read_bytes()
+
+
+def test_each_matching_is_a_training_of_its_own(kit: Any, table: Path, tmp_path: Path) -> None:
+    made = {}
+    for kind in ("moments", "kernel", "sliced"):
+        kit.run(kit.tiny(table, model={"matching_by": kind}), tmp_path / kind)
+        run = RunFolder(tmp_path / kind)
+        assert run.read_plan()[0].matching == kind
+        made[kind] = run.synthetic.read_bytes()
+    assert len(set(made.values())) == 3

@@ -64,7 +64,7 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
         mass=tuple(mass.tolist()),
         recipe=recipe_of(settings).to_json(),
         seed=0,
-        matching=False,
+        matching="none",
         missing=settings.data.missing,
     )
     exchange(Request(order))
