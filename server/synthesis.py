@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from server.outputs import RunFolder
 from server.roster import Letters
 from wgan.data.codec import TableCodec
 from wgan.data.frame import canonical
-from wgan.errors import DataError, StateError
+from wgan.errors import DataError, SettingsError, StateError
 from wgan.numerics import flushed
 from wgan.packed import Packed
 from wgan.state import read_tensors, write_tensors
@@ -120,6 +120,32 @@ class Synthesizer:
             own = {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")}
             module.load_state_dict(own)
         return Synthesizer(plan, tuple(Packed(module) for module in modules), counts, parity)
+
+    def at_level(self, level: float, features: tuple[str, ...] = ()) -> "Synthesizer":
+        """The same generators, asked for labels at another level of demographic parity.
+
+        Args:
+            level: Share of the data's gaps that stays, 0 to 1.
+            features: Of the sensitive features; empty: all.
+
+        Raises:
+            SettingsError: The generator is not told group and label, so that no mixture of them
+                can be asked for; or a feature is no sensitive one.
+        """
+        conditions = self.plan.conditions
+        if conditions.told != "group_and_label" or conditions.target is None:
+            raise SettingsError(
+                "--parity-level asks for another mixture of group and label, and this generator "
+                "was not told both; train it with data.sensitive, data.target and "
+                "data.condition = 'group_and_label'"
+            )
+        strangers = [name for name in features if name not in conditions.sensitive]
+        if strangers:
+            raise SettingsError(
+                f"--parity-feature {', '.join(strangers)}: not among the sensitive features of "
+                f"the run ({', '.join(conditions.sensitive)})"
+            )
+        return replace(self, parity=ParityMixture(level, features))
 
     def save(self, run: RunFolder) -> None:
         """Writes `generator.safetensors`: parameters by name, schema and recipe in the header."""

@@ -193,6 +193,19 @@ def sample(
         Literal["data", "uniform"],
         typer.Option(help="data: groups as in the data; uniform: all groups alike."),
     ] = "data",
+    parity_level: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the gap in the target between groups that stays; 0: no gap. "
+            "[default: as the run was configured]",
+        ),
+    ] = None,
+    parity_feature: Annotated[
+        list[str] | None,
+        typer.Option(help="A sensitive feature that --parity-level is for; repeatable; none: all."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows.")] = 0,
 ) -> None:
     """Draw rows from a trained generator.
@@ -209,6 +222,10 @@ def sample(
     if not output.name.lower().endswith(SUFFIXES):
         raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
     synthesizer = Synthesizer.load(RunFolder(run))
+    if parity_level is not None:
+        synthesizer = synthesizer.at_level(parity_level, tuple(parity_feature or ()))
+    elif parity_feature:
+        raise SettingsError("--parity-feature: name the level too, with --parity-level 0, say")
     table = synthesizer.draw(rows, seed, groups, wanted)
     write_table(table, synthesizer.plan.schema, output)
     print(f"wrote {len(table):,} rows to {output}")

@@ -367,6 +367,22 @@ def test_sample_groups_uniform(call: Call, finished: Any) -> None:
     assert shares[1].between(0.11, 0.23).all()
 
 
+def test_sample_at_a_level_of_parity(call: Call, finished: Any) -> None:
+    run, _ = finished
+    gaps = {}
+    for level in (0, 1):
+        name = f"{level}.csv"
+        asked = ("--parity-level", level, "--parity-feature", "sex", "-o", name)
+        assert call("sample", run.path, "-n", 6000, *asked)[0] == 0
+        made = read_table(Path(name))
+        rates = made["outcome"].eq(made["outcome"].mode()[0]).groupby(made["sex"]).mean()
+        gaps[level] = rates.max() - rates.min()
+    assert gaps[0] < 0.04 < gaps[1]
+    some = ("sample", run.path, "-n", 5, "-o", "s.csv")
+    refused(call(*some, "--parity-level", 0, "--parity-feature", "x"), "not among", "group, sex")
+    refused(call(*some, "--parity-feature", "sex"), "name the level too")
+
+
 def test_sample_refuses(call: Call, finished: Any, config: Any) -> None:
     run, _ = finished
     some = ("sample", run.path, "-n", 5, "-o", "s.csv")

@@ -4,8 +4,10 @@
 
 Every RUN is a finished run of `adult` (a seed each) whose generator is told group and label: the
 level is a mixture of cells, so one training serves all levels. For each level rows are drawn anew,
-and both learners are trained on them and tested on the held-out real rows. Results go to
-`parity.json` and `.github/images/parity.png`.
+and both learners are trained on them and tested on the held-out real rows. Then one feature alone
+is held to level 0, to see what becomes of the others: gaps in the rows, and demographic parity
+differences of models, beside those of the real rows. Results go to `parity.json` and
+`.github/images/parity.png`.
 """
 
 import json
@@ -21,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from fairness.group_utility import group_utility
 from fairness.parity import ParityMixture
 from fairness.utility import train_and_test
 from server.configuration import load, resolve
@@ -63,10 +66,41 @@ def measured(run: Path) -> list[dict[str, Any]]:
     return found
 
 
+def untargeted(run: Path) -> list[dict[str, Any]]:
+    """One record a feature that is held to level 0 alone, and one with no parity at all."""
+    folder = RunFolder(run)
+    settings = load(folder.config, [])
+    data, synthesizer = settings.data, Synthesizer.load(folder)
+    assert data.target is not None and data.holdout is not None
+    holdout, schema = read_table(resolve(data.holdout)), synthesizer.plan.schema
+    real = read_table(resolve(data.path))
+    found = []
+    for held in (None, *data.sensitive):
+        mixture = None if held is None else ParityMixture(0.0, (held,))
+        table = replace(synthesizer, parity=mixture).like_data(len(real), settings.seed)
+        rng = np.random.default_rng(0)
+        utility = group_utility(
+            real, table, holdout, schema, data.target, data.sensitive, rng, bootstrap=0
+        )
+        record: dict[str, Any] = {"seed": settings.seed, "held": held}
+        for name, gaps in utility.base_rate_difference.items():
+            record[f"rows_{name}"] = {feature: gap.value for feature, gap in gaps.items()}
+        for prediction in utility.predictions:
+            record[f"{prediction.learner}_{prediction.trained_on}"] = {
+                feature: figures["demographic_parity_difference"].value
+                for feature, figures in prediction.fairness.items()
+            }
+        found.append(record)
+        print(json.dumps(record), flush=True)
+    return found
+
+
 def main() -> None:
     """Measures all runs, writes the results and draws the curve."""
     records = [record for path in sys.argv[1:] for record in measured(Path(path))]
-    RESULTS.write_text(json.dumps({"levels": LEVELS, "records": records}, indent=1) + "\n")
+    alone = [record for path in sys.argv[1:] for record in untargeted(Path(path))]
+    results = {"levels": LEVELS, "records": records, "untargeted": alone}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, feature in zip(axes, ("sex", "race"), strict=True):
         for learner, colour in (("logistic", "#0969da"), ("boosted_trees", "#bc4c00")):
