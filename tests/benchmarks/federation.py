@@ -35,7 +35,8 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grid-told": ("grid", "fedgan,md_gan,fed_tgan,dp_fedavg_gan,own_critics", TOLD),
     "grid-without-clusters": ("grid", "pooled,everymode", ("data.clusters=0",)),
     "grid-160": ("grid", "pooled,everymode,fedgan", ("train.rounds=160",)),
-    # On one site the split does not matter: `pooled` serves all splits of the table.
+    # On one site the split does not matter: `pooled` serves all splits of the table. Before trained
+    # generators were held to shares of categories (`adult-calibrated` is with it).
     "adult": ("adult", f"pooled,{MAIN}", SHORT),
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
     "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
@@ -68,6 +69,11 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "everymode",
         (*SHORT, "groups.weights=minimax", "data.held_out=0.1", "groups.minimax_every=5"),
     ),
+    # Terms of the generator's loss, and categories held to their shares.
+    "adult-calibrated": ("adult", "pooled,everymode", SHORT),
+    "adult-kernel": ("adult", "everymode", (*SHORT, "model.matching_by=kernel")),
+    "adult-sliced": ("adult", "everymode", (*SHORT, "model.matching_by=sliced")),
+    "adult-bias-head": ("adult", "everymode", (*SHORT, "fairness.bias_head=1")),
     "adult-sampled": ("adult", "everymode", (*SHORT, "federation.sites_per_round=5")),
     "adult-alpha-0.1": ("adult-alpha-0.1", "everymode", SHORT),
     "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
