@@ -74,16 +74,13 @@ def associations(points: NDArray[np.floating], blocks: Sequence[int]) -> Floats:
     return found
 
 
-def association_gaps(
+def association_weights(
     x: NDArray[np.floating], y: NDArray[np.floating], blocks: Sequence[int]
 ) -> Floats:
-    """By column: how far its associations with the other columns differ between x and y, `(c,)`.
+    """What each coordinate counts within its column, `(d,)`: what both tables together vary there.
 
-    The gap of two columns is the root of the summed squared differences of the correlations of
-    their coordinates, each weighed by what both tables together vary there, so that a rare category
-    counts for its rows. A column's gap is the mean of its two largest ones: what breaks a column
-    breaks its strongest ties, and a mean over all would drown them. A coordinate that fewer than
-    `VARYING` rows of either table vary in takes no part: a row or two hang together by chance.
+    A rare category thus counts for its rows. A coordinate that fewer than `VARYING` rows of either
+    table vary in counts nothing: a row or two hang together by chance.
 
     Args:
         x: Embedded rows `(n, d)`, n > 1.
@@ -94,11 +91,34 @@ def association_gaps(
     for points in (x, y):
         varying = (points != np.median(points, axis=0)).sum(axis=0)
         both[varying < VARYING] = 0.0
-    edges = np.cumsum([0, *blocks])
     share = np.zeros(len(both))
-    for start, stop in pairwise(edges.tolist()):
+    for start, stop in pairwise(np.cumsum([0, *blocks]).tolist()):
         total = both[start:stop].sum()
         share[start:stop] = both[start:stop] / total if total > 0 else 0.0
+    return share
+
+
+def association_gaps(
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
+    blocks: Sequence[int],
+    weights: Floats | None = None,
+) -> Floats:
+    """By column: how far its associations with the other columns differ between x and y, `(c,)`.
+
+    The gap of two columns is the root of the summed squared differences of the correlations of
+    their coordinates, each weighed by `association_weights`. A column's gap is the mean of its two
+    largest ones: what breaks a column breaks its strongest ties, and a mean over all would drown
+    them.
+
+    Args:
+        x: Embedded rows `(n, d)`, n > 1.
+        y: Embedded rows `(m, d)`, m > 1.
+        blocks: Coordinates of each column.
+        weights: Of the coordinates, `(d,)`, where they are those of other rows.
+    """
+    share = association_weights(x, y, blocks) if weights is None else weights
+    edges = np.cumsum([0, *blocks])
     squared = (associations(x, blocks) - associations(y, blocks)) ** 2
     weighed = squared * share[:, None] * share[None, :]
     table = np.add.reduceat(np.add.reduceat(weighed, edges[:-1], axis=0), edges[:-1], axis=1)

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from fairness.coverage import embed, expected_coverage, wilson
-from fairness.distances import association_gaps, sliced_w1
+from fairness.distances import association_gaps, association_weights, sliced_w1
 from fairness.findings import Estimate, GroupFinding
 from fairness.groups import spelled
 from fairness.kernels import mmd2
@@ -30,7 +30,11 @@ Rows = NDArray[np.int64]
 Points = NDArray[np.float32]
 
 LEAST = 5
-"""Rows to expect of a category or mode before its absence says something (chance: .7 %)."""
+"""Rows of a mode before its absence says something (chance: .7 %)."""
+
+SURE = 10
+"""Rows to expect of a category before its absence is no chance, which takes 5 in 100,000: there are
+hundreds of categories and groups to look at."""
 
 THIN = 0.2
 """A mode is covered where the synthetic rows have this part of its share at least."""
@@ -252,8 +256,9 @@ class _Group:
         low, high = wilson(near.coverage, 2 * size / (k + 1))
         widths = [_width(column) for column in self.within.columns]
         kinds = sum(column.numeric for column in self.within.columns)
-        gaps = association_gaps(real, made, widths)
-        floor = association_gaps(one, two, widths) / math.sqrt(2)
+        weights = association_weights(real, made, widths)
+        gaps = association_gaps(real, made, widths, weights)
+        floor = association_gaps(one, two, widths, weights) / math.sqrt(2)
         worst = int((gaps - floor).argmax()) if len(gaps) else None
         modes, covered = self._modes(real, made)
         return {
@@ -347,7 +352,7 @@ def _mmd(real: Points, made: Points, numbers: int, choices: int) -> float:
 def lost_categories(
     marginals: Marginals, real: dict[str, NDArray[np.int64]], made: dict[str, NDArray[np.int64]]
 ) -> list[dict[str, tuple[str, ...]]]:
-    """By group: categories to expect `LEAST` rows of, of which there are none."""
+    """By group: categories to expect `SURE` rows of, of which there are none."""
     count = len(next(iter(real.values()))) if real else 0
     lost: list[dict[str, tuple[str, ...]]] = [{} for _ in range(count)]
     for column in marginals.columns:
@@ -356,7 +361,7 @@ def lost_categories(
         held, got = real[column.name], made[column.name]
         rows = np.maximum(held.sum(axis=1, keepdims=True), 1)
         expected = held / rows * got.sum(axis=1, keepdims=True)
-        gone = (expected >= LEAST) & (held >= LEAST) & (got == 0)
+        gone = (expected >= SURE) & (held >= SURE) & (got == 0)
         for g, c in zip(*np.nonzero(gone[:, : len(column.categories)]), strict=True):
             lost[g][column.name] = (*lost[g].get(column.name, ()), column.categories[c])
     return lost
