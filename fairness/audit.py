@@ -21,6 +21,7 @@ from fairness.checks import Thresholds, held_against, verdict_of
 from fairness.fidelity import Effort, Tables, keys, level_findings, levels
 from fairness.findings import Audit, UtilityFinding
 from fairness.group_utility import group_utility
+from fairness.image_features import ImageFeatures
 from fairness.marginals import Marginals, compare
 from wgan.data.fit import fit_schema
 from wgan.data.frame import canonical
@@ -47,6 +48,7 @@ def audit(
     effort: Effort | None = None,
     kinds: Mapping[str, Kind] | None = None,
     schema: Schema | None = None,
+    image: tuple[int, int, int] | None = None,
     seed: int = 0,
     names: tuple[str, str] = ("the real table", "the synthetic table"),
     training: Sequence[Mapping[str, Any]] = (),
@@ -66,6 +68,8 @@ def audit(
         effort: How much is compared.
         kinds: Kinds of columns, where they are not to be read off the real rows.
         schema: The columns as a run has agreed on them; None: read off the real rows.
+        image: Channels, height and width, where all columns but sensitive features and target are
+            the pixels of an image: rows are then compared by features of a random network.
         seed: Of the rows that are drawn.
         names: What messages call the two tables.
         training: The metrics of each round of a run, for its curves.
@@ -80,6 +84,10 @@ def audit(
     features = tuple(dict.fromkeys(sensitive_features))
     tables = _tables(real, synthetic, holdout, schema, kinds, names)
     _check(tables, features, target, effort, names)
+    if image is not None:
+        others = (*features, *([target] if target else []))
+        made_of = ImageFeatures.of(tables.real, tables.schema, others, image)
+        tables = replace(tables, image=made_of)
     rng = np.random.default_rng(seed)
     groups = []
     for level in levels(features):
@@ -110,6 +118,7 @@ def audit(
             "thresholds": limits.model_dump(),
             "effort": asdict(effort),
             "seed": seed,
+            "image": None if image is None else " x ".join(map(str, image)),
             "rows_holdout": None if holdout is None else len(holdout),
         },
         training=tuple(training),

@@ -21,6 +21,7 @@ from fairness.coverage import embed, expected_coverage, wilson
 from fairness.distances import association_gaps, association_weights, sliced_w1
 from fairness.findings import Estimate, GroupFinding
 from fairness.groups import spelled
+from fairness.image_features import ImageFeatures
 from fairness.kernels import mmd2
 from fairness.marginals import Comparison, Marginals, cells, compare
 from fairness.neighbours import neighbours
@@ -71,12 +72,14 @@ class Tables:
         real: Rows that were trained on.
         synthetic: Rows to be judged.
         holdout: Real rows that were not trained on, where there are any.
+        image: What rows are compared by where they are images; None: as tables are.
     """
 
     schema: Schema
     real: pd.DataFrame
     synthetic: pd.DataFrame
     holdout: pd.DataFrame | None = None
+    image: ImageFeatures | None = None
 
     @property
     def reference(self) -> pd.DataFrame:
@@ -239,6 +242,8 @@ class _Group:
         return np.sort(self.rng.choice(pool, count, replace=False))
 
     def _embed(self, frame: pd.DataFrame, rows: Rows) -> Points:
+        if self.tables.image is not None:
+            return self.tables.image(frame.iloc[rows])
         return embed(frame.iloc[rows], self.within, self.tables.real)
 
     def _neighbours(self) -> dict[str, Any]:
@@ -254,11 +259,16 @@ class _Group:
         null = neighbours(one, two, k)
         recalled = neighbours(one, made[order[: len(two)]], k).recall
         low, high = wilson(near.coverage, 2 * size / (k + 1))
-        widths = [_width(column) for column in self.within.columns]
-        kinds = sum(column.numeric for column in self.within.columns)
-        weights = association_weights(real, made, widths)
-        gaps = association_gaps(real, made, widths, weights)
-        floor = association_gaps(one, two, widths, weights) / math.sqrt(2)
+        gaps = floor = np.zeros(0)
+        # The features of an image are about sqrt(2) apart, and stand for no column.
+        deviation = math.sqrt(2)
+        if self.tables.image is None:
+            widths = [_width(column) for column in self.within.columns]
+            kinds = sum(column.numeric for column in self.within.columns)
+            deviation = _deviation(kinds, len(widths) - kinds)
+            weights = association_weights(real, made, widths)
+            gaps = association_gaps(real, made, widths, weights)
+            floor = association_gaps(one, two, widths, weights) / math.sqrt(2)
         worst = int((gaps - floor).argmax()) if len(gaps) else None
         modes, covered = self._modes(real, made)
         return {
@@ -271,7 +281,7 @@ class _Group:
                 near.coverage / expected, low / expected, high / expected
             ),
             "standardised_recall": _ratio(recalled, null.recall, len(two), k),
-            "mmd": _mmd(real, made, kinds, len(widths) - kinds),
+            "mmd": mmd2(torch.from_numpy(real), torch.from_numpy(made), deviation),
             "sliced_w1": sliced_w1(real, made, np.random.default_rng(0)),
             "sliced_w1_null": sliced_w1(one, two, np.random.default_rng(0)) / math.sqrt(2),
             "pairwise": None if worst is None else float(gaps[worst]),
@@ -342,11 +352,10 @@ def _ratio(recalled: float, null: float, size: int, k: int) -> Estimate:
     return Estimate(recalled / null, low / null, high / null)
 
 
-def _mmd(real: Points, made: Points, numbers: int, choices: int) -> float:
+def _deviation(numbers: int, choices: int) -> float:
     # The root of two rows' mean squared distance: ranks are spread as a uniform law is, and
     # categories, at distance 1, taken to differ every second time.
-    deviation = math.sqrt(numbers / 6 + choices / 2) or 1.0
-    return mmd2(torch.from_numpy(real), torch.from_numpy(made), deviation)
+    return math.sqrt(numbers / 6 + choices / 2) or 1.0
 
 
 def lost_categories(

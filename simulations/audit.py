@@ -21,6 +21,7 @@ from fairness.audit import audit as audited
 from fairness.checks import Thresholds
 from fairness.fidelity import Effort
 from fairness.findings import Audit, Estimate
+from fairness.image_features import shape_of
 from fairness.report import write_report
 from server.configuration import load, resolve
 from server.outputs import RunFolder
@@ -91,6 +92,14 @@ def audit(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A threshold, or KEY=off; repeatable."),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CxHxW",
+            help="All columns but sensitive features and target are the pixels of an image, "
+            "channel by channel, row by row; 8x8, say.",
+        ),
+    ] = None,
     minimum: Annotated[int, typer.Option(min=1, help="Rows to judge a group by.")] = 30,
     rows: Annotated[int, typer.Option(min=20, help="Rows compared in a group at most.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are drawn.")] = 0,
@@ -98,6 +107,10 @@ def audit(
 ) -> None:
     """See HELP."""
     thresholds_of(set_ or [])
+    try:
+        shape = None if image is None else shape_of(image)
+    except ValueError as error:
+        raise SettingsError(f"--image {error}") from None
     limits = limits_of(thresholds)
     if (synthetic is None) == (run is None):
         raise SettingsError("name the synthetic rows: either --synthetic FILE or --run RUN")
@@ -138,6 +151,7 @@ def audit(
             thresholds=thresholds_of(set_ or [], limits),
             effort=Effort(minimum=minimum, rows=rows),
             schema=schema,
+            image=shape,
             seed=seed,
             names=(str(real), str(synthetic)),
             training=training,
