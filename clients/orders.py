@@ -320,10 +320,13 @@ class Train:
             Field("estimate", (self.groups,), bits=24),
             Field("estimated", (self.groups,)),
             Field("penalty", (1,), bits=30),
+            Field("penalties", (self.groups,), bits=24),
             Field("generator_loss", (1,), bits=30),
         ]
         if self.inspect:
             fields.append(Field("slopes", (len(SLOPE_EDGES) + 1,), bits=30))
+            fields.append(Field("group_slopes", (self.groups,), bits=24))
+            fields.append(Field("sloped", (self.groups,)))
             fields.append(Field("scored", (1,), bits=40))
             fields.append(Field("scores", (len(SCORES),), bits=24))
         updates: list[Field] = []

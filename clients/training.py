@@ -129,7 +129,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
             players.step_critic(critic.correct(gradient), order.factor, critic.guard)
             done += 1
             estimates.append(report.estimate)
-            penalties.append(report.penalty.mean())
+            penalties.append(report.penalty)
         groups_drawn.append(data.groups[drawn])
         if order.generator_steps:
             conditions = data.conditions[urn.draw(batch, rng)]
@@ -137,21 +137,20 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
             players.step_generator(generator.correct(gradient), order.factor, generator.guard)
             losses.append(loss.mean())
     members = torch.cat(groups_drawn)
-    values = torch.cat(estimates).double()
-    estimate = torch.zeros(order.groups, dtype=torch.float64, device=order.device)
-    estimate.index_add_(0, members, values)
+    penalty = torch.cat(penalties)
     sums: dict[str, npt.NDArray[Any]] = {
         "sites": np.array([1]),
         "weight": np.array([weight]),
-        "estimate": estimate.cpu().numpy(),
+        "estimate": _by_group(torch.cat(estimates), members, order.groups),
         "estimated": torch.bincount(members, minlength=order.groups).cpu().numpy(),
-        "penalty": np.array([weight * _mean(penalties)]),
+        "penalty": np.array([weight * float(penalty.double().mean())]),
+        "penalties": _by_group(penalty, members, order.groups),
         "generator_loss": np.array([weight * _mean(losses)]),
     }
     if order.inspect:
         seed = seed_of(plan.seed, site.name, order.round, "inspect")
         looking = torch.Generator(order.device).manual_seed(seed)
-        sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, looking)
+        sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, order.groups, looking)
     after = players.tensors()
     # Differences in float64: rounding to the resolution of the sums is then the only one.
     changes = {
@@ -216,9 +215,12 @@ def inspect(
     weight: float,
     count: int,
     held_out: bool,
+    groups: int,
     rng: torch.Generator,
 ) -> dict[str, npt.NDArray[Any]]:
     """What the site's critic shows after its steps: slopes on interpolates, and mean scores.
+
+    Slopes are also summed by group, in units of the target.
 
     A site without rows held out, where others have some, leaves the scores to them: real, fake and
     held-out rows are then compared over the same sites.
@@ -245,9 +247,18 @@ def inspect(
     histogram = slope_histogram(norms, target).numpy() / count
     return {
         "slopes": weight * histogram,
+        "group_slopes": _by_group(norms / target, data.groups[drawn], groups),
+        "sloped": torch.bincount(data.groups[drawn], minlength=groups).cpu().numpy(),
         "scored": np.array([counted]),
         "scores": counted * np.array([float(means[name]) for name in SCORES]),
     }
+
+
+def _by_group(values: Tensor, members: Tensor, groups: int) -> npt.NDArray[np.float64]:
+    """Sums of values `(n,)` over the rows of each group, `(G,)`."""
+    sums = torch.zeros(groups, dtype=torch.float64, device=values.device)
+    total: npt.NDArray[np.float64] = sums.index_add_(0, members, values.double()).cpu().numpy()
+    return total
 
 
 def _mean(values: list[Tensor]) -> float:

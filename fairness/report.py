@@ -58,6 +58,8 @@ FAIRNESS = tuple(
     for notion in ("demographic_parity", "equalized_odds", "equal_opportunity")
 )
 
+Line = list[tuple[float, float]]
+
 POINTS = 300
 """Points of a training curve at most."""
 
@@ -140,14 +142,7 @@ def page(audit: Audit) -> str:
         ],
         draw=drawing,
         estimates=estimates,
-        others={
-            words: {words: _line(audit.training, key)}
-            for key, words in (
-                ("penalty", "critic's penalty"),
-                ("generator_loss", "generator loss"),
-            )
-            if any(key in row for row in audit.training)
-        },
+        others=_others(audit.training),
         columns=sorted(audit.columns.items(), key=lambda item: -_distance(item[1])),
         metrics={
             m: words for m, words in METRICS.items() if any(m in p.overall for p in predictions)
@@ -278,19 +273,35 @@ def _levels(groups: Sequence[GroupFinding]) -> list[tuple[str, list[GroupFinding
     return list(levels.items())
 
 
-def _estimates(training: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+def _estimates(training: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
     """The overall line, then the groups', the one that ends worst first."""
-    rows = _thinned(training)
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        for name, value in (row.get("estimate_by_group") or {}).items():
+    return {"all groups": _line(training, "estimate"), **_by_group(training, "estimate_by_group")}
+
+
+def _others(training: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
+    """Further pictures by what they show; a line each, or one a group."""
+    found = {
+        "critic's penalty": {
+            "all groups": _line(training, "penalty"),
+            **_by_group(training, "penalty_by_group"),
+        },
+        "critic's slope, over the target": _by_group(training, "slope_by_group"),
+        "generator loss": {"generator loss": _line(training, "generator_loss")},
+    }
+    return {words: lines for words, lines in found.items() if any(lines.values())}
+
+
+def _by_group(training: Sequence[Mapping[str, Any]], key: str) -> dict[str, Line]:
+    """A line a group, the one that ends highest first."""
+    groups: dict[str, Line] = {}
+    for row in _thinned([row for row in training if row.get(key)]):
+        for name, value in row[key].items():
             if value is not None:
                 groups.setdefault(name, []).append((float(row["round"]), float(value)))
-    worst_first = sorted(groups.items(), key=lambda item: -item[1][-1][1])
-    return {"all groups": _line(training, "estimate"), **dict(worst_first)}
+    return dict(sorted(groups.items(), key=lambda item: -item[1][-1][1]))
 
 
-def _line(training: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+def _line(training: Sequence[Mapping[str, Any]], key: str) -> Line:
     return [
         (float(row["round"]), float(row[key]))
         for row in _thinned(training)

@@ -153,8 +153,14 @@ def _learn(statistics: Statistics, rule: Optimizer, name: str, found: Means, ste
         statistics.second.add_(mean(f"{name}_second")).clamp_min_(0.0)
 
 
-def group_estimates(sums: SiteSums) -> list[float | None]:
-    """The Wasserstein estimate of each group, `(G,)`; None for one that no batch held."""
-    totals, counts = sums["estimate"], sums["estimated"]
-    counted = np.divide(totals, counts, out=np.full(len(totals), np.nan), where=counts > 0)
-    return [None if np.isnan(m) else float(m) for m in counted]
+def group_means(sums: SiteSums, name: str, counted: str) -> list[float | None]:
+    """A figure's mean over each group's rows, `(G,)`; None for a group that no batch held.
+
+    Args:
+        sums: What the sites sent.
+        name: The field with the sums of the figure, `(G,)`.
+        counted: The field with the numbers of rows, `(G,)`.
+    """
+    totals, counts = sums[name], sums[counted]
+    found = np.divide(totals, counts, out=np.full(len(totals), np.nan), where=counts > 0)
+    return [None if np.isnan(m) else float(m) for m in found]

@@ -16,7 +16,7 @@ from clients.profile import widths
 from clients.sums import Letter, SiteSums
 from fairness.minimax import MinimaxRule, MinimaxState
 from fairness.site_weights import fegan_sample
-from server.aggregation import ServerOptimizer, apply_means, group_estimates, means
+from server.aggregation import ServerOptimizer, apply_means, group_means, means
 from server.exchange import Exchange, Traffic
 from server.generating import Critics, Turn, log_prior
 from server.observing import Watch
@@ -295,6 +295,9 @@ class Rounds:
             metrics["site_weights"] = dict(self._rule.shares)
         if order.inspect:
             metrics["evaluation"] = self.watch.observe(metrics, sums).to_dict()
+            slopes = group_means(sums, "group_slopes", "sloped")
+            names = self.plan.conditions.names
+            metrics["slope_by_group"] = dict(zip(names, slopes, strict=True))
         self.watch.strengthen(number, sums if order.inspect else None)
         seconds = time.perf_counter() - started
         metrics["seconds"] = round(seconds, 4)
@@ -349,7 +352,8 @@ class Rounds:
         return [names[i] for i in fegan_sample(labels_of(cells, self.plan), wanted, rng)]
 
     def _metrics(self, number: int, order: Train, sums: SiteSums, loss: float) -> Metrics:
-        groups = group_estimates(sums)
+        groups = group_means(sums, "estimate", "estimated")
+        penalties = group_means(sums, "penalties", "estimated")
         names = self.plan.conditions.names
         known = {n: v for n, v in zip(names, groups, strict=True) if v is not None}
         mass = [self.mass[i] for i, v in enumerate(groups) if v is not None]
@@ -361,6 +365,7 @@ class Rounds:
             "estimate_by_group": dict(zip(names, groups, strict=True)),
             "worst_group": max(known, key=lambda name: known[name]),
             "penalty": float(sums["penalty"][0]) / float(sums["weight"][0]),
+            "penalty_by_group": dict(zip(names, penalties, strict=True)),
             "generator_loss": loss,
             "critic_rows": int(sums["estimated"].sum()),
             "rate": order.factor,

@@ -286,7 +286,7 @@ def test_a_look_changes_nothing_else(name, options, ground):
     plain, looked = serve(without, case.sites), serve(request, case.sites)
     fields = [field.name for field in request.order.layout().fields]
     shared = [field.name for field in without.order.layout().fields]
-    assert set(fields) - set(shared) == {"slopes", "scored", "scores"}
+    assert set(fields) - set(shared) == {*("slopes", "group_slopes", "sloped", "scored", "scores")}
     for field in shared:
         np.testing.assert_array_equal(looked.units(field), plain.units(field), field)
     assert plain["critic"].any()
@@ -294,6 +294,8 @@ def test_a_look_changes_nothing_else(name, options, ground):
         assert np.isfinite(looked[field]).all()
     # Every site's slopes count as much as the site.
     assert looked["slopes"].sum() == pytest.approx(plain["weight"][0], abs=1e-6)
+    assert looked["sloped"].sum() > 0 and (looked["group_slopes"][looked["sloped"] > 0] > 0).all()
+    assert plain["penalties"].shape == plain["estimate"].shape
 
 
 def linear(players):
@@ -341,6 +343,10 @@ def test_what_a_look_at_linear_critics_shows_by_hand(ground):
         scored += part.weight
     sums = serve(request, case.sites)
     np.testing.assert_allclose(sums["slopes"], histogram, atol=1e-8)
+    # Sites of one slope each: a group's mean lies between the least and the largest.
+    target = plan.recipe.lipschitz.target
+    found = sums["group_slopes"][sums["sloped"] > 0] / sums["sloped"][sums["sloped"] > 0] * target
+    assert (found > min(norms) - 1e-6).all() and (found < max(norms) + 1e-6).all()
     total = _scores(sums)
     assert total.pop("scored") == pytest.approx(scored, abs=1e-9)
     assert scored < float(sums["weight"][0])

@@ -40,6 +40,7 @@ FIELDS = {
     "estimate_by_group",
     "worst_group",
     "penalty",
+    "penalty_by_group",
     "generator_loss",
     "critic_rows",
     "rate",
@@ -130,6 +131,9 @@ def test_metrics_are_complete_finite_and_counted_from_one(mode, ground):
     assert [m["round"] for m in metrics] == [1, 2, 3, 4, 5, 6]
     evaluated = [m for m in metrics if m.pop("evaluation", None)]
     assert [m["round"] for m in evaluated] == [6]
+    slopes = evaluated[0].pop("slope_by_group")
+    assert slopes.keys() == evaluated[0]["penalty_by_group"].keys()
+    assert all(0 < value < 100 for value in slopes.values())
     for m in metrics:
         assert set(m) == FIELDS and m["sites"] == 4
         by_group = m["estimate_by_group"]
