@@ -288,7 +288,12 @@ def _others(training: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]
         "critic's slope, over the target": _by_group(training, "slope_by_group"),
         "generator loss": {"generator loss": _line(training, "generator_loss")},
     }
-    return {words: lines for words, lines in found.items() if any(lines.values())}
+    # One point is no curve.
+    return {
+        words: lines
+        for words, lines in found.items()
+        if any(len(line) > 1 for line in lines.values())
+    }
 
 
 def _by_group(training: Sequence[Mapping[str, Any]], key: str) -> dict[str, Line]:
