@@ -90,13 +90,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", action="append", choices=sorted(SETTINGS))
     parser.add_argument("--ours", nargs="*", type=Path, default=[])
+    parser.add_argument("--collect", action="store_true", help="train nothing, judge what is there")
     options = parser.parse_args()
     real = read_table(resolve("builtin:adult-train.csv.gz"))
     typed = pd.read_csv(resolve("builtin:adult-train.csv.gz"), keep_default_na=False)
     texts = [name for name in typed.columns if not pd.api.types.is_numeric_dtype(typed[name])]
     typed = typed.astype(dict.fromkeys(texts, object))
     assert list(real.columns) == list(typed.columns)
-    for name in options.only or SETTINGS:
+    for name in [] if options.collect else options.only or SETTINGS:
         for seed in SEEDS:
             path = options.out / f"{name}-{seed}.csv.gz"
             if not path.exists():
