@@ -122,7 +122,7 @@ class Display:
             if audit := summary.get("audit"):
                 style = STYLES[audit["verdict"]]
                 words = Text.assemble("audit of the sites' sums: ", (audit["headline"], style))
-                self.console.print(words, f"(see {run.path / 'audit.html'})", soft_wrap=True)
+                self.console.print(words, Text(f"(see {run.path / 'audit.html'})"), soft_wrap=True)
             self.console.print(Text(f"results in {run.path}", style="bold"), soft_wrap=True)
 
     def _worst(self) -> str:

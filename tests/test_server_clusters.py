@@ -71,7 +71,7 @@ def prepared(found, exchange, seed=0):
     conditions = found.conditions
     mass = group_mass(conditions.group_counts, "tempered")
     told = (found.schema.to_json(), conditions.to_json(), tuple(mass.tolist()), RECIPE.to_json())
-    order = Prepare(*told, seed, False)
+    order = Prepare(*told, seed, "none")
     sums = exchange(Request(order))
     assert Plan.of(order).conditions == conditions
     stored = [[s.array(fingerprint(order), n) for n in ("rows", "cells")] for s in exchange.sites]
