@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, StrictUndefined
 
 from fairness import drawing
 from fairness.findings import VERSION, Audit, Check, Estimate, GroupFinding
+from fairness.page import PAGE
 from wgan.errors import StateError
 from wgan.state import read_json, write_bytes, write_json
 
@@ -104,8 +105,7 @@ def read_report(path: Path) -> dict[str, Any]:
 def page(audit: Audit) -> str:
     """The page: one file that loads nothing."""
     environment = Environment(
-        loader=PackageLoader("fairness"),
-        autoescape=select_autoescape(default=True),
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -124,7 +124,7 @@ def page(audit: Audit) -> str:
         default=None,
     )
     estimates = _estimates(audit.training)
-    return environment.get_template("audit.html").render(
+    return environment.from_string(PAGE).render(
         audit=audit,
         headline=headline(audit),
         sentences=sentences(audit),

@@ -39,6 +39,19 @@ def test_bundle_holds_the_packages_and_nothing_that_is_not_needed(bundle: Path) 
     assert stray == []
 
 
+def test_whatever_a_run_reads_is_in_the_bundle(bundle: Path) -> None:
+    """Flower leaves out files by their ending: what is read has to have one that it takes."""
+    names = set(zipfile.ZipFile(bundle).namelist())
+    for package in ("wgan", "fairness", "clients", "server"):
+        files = (path for path in (ROOT / package).rglob("*") if path.is_file())
+        held = {
+            str(path.relative_to(ROOT))
+            for path in files
+            if path.suffix != ".pyc" and path.name != "py.typed"
+        }
+        assert held <= names, held - names
+
+
 def test_apps_start_from_the_bundle_alone(bundle: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(bundle).extractall(tmp_path)
     code = (

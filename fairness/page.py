@@ -1,4 +1,11 @@
-<!doctype html>
+# ruff: noqa: E501 - markup and styles
+"""The audit's page as a Jinja template.
+
+A module and no file of its own: a bundle for Flower carries no `.html`, and a run that ends at a
+SuperLink writes this page too.
+"""
+
+PAGE = r"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -100,7 +107,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 <body>
 <main>
 {% macro figure(e, digits=3) %}
-{% if e %}{{ e.value|number(digits) }}{% set s = e|span %}{% if s %}<small>{{ s }}</small>{% endif %}{% else %}–{% endif %}
+{% if e %}{{ e.value|number(digits) }}{% set s = e|span %}{% if s %}<small>{{ s }}</small>{% endif %}{% else %}-{% endif %}
 {% endmacro %}
 {% macro listed(topics) %}
 {% for title, checks in topics %}
@@ -196,7 +203,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% if g.state != "measured" %}
 <td class="state {{ g.state }}" colspan="14">{{ "absent from the synthetic table" if g.state == "absent" else "too few rows to say" }}</td>
 {% else %}
-<td>{{ figure(g.standardised_coverage) }}</td><td>{{ figure(g.standardised_recall) }}</td><td>{{ g.coverage|number }}</td><td>{{ g.density|number }}</td><td>{{ g.precision|number }}</td><td>{{ g.recall|number }}</td><td>{{ g.tv|number }}</td><td>{{ g.ks|number }}</td><td>{{ g.mmd|number(4) }}</td><td>{{ g.sliced_w1|number }}<small>({{ g.sliced_w1_null|number }})</small></td><td>{{ g.pairwise|number }}<small>({{ g.pairwise_null|number }}{% if g.pairwise_column %}, {{ g.pairwise_column }}{% endif %})</small></td><td>{% if g.modes_real is none or g.modes_covered is none %}–{% else %}{{ g.modes_covered }} of {{ g.modes_real }}{% endif %}</td><td>{{ g.copied|number }}<small>({{ g.copied_expected|number }})</small></td><td>{{ figure(g.closer_to_training) }}</td>
+<td>{{ figure(g.standardised_coverage) }}</td><td>{{ figure(g.standardised_recall) }}</td><td>{{ g.coverage|number }}</td><td>{{ g.density|number }}</td><td>{{ g.precision|number }}</td><td>{{ g.recall|number }}</td><td>{{ g.tv|number }}</td><td>{{ g.ks|number }}</td><td>{{ g.mmd|number(4) }}</td><td>{{ g.sliced_w1|number }}<small>({{ g.sliced_w1_null|number }})</small></td><td>{{ g.pairwise|number }}<small>({{ g.pairwise_null|number }}{% if g.pairwise_column %}, {{ g.pairwise_column }}{% endif %})</small></td><td>{% if g.modes_real is none or g.modes_covered is none %}-{% else %}{{ g.modes_covered }} of {{ g.modes_real }}{% endif %}</td><td>{{ g.copied|number }}<small>({{ g.copied_expected|number }})</small></td><td>{{ figure(g.closer_to_training) }}</td>
 {% endif %}
 </tr>
 {% endfor %}
@@ -263,7 +270,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 <thead><tr><th scope="col">figure</th><th scope="col">model</th><th scope="col">trained on<br>synthetic rows</th><th scope="col">trained on<br>real rows</th></tr></thead>
 <tbody>
 {% for m in fairness_metrics %}{% for learner, tables in by_learner.items() %}
-<tr><th scope="row">{{ m|replace("_", " ") }}</th><td>{{ learner|replace("_", " ") }}</td>{% for trained in ("synthetic", "real") %}<td>{% if trained in tables %}{{ figure(tables[trained].fairness.get(feature, {}).get(m)) }}{% else %}–{% endif %}</td>{% endfor %}</tr>
+<tr><th scope="row">{{ m|replace("_", " ") }}</th><td>{{ learner|replace("_", " ") }}</td>{% for trained in ("synthetic", "real") %}<td>{% if trained in tables %}{{ figure(tables[trained].fairness.get(feature, {}).get(m)) }}{% else %}-{% endif %}</td>{% endfor %}</tr>
 {% endfor %}{% endfor %}
 </tbody></table></div>
 {% set values = [] %}
@@ -336,7 +343,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 <thead><tr><th scope="col">setting</th><th scope="col">value</th></tr></thead>
 <tbody>
 {% for key, value in settings %}
-<tr><th scope="row">{{ key }}</th><td>{{ "off" if value is none and key.startswith("thresholds.") else "–" if value is none else value }}</td></tr>
+<tr><th scope="row">{{ key }}</th><td>{{ "off" if value is none and key.startswith("thresholds.") else "-" if value is none else value }}</td></tr>
 {% endfor %}
 {% for package, version in audit.versions.items() %}
 <tr><th scope="row">{{ package }}</th><td>{{ version }}</td></tr>
@@ -346,3 +353,4 @@ pre { overflow-x: auto; font-size: .85rem; }
 </main>
 </body>
 </html>
+"""
