@@ -15,12 +15,11 @@ import pandas as pd
 import torch
 
 from clients.orders import Matched, Prepare, Request
-from clients.plan import Plan, fingerprint, seed_of
+from clients.plan import Plan, fingerprint
 from clients.sums import SiteSums
 from fairness.calibration import Shares
-from fairness.feature_matching import Description, matching_of
 from fairness.findings import Audit
-from fairness.matching import MomentMatching, width_of_moments
+from fairness.matching import width_of_moments
 from fairness.parity import parity_gaps
 from fairness.report import headline, write_report
 from fairness.sums_audit import audit_of_sums
@@ -40,9 +39,10 @@ from server.evaluation import (
     utility_of,
 )
 from server.exchange import Exchange
-from server.generating import bias_head_of, mixture_of, parity_of
+from server.generating import mixture_of
 from server.outputs import RunFolder
 from server.parts import recipe_of
+from server.penalties import penalties_of
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
@@ -51,7 +51,6 @@ from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.data.write import write_table
 from wgan.errors import EveryModeError, SettingsError, StateError
-from wgan.penalties import GeneratorPenalty
 from wgan.state import write_json
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
@@ -140,7 +139,7 @@ class Session:
             )
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
-        penalties = self._penalties(plan, prepare.matching, ready, device)
+        penalties = penalties_of(settings, plan, prepare.matching, ready, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
         for warning in plan.recipe.warnings():
@@ -282,21 +281,6 @@ class Session:
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
 
-    def _penalties(
-        self, plan: Plan, kind: Matched, sums: SiteSums, device: str
-    ) -> tuple[GeneratorPenalty, ...]:
-        moments = self._moments(plan, sums["moments"], device) if kind == "moments" else None
-        matching: GeneratorPenalty | None = moments
-        if kind in ("kernel", "sliced"):
-            seed = seed_of(plan.seed, "description")
-            width = plan.conditions.width
-            description = Description.of(kind, plan.shape.blocks, width, seed)
-            weight = self.settings.model.matching
-            matching = matching_of(description, sums["description"], weight, device)
-        parity = parity_of(self.settings, plan, moments, device)
-        head = bias_head_of(self.settings, plan, device)
-        return tuple(term for term in (matching, parity, head) if term is not None)
-
     def _audit(
         self,
         plan: Plan,
@@ -330,15 +314,6 @@ class Session:
             asked = mixture.counts(conditions).reshape(*table.shape, -1).sum(2)
             found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
         return found
-
-    def _moments(self, plan: Plan, sums: Any, device: str) -> MomentMatching:
-        codec = TableCodec(plan.schema.without(plan.conditions.given))
-        choices = np.zeros(codec.width, dtype=bool)
-        for block in codec.blocks:
-            choices[block.start : block.stop] = block.kind == "choice"
-        last = [size for size in plan.conditions.blocks if size][-1]
-        first = plan.conditions.width - last
-        return MomentMatching.of(sums, first, self.settings.model.matching, choices, device)
 
     def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
         output = self.settings.output
