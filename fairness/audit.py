@@ -138,12 +138,13 @@ def _tables(
     kinds: Mapping[str, Kind] | None,
     names: tuple[str, str],
 ) -> Tables:
-    frames = {names[0]: real, names[1]: synthetic}
+    # Pairs, for both tables may be one file.
+    frames = [(names[0], real), (names[1], synthetic)]
     if holdout is not None:
-        frames["the held-out table"] = holdout
-    problems = [f"{name}: holds no rows" for name, frame in frames.items() if not len(frame)]
+        frames.append(("the held-out table", holdout))
+    problems = [f"{name}: holds no rows" for name, frame in frames if not len(frame)]
     wanted = [str(name) for name in real.columns] if schema is None else list(schema.names)
-    for name, frame in frames.items():
+    for name, frame in frames:
         twice = frame.columns[frame.columns.duplicated()]
         problems += [f"{name}: column '{again}' is there twice" for again in twice]
         for lacking in [c for c in wanted if c not in frame.columns]:
@@ -154,7 +155,7 @@ def _tables(
         raise DataError(problems)
     if schema is None:
         schema = fit_schema(real, kinds=kinds)
-    for name, frame in frames.items():
+    for name, frame in frames:
         for column in schema.columns:
             try:
                 canonical(frame[column.name], column.kind, column.name, name, column.form)
@@ -163,7 +164,7 @@ def _tables(
     if problems:
         raise DataError(problems)
     order = list(schema.names)
-    kept = [frame[order].reset_index(drop=True) for frame in frames.values()]
+    kept = [frame[order].reset_index(drop=True) for _, frame in frames]
     return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None)
 
 

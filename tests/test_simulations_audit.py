@@ -40,6 +40,14 @@ def test_two_files_are_audited(tables, tmp_path):
     assert value["verdict"].upper() in found.output and "audit.html" in found.output
 
 
+def test_a_table_is_audited_against_itself(tables, tmp_path):
+    both = ("--real", tables / "real.csv", "--synthetic", tables / "real.csv")
+    found = audit(*both, "--sensitive", "sex", "--out", tmp_path / "a", "-q", "--rows", 200)
+    assert found.exit_code in (0, 1), found.exception
+    groups = json.loads((tmp_path / "a" / "audit.json").read_text())["groups"]
+    assert all(group["copied"] == 1 for group in groups if group["state"] == "measured")
+
+
 def test_a_threshold_that_is_missed_is_exit_code_1(tables, tmp_path):
     off = ("precision", "ks", "tv", "pairwise", "modes", "auc_ratio")
     words = [word for name in off for word in ("--set", f"{name}=off")]
