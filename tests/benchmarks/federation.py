@@ -84,6 +84,10 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-quantity": ("adult-quantity", FEW, SHORT),
     "digits-style": ("digits-style", SOME, ()),
     "adult-frozen": ("adult", "everymode", (*SHORT, FROZEN)),
+    # The preset's own budget: five minutes a run on one core.
+    "adult-full": ("adult", f"pooled,{MAIN}", ()),
+    "adult-group-full": ("adult-group", MAIN, ()),
+    "adult-quantity-full": ("adult-quantity", MAIN, ()),
     "digits-style-without-clusters": (
         "digits-style",
         "pooled,everymode",
