@@ -53,6 +53,25 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-1": ("adult", "pooled,everymode", tuple(EVERY.format(480, 1).split())),
     "adult-8": ("adult", "everymode", tuple(EVERY.format(60, 8).split())),
     "adult-16": ("adult", "everymode", tuple(EVERY.format(30, 16).split())),
+    # The best use of a number of exchanges: critic and generator steps in each.
+    **{
+        f"schedule-{rounds}-{critic}-{generator}": (
+            "adult",
+            "everymode",
+            tuple(
+                f"train.{key}={value}"
+                for key, value in (
+                    ("rounds", rounds),
+                    ("critic_steps", critic),
+                    ("generator_steps", generator),
+                )
+            ),
+        )
+        for rounds, critic, generator in (
+            *((100, 12, 8), (100, 12, 24), (100, 24, 16), (100, 36, 24)),
+            *((300, 6, 4), (300, 12, 4), (300, 24, 16), (1000, 4, 3), (1000, 8, 6)),
+        )
+    },
     # What is said to help against drift, at eight steps.
     **{
         f"grid-8-{name}": ("grid", "everymode", (*EVERY.format(50, 8).split(), *key.split()))
@@ -74,6 +93,8 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-kernel": ("adult", "everymode", (*SHORT, "model.matching_by=kernel")),
     "adult-sliced": ("adult", "everymode", (*SHORT, "model.matching_by=sliced")),
     "adult-bias-head": ("adult", "everymode", (*SHORT, "fairness.bias_head=1")),
+    "adult-multipliers": ("adult", "everymode", (*SHORT, "model.multipliers=true")),
+    "adult-penalty-by-class": ("adult", "everymode", (*SHORT, "model.penalty_by_class=true")),
     "adult-sampled": ("adult", "everymode", (*SHORT, "federation.sites_per_round=5")),
     "adult-alpha-0.1": ("adult-alpha-0.1", "everymode", SHORT),
     "adult-alpha-1": ("adult-alpha-1", "everymode", SHORT),
