@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fairness.groups import Conditions
-from fairness.parity import Reader, readers
+from fairness.parity_penalty import Reader, readers
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep

@@ -2,8 +2,9 @@
 
 Each learner (`fairness.utility`) is trained on the synthetic and, beside it, on the real rows, and
 predicts real test rows; sensitive features stay among its inputs. Figures per group are those of
-fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test rows: of the same
-predictions, so they hold the chance of the test rows and not that of training.
+fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test rows
+(`fairness.resampling`): of the same predictions, so they hold the chance of the test rows and not
+that of training.
 """
 
 import functools
@@ -27,44 +28,26 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from fairness.findings import Estimate, Prediction, UtilityFinding
 from fairness.groups import spelled
+from fairness.resampling import (
+    Counts,
+    Floats,
+    Ints,
+    areas,
+    calibration_error,
+    calibrations,
+    interval,
+    over,
+    resamples,
+)
 from fairness.utility import encode_features, for_trees, labelled, linear, mean_area, trees_of
 from wgan.data.schema import Schema
 
 Learner = Literal["logistic", "boosted_trees"]
 Table = Literal["synthetic", "real"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Counts = NDArray[np.int32]
 Metric = Callable[[Any, Any], float]
-
-BINS: Final = 10
-"""Bins of equal numbers of rows, for the calibration error."""
 
 THRESHOLD: Final = 0.5
 """The score from which a row is selected."""
-
-
-def calibration_error(truth: Ints, score: Floats) -> float:
-    """Expected calibration error over `BINS` bins of equal numbers of rows.
-
-    Equal scores share a bin, so that the order of the rows does not matter. In a small group chance
-    alone makes it large: with 30 calibrated rows it is about .2.
-
-    Args:
-        truth: 1 for the positive class, 0 for the other, `(n,)`, at least one.
-        score: Probabilities of the positive class, `(n,)`.
-
-    Source: Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
-    Binning", 2015, section 4.
-
-    >>> calibration_error(np.array([0, 1, 1, 0]), np.full(4, 0.5))
-    0.0
-    >>> calibration_error(np.array([0, 1]), np.array([0.25, 0.5]))
-    0.375
-    """
-    order = np.argsort(score, kind="stable")
-    one = np.ones((1, len(truth)), dtype=np.int32)
-    return float(_calibrations(truth[order], score[order], one)[0])
 
 
 def _of_choices(metric: Metric) -> Metric:
@@ -178,7 +161,7 @@ def group_utility(
     groups = {name: _groups(frame, schema, features) for name, (frame, _) in tables.items()}
     enough, insufficient = _enough(groups["test"], tables["test"][1], minimum)
     seed = int(rng.integers(2**31))
-    draws = _drawn(len(tables["test"][1]), bootstrap, rng)
+    draws = resamples(len(tables["test"][1]), bootstrap, rng)
     tested = _Tested(tables["test"][1], groups["test"], enough, draws)
     predictions = []
     order: tuple[Table, Table] = ("synthetic", "real")
@@ -260,30 +243,22 @@ def _predicted(
     return model.classes_, np.asarray(model.predict_proba(x_test))
 
 
-def _drawn(rows: int, bootstrap: int, rng: np.random.Generator) -> Counts:
-    """How often each resample holds each row, `(B, n)`."""
-    draws = np.empty((bootstrap, rows), dtype=np.int32)
-    for draw in draws:
-        draw[:] = np.bincount(rng.integers(rows, size=rows), minlength=rows)
-    return draws
-
-
 def _of_classes(tested: _Tested, classes: NDArray[Any], scores: Floats) -> dict[str, Estimate]:
     """AUC and accuracy of any number of classes `(C,)` from their scores `(n, C)`."""
     labels, draws = tested.labels, tested.draws
     column = {name: scores[:, i] for i, name in enumerate(classes.tolist())}
     none = np.zeros(len(labels))
-    areas = []
+    found = []
     for name in np.unique(labels).tolist():
         score = column.get(name, none)
         order = np.argsort(score, kind="stable")
-        areas.append(_areas((labels == name)[order], score[order], draws[:, order]))
+        found.append(areas((labels == name)[order], score[order], draws[:, order]))
     # As `mean_area` does: over the classes that the resample holds.
-    means = _over(np.nansum(areas, axis=0), np.isfinite(areas).sum(axis=0))
+    means = over(np.nansum(found, axis=0), np.isfinite(found).sum(axis=0))
     right = classes[scores.argmax(axis=1)] == labels
     return {
-        "auc": _estimate(mean_area(labels, scores, classes), means),
-        "accuracy": _estimate(float(right.mean()), _over(draws @ right, draws.sum(axis=1))),
+        "auc": interval(mean_area(labels, scores, classes), means),
+        "accuracy": interval(float(right.mean()), over(draws @ right, draws.sum(axis=1))),
     }
 
 
@@ -330,35 +305,12 @@ def _resampled(truth: Ints, score: Floats, draws: Counts) -> dict[str, Floats]:
     total = draws.sum(axis=1)
     either = draws @ truth + draws @ chosen
     return {
-        "auc": _areas(truth, score, draws),
-        "accuracy": _over(draws @ (truth == chosen), total),
+        "auc": areas(truth, score, draws),
+        "accuracy": over(draws @ (truth == chosen), total),
         "f1": 2 * (draws @ (truth * chosen)) / np.maximum(either, 1),
-        "calibration_error": _calibrations(truth, score, draws),
-        "selection_rate": _over(draws @ chosen, total),
+        "calibration_error": calibrations(truth, score, draws),
+        "selection_rate": over(draws @ chosen, total),
     }
-
-
-def _areas(truth: NDArray[Any], score: Floats, draws: Counts) -> Floats:
-    """Area under the ROC curve of each resample, `(B,)`, of rows in ascending order of score.
-
-    Pairs in the right order count one, ties half; NaN where a class is not drawn.
-    """
-    starts = np.flatnonzero(np.append(True, np.diff(score) > 0))
-    up = np.add.reduceat(draws * truth, starts, axis=1).astype(np.float64)
-    down = np.add.reduceat(draws, starts, axis=1) - up
-    below = np.cumsum(down, axis=1) - down / 2
-    return _over((up * below).sum(axis=1), up.sum(axis=1) * down.sum(axis=1))
-
-
-def _calibrations(truth: Ints, score: Floats, draws: Counts) -> Floats:
-    """Calibration error of each resample, `(B,)`, of rows in ascending order of score.
-
-    The bins stay those of the rows themselves.
-    """
-    starts = np.linspace(0, len(score), BINS, endpoint=False).astype(np.int64)
-    starts = np.unique(np.searchsorted(score, score[starts], side="left"))
-    gaps = np.add.reduceat(draws * (truth - score), starts, axis=1)
-    return _over(np.abs(gaps).sum(axis=1), draws.sum(axis=1))
 
 
 def _rates(
@@ -376,7 +328,7 @@ def _rates(
         for rows in members.values():
             rows = rows[condition[rows]]
             drawn = draws[:, rows]
-            columns.append(_over(drawn @ chosen[rows], drawn.sum(axis=1)))
+            columns.append(over(drawn @ chosen[rows], drawn.sum(axis=1)))
         found[name] = np.stack(columns, axis=1)
     return found
 
@@ -388,12 +340,12 @@ def _fairness(frame: MetricFrame, rates: Mapping[str, Floats]) -> dict[str, Esti
     for name, parts in FAIRNESS.items():
         gaps = np.max([np.ptp(rates[part], axis=1) for part in parts], axis=0)
         value = max(float(difference[part]) for part in parts)
-        found[f"{name}_difference"] = _estimate(value, gaps)
+        found[f"{name}_difference"] = interval(value, gaps)
         # fairlearn passes over a rate of 0 in all groups if another of the criterion is not.
         value = min(float(ratio[part]) for part in parts)
-        lows = [_over(rates[part].min(axis=1), rates[part].max(axis=1)) for part in parts]
+        lows = [over(rates[part].min(axis=1), rates[part].max(axis=1)) for part in parts]
         low = functools.reduce(lambda worst, other: np.where(other < worst, other, worst), lows)
-        found[f"{name}_ratio"] = _estimate(value, low)
+        found[f"{name}_ratio"] = interval(value, low)
     return found
 
 
@@ -411,26 +363,8 @@ def _rate_gap(
     rates = np.array([values.mean() for values in own])
     counts = np.array([len(values) for values in own])
     resampled = rng.binomial(counts, rates, size=(bootstrap, len(own))) / counts
-    return _estimate(float(np.ptp(rates)), np.ptp(resampled, axis=1))
+    return interval(float(np.ptp(rates)), np.ptp(resampled, axis=1))
 
 
 def _estimates(values: Mapping[str, float], resampled: Mapping[str, Floats]) -> dict[str, Estimate]:
-    return {name: _estimate(value, resampled[name]) for name, value in values.items()}
-
-
-def _estimate(value: float, resampled: NDArray[Any]) -> Estimate:
-    if not np.isfinite(value):
-        return Estimate()
-    known = resampled[np.isfinite(resampled)]
-    if not len(known):
-        return Estimate(value)
-    low, high = np.quantile(known, [0.025, 0.975])
-    # A difference of noisy rates is biased upwards: the interval shall hold what was measured.
-    return Estimate(value, float(min(low, value)), float(max(high, value)))
-
-
-def _over(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """`part / whole`, NaN where `whole` is 0 or not known."""
-    none = np.full(np.shape(whole), np.nan)
-    shares: Floats = np.divide(part, whole, out=none, where=whole > 0)
-    return shares
+    return {name: interval(value, resampled[name]) for name, value in values.items()}

@@ -12,7 +12,8 @@ from clients.plan import Plan, seed_of
 from fairness.bias_head import BiasHead, BiasHeadSpec
 from fairness.groups import MISSING, Conditions
 from fairness.matching import MomentMatching
-from fairness.parity import ParityMixture, ParityPenalty
+from fairness.parity import ParityMixture
+from fairness.parity_penalty import ParityPenalty
 from fairness.weights import cell_mass
 from server.settings import Settings
 from wgan.errors import SettingsError

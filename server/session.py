@@ -1,60 +1,34 @@
-"""One run from tables to figures: query, prepare, rounds, audit, outputs.
+"""One run from tables to figures: query, prepare, rounds, and `server.conclusion`.
 
 The same for every exchange: in process, Flower's simulation, real sites.
 """
 
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 import torch
 
 from clients.orders import Matched, Prepare, Request
 from clients.plan import Plan, fingerprint
-from clients.sums import SiteSums
-from fairness.calibration import Shares
-from fairness.findings import Audit
 from fairness.matching import width_of_moments
-from fairness.parity import parity_gaps
-from fairness.report import headline, write_report
-from fairness.sums_audit import audit_of_sums
 from fairness.weights import group_mass
-from server import pictures
-from server.calibrating import calibrated, has_categories, shares_of
+from server.calibrating import has_categories, shares_of
+from server.conclusion import Trained, conclude
 from server.configuration import resolve
-from server.evaluation import (
-    Counted,
-    by_group,
-    check_holdout,
-    check_values,
-    counted,
-    coverage_of,
-    marginals_of,
-    recall_of,
-    utility_of,
-)
+from server.evaluation import check_holdout, check_values
 from server.exchange import Exchange
-from server.generating import mixture_of
 from server.outputs import RunFolder
 from server.parts import recipe_of
 from server.penalties import penalties_of
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
-from server.synthesis import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
-from wgan.data.write import write_table
 from wgan.errors import EveryModeError, SettingsError, StateError
-from wgan.state import write_json
-
-PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
-
 
 MOMENTS = 16_000_000
 """Most sums of second moments that a site is asked for: 128 MB."""
@@ -150,92 +124,10 @@ class Session:
         rounds.introduce()
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
-        return self._conclude(rounds, name, rows, ready, shares, holdout, history, started)
-
-    def _conclude(
-        self,
-        rounds: Rounds,
-        name: str,
-        rows: int,
-        ready: SiteSums,
-        shares: Shares | None,
-        holdout: pd.DataFrame | None,
-        history: list[Metrics],
-        started: float,
-    ) -> dict[str, Any]:
-        """Synthetic table, audit, figures and pictures of a finished training."""
-        settings, run, report, plan = self.settings, self.run, self.reporter, rounds.plan
-        report.phase("synthetic table")
-        synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
-        synthesizer = replace(synthesizer, parity=mixture_of(settings))
-        calibration = None
-        if shares is not None:
-            synthesizer, calibration = calibrated(synthesizer, shares)
-        synthesizer.save(run)
-        synthetic = synthesizer.like_data(settings.output.rows or rows, settings.seed)
-        write_table(synthetic, plan.schema, run.synthetic)
-        report.phase("figures: marginals, coverage, utility")
-        missing = settings.data.missing
-        counts = counted(plan, name, synthetic, self.exchange, missing)
-        measured = marginals_of(counts)
-        recall = recall_of(plan, name, synthetic, self.exchange)
-        # Rows that the generator never saw are the fairer reference, where there are any.
-        real = self.real() if self.real else None
-        reference = holdout if holdout is not None else real
-        coverage = None
-        if reference is not None:
-            coverage = coverage_of(plan, reference, synthetic, settings.seed, "the reference table")
-        utility = None
-        if holdout is not None:
-            utility = utility_of(plan, synthetic, holdout, real, settings.seed)
-        done = rounds.progress
-        summary: dict[str, Any] = {
-            "version": 1,
-            "rows": rows,
-            "rows_modelled": int(ready["rows"][0]),
-            "rows_synthetic": len(synthetic),
-            "sites": int(ready["sites"][0]),
-            "groups": list(plan.conditions.names),
-            "rounds": done.round,
-            "seed": settings.seed,
-            "strategy": settings.strategy,
-            "objective": settings.model.objective,
-            "stopped_at_plateau": rounds.stopped,
-            "diagnosis": [asdict(finding) for finding in rounds.findings],
-            "device": rounds.device,
-            "wall_seconds": round(time.perf_counter() - started, 2),
-            "training_seconds": round(done.seconds, 2),
-            "bytes_up": rounds.carried.up,
-            "bytes_down": rounds.carried.down,
-            "schema": plan.schema.fingerprint,
-            "plan": name,
-            "parameters": {
-                "generator": len(rounds.players.generator.vector),
-                "critic": len(rounds.players.critic.vector),
-            },
-            "tv_mean": measured["tv_mean"],
-            "ks_mean": measured["ks_mean"],
-            "tv": measured["tv"],
-            "ks": measured["ks"],
-            "missing": measured["missing"],
-            "calibration": calibration,
-            "coverage_reference": _reference(holdout, real),
-            "coverage_group_min": coverage and coverage["coverage_group_min"],
-            "coverage_difference": coverage and coverage["coverage_difference"],
-            "utility": utility,
-            "per_group": by_group(
-                plan, measured, coverage, ready["group_sites"].astype(np.int64), recall
-            ),
-            "versions": versions(),
-        }
-        if settings.fairness.parity != "none":
-            summary["parity"] = self._parity(synthesizer)
-        audit = self._audit(plan, counts, recall, history, summary["versions"])
-        summary["audit"] = {"verdict": audit.verdict, "headline": headline(audit)}
-        write_report(audit, run.path)
-        write_json(run.path / "summary.json", summary)
-        pictures.curves(history, run.path / "curves.png")
-        pictures.groups(summary, run.path / "groups.png")
+        trained = Trained(rounds, name, rows, ready, shares, history)
+        summary = conclude(
+            settings, run, self.exchange, trained, holdout, self.real, report.phase, started
+        )
         report.finish(summary, run)
         return summary
 
@@ -281,40 +173,6 @@ class Session:
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
 
-    def _audit(
-        self,
-        plan: Plan,
-        counts: Counted,
-        recall: list[dict[str, Any]],
-        history: list[Metrics],
-        versions: dict[str, str],
-    ) -> Audit:
-        """What the sites' sums say of the table, held against the thresholds of [audit]."""
-        return audit_of_sums(
-            plan.conditions,
-            counts.marginals,
-            counts.real,
-            counts.made,
-            recall,
-            names=("the sites' rows", self.run.synthetic.name),
-            thresholds=self.settings.audit,
-            training=history,
-            versions=versions,
-        )
-
-    def _parity(self, synthesizer: Synthesizer) -> dict[str, Any]:
-        """What parity was asked for, and label gaps by feature: the data's, and of cells asked."""
-        conditions, mixture = synthesizer.plan.conditions, synthesizer.parity
-        table = conditions.plain.table
-        found = {
-            **self.settings.fairness.model_dump(mode="json"),
-            "gaps_real": parity_gaps(table, conditions.groups, conditions.sensitive),
-        }
-        if mixture is not None:
-            asked = mixture.counts(conditions).reshape(*table.shape, -1).sum(2)
-            found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
-        return found
-
     def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
         output = self.settings.output
         self.reporter.phase("training")
@@ -357,20 +215,3 @@ def device_of(settings: Settings) -> str:
             "device = 'auto' or 'cpu'"
         )
     return settings.device
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the result depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:
-    if holdout is not None:
-        return "held-out rows"
-    return None if real is None else "training rows"

@@ -17,9 +17,10 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from clients.partition import Split, assign, site_table, write_sites
+from server.conclusion import versions
 from server.configuration import keys, load, presets, resolve
 from server.outputs import RunFolder, default_folder
-from server.session import Interrupted, versions
+from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
 from server.synthesis import Synthesizer

@@ -7,7 +7,8 @@ from fairlearn import metrics as fairlearn
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from fairness import group_utility as module
-from fairness.group_utility import calibration_error, group_utility
+from fairness.group_utility import group_utility
+from fairness.resampling import calibration_error
 from wgan.data.fit import fit_schema
 
 

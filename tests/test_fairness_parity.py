@@ -13,14 +13,8 @@ from sklearn.linear_model import Ridge
 from fairness.bias_head import BiasHeadSpec
 from fairness.groups import MISSING, Conditions
 from fairness.matching import MomentMatching, second_moments
-from fairness.parity import (
-    RIDGE,
-    ParityMixture,
-    ParityPenalty,
-    parity_counts,
-    parity_gaps,
-    readers,
-)
+from fairness.parity import ParityMixture, parity_counts, parity_gaps
+from fairness.parity_penalty import RIDGE, ParityPenalty, readers
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Column, Schema
 from wgan.penalties import GeneratorStep

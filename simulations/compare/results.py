@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from server.session import versions
+from server.conclusion import versions
 from server.strategies import STRATEGIES
 from simulations.compare.curve import read_curve
 from simulations.compare.plan import Comparison, Run

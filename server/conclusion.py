@@ -1,0 +1,196 @@
+"""The end of a run: synthetic table, audit, figures and pictures of a finished training."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clients.sums import SiteSums
+from fairness.calibration import Shares
+from fairness.parity import parity_gaps
+from fairness.report import headline, write_report
+from fairness.sums_audit import audit_of_sums
+from server import pictures
+from server.calibrating import calibrated
+from server.evaluation import (
+    by_group,
+    counted,
+    coverage_of,
+    marginals_of,
+    recall_of,
+    utility_of,
+)
+from server.exchange import Exchange
+from server.generating import mixture_of
+from server.outputs import RunFolder
+from server.rounds import Metrics, Rounds
+from server.settings import Settings
+from server.synthesis import Synthesizer
+from wgan.data.write import write_table
+from wgan.state import write_json
+
+PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training and what was learned on the way to it.
+
+    Attributes:
+        rounds: The rounds, all behind.
+        name: The plan's fingerprint.
+        rows: Rows of all sites.
+        ready: What the sites summed up before the first round.
+        shares: Shares of categories that the generator is held to; None: it is not.
+        history: Metrics of every round.
+    """
+
+    rounds: Rounds
+    name: str
+    rows: int
+    ready: SiteSums
+    shares: Shares | None
+    history: list[Metrics]
+
+
+def conclude(
+    settings: Settings,
+    run: RunFolder,
+    exchange: Exchange,
+    trained: Trained,
+    holdout: pd.DataFrame | None,
+    rows: Callable[[], pd.DataFrame] | None,
+    phase: Callable[[str], None],
+    started: float,
+) -> dict[str, Any]:
+    """Writes what a run leaves behind, and returns its summary.
+
+    Args:
+        settings: The configuration.
+        run: Where results go.
+        exchange: The way to the sites.
+        trained: The training.
+        holdout: Real rows that no site trained on, where there are any.
+        rows: Gives all real rows, where one machine has them.
+        phase: Hears which part of the work begins.
+        started: When the run was started, by `time.perf_counter`.
+    """
+    rounds, ready = trained.rounds, trained.ready
+    plan = rounds.plan
+    phase("synthetic table")
+    synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
+    synthesizer = replace(synthesizer, parity=mixture_of(settings))
+    calibration = None
+    if trained.shares is not None:
+        synthesizer, calibration = calibrated(synthesizer, trained.shares)
+    synthesizer.save(run)
+    synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
+    write_table(synthetic, plan.schema, run.synthetic)
+    phase("figures: marginals, coverage, utility")
+    counts = counted(plan, trained.name, synthetic, exchange, settings.data.missing)
+    measured = marginals_of(counts)
+    recall = recall_of(plan, trained.name, synthetic, exchange)
+    # Rows that the generator never saw are the fairer reference, where there are any.
+    real = rows() if rows else None
+    reference = holdout if holdout is not None else real
+    coverage = None
+    if reference is not None:
+        coverage = coverage_of(plan, reference, synthetic, settings.seed, "the reference table")
+    utility = None
+    if holdout is not None:
+        utility = utility_of(plan, synthetic, holdout, real, settings.seed)
+    done = rounds.progress
+    summary: dict[str, Any] = {
+        "version": 1,
+        "rows": trained.rows,
+        "rows_modelled": int(ready["rows"][0]),
+        "rows_synthetic": len(synthetic),
+        "sites": int(ready["sites"][0]),
+        "groups": list(plan.conditions.names),
+        "rounds": done.round,
+        "seed": settings.seed,
+        "strategy": settings.strategy,
+        "objective": settings.model.objective,
+        "stopped_at_plateau": rounds.stopped,
+        "diagnosis": [asdict(finding) for finding in rounds.findings],
+        "device": rounds.device,
+        "wall_seconds": round(time.perf_counter() - started, 2),
+        "training_seconds": round(done.seconds, 2),
+        "bytes_up": rounds.carried.up,
+        "bytes_down": rounds.carried.down,
+        "schema": plan.schema.fingerprint,
+        "plan": trained.name,
+        "parameters": {
+            "generator": len(rounds.players.generator.vector),
+            "critic": len(rounds.players.critic.vector),
+        },
+        "tv_mean": measured["tv_mean"],
+        "ks_mean": measured["ks_mean"],
+        "tv": measured["tv"],
+        "ks": measured["ks"],
+        "missing": measured["missing"],
+        "calibration": calibration,
+        "coverage_reference": _reference(holdout, real),
+        "coverage_group_min": coverage and coverage["coverage_group_min"],
+        "coverage_difference": coverage and coverage["coverage_difference"],
+        "utility": utility,
+        "per_group": by_group(
+            plan, measured, coverage, ready["group_sites"].astype(np.int64), recall
+        ),
+        "versions": versions(),
+    }
+    if settings.fairness.parity != "none":
+        summary["parity"] = _parity(settings, synthesizer)
+    audit = audit_of_sums(
+        plan.conditions,
+        counts.marginals,
+        counts.real,
+        counts.made,
+        recall,
+        names=("the sites' rows", run.synthetic.name),
+        thresholds=settings.audit,
+        training=trained.history,
+        versions=summary["versions"],
+    )
+    summary["audit"] = {"verdict": audit.verdict, "headline": headline(audit)}
+    write_report(audit, run.path)
+    write_json(run.path / "summary.json", summary)
+    pictures.curves(trained.history, run.path / "curves.png")
+    pictures.groups(summary, run.path / "groups.png")
+    return summary
+
+
+def _parity(settings: Settings, synthesizer: Synthesizer) -> dict[str, Any]:
+    """What parity was asked for, and label gaps by feature: the data's, and of cells asked."""
+    conditions, mixture = synthesizer.plan.conditions, synthesizer.parity
+    table = conditions.plain.table
+    found = {
+        **settings.fairness.model_dump(mode="json"),
+        "gaps_real": parity_gaps(table, conditions.groups, conditions.sensitive),
+    }
+    if mixture is not None:
+        asked = mixture.counts(conditions).reshape(*table.shape, -1).sum(2)
+        found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:
+    if holdout is not None:
+        return "held-out rows"
+    return None if real is None else "training rows"
