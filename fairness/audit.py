@@ -49,6 +49,7 @@ def audit(
     kinds: Mapping[str, Kind] | None = None,
     schema: Schema | None = None,
     image: tuple[int, int, int] | None = None,
+    drop: Sequence[str] = (),
     seed: int = 0,
     names: tuple[str, str] = ("the real table", "the synthetic table"),
     training: Sequence[Mapping[str, Any]] = (),
@@ -70,6 +71,7 @@ def audit(
         schema: The columns as a run has agreed on them; None: read off the real rows.
         image: Channels, height and width, where all columns but sensitive features and target are
             the pixels of an image: rows are then compared by features of a random network.
+        drop: Columns to leave out, of whichever tables have them: identifiers, say.
         seed: Of the rows that are drawn.
         names: What messages call the two tables.
         training: The metrics of each round of a run, for its curves.
@@ -82,7 +84,7 @@ def audit(
     started = time.perf_counter()
     limits, effort = thresholds or Thresholds(), effort or Effort()
     features = tuple(dict.fromkeys(sensitive_features))
-    tables = _tables(real, synthetic, holdout, schema, kinds, names)
+    tables = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), names)
     _check(tables, features, target, effort, names)
     if image is not None:
         others = (*features, *([target] if target else []))
@@ -136,6 +138,7 @@ def _tables(
     holdout: pd.DataFrame | None,
     schema: Schema | None,
     kinds: Mapping[str, Kind] | None,
+    drop: tuple[str, ...],
     names: tuple[str, str],
 ) -> Tables:
     # Pairs, for both tables may be one file.
@@ -143,18 +146,33 @@ def _tables(
     if holdout is not None:
         frames.append(("the held-out table", holdout))
     problems = [f"{name}: holds no rows" for name, frame in frames if not len(frame)]
-    wanted = [str(name) for name in real.columns] if schema is None else list(schema.names)
+    held = list(dict.fromkeys(str(column) for _, frame in frames for column in frame.columns))
+    problems += [
+        f"drop: no table has a column '{name}'{_hint(name, held)}"
+        for name in drop
+        if name not in held
+    ]
+    frames = [(name, frame.drop(columns=list(drop), errors="ignore")) for name, frame in frames]
+    if schema is None:
+        wanted = [str(name) for name in frames[0][1].columns]
+    else:
+        schema = schema.without(drop)
+        wanted = list(schema.names)
     for name, frame in frames:
         twice = frame.columns[frame.columns.duplicated()]
         problems += [f"{name}: column '{again}' is there twice" for again in twice]
         for lacking in [c for c in wanted if c not in frame.columns]:
-            problems.append(f"{name}: lacks the column '{lacking}'{_hint(lacking, frame.columns)}")
+            hint = _hint(lacking, frame.columns) or "; add it, or leave it out: drop (--drop)"
+            problems.append(f"{name}: lacks the column '{lacking}'{hint}")
         more = [] if schema is not None else [c for c in frame.columns if c not in wanted]
-        problems += [f"{name}: has a column '{extra}' that {names[0]} lacks" for extra in more]
+        problems += [
+            f"{name}: has a column '{extra}' that {names[0]} lacks; leave it out: drop (--drop)"
+            for extra in more
+        ]
     if problems:
         raise DataError(problems)
     if schema is None:
-        schema = fit_schema(real, kinds=kinds)
+        schema = fit_schema(frames[0][1], kinds=kinds)
     for name, frame in frames:
         for column in schema.columns:
             try:

@@ -4,10 +4,12 @@ A figure passes where its whole interval is on the good side of the limit, fails
 on the bad side, and is `insufficient` where the rows do not say: no group passes by being small.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from scipy.stats import binomtest
 
 from fairness.findings import Audit, Check, Estimate, GroupFinding, UtilityFinding, Verdict
 
@@ -93,7 +95,7 @@ class Thresholds(BaseModel):
 def held_against(audit: Audit, limits: Thresholds) -> tuple[Check, ...]:
     """Every limit against every figure it speaks of, failures first."""
     checks = [
-        *_of_groups(audit.groups, limits),
+        *_of_groups(audit, limits),
         *_of_levels(audit.groups, limits),
         *_of_columns(audit, limits),
         *_of_utility(audit.utility, limits),
@@ -150,8 +152,8 @@ def _some(values: Sequence[str], most: int = 4) -> str:
     return ", ".join(values[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _of_groups(groups: Sequence[GroupFinding], limits: Thresholds) -> Iterator[Check]:
-    for group in groups:
+def _of_groups(audit: Audit, limits: Thresholds) -> Iterator[Check]:
+    for group in audit.groups:
         name = group.name
         if group.rows_real == 0:
             if limits.invented_groups is not None:
@@ -186,20 +188,30 @@ def _of_groups(groups: Sequence[GroupFinding], limits: Thresholds) -> Iterator[C
                 text = "the synthetic table has no row of this group"
             yield Check("recall_group_min", name, at_least(recalled, limit), recalled, limit, text)
         if limits.share_ratio is not None and group.features:
-            yield _share(group, limits.share_ratio)
+            yield _share(group, audit.rows_real / audit.rows_synthetic, limits.share_ratio)
         if group.state == "measured":
             yield from _of_measured(group, limits)
 
 
-def _share(group: GroupFinding, limit: float) -> Check:
-    """The group's synthetic share over its real one, or the inverse, whichever is smaller."""
+def _share(group: GroupFinding, scale: float, limit: float) -> Check:
+    """The group's synthetic share over its real one, or the inverse, whichever is smaller.
+
+    Of the group's rows in both tables, how many are synthetic is a binomial count, whose
+    probability the ratio of the shares sets: its exact interval (Clopper and Pearson, 1934) is the
+    ratio's. A group of five real rows may have none among as many synthetic ones by chance.
+
+    Args:
+        group: The group; it has real rows.
+        scale: Real rows over synthetic ones, of the whole tables.
+        limit: The least ratio.
+    """
     n, m = group.rows_real, group.rows_synthetic
-    ratio = group.share_synthetic / group.share_real
-    smaller = min(ratio, 1 / ratio) if ratio > 0 else 0.0
-    # The standard error of the logarithm of a ratio of two Poisson counts.
-    width = 1.959964 * (1 / max(n, 1) + 1 / max(m, 1)) ** 0.5
-    factor = 2.718281828459045**width
-    found = Estimate(smaller, smaller / factor, min(smaller * factor, 1.0))
+    value = group.share_synthetic / group.share_real
+    ends = binomtest(m, n + m).proportion_ci(0.95)
+    low, high = (scale * p / (1 - p) if p < 1 else math.inf for p in (ends.low, ends.high))
+    smaller = min(value, 1 / value) if value > 0 else 0.0
+    best = 1.0 if low <= 1 <= high else min(high, 1 / max(low, 1.0))
+    found = Estimate(smaller, min(low, 1 / high), best)
     # A generator told the counts hits them: equal shares pass however few the rows.
     verdict: Verdict = "pass" if smaller >= 0.995 else at_least(found, limit)
     text = (

@@ -100,6 +100,10 @@ def audit(
             "channel by channel, row by row; 8x8, say.",
         ),
     ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="A column to leave out, an identifier, say; may be repeated."),
+    ] = None,
     minimum: Annotated[int, typer.Option(min=1, help="Rows to judge a group by.")] = 30,
     rows: Annotated[int, typer.Option(min=20, help="Rows compared in a group at most.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are drawn.")] = 0,
@@ -152,6 +156,7 @@ def audit(
             effort=Effort(minimum=minimum, rows=rows),
             schema=schema,
             image=shape,
+            drop=drop or [],
             seed=seed,
             names=(str(real), str(synthetic)),
             training=training,

@@ -18,6 +18,9 @@ from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes
 
+ALL_DIFFER = 100
+"""Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
+
 
 def start_configuration(
     file: Path, sensitive: tuple[str, ...], target: str | None, output: Path, force: bool
@@ -84,6 +87,8 @@ def _look(series: pd.Series, where: str) -> tuple[str, int, str]:
         return found.kind, distinct, "dropped: numbers the rows"
     if found.kind == "category" and distinct > 0.9 * len(series) > 20:
         return found.kind, distinct, "dropped: identifier"
+    if found.kind == "integer" and distinct == len(values) > ALL_DIFFER:
+        return found.kind, distinct, "modelled; an identifier? drop it"
     return found.kind, distinct, "modelled"
 
 

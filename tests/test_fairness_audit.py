@@ -147,6 +147,32 @@ def test_a_small_group_is_insufficient_and_never_a_pass():
     assert "too few rows" in checks[0].message
 
 
+@pytest.mark.parametrize(
+    ("rows", "made", "verdict"),
+    # Chance alone leaves out a group of n rows with (1/2)^n; less than .025 is not taken for it.
+    [(3, 0, "insufficient"), (5, 0, "insufficient"), (7, 0, "fail"), (50, 20, "fail")]
+    + [(20, 20, "pass"), (20, 15, "insufficient"), (900, 880, "pass"), (20, 60, "fail")],
+)
+def test_a_group_s_size_is_judged_by_how_sure_it_is(rows, made, verdict):
+    def table(seed, count):
+        frame = people(12000, seed)
+        own = of_group(frame, "m", "b")
+        return pd.concat([frame[~own].head(2000), frame[own].head(count)])
+
+    found = audit(
+        table(1, rows), table(2, made), sensitive_features=["sex", "race"], effort=Effort(rows=50)
+    )
+    (check,) = (c for c in found.checks if (c.name, c.subject) == ("share_ratio", "m, b"))
+    assert check.verdict == verdict
+
+
+def test_columns_are_left_out_wherever_they_are():
+    found = audited(GOOD.drop(columns="age"), drop=["age", "city"])
+    assert set(found.columns) == {"sex", "race", "pay", "hours", "job", "income"}
+    with pytest.raises(DataError, match=r"drop: no table has a column 'agee'; did you mean 'age'"):
+        audited(GOOD, drop=["agee"])
+
+
 def test_invented_groups_and_unseen_categories_fail_by_name():
     own = GOOD.copy()
     own.loc[own.index[:40], "race"] = "q"

@@ -42,7 +42,8 @@ def test_what_is_modelled_and_what_is_dropped(kit: Any, tmp_path: Path) -> None:
     assert found["code"] == "dropped: text or identifier"
     assert found["empty"] == "dropped: no values"
     assert found["essay"] == "dropped: long text"
-    assert found["money"] == found["[/odd]"] == found["age"] == "modelled"
+    assert found["money"] == "modelled; an identifier? drop it"
+    assert found["[/odd]"] == found["age"] == "modelled"
     assert (found["group"], found["outcome"]) == ("sensitive feature", "target")
     assert settings.data.drop == ("number", "code", "empty", "essay")
     assert settings.data.sensitive == ("group",)
