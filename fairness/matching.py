@@ -93,6 +93,46 @@ def within(kernel: Tensor, member: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class LevelMoments:
+    """What totals of `second_moments` say.
+
+    Attributes:
+        means: E[z z^T] within each level of the condition and, last, of all rows, `(C + 1, W, W)`.
+        totals: Weight of the rows that each rests on, `(C + 1,)`; 0: the level takes no part.
+        choices: Which coordinates of z stand for a category, `(W,)`.
+    """
+
+    means: Floats
+    totals: Floats
+    choices: Bools
+
+    @staticmethod
+    def of(sums: Floats, first: int, choices: Bools) -> "LevelMoments":
+        """Reads totals of `second_moments`.
+
+        Args:
+            sums: Totals over sites, `(C, T)`.
+            first: The first level of the condition's last one-hot vector: from it on, every row
+                has just one level.
+            choices: Which coordinates of a row stand for a category, `(D,)`.
+        """
+        levels = len(sums)
+        width = len(choices) + levels
+        upper = np.triu_indices(width)
+        matrices = np.zeros((levels + 1, width, width))
+        matrices[:levels, upper[0], upper[1]] = sums
+        # Every row has one of these levels, so their sums add up to that over all rows.
+        matrices[levels] = matrices[first:levels].sum(0)
+        matrices = matrices + np.triu(matrices, 1).transpose(0, 2, 1)
+        own = len(choices) + np.arange(levels)
+        last = matrices[levels].diagonal()[len(choices) + first :].sum()
+        totals = np.append(matrices[np.arange(levels), own, own], last)
+        active = totals > 0
+        matrices[active] /= totals[active, None, None]
+        return LevelMoments(matrices, totals, np.append(choices, np.ones(levels, dtype=bool)))
+
+
+@dataclass(frozen=True)
 class MomentMatching:
     """The generator's distance to the summed moments; one value per fake row.
 
@@ -131,34 +171,17 @@ class MomentMatching:
             choices: Which coordinates of a row stand for a category, `(D,)`.
             device: Where the generator lives.
         """
-        levels = len(sums)
-        width = len(choices) + levels
-        upper = np.triu_indices(width)
-        matrices = np.zeros((levels + 1, width, width))
-        matrices[:levels, upper[0], upper[1]] = sums
-        # Every row has one of these levels, so their sums add up to that over all rows.
-        matrices[levels] = matrices[first:levels].sum(0)
-        matrices = matrices + np.triu(matrices, 1).transpose(0, 2, 1)
-        totals = np.append(
-            matrices[
-                np.arange(levels),
-                len(choices) + np.arange(levels),
-                len(choices) + np.arange(levels),
-            ],
-            matrices[levels].diagonal()[len(choices) + first :].sum(),
-        )
-        active = totals > 0
-        matrices[active] /= totals[active, None, None]
-        one_hot = np.concatenate([choices, np.ones(levels, dtype=bool)])
-        share = matrices[levels].diagonal()[one_hot]
+        found = LevelMoments.of(sums, first, choices)
+        one_hot, width = found.choices, len(found.choices)
+        share = found.means[-1].diagonal()[one_hot]
         scale = np.ones(width)
         scale[one_hot] = (share + 0.01) ** -0.25
         scale[one_hot] *= share.sum() / max((scale[one_hot] * share).sum(), 1e-12)
-        matrices *= scale[:, None] * scale[None, :]
+        matrices = found.means * scale[:, None] * scale[None, :]
         return MomentMatching(
             weight,
             torch.tensor(matrices, dtype=torch.float32, device=device),
-            torch.tensor(active, device=device),
+            torch.tensor(found.totals > 0, device=device),
             torch.tensor(scale, dtype=torch.float32, device=device),
         )
 

@@ -18,8 +18,9 @@ from wgan.generators import SkipGenerator
 from wgan.numerics import flushed
 from wgan.packed import Packed
 
-ROWS = 131_072
-"""Rows that a tilt is fitted on: what chance does to fewer would show in the shares."""
+LEAST, MOST = 16_384, 131_072
+"""Rows that a tilt is fitted on, eight times the data's within these: what chance does to fewer
+would show in the shares."""
 
 EVEN = 0.25
 """Part of these rows that all cells share alike, so that small groups have enough of them."""
@@ -39,6 +40,12 @@ def shares_of(settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]) -> 
     return shares.without_groups() if settings.groups_moved else shares
 
 
+def proposal_of(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How often each cell is made to fit on, of its share in the data, `(cells,)` both."""
+    proposal: npt.NDArray[np.float64] = (1 - EVEN) * share + EVEN * (share > 0) / (share > 0).sum()
+    return proposal
+
+
 def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, dict[str, float]]:
     """The synthesizer with its one generator tilted to `shares`, and how far it was and is off.
 
@@ -53,12 +60,13 @@ def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, d
     each = row_weights(plan.mass, plan.conditions.group_counts)
     weights = (plan.conditions.table * each[:, None]).reshape(-1)
     share = weights / weights.sum()
-    proposal = (1 - EVEN) * share + EVEN * (share > 0) / (share > 0).sum()
+    proposal = proposal_of(share)
+    rows = int(np.clip(8 * plan.conditions.table.sum(), LEAST, MOST))
     rng = np.random.default_rng(seed_of(plan.seed, "calibration"))
-    cells = rng.choice(len(share), ROWS, p=proposal)
+    cells = rng.choice(len(share), rows, p=proposal)
     conditions = torch.from_numpy(plan.conditions.encode(cells))
     noise = torch.randn(
-        (ROWS, module.noise),
+        (rows, module.noise),
         generator=torch.Generator().manual_seed(seed_of(plan.seed, "calibration noise")),
     )
     with torch.no_grad(), flushed():

@@ -12,6 +12,7 @@ import pandas as pd
 
 from clients.sums import SiteSums
 from fairness.calibration import Shares
+from fairness.matching import LevelMoments
 from fairness.parity import parity_gaps
 from fairness.report import headline, write_report
 from fairness.sums_audit import audit_of_sums
@@ -28,6 +29,7 @@ from server.evaluation import (
 from server.exchange import Exchange
 from server.generating import mixture_of
 from server.outputs import RunFolder
+from server.projecting import projected
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
 from server.synthesis import Synthesizer
@@ -47,6 +49,7 @@ class Trained:
         rows: Rows of all sites.
         ready: What the sites summed up before the first round.
         shares: Shares of categories that the generator is held to; None: it is not.
+        moments: Second moments that its rows are held to; None: they are not.
         history: Metrics of every round.
     """
 
@@ -55,6 +58,7 @@ class Trained:
     rows: int
     ready: SiteSums
     shares: Shares | None
+    moments: LevelMoments | None
     history: list[Metrics]
 
 
@@ -88,6 +92,10 @@ def conclude(
     calibration = None
     if trained.shares is not None:
         synthesizer, calibration = calibrated(synthesizer, trained.shares)
+    projection = None
+    if trained.moments is not None:
+        phase("projection onto the sites' second moments")
+        synthesizer, projection = projected(synthesizer, trained.moments)
     synthesizer.save(run)
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
     write_table(synthetic, plan.schema, run.synthetic)
@@ -135,6 +143,7 @@ def conclude(
         "ks": measured["ks"],
         "missing": measured["missing"],
         "calibration": calibration,
+        "projection": projection,
         "coverage_reference": _reference(holdout, real),
         "coverage_group_min": coverage and coverage["coverage_group_min"],
         "coverage_difference": coverage and coverage["coverage_difference"],

@@ -1,6 +1,7 @@
 """What the server's generator pays for besides the critic, from the configuration and the sums."""
 
 import numpy as np
+import numpy.typing as npt
 
 from clients.orders import Matched
 from clients.plan import Plan, seed_of
@@ -10,6 +11,8 @@ from fairness.matching import MomentMatching
 from server.generating import bias_head_of, parity_of
 from server.settings import Settings
 from wgan.penalties import GeneratorPenalty
+
+Choices = npt.NDArray[np.bool_]
 
 
 def penalties_of(
@@ -35,10 +38,15 @@ def penalties_of(
     return tuple(term for term in (matching, parity, head) if term is not None)
 
 
-def _moments(settings: Settings, plan: Plan, sums: SiteSums, device: str) -> MomentMatching:
+def moments_of(plan: Plan, sums: SiteSums) -> tuple[npt.NDArray[np.float64], int, Choices]:
+    """Totals of second moments as `LevelMoments.of` reads them."""
     choices = np.zeros(plan.shape.width, dtype=bool)
     for block in plan.shape.blocks:
         choices[block.start : block.stop] = block.kind == "choice"
     last = [size for size in plan.conditions.blocks if size][-1]
-    first = plan.conditions.width - last
-    return MomentMatching.of(sums["moments"], first, settings.model.matching, choices, device)
+    return sums["moments"], plan.conditions.width - last, choices
+
+
+def _moments(settings: Settings, plan: Plan, sums: SiteSums, device: str) -> MomentMatching:
+    totals, first, choices = moments_of(plan, sums)
+    return MomentMatching.of(totals, first, settings.model.matching, choices, device)

@@ -288,6 +288,11 @@ class ModelSettings(Section):
         description="whether the trained generator is held to the data's shares of categories, "
         "per group and label, so that rare ones are not lost",
     )
+    projection: bool = Field(
+        True,
+        description="whether rows of the trained generator are kept by how well they go with the "
+        "data's second moments; needs matching by moments, and makes drawing a few times slower",
+    )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")
     critic_rate: float = Field(1e-3, gt=0, description="step size of the critic")

@@ -13,7 +13,7 @@ import torch
 
 from clients.orders import Matched, Prepare, Request
 from clients.plan import Plan, fingerprint
-from fairness.matching import width_of_moments
+from fairness.matching import LevelMoments, width_of_moments
 from fairness.weights import group_mass
 from server.calibrating import has_categories, shares_of
 from server.conclusion import Trained, conclude
@@ -22,7 +22,8 @@ from server.evaluation import check_holdout, check_values
 from server.exchange import Exchange
 from server.outputs import RunFolder
 from server.parts import recipe_of
-from server.penalties import penalties_of
+from server.penalties import moments_of, penalties_of
+from server.projecting import projects
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
@@ -116,6 +117,9 @@ class Session:
         penalties = penalties_of(settings, plan, prepare.matching, ready, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
+        moments = None
+        if prepare.matching == "moments" and projects(settings, plan):
+            moments = LevelMoments.of(*moments_of(plan, ready))
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
@@ -124,7 +128,7 @@ class Session:
         rounds.introduce()
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
-        trained = Trained(rounds, name, rows, ready, shares, history)
+        trained = Trained(rounds, name, rows, ready, shares, moments, history)
         summary = conclude(
             settings, run, self.exchange, trained, holdout, self.real, report.phase, started
         )
@@ -150,7 +154,7 @@ class Session:
         mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
         wanted = settings.model.matching > 0 and settings.federation.generator == "server"
         matching: Matched = settings.model.matching_by if wanted else "none"
-        if matching == "moments" and (entries := moments_of(agreed)) > MOMENTS:
+        if matching == "moments" and (entries := count_of_moments(agreed)) > MOMENTS:
             matching = "none"
             self.reporter.phase(
                 f"second moments are left out: {entries:,} sums a site are more than {MOMENTS:,}; "
@@ -194,7 +198,7 @@ class Session:
             )
 
 
-def moments_of(agreed: Agreement) -> int:
+def count_of_moments(agreed: Agreement) -> int:
     """How many sums the second moments of a schema take."""
     conditions = agreed.conditions
     width = TableCodec(agreed.schema.without(conditions.given)).width

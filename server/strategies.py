@@ -251,7 +251,7 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     changed = dict(values)
     changed["federation"] = {**strategy.switches, **federation}
     # What is ours alone.
-    plain_model = {"matching": 0.0, "marginals": False}
+    plain_model = {"matching": 0.0, "marginals": False, "projection": False}
     changed["model"] = {**values.get("model", {}), **plain_model, **strategy.model}
     if name != "local":
         changed["groups"] = {**values.get("groups", {}), "weights": "share"}

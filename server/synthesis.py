@@ -14,16 +14,19 @@ from torch import Tensor, nn
 from clients.plan import Plan, seed_of
 from fairness.groups import MISSING
 from fairness.parity import ParityMixture
+from fairness.projection import Projection
 from server.outputs import RunFolder
 from server.roster import Letters
 from wgan.data.codec import TableCodec
 from wgan.data.frame import canonical
 from wgan.errors import DataError, SettingsError, StateError
+from wgan.generators import SkipGenerator
 from wgan.numerics import flushed
 from wgan.packed import Packed
 from wgan.state import read_tensors, write_tensors
 
 Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.float32]
 
 PIECE = 8192
 COUNTS = "counts"
@@ -31,6 +34,9 @@ COUNTS = "counts"
 
 PARITY = "parity"
 """The entry of a saved run's header that says how labels are mixed; absent: as in the data."""
+
+PASSES = 64
+"""Times that rows a projection did not keep are made anew; what is left then stays as it is."""
 
 TRIES = 200
 """Pieces drawn at most in search of rows that meet a condition on a generated column."""
@@ -46,12 +52,14 @@ class Synthesizer:
         counts: Rows of each cell at each site, `(cells, K)`: a cell's rows are made by its sites'
             generators in proportion. With one generator, `(cells, 1)`.
         parity: How labels are mixed within groups; None: as in the data.
+        projection: Which rows of the one generator are kept; None: all.
     """
 
     plan: Plan
     generators: tuple[Packed[nn.Module], ...]
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
+    projection: Projection | None = None
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
@@ -109,11 +117,12 @@ class Synthesizer:
         if meta.get("schema") != plan.schema.fingerprint:
             raise StateError(f"{run.generator}: was not made under the schema in schema.json")
         parity = ParityMixture.from_json(json.loads(meta[PARITY])) if PARITY in meta else None
+        projection = Projection.taken(tensors)
         if COUNTS not in tensors:
             module = _untrained(plan)
             module.load_state_dict(tensors)
             one = np.ones((plan.conditions.table.size, 1))
-            return Synthesizer(plan, (Packed(module),), one, parity)
+            return Synthesizer(plan, (Packed(module),), one, parity, projection)
         counts = tensors.pop(COUNTS).numpy()
         modules = [_untrained(plan) for _ in range(counts.shape[1])]
         for k, module in enumerate(modules):
@@ -154,6 +163,8 @@ class Synthesizer:
         if len(states) > 1:
             state = {f"{k}/{n}": t.clone() for k, own in enumerate(states) for n, t in own.items()}
             state[COUNTS] = torch.from_numpy(self.counts)
+        if self.projection is not None:
+            state |= self.projection.tensors()
         meta = {
             "schema": self.plan.schema.fingerprint,
             "recipe": self.plan.recipe.to_json(),
@@ -166,6 +177,22 @@ class Synthesizer:
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
         """One row for each cell, `(n,)`, in the columns' order; untold parts of it do not count."""
         rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
+        encoded = self._made(cells, seed, rng)
+        if self.projection is not None:
+            left = np.arange(len(cells))
+            for _ in range(PASSES):
+                left = left[~self._kept(encoded[left], cells[left], rng)]
+                if not len(left):
+                    break
+                encoded[left] = self._made(cells[left], seed, rng)
+        schema, given = self.plan.schema, self.plan.conditions.given
+        decoded = TableCodec(schema.without(given)).decode(encoded)
+        columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
+        columns |= self.plan.conditions.decode(cells, schema)
+        return pd.DataFrame({name: columns[name] for name in schema.names})
+
+    def _made(self, cells: Ints, seed: int, rng: torch.Generator) -> Rows:
+        """An encoded row for each cell, `(n, D)`."""
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
         maker = self._makers(cells, seed)
@@ -176,11 +203,19 @@ class Synthesizer:
                 ):
                     if len(index):
                         encoded[index] = generator.module(conditions[index], rng).numpy()
-        schema, given = self.plan.schema, self.plan.conditions.given
-        decoded = TableCodec(schema.without(given)).decode(encoded)
-        columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
-        columns |= self.plan.conditions.decode(cells, schema)
-        return pd.DataFrame({name: columns[name] for name in schema.names})
+        return encoded
+
+    def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:
+        """Which encoded rows `(n, D)` the projection keeps, `(n,)`."""
+        module = self.generators[0].module
+        assert isinstance(module, SkipGenerator) and self.projection is not None
+        kept = np.zeros(len(cells), dtype=bool)
+        for start in range(0, len(cells), PIECE):
+            piece = slice(start, start + PIECE)
+            rows = module.head.chosen(torch.from_numpy(encoded[piece]))
+            conditions = torch.from_numpy(self.plan.conditions.encode(cells[piece]))
+            kept[piece] = self.projection.keeps(rows, conditions, cells[piece], rng).numpy()
+        return kept
 
     def _makers(self, cells: Ints, seed: int) -> Ints:
         """Which generator makes the row of each cell, `(n,)`."""

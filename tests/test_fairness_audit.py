@@ -150,8 +150,10 @@ def test_a_small_group_is_insufficient_and_never_a_pass():
 @pytest.mark.parametrize(
     ("rows", "made", "verdict"),
     # Chance alone leaves out a group of n rows with (1/2)^n; less than .025 is not taken for it.
-    [(3, 0, "insufficient"), (5, 0, "insufficient"), (7, 0, "fail"), (50, 20, "fail")]
-    + [(20, 20, "pass"), (20, 15, "insufficient"), (900, 880, "pass"), (20, 60, "fail")],
+    [
+        *((3, 0, "insufficient"), (5, 0, "insufficient"), (7, 0, "fail"), (50, 20, "fail")),
+        *((20, 20, "pass"), (20, 15, "insufficient"), (900, 880, "pass"), (20, 60, "fail")),
+    ],
 )
 def test_a_group_s_size_is_judged_by_how_sure_it_is(rows, made, verdict):
     def table(seed, count):

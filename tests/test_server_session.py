@@ -16,8 +16,10 @@ from fairness.report import read_report
 from server.configuration import load
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
+from server.synthesis import Synthesizer
 from wgan.data.frame import describe, read_table
 from wgan.data.schema import Schema
+from wgan.data.write import write_table
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_json
 
@@ -527,13 +529,45 @@ def test_the_generator_is_held_to_the_shares_of_categories(
     """After two rounds the networks know nothing yet, but categories have the data's shares."""
     tv = {}
     for told in (True, False):
-        made = kit.tiny(table, model={"marginals": told})
+        made = kit.tiny(table, model={"marginals": told, "projection": False})
         summary = kit.run(made, tmp_path / str(told))
         tv[told] = summary["tv_mean"]
         assert (summary["calibration"] is None) != told
     assert tv[True] < 0.5 * tv[False]
     order, _ = RunFolder(tmp_path / "True").read_plan()
     assert order.marginals and not RunFolder(tmp_path / "False").read_plan()[0].marginals
+
+
+def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_path: Path) -> None:
+    summary = kit.run(kit.tiny(table), tmp_path / "on")
+    found = summary["projection"]
+    assert found["moments_off_before"] > 2 * found["moments_off_after"]
+    assert 0 < found["kept"] < 1
+    # What is loaded draws as what was trained.
+    again = Synthesizer.load(RunFolder(tmp_path / "on"))
+    assert again.projection is not None
+    made = again.like_data(summary["rows_synthetic"], summary["seed"])
+    write_table(made, again.plan.schema, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "on/synthetic.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model": {"projection": False}},
+        {"model": {"matching": 0.0}},
+        {"model": {"matching_by": "kernel"}},
+        {"fairness": {"bias_head": 1.0}},
+        {"data": {"clusters": 2}},
+        {"strategy": "fedgan"},
+    ],
+)
+def test_where_rows_are_not_held_to_second_moments(
+    kit: Any, table: Path, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    summary = kit.run(kit.tiny(table, **keys), tmp_path / "off")
+    assert summary["projection"] is None
+    assert Synthesizer.load(RunFolder(tmp_path / "off")).projection is None
 
 
 @pytest.mark.parametrize("told", ["group_and_label", "none"])

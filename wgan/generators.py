@@ -76,6 +76,19 @@ class Head(nn.Module):
         factor = torch.ones_like(rows).index_copy(1, self.gated, rows[:, self.gates])
         return rows * factor
 
+    def chosen(self, rows: Tensor) -> Tensor:
+        """Rows `(B, D)` as the codec would write what they stand for: every category chosen."""
+        chosen = rows.clone()
+        for start, stop in self.spans:
+            best = rows[:, start:stop].argmax(1, keepdim=True)
+            chosen[:, start:stop] = 0.0
+            chosen[:, start:stop].scatter_(1, best, 1.0)
+        if len(self.gated):
+            chosen[:, self.gated] = torch.where(
+                chosen[:, self.gates] > 0, chosen[:, self.gated], 0.0
+            )
+        return chosen
+
 
 class SkipGenerator(nn.Module):
     """Layers whose input is concatenated to their output, then a linear layer and the head.

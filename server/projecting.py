@@ -1,0 +1,71 @@
+"""Rows of a trained generator kept or not, so that second moments are those of the sites' sums."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clients.plan import Plan, seed_of
+from fairness.matching import LevelMoments
+from fairness.projection import project
+from fairness.weights import row_weights
+from server.calibrating import proposal_of
+from server.settings import Settings
+from server.synthesis import Synthesizer
+from wgan.generators import SkipGenerator
+from wgan.numerics import flushed
+
+LEAST, MOST = 2048, 65_536
+"""Rows that a projection is fitted on: twice the sites' own, within these."""
+
+FEWEST = 50
+"""Rows of a cell among them at least: of fewer, nothing is known, and the cell is left alone."""
+
+
+def projects(settings: Settings, plan: Plan) -> bool:
+    """Whether rows are held to second moments at the end, where the sites have summed them up.
+
+    Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
+    too narrow for the rows that a fit can be made on.
+    """
+    wanted = settings.model.projection and plan.conditions.clusters == 1
+    return wanted and not settings.groups_moved and settings.federation.generator != "own"
+
+
+def projected(
+    synthesizer: Synthesizer, moments: LevelMoments
+) -> tuple[Synthesizer, dict[str, Any]]:
+    """The synthesizer with a projection, and what that does.
+
+    Args:
+        synthesizer: As trained and calibrated, with one generator.
+        moments: What the sites' sums tell.
+    """
+    plan = synthesizer.plan
+    module = synthesizer.generators[0].module
+    assert isinstance(module, SkipGenerator)
+    conditions = plan.conditions
+    each = row_weights(plan.mass, conditions.group_counts)
+    mass = (conditions.table * each[:, None]).reshape(-1)
+    count = int(np.clip(2 * conditions.table.sum(), LEAST, MOST))
+
+    def rows(count: int, seed: str) -> dict[int, Tensor]:
+        rng = np.random.default_rng(seed_of(plan.seed, seed))
+        cells = rng.choice(len(mass), count, p=proposal_of(mass / mass.sum()))
+        drawn = torch.Generator().manual_seed(seed_of(plan.seed, seed))
+        made = {}
+        for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
+            if many >= FEWEST:
+                told = torch.from_numpy(conditions.encode(np.full(many, cell)))
+                made[int(cell)] = module.head.chosen(module(told, drawn))
+        return made
+
+    with torch.no_grad(), flushed():
+        made, fresh = rows(count, "projection"), rows(2 * count, "projection shares")
+        fresh = {cell: part for cell, part in fresh.items() if cell in made}
+        spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
+        fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans)
+    found = {"moments_off_before": fit.before, "moments_off_after": fit.after, "kept": fit.kept}
+    return replace(synthesizer, projection=fit.projection), found
