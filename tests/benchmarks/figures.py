@@ -27,6 +27,9 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "long": ("adult-long", ()),
     "long-pooled": ("adult-long", ("strategy=pooled",)),
     "adult-pooled": ("adult", ("strategy=pooled",)),
+    # Without the projection onto second moments at the end; those below are from before it.
+    "adult-unprojected": ("adult", ("model.projection=false",)),
+    "long-unprojected": ("adult-long", ("model.projection=false",)),
     # What matching does without a critic that learns, and the critic without matching at the
     # steadier rates that it needs then.
     "adult-moments-only": ("adult", ("model.critic_rate=1e-12", "model.matching=10")),
