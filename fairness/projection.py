@@ -123,12 +123,15 @@ def project(
         spans: Coordinates of each one-hot vector of a row.
     """
     problem = ProjectionProblem.of(made, mass, conditions, moments)
+    if not problem.cells:
+        return Fit(None, 0, 0, 1.0)
     before = problem.beyond(torch.zeros_like(problem.target))
     if not before:
         return Fit(None, 0, 0, 1.0)
     levels = problem.solved()
     problem = ProjectionProblem.of(fresh, mass, conditions, moments)
-    levels = problem.with_shares(levels, spans, conditions.blocks)
+    if spans:
+        levels = problem.with_shares(levels, spans, conditions.blocks)
     ceilings = torch.full((conditions.table.size,), -torch.inf)
     kept = 0.0
     for cell, share, score in zip(

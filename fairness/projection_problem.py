@@ -97,7 +97,7 @@ class ProjectionProblem:
         rows = (members * counts[cells, None]).sum(0)
         drawn = (members * torch.tensor([float(len(p)) for p in parts])[:, None]).sum(0)
         within = members.T @ shares
-        first, second = _means(parts, members, shares)
+        first, second = _means(parts, members, shares, len(moments.choices))
         own = torch.from_numpy(moments.means).float()
         choice = torch.from_numpy(moments.choices)
         pairs = choice[:, None] & choice[None, :]
@@ -234,9 +234,10 @@ class ProjectionProblem:
         return point / self.spread
 
 
-def _means(parts: Sequence[Tensor], members: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+def _means(
+    parts: Sequence[Tensor], members: Tensor, shares: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
     """Means of products of coordinates and of their squares in every level, `(C + 1, W, W)`."""
-    width = parts[0].shape[1]
     first, second = torch.zeros(2, members.shape[1], width, width)
     for part, member, share in zip(parts, members, shares, strict=True):
         first[member > 0] += share * (part.T @ part) / len(part)

@@ -133,6 +133,20 @@ def test_what_the_generator_hardly_makes_is_not_reached_for():
     assert found.kept > 1 / CEILING / 2
 
 
+def test_without_rows_or_categories_there_is_still_an_answer():
+    told, wanted = data(4000, 0, together=0.8)
+    assert project({}, {}, weights(told), told, wanted, SPANS).projection is None
+    number = {c: r[:, 4:] for c, r in made(4000, 1, tie=0.0).items()}
+    cells = np.random.default_rng(0).integers(0, CELLS, 4000)
+    encoded = told.encode(cells)
+    each = row_weights(np.array([0.5, 0.5]), told.group_counts)[cells // 2]
+    row = rows(4000, 3)[:, 4:] + 0.5
+    sums = second_moments(row, encoded, np.repeat(each[:, None], 4, 1))
+    moments = LevelMoments.of(sums, 2, CHOICES[4:])
+    fit = project(number, number, weights(told), told, moments, ())
+    assert fit.before > fit.after == 0
+
+
 def test_a_projection_is_written_and_read():
     levels, ceilings = torch.randn(5, 9, 9), torch.randn(CELLS)
     tensors = {"other": torch.zeros(1)} | Projection(levels, ceilings).tensors()
