@@ -277,8 +277,10 @@ class _Group:
                 association_gaps(real[half[: size // 2]], real[half[size // 2 :]], widths, weights)
                 for half in halves
             ]
-            # The column farthest above its floor is shown: the luck of one split would choose it.
+            # The column farthest above its floor is shown: the luck of one split would choose it,
+            # and that of a column whose floor happens to be low.
             floor = np.mean(floors, axis=0) / math.sqrt(2)
+            floor = np.maximum(floor, floor.mean())
         worst = int((gaps - floor).argmax()) if len(gaps) else None
         modes, covered = self._modes(real, made)
         return {
