@@ -1,5 +1,6 @@
 """Rows of a trained generator kept or not, so that second moments are those of the sites' sums."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,14 +25,28 @@ FEWEST = 50
 """Rows of a cell among them at least: of fewer, nothing is known, and the cell is left alone."""
 
 
-def projects(settings: Settings, plan: Plan) -> bool:
+ENTRIES = 8_000_000
+"""Most entries of all levels' matrices: a fit over more takes minutes and gigabytes."""
+
+
+def projects(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> bool:
     """Whether rows are held to second moments at the end, where the sites have summed them up.
 
     Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
-    too narrow for the rows that a fit can be made on.
+    too narrow for the rows that a fit can be made on; nor, which `tell` hears, where moments are
+    too many.
     """
     wanted = settings.model.projection and plan.conditions.clusters == 1
-    return wanted and not settings.groups_moved and settings.federation.generator != "own"
+    if not wanted or settings.groups_moved or settings.federation.generator == "own":
+        return False
+    levels = plan.conditions.width
+    entries = (levels + 1) * (plan.shape.width + levels) ** 2
+    if entries > ENTRIES:
+        tell(
+            f"the projection onto second moments is left out: {entries:,} of them are more than "
+            f"{ENTRIES:,}; leave columns of many categories out with data.drop to have it"
+        )
+    return entries <= ENTRIES
 
 
 def projected(

@@ -118,7 +118,7 @@ class Session:
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
         moments = None
-        if prepare.matching == "moments" and projects(settings, plan):
+        if prepare.matching == "moments" and projects(settings, plan, report.phase):
             moments = LevelMoments.of(*moments_of(plan, ready))
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import server.observing
+import server.projecting
 from fairness.report import read_report
 from server.configuration import load
 from server.outputs import RunFolder
@@ -568,6 +569,16 @@ def test_where_rows_are_not_held_to_second_moments(
     summary = kit.run(kit.tiny(table, **keys), tmp_path / "off")
     assert summary["projection"] is None
     assert Synthesizer.load(RunFolder(tmp_path / "off")).projection is None
+
+
+def test_too_many_moments_to_project_onto_are_told(
+    kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.projecting, "ENTRIES", 10)
+    reporter = kit.Silent()
+    summary = kit.run(kit.tiny(table), tmp_path / "wide", reporter=reporter)
+    assert summary["projection"] is None
+    assert any("leave columns of many categories out" in text for text in reporter.told)
 
 
 @pytest.mark.parametrize("told", ["group_and_label", "none"])
