@@ -129,7 +129,7 @@ def tilt_of(raw: Tensor, conditions: Tensor, weights: Tensor, shares: Shares) ->
     # Levels of one one-hot vector do not overlap: they are fitted together, and vectors in turn.
     turns = [
         turn
-        for levels in [*_levels(shares.vectors), [len(active) - 1]]
+        for levels in [*levels_of(shares.vectors), [len(active) - 1]]
         if (turn := [i for i in levels if active[i]])
     ]
     tilt = torch.zeros(len(active), raw.shape[1])
@@ -163,10 +163,10 @@ def _farthest(found: Tensor, target: Tensor, active: Tensor) -> float:
     return float(gaps.max()) if len(gaps) else 0.0
 
 
-def _levels(vectors: Sequence[int]) -> list[list[int]]:
+def levels_of(vectors: Sequence[int]) -> list[list[int]]:
     """Levels of each one-hot vector.
 
-    >>> _levels((2, 0, 1))
+    >>> levels_of((2, 0, 1))
     [[0, 1], [], [2]]
     """
     stops = np.cumsum(vectors).tolist()

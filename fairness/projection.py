@@ -30,7 +30,7 @@ from torch import Tensor
 
 from fairness.groups import Conditions
 from fairness.matching import LevelMoments
-from fairness.projection_problem import Made, ProjectionProblem, tilt_of
+from fairness.projection_problem import Made, ProjectionProblem, joint_tilt
 
 Ints = npt.NDArray[np.int64]
 
@@ -71,7 +71,7 @@ class Projection:
         for cell in np.unique(cells):
             index = torch.from_numpy((cells == cell).nonzero()[0])
             part = joined[index]
-            tilt = tilt_of(self.levels, conditions[index[0]])
+            tilt = joint_tilt(self.levels, conditions[index[0]])
             score[index] = ((part @ tilt) * part).sum(1)
         chance = torch.rand(len(rows), generator=rng).log()
         return chance < score - self.ceilings[torch.from_numpy(cells)]

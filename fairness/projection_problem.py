@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairness.calibration import BELIEF, TINY, levels_of
 from fairness.groups import Conditions
 from fairness.matching import LevelMoments, described
 
@@ -26,15 +27,12 @@ SPREAD = 10.0
 """How many times as many must show a category for its product with a number to be moved."""
 
 LIMIT = 1.0
-"""Largest entry of an A: no pair of categories is made more than exp(2) times as frequent."""
+"""Largest entry off the diagonal of an A: one level weighs a pair of categories exp(2) at most."""
 
 UNBOUNDED = 1e6
 
 SWEEPS = 5
 """Passes over columns and levels that bring the shares of categories back."""
-
-BELIEF = 10.0
-"""Rows that the generator's own shares count for then, in levels whose data are few."""
 
 STEPS = 100
 """Steps of the fit at most."""
@@ -45,10 +43,8 @@ RIDGE = 1e-3
 SETTLED = 1e-5
 """The fit ends where ten steps gain less."""
 
-TINY = 1e-12
 
-
-def tilt_of(levels: Tensor, condition: Tensor) -> Tensor:
+def joint_tilt(levels: Tensor, condition: Tensor) -> Tensor:
     """A_c of one condition `(C,)`, `(W, W)`."""
     chosen = torch.nonzero(condition > 0)[:, 0].tolist()
     return levels[[*chosen, len(levels) - 1]].sum(0)
@@ -128,7 +124,7 @@ class ProjectionProblem:
     def scores(self, levels: Tensor) -> list[Tensor]:
         """z^T A z of every part's rows, `(n,)` each."""
         return [
-            ((part @ tilt_of(levels, member[:-1])) * part).sum(1)
+            ((part @ joint_tilt(levels, member[:-1])) * part).sum(1)
             for part, member in zip(self.parts, self.members, strict=True)
         ]
 
@@ -167,10 +163,11 @@ class ProjectionProblem:
         member = torch.repeat_interleave(self.members, torch.tensor(sizes), 0)
         log_share = self.shares.log()
         levels = levels.clone()
-        within = (self.members.T @ self.shares)[:, None]
-        wanted = self.target.diagonal(dim1=1, dim2=2) / within[..., 0, None].clamp_min(TINY)
-        blocks = np.split(np.arange(len(within) - 1), np.cumsum(vectors)[:-1])
-        turns = [torch.from_numpy(block) for block in (*blocks, np.array([len(within) - 1]))]
+        within = (self.members.T @ self.shares)[:, None].clamp_min(TINY)
+        wanted = self.target.diagonal(dim1=1, dim2=2) / within
+        turns = [
+            torch.tensor(turn) for turn in (*levels_of(vectors), [len(within) - 1]) if len(turn)
+        ]
         rows = torch.cat([part[:, : spans[-1][1]] for part in self.parts])
         own: dict[tuple[int, int], Tensor] = {}
         for _ in range(SWEEPS):
@@ -185,10 +182,10 @@ class ProjectionProblem:
                     )
                     held = member[:, turn] * weight[:, None]
                     found = torch.zeros(len(turn), last - first).index_add_(1, choice, held.T)
-                    found /= within[turn].clamp_min(TINY)
+                    found /= within[turn]
                     goal = wanted[turn, first:last]
                     count = self.rows[turn, None]
-                    trained = own.setdefault((first, int(turn[0]) if len(turn) else -1), found)
+                    trained = own.setdefault((first, int(turn[0])), found)
                     goal = (count * goal + BELIEF * trained) / (count + BELIEF)
                     step = (goal.clamp_min(TINY) / found.clamp_min(TINY)).log()
                     step = torch.where((found > 0) & (goal > 0), step, 0.0)
@@ -218,7 +215,8 @@ class ProjectionProblem:
                 step = moved - ahead
                 reached = smooth(moved)[0]
                 bound = value + float((slope * step).sum()) + float(step.square().sum()) / 2 / size
-                if reached <= bound + 1e-7:
+                # Said this way round, what is not a number ends the search too.
+                if not reached > bound + 1e-7:
                     break
                 size /= 2
             if float(((ahead - moved) * (moved - point)).sum()) > 0:
@@ -243,5 +241,5 @@ def _means(
         first[member > 0] += share * (part.T @ part) / len(part)
         square = part.square()
         second[member > 0] += share * (square.T @ square) / len(part)
-    within = (members.T @ shares).clamp_min(1e-12)[:, None, None]
+    within = (members.T @ shares).clamp_min(TINY)[:, None, None]
     return first / within, second / within

@@ -130,7 +130,11 @@ def compact(found: dict[str, Any]) -> dict[str, Any]:
         "strategies": {
             row["name"]: {
                 "critic_rows": row["budget"]["critic_rows"],
-                "failed": [run["error"] for run in row["runs"] if run["status"] != "finished"],
+                "failed": [
+                    run["error"] or run["status"]
+                    for run in row["runs"]
+                    if run["status"] != "finished"
+                ],
                 "insufficient": row["insufficient"],
                 "figures": {
                     key: {name: _rounded(value[name]) for name in ("mean", "std", "n")}
