@@ -11,7 +11,6 @@ import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from wgan.data.fit import fit_schema
 from wgan.data.frame import canonical
 from wgan.data.schema import Kind, Schema
 from wgan.errors import DataError
+from wgan.versions import versions_of
 
 GROUPS = 500
 """Most groups of one level: a feature with more values is no group feature."""
@@ -125,7 +125,7 @@ def audit(
         },
         training=tuple(training),
         federated=federated or {},
-        versions=_versions(),
+        versions=versions_of(PACKAGES),
     )
     checks = held_against(found, limits)
     seconds = round(time.perf_counter() - started, 2)
@@ -275,13 +275,3 @@ def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
 def _hint(name: str, known: Any) -> str:
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -4,7 +4,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from server.settings import Settings
 from server.synthesis import Synthesizer
 from wgan.data.write import write_table
 from wgan.state import write_json
+from wgan.versions import versions_of
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
 
@@ -189,14 +189,8 @@ def _parity(settings: Settings, synthesizer: Synthesizer) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the result depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    """Versions of Python and of the packages that a result depends on."""
+    return {"python": platform.python_version(), **versions_of(PACKAGES)}
 
 
 def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:
