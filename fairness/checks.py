@@ -227,9 +227,9 @@ def _of_measured(group: GroupFinding, limits: Thresholds) -> Iterator[Check]:
     def check(name: str, found: Estimate, limit: float, verdict: Verdict, text: str) -> Check:
         return Check(name, group.name, verdict, found, limit, text)
 
-    def noisy(value: float, noise: float, times: float = 2.0) -> Estimate:
-        """A distance that noise alone makes `noise`, seldom more than `times` as much."""
-        return Estimate(value - noise, value - times * noise, value)
+    def noisy(value: float, noise: float) -> Estimate:
+        """A distance that noise alone makes `noise`, give or take as much."""
+        return Estimate(value - noise, value - 2 * noise, value)
 
     if limits.precision is not None and group.precision is not None:
         half = 2 * (group.precision * (1 - group.precision) / (2 * size / 6)) ** 0.5
@@ -247,11 +247,11 @@ def _of_measured(group: GroupFinding, limits: Thresholds) -> Iterator[Check]:
             text = f"distributions of its {what} differ by {value:.3f} on average"
             yield check(name, found, limit, at_most(found, limit), text)
     if limits.pairwise is not None and group.pairwise is not None:
-        # Of the worst of all columns in many groups chance makes more.
-        found = noisy(group.pairwise, group.pairwise_null or 0.0, 3.0)
+        over = group.pairwise - (group.pairwise_null or 0.0)
+        found = Estimate(over, over, group.pairwise)
         text = (
             f"how '{group.pairwise_column}' hangs together with other columns differs by "
-            f"{group.pairwise:.3f} (noise: {group.pairwise_null:.3f})"
+            f"{group.pairwise:.3f} (chance: {group.pairwise_null:.3f})"
         )
         yield check("pairwise", found, limits.pairwise, at_most(found, limits.pairwise), text)
     if limits.modes is not None and group.modes_real:

@@ -40,8 +40,8 @@ hundreds of categories and groups to look at."""
 THIN = 0.2
 """A mode is covered where the synthetic rows have this part of its share at least."""
 
-SPLITS = 5
-"""Halvings of a group's real rows, whose mean is the noise floor of ties between columns."""
+PERMUTATIONS = 20
+"""Times that real and synthetic rows are mixed, to see how far apart chance alone puts ties."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class _Group:
         null = neighbours(one, two, k)
         recalled = neighbours(one, made[order[: len(two)]], k).recall
         low, high = wilson(near.coverage, 2 * size / (k + 1))
-        gaps = floor = np.zeros(0)
+        gaps, chance = np.zeros(0), 0.0
         # The features of an image are about sqrt(2) apart, and stand for no column.
         deviation = math.sqrt(2)
         if self.tables.image is None:
@@ -271,17 +271,13 @@ class _Group:
             deviation = _deviation(kinds, len(widths) - kinds)
             weights = association_weights(real, made, widths)
             gaps = association_gaps(real, made, widths, weights)
-            others = self.rng.spawn(1)[0]
-            halves = [order, *(others.permutation(size) for _ in range(SPLITS - 1))]
-            floors = [
-                association_gaps(real[half[: size // 2]], real[half[size // 2 :]], widths, weights)
-                for half in halves
+            both, others = np.concatenate([real, made]), self.rng.spawn(1)[0]
+            largest = [
+                association_gaps(both[order[:size]], both[order[size:]], widths, weights).max()
+                for order in (others.permutation(2 * size) for _ in range(PERMUTATIONS))
             ]
-            # The column farthest above its floor is shown: the luck of one split would choose it,
-            # and that of a column whose floor happens to be low.
-            floor = np.mean(floors, axis=0) / math.sqrt(2)
-            floor = np.maximum(floor, floor.mean())
-        worst = int((gaps - floor).argmax()) if len(gaps) else None
+            chance = float(np.mean(largest) + 2 * np.std(largest))
+        worst = int(gaps.argmax()) if len(gaps) else None
         modes, covered = self._modes(real, made)
         return {
             "compared": size,
@@ -297,7 +293,7 @@ class _Group:
             "sliced_w1": sliced_w1(real, made, np.random.default_rng(0)),
             "sliced_w1_null": sliced_w1(one, two, np.random.default_rng(0)) / math.sqrt(2),
             "pairwise": None if worst is None else float(gaps[worst]),
-            "pairwise_null": None if worst is None else float(floor[worst]),
+            "pairwise_null": None if worst is None else chance,
             "pairwise_column": None if worst is None else self.within.columns[worst].name,
             "modes_real": modes,
             "modes_covered": covered,

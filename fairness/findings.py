@@ -54,7 +54,8 @@ class GroupFinding:
         ks: Mean Kolmogorov-Smirnov distance of numeric columns.
         pairwise: Difference of a column's associations with the others, real to synthetic, of the
             column where it is largest.
-        pairwise_null: What as many real rows drawn twice give, the noise floor.
+        pairwise_null: What the largest over columns is among real and synthetic rows mixed: mean
+            and two standard deviations over permutations.
         pairwise_column: That column.
         modes_real: Cells of the codebook that hold real rows of the group.
         modes_covered: Of these, cells that hold synthetic rows of the group.

@@ -290,8 +290,18 @@ def _limit(axes: Axes, lines: Sequence[Floats]) -> None:
     margin = 0.15 * (high - low)
     axes.set_ylim(low - margin, high + margin)
     outside = int(np.sum((values < low - margin) | (values > high + margin)))
-    note = f"points off the scale: {outside}" if outside else ""
-    axes.set_title(note, loc="right", fontsize=7.5, color=GREY, style="italic")
+    if outside:
+        # Within the axes: beside a title there is no room.
+        axes.annotate(
+            f"points off the scale: {outside}",
+            (0.98, 0.95),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=7.5,
+            color=GREY,
+            style="italic",
+        )
 
 
 def _series(metrics: Sequence[Row], key: str) -> Floats:
