@@ -18,6 +18,7 @@ from pydantic import Discriminator, TypeAdapter
 
 from clients.sketch import BINS, SKETCH, VOTES
 from clients.sums import Field, Layout
+from fairness.binning import Binning
 from fairness.feature_matching import size_of
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
@@ -159,6 +160,7 @@ class Prepare:
         seed: The run's seed.
         matching: What describes the encoded rows for matching.
         marginals: Whether their first moments are.
+        bins: How many bins numbers are cut into, whose one-hot vectors join their second moments.
         held_out: Share of a site's rows that no critic is trained on.
     """
 
@@ -171,6 +173,7 @@ class Prepare:
     marginals: bool = False
     missing: tuple[str, ...] = ()
     held_out: float = 0.0
+    bins: int = 0
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
@@ -179,12 +182,13 @@ class Prepare:
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
-        width = TableCodec(Schema.from_json(self.schema).without(conditions.given)).width
+        codec = TableCodec(Schema.from_json(self.schema).without(conditions.given))
+        width = codec.width
         if self.matching in ("kernel", "sliced"):
             shape = (conditions.width + 1, size_of(self.matching) + 1)
             fields.append(Field("description", shape, bits=48))
         if self.matching == "moments":
-            size = width_of_moments(width, conditions.width)
+            size = width_of_moments(width + Binning.of(codec, self.bins).width, conditions.width)
             fields.append(Field("moments", (conditions.width, size), bits=48))
         if self.marginals:
             fields.append(Field("marginals", (conditions.width + 1, width + 1), bits=48))

@@ -1,13 +1,14 @@
 """What a site was told before training, and the seeds that all its randomness derives from."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from clients.orders import Prepare, from_json, to_json
+from fairness.binning import Binning
 from fairness.groups import Conditions
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
@@ -42,6 +43,7 @@ class Plan:
     shape: Shape
     schema: Schema
     held_out: float
+    binning: Binning = field(default_factory=Binning)
 
     @staticmethod
     def of(order: Prepare) -> "Plan":
@@ -57,6 +59,7 @@ class Plan:
             Shape(codec.blocks, codec.width, conditions.width),
             schema,
             order.held_out,
+            Binning.of(codec, order.bins),
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from clients import query
 from clients.orders import (
@@ -29,6 +30,7 @@ from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums
 from clients.training import train
+from fairness.binning import Binning
 from fairness.calibration import first_moments
 from fairness.codebook import Codebook
 from fairness.feature_matching import Description
@@ -113,7 +115,9 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         described_by = Description.of(order.matching, blocks, conditions.width, seed)
         sums["description"] = described_by.sums(rows, conditions.encode(cells), everyone)
     if order.matching == "moments":
-        sums["moments"] = second_moments(rows, conditions.encode(cells), counted * levels)
+        binning = Binning.of(TableCodec(schema.without(conditions.given)), order.bins)
+        binned = binning(torch.from_numpy(rows)).numpy()
+        sums["moments"] = second_moments(binned, conditions.encode(cells), counted * levels)
     if order.marginals:
         sums["marginals"] = first_moments(rows, conditions.encode(cells), everyone)
     return order.layout().pack(sums)

@@ -131,6 +131,12 @@ class LevelMoments:
         matrices[active] /= totals[active, None, None]
         return LevelMoments(matrices, totals, np.append(choices, np.ones(levels, dtype=bool)))
 
+    def without(self, first: int, last: int) -> "LevelMoments":
+        """The same of all coordinates but those from `first` to `last`."""
+        kept = np.delete(np.arange(len(self.choices)), np.s_[first:last])
+        means = self.means[:, kept[:, None], kept]
+        return LevelMoments(means, self.totals, self.choices[kept])
+
 
 @dataclass(frozen=True)
 class MomentMatching:
@@ -151,27 +157,19 @@ class MomentMatching:
 
     @staticmethod
     def of(
-        sums: Floats,
-        first: int,
-        weight: float,
-        choices: npt.NDArray[np.bool_],
-        device: torch.device | str = "cpu",
+        found: LevelMoments, weight: float, device: torch.device | str = "cpu"
     ) -> "MomentMatching":
-        """Reads totals of `second_moments`.
+        """Reads what the sites' sums say.
 
         Coordinates that stand for a category count (p + 0.01)^-1/4, p being its share: rare
         categories would not be felt otherwise. Divided by the mean of these factors over the
         shares, categories and numbers keep their balance.
 
         Args:
-            sums: Totals over sites, `(C, T)`.
-            first: The first level of the condition's last one-hot vector: from it on, every row
-                has just one level.
+            found: Moments to be matched.
             weight: The penalty's weight.
-            choices: Which coordinates of a row stand for a category, `(D,)`.
             device: Where the generator lives.
         """
-        found = LevelMoments.of(sums, first, choices)
         one_hot, width = found.choices, len(found.choices)
         share = found.means[-1].diagonal()[one_hot]
         scale = np.ones(width)

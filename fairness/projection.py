@@ -10,7 +10,8 @@ generator's own has the density
 and is drawn from by making rows and keeping each with the probability exp(z^T A_c z - ceiling_c).
 Most entries of every A are 0: only what chance does not explain is moved. Conditions keep their
 rows, since Z_c is each condition's own. Shares of categories, on the diagonals, are then brought
-back to the data's by iterative scaling on rows that the fit has not seen.
+back to the data's by iterative scaling on rows that the fit has not seen. Where numbers come with
+their bins (`fairness.binning`), so do the shapes of their distributions.
 
 Sources: Csiszar, "I-Divergence Geometry of Probability Distributions and Minimization Problems",
 1975 (the projection); Dudik, Phillips, Schapire, "Maximum Entropy Density Estimation with
@@ -30,15 +31,9 @@ from torch import Tensor
 
 from fairness.groups import Conditions
 from fairness.matching import LevelMoments
-from fairness.projection_problem import Made, ProjectionProblem, joint_tilt
+from fairness.projection_problem import Made, ProjectionProblem, ceilings, joint_tilt
 
 Ints = npt.NDArray[np.int64]
-
-CEILING = 20.0
-"""What the most wanted rows of a condition weigh at most, beside its mean row."""
-
-QUANTILE = 0.999
-"""Share of a condition's rows that weigh less than its ceiling, where that is lower."""
 
 TENSORS = ("projection_levels", "projection_ceilings")
 """Names in a saved generator."""
@@ -125,20 +120,17 @@ def project(
     problem = ProjectionProblem.of(made, mass, conditions, moments)
     if not problem.cells:
         return Fit(None, 0, 0, 1.0)
-    before = problem.beyond(torch.zeros_like(problem.target))
+    before = problem.beyond([torch.zeros(len(part)) for part in problem.parts])
     if not before:
         return Fit(None, 0, 0, 1.0)
     levels = problem.solved()
     problem = ProjectionProblem.of(fresh, mass, conditions, moments)
     if spans:
         levels = problem.with_shares(levels, spans, conditions.blocks)
-    ceilings = torch.full((conditions.table.size,), -torch.inf)
-    kept = 0.0
-    for cell, share, score in zip(
-        problem.cells, problem.shares.tolist(), problem.scores(levels), strict=True
-    ):
-        mean = torch.logsumexp(score, 0) - np.log(len(score))
-        ceiling = torch.minimum(torch.quantile(score, QUANTILE), mean + np.log(CEILING))
-        ceilings[cell] = ceiling
-        kept += share * float((score - ceiling).exp().clamp_max(1.0).mean())
-    return Fit(Projection(levels, ceilings), before, problem.beyond(levels), kept)
+    scores = problem.scores(levels)
+    own = ceilings(scores)
+    within = torch.full((conditions.table.size,), -torch.inf)
+    within[problem.cells] = torch.stack(own)
+    each = [(s - c).exp().clamp_max(1.0).mean() for s, c in zip(scores, own, strict=True)]
+    kept = float(problem.shares @ torch.stack(each))
+    return Fit(Projection(levels, within), before, problem.beyond(scores), kept)

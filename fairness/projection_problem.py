@@ -29,6 +29,12 @@ SPREAD = 10.0
 LIMIT = 1.0
 """Largest entry off the diagonal of an A: one level weighs a pair of categories exp(2) at most."""
 
+CEILING = 20.0
+"""What the most wanted rows of a cell weigh at most, beside its mean row."""
+
+QUANTILE = 0.999
+"""Share of a cell's rows that weigh less than its ceiling, where that is lower."""
+
 UNBOUNDED = 1e6
 
 SWEEPS = 5
@@ -145,18 +151,22 @@ class ProjectionProblem:
             found[member > 0] += second
         return found
 
-    def beyond(self, levels: Tensor) -> int:
-        """Moments that lie beyond their tolerance, each counted once."""
-        off = (self.moments(self.value(levels)[1]) - self.target).abs() > 1.1 * self.slack
+    def beyond(self, scores: Sequence[Tensor]) -> int:
+        """Moments that lie beyond their tolerance, each counted once, of rows that are kept."""
+        shares = [
+            torch.softmax(s.clamp_max(c), 0) for s, c in zip(scores, ceilings(scores), strict=True)
+        ]
+        off = (self.moments(shares) - self.target).abs() > 1.1 * self.slack
         return int(torch.triu(off).sum())
 
     def with_shares(
         self, levels: Tensor, spans: Sequence[tuple[int, int]], vectors: Sequence[int]
     ) -> Tensor:
-        """Levels such that weighted rows have the data's shares of categories, level by level.
+        """Levels such that rows that are kept have the data's shares of categories in every level.
 
         Generalised iterative scaling, a column and one vector of the condition at a time, as in
-        `fairness.calibration`.
+        `fairness.calibration`, of weights as they are cut at the ceilings: what a cut takes from
+        wanted rows would else be missing from their categories.
         """
         scores = torch.cat(self.scores(levels))
         sizes = [len(part) for part in self.parts]
@@ -168,16 +178,23 @@ class ProjectionProblem:
         turns = [
             torch.tensor(turn) for turn in (*levels_of(vectors), [len(within) - 1]) if len(turn)
         ]
-        rows = torch.cat([part[:, : spans[-1][1]] for part in self.parts])
+        rows = torch.cat([part[:, : max(last for _, last in spans)] for part in self.parts])
         own: dict[tuple[int, int], Tensor] = {}
         for _ in range(SWEEPS):
+            ceiling = torch.repeat_interleave(
+                torch.stack(ceilings(torch.split(scores, sizes))), torch.tensor(sizes)
+            )
             for first, last in spans:
                 choice = rows[:, first:last].argmax(1)
                 for turn in turns:
                     weight = torch.cat(
                         [
                             torch.softmax(s, 0) * share.exp()
-                            for s, share in zip(torch.split(scores, sizes), log_share, strict=True)
+                            for s, share in zip(
+                                torch.split(torch.minimum(scores, ceiling), sizes),
+                                log_share,
+                                strict=True,
+                            )
                         ]
                     )
                     held = member[:, turn] * weight[:, None]
@@ -230,6 +247,15 @@ class ProjectionProblem:
             if since >= 10:
                 break
         return point / self.spread
+
+
+def ceilings(scores: Sequence[Tensor]) -> list[Tensor]:
+    """The score from which a row of each part is surely kept."""
+    found = []
+    for score in scores:
+        mean = torch.logsumexp(score, 0) - np.log(len(score))
+        found.append(torch.minimum(torch.quantile(score, QUANTILE), mean + np.log(CEILING)))
+    return found
 
 
 def _means(

@@ -115,6 +115,7 @@ class RunFolder:
             "marginals": order.marginals,
             "missing": list(order.missing),
             "held_out": order.held_out,
+            "bins": order.bins,
         }
         write_json(self.path / "schema.json", value)
 
@@ -149,6 +150,7 @@ class RunFolder:
                 marginals=value.get("marginals", False),
                 missing=tuple(value["missing"]),
                 held_out=value["held_out"],
+                bins=value.get("bins", 0),
             )
             return order, int(value["rows"])
         except (KeyError, TypeError, ValueError) as error:

@@ -1,18 +1,15 @@
 """What the server's generator pays for besides the critic, from the configuration and the sums."""
 
 import numpy as np
-import numpy.typing as npt
 
 from clients.orders import Matched
 from clients.plan import Plan, seed_of
 from clients.sums import SiteSums
 from fairness.feature_matching import Description, matching_of
-from fairness.matching import MomentMatching
+from fairness.matching import LevelMoments, MomentMatching
 from server.generating import bias_head_of, parity_of
 from server.settings import Settings
 from wgan.penalties import GeneratorPenalty
-
-Choices = npt.NDArray[np.bool_]
 
 
 def penalties_of(
@@ -27,7 +24,7 @@ def penalties_of(
         sums: What `Prepare` brought.
         device: Where the generator lives.
     """
-    moments = _moments(settings, plan, sums, device) if kind == "moments" else None
+    moments = _matching(settings, plan, sums, device) if kind == "moments" else None
     matching: GeneratorPenalty | None = moments
     if kind in ("kernel", "sliced"):
         seed = seed_of(plan.seed, "description")
@@ -38,15 +35,18 @@ def penalties_of(
     return tuple(term for term in (matching, parity, head) if term is not None)
 
 
-def moments_of(plan: Plan, sums: SiteSums) -> tuple[npt.NDArray[np.float64], int, Choices]:
-    """Totals of second moments as `LevelMoments.of` reads them."""
-    choices = np.zeros(plan.shape.width, dtype=bool)
+def moments_of(plan: Plan, sums: SiteSums) -> LevelMoments:
+    """What the sites' second moments say, of rows with their numbers' bins behind them."""
+    binned = plan.shape.width + plan.binning.width
+    choices = np.ones(binned, dtype=bool)
     for block in plan.shape.blocks:
         choices[block.start : block.stop] = block.kind == "choice"
     last = [size for size in plan.conditions.blocks if size][-1]
-    return sums["moments"], plan.conditions.width - last, choices
+    return LevelMoments.of(sums["moments"], plan.conditions.width - last, choices)
 
 
-def _moments(settings: Settings, plan: Plan, sums: SiteSums, device: str) -> MomentMatching:
-    totals, first, choices = moments_of(plan, sums)
-    return MomentMatching.of(totals, first, settings.model.matching, choices, device)
+def _matching(settings: Settings, plan: Plan, sums: SiteSums, device: str) -> MomentMatching:
+    # Which bin a number lies in has no slope, so the generator is matched without.
+    first = plan.shape.width
+    found = moments_of(plan, sums).without(first, first + plan.binning.width)
+    return MomentMatching.of(found, settings.model.matching, device)

@@ -9,44 +9,78 @@ import torch
 from torch import Tensor
 
 from clients.plan import Plan, seed_of
+from fairness.binning import Binning
+from fairness.groups import Conditions
 from fairness.matching import LevelMoments
 from fairness.projection import project
 from fairness.weights import row_weights
 from server.calibrating import proposal_of
 from server.settings import Settings
 from server.synthesis import Synthesizer
+from wgan.data.codec import TableCodec
 from wgan.generators import SkipGenerator
 from wgan.numerics import flushed
 
-LEAST, MOST = 2048, 65_536
+LEAST, MOST = 8192, 65_536
 """Rows that a projection is fitted on: twice the sites' own, within these."""
 
 FEWEST = 50
 """Rows of a cell among them at least: of fewer, nothing is known, and the cell is left alone."""
 
-
 ENTRIES = 8_000_000
 """Most entries of all levels' matrices: a fit over more takes minutes and gigabytes."""
 
 
-def projects(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> bool:
-    """Whether rows are held to second moments at the end, where the sites have summed them up.
+def projects(settings: Settings, plan: Plan) -> bool:
+    """Whether rows are held to second moments at the end, where the sites have summed them up."""
+    return _wanted(settings, plan.conditions) and (
+        _entries(plan.shape.width + plan.binning.width, plan.conditions) <= ENTRIES
+    )
 
-    Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
-    too narrow for the rows that a fit can be made on; nor, which `tell` hears, where moments are
-    too many.
+
+def bins_of(
+    settings: Settings, codec: TableCodec, conditions: Conditions, tell: Callable[[str], None]
+) -> int:
+    """Bins that the sites cut numbers into for the projection; 0: none.
+
+    Args:
+        settings: The configuration; its number is halved until moments are not too many.
+        codec: What encodes rows.
+        conditions: Groups and labels.
+        tell: Hears what is left out, and why.
     """
-    wanted = settings.model.projection and plan.conditions.clusters == 1
-    if not wanted or settings.groups_moved or settings.federation.generator == "own":
-        return False
-    levels = plan.conditions.width
-    entries = (levels + 1) * (plan.shape.width + levels) ** 2
-    if entries > ENTRIES:
+    if not _wanted(settings, conditions):
+        return 0
+    bins = settings.model.bins
+
+    def entries() -> int:
+        return _entries(codec.width + Binning.of(codec, bins).width, conditions)
+
+    while bins and entries() > ENTRIES:
+        bins = bins // 2 if bins > 3 else 0
+    if (found := entries()) > ENTRIES:
         tell(
-            f"the projection onto second moments is left out: {entries:,} of them are more than "
+            f"the projection onto second moments is left out: {found:,} of them are more than "
             f"{ENTRIES:,}; leave columns of many categories out with data.drop to have it"
         )
-    return entries <= ENTRIES
+    elif bins < settings.model.bins:
+        tell(
+            f"note: numbers are cut into {bins or 'no'} bins, not {settings.model.bins}: second "
+            f"moments with so many would be more than {ENTRIES:,}"
+        )
+    return bins
+
+
+def _wanted(settings: Settings, conditions: Conditions) -> bool:
+    # Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
+    # too narrow for the rows that a fit can be made on.
+    wanted = settings.model.projection and conditions.clusters == 1
+    return wanted and not settings.groups_moved and settings.federation.generator != "own"
+
+
+def _entries(row: int, conditions: Conditions) -> int:
+    """Entries of all levels' matrices over rows of so many coordinates."""
+    return (conditions.width + 1) * (row + conditions.width) ** 2
 
 
 def projected(
@@ -74,13 +108,15 @@ def projected(
         for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
             if many >= FEWEST:
                 told = torch.from_numpy(conditions.encode(np.full(many, cell)))
-                made[int(cell)] = module.head.chosen(module(told, drawn))
+                made[int(cell)] = plan.binning(module.head.chosen(module(told, drawn)))
         return made
 
     with torch.no_grad(), flushed():
         made, fresh = rows(count, "projection"), rows(2 * count, "projection shares")
         fresh = {cell: part for cell, part in fresh.items() if cell in made}
-        spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
+        # Categories come last, and so are what their shares say.
+        spans = plan.binning.spans(plan.shape.width)
+        spans += [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
         fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans)
     found = {"moments_off_before": fit.before, "moments_off_after": fit.after, "kept": fit.kept}
     return replace(synthesizer, projection=fit.projection), found

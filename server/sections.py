@@ -294,6 +294,13 @@ class ModelSettings(Section):
         "data's second moments; needs matching by moments, and makes drawing slower: of some four "
         "rows made one is kept after a thorough training, of twenty after a short one",
     )
+    bins: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="bins that each number is cut into beside its value, for the second moments of "
+        "the projection: shapes of distributions, and ties that are not linear; 0: none",
+    )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")
     critic_rate: float = Field(1e-3, gt=0, description="step size of the critic")
@@ -302,6 +309,13 @@ class ModelSettings(Section):
     averaging: float = Field(
         0.99, ge=0, lt=1, description="decay of the averaged generator weights, per generator step"
     )
+
+    @field_validator("bins")
+    @classmethod
+    def _bins(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one bin tells nothing; write 0 for none, or two or more")
+        return value
 
     @field_validator("generator_hidden", "critic_hidden")
     @classmethod

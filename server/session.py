@@ -13,7 +13,7 @@ import torch
 
 from clients.orders import Matched, Prepare, Request
 from clients.plan import Plan, fingerprint
-from fairness.matching import LevelMoments, width_of_moments
+from fairness.matching import width_of_moments
 from fairness.weights import group_mass
 from server.calibrating import has_categories, shares_of
 from server.conclusion import Trained, conclude
@@ -23,7 +23,7 @@ from server.exchange import Exchange
 from server.outputs import RunFolder
 from server.parts import recipe_of
 from server.penalties import moments_of, penalties_of
-from server.projecting import projects
+from server.projecting import bins_of, projects
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
 from server.settings import Settings
@@ -118,8 +118,8 @@ class Session:
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
         moments = None
-        if prepare.matching == "moments" and projects(settings, plan, report.phase):
-            moments = LevelMoments.of(*moments_of(plan, ready))
+        if prepare.matching == "moments" and projects(settings, plan):
+            moments = moments_of(plan, ready)
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
@@ -161,6 +161,7 @@ class Session:
                 "leave columns of many categories out with data.drop to have them, or set "
                 "model.matching_by = 'kernel'"
             )
+        codec = TableCodec(agreed.schema.without(agreed.conditions.given))
         order = Prepare(
             schema=agreed.schema.to_json(),
             conditions=agreed.conditions.to_json(),
@@ -173,6 +174,9 @@ class Session:
             and has_categories(agreed.schema.without(agreed.conditions.given)),
             missing=settings.data.missing,
             held_out=settings.data.held_out,
+            bins=bins_of(settings, codec, agreed.conditions, self.reporter.phase)
+            if matching == "moments"
+            else 0,
         )
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows

@@ -35,7 +35,7 @@ COUNTS = "counts"
 PARITY = "parity"
 """The entry of a saved run's header that says how labels are mixed; absent: as in the data."""
 
-PASSES = 64
+PASSES = 512
 """Times that rows a projection did not keep are made anew; what is left then stays as it is."""
 
 TRIES = 200
@@ -180,11 +180,18 @@ class Synthesizer:
         encoded = self._made(cells, seed, rng)
         if self.projection is not None:
             left = np.arange(len(cells))
+            left = left[~self._kept(encoded, cells, rng)]
             for _ in range(PASSES):
-                left = left[~self._kept(encoded[left], cells[left], rng)]
                 if not len(left):
                     break
-                encoded[left] = self._made(cells[left], seed, rng)
+                # A last few rows are tried many at a time, and the first that is kept counts.
+                tried = np.repeat(left, max(1, PIECE // len(left)))
+                made = self._made(cells[tried], seed, rng)
+                place, first = np.unique(
+                    tried[kept := self._kept(made, cells[tried], rng)], return_index=True
+                )
+                encoded[place] = made[kept][first]
+                left = np.setdiff1d(left, place, assume_unique=True)
         schema, given = self.plan.schema, self.plan.conditions.given
         decoded = TableCodec(schema.without(given)).decode(encoded)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
@@ -212,7 +219,7 @@ class Synthesizer:
         kept = np.zeros(len(cells), dtype=bool)
         for start in range(0, len(cells), PIECE):
             piece = slice(start, start + PIECE)
-            rows = module.head.chosen(torch.from_numpy(encoded[piece]))
+            rows = self.plan.binning(module.head.chosen(torch.from_numpy(encoded[piece])))
             conditions = torch.from_numpy(self.plan.conditions.encode(cells[piece]))
             kept[piece] = self.projection.keeps(rows, conditions, cells[piece], rng).numpy()
         return kept

@@ -13,6 +13,7 @@ from clients.work import prepare
 from fairness.groups import Conditions
 from fairness.matching import (
     MINIMUM,
+    LevelMoments,
     MomentMatching,
     described,
     second_moments,
@@ -53,7 +54,7 @@ def matching_of(rows, conditions, weights=None, weight=1.0):
     if weights.ndim == 1:
         weights = np.repeat(weights[:, None], LEVELS, 1)
     sums = second_moments(rows, conditions, weights)
-    found = MomentMatching.of(sums, GROUPS, weight, CHOICES)
+    found = MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES), weight)
     return replace(found, moments=found.moments.double(), scale=found.scale.double())
 
 
@@ -325,7 +326,7 @@ def test_sums_of_another_width_are_refused():
     rows, conditions = table(50)
     sums = second_moments(rows, conditions, np.ones((50, LEVELS)))
     with pytest.raises(ValueError, match="shape"):
-        MomentMatching.of(sums, GROUPS, 1.0, CHOICES[:-1])
+        MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES[:-1]), 1.0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -334,7 +335,7 @@ def test_a_gpu_gives_the_same_values():
     sums = second_moments(rows, conditions, np.ones((300, LEVELS)))
     fake, condition = (torch.tensor(a) for a in table(50, seed=19))
     values = [
-        MomentMatching.of(sums, GROUPS, 1.0, CHOICES, device)(
+        MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES), 1.0, device)(
             GeneratorStep(fake.to(device), condition.to(device))
         ).cpu()
         for device in ("cpu", "cuda")
@@ -402,7 +403,7 @@ def test_moments_of_all_rows_come_from_whatever_is_told_last(told, clusters):
     weights = np.full((len(rows), 1), 1 / len(rows)) * levels
     first = conditions.width - [size for size in conditions.blocks if size][-1]
     sums = second_moments(rows, encoded, weights)
-    found = MomentMatching.of(sums, first, 1.0, np.zeros(2, dtype=bool))
+    found = MomentMatching.of(LevelMoments.of(sums, first, np.zeros(2, dtype=bool)), 1.0)
     joined = np.concatenate([rows, encoded], 1) * found.scale.numpy()
     np.testing.assert_allclose(found.moments[-1], joined.T @ joined / len(rows), atol=1e-5)
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 
 from fairness.bias_head import BiasHeadSpec
 from fairness.groups import MISSING, Conditions
-from fairness.matching import MomentMatching, second_moments
+from fairness.matching import LevelMoments, MomentMatching, second_moments
 from fairness.parity import ParityMixture, parity_counts, parity_gaps
 from fairness.parity_penalty import RIDGE, ParityPenalty, readers
 from wgan.data.codec import TableCodec
@@ -386,7 +386,7 @@ def test_the_data_s_own_gap_in_the_score_is_read_from_second_moments():
             rows, step.condition.numpy(), np.full(step.condition.shape, 1 / len(group))
         )
         last = [size for size in conditions.blocks if size][-1]
-        matching = MomentMatching.of(sums, conditions.width - last, 1.0, choices)
+        matching = MomentMatching.of(LevelMoments.of(sums, conditions.width - last, choices), 1.0)
         values = [
             float(
                 ParityPenalty.of(conditions, SCHEMA, 1.0, level, label="high", matching=matching)(

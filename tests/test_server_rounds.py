@@ -11,7 +11,7 @@ import server.observing
 from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.site import Site
-from fairness.matching import MomentMatching
+from fairness.matching import LevelMoments, MomentMatching
 from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.federation import FederationSettings
@@ -110,7 +110,9 @@ def built(ground, settings=None, sites=None):
     choices = np.zeros(codec.width, dtype=bool)
     for block in codec.blocks:
         choices[block.start : block.stop] = block.kind == "choice"
-    matching = MomentMatching.of(moments, len(plan.conditions.groups), 0.3, choices)
+    matching = MomentMatching.of(
+        LevelMoments.of(moments, len(plan.conditions.groups), choices), 0.3
+    )
     return Rounds(settings, plan, name, InProcess(sites or own), (matching,), "cpu")
 
 

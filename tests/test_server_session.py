@@ -13,6 +13,7 @@ import torch
 
 import server.observing
 import server.projecting
+from fairness.marginals import Marginals, compare
 from fairness.report import read_report
 from server.configuration import load
 from server.outputs import RunFolder
@@ -550,6 +551,41 @@ def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_pa
     made = again.like_data(summary["rows_synthetic"], summary["seed"])
     write_table(made, again.plan.schema, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "on/synthetic.csv").read_bytes()
+
+
+def test_bins_bring_the_shapes_of_numbers_back(kit: Any, table: Path, tmp_path: Path) -> None:
+    ks = {}
+    for bins in (0, 8):
+        summary = kit.run(kit.tiny(table, model={"bins": bins}), tmp_path / str(bins))
+        run = RunFolder(tmp_path / str(bins))
+        assert run.read_plan()[0].bins == bins
+        # Of many more rows than the data's, so that chance does not hide what is off.
+        synthesizer, real = Synthesizer.load(run), read_table(table)
+        made = synthesizer.like_data(8000, 0)
+        marginals = Marginals.of(synthesizer.plan.schema, made)
+        one, other = (
+            marginals.count(rows, np.zeros(len(rows), dtype=np.int64), 1) for rows in (real, made)
+        )
+        ks[bins] = compare(one, other, marginals).ks_mean
+        assert summary["projection"]["moments_off_after"] < 50
+    assert ks[8] < 0.7 * ks[0]
+
+
+def test_bins_are_halved_until_moments_are_not_too_many(
+    kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.run(kit.tiny(table, model={"bins": 2}), tmp_path / "two")
+    run = Synthesizer.load(RunFolder(tmp_path / "two"))
+    conditions, row = run.plan.conditions, run.plan.shape.width + run.plan.binning.width
+    fits = (conditions.width + 1) * (row + conditions.width) ** 2
+    for most, bins in ((fits, 2), (fits - 1, 0)):
+        monkeypatch.setattr(server.projecting, "ENTRIES", most)
+        reporter = kit.Silent()
+        path = tmp_path / f"{most}"
+        summary = kit.run(kit.tiny(table, model={"bins": 9}), path, reporter=reporter)
+        assert summary["projection"] is not None
+        assert RunFolder(path).read_plan()[0].bins == bins
+        assert any(f"{bins or 'no'} bins, not 9" in text for text in reporter.told)
 
 
 @pytest.mark.parametrize(
