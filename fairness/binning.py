@@ -9,11 +9,15 @@ splits on it can find.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from wgan.data.codec import TableCodec
-from wgan.data.ranks import to_scores
+from wgan.data.ranks import grain, to_scores
+from wgan.data.schema import Column
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Binning:
         numbers: Outputs of a row that are numbers.
         gates: Of each, the output that says whether there is a number at all; None: always.
         edges: Of each, where one bin ends and the next begins, ascending.
+        values: Of each, the one number that stands in each bin; none where bins hold several.
     """
 
     numbers: tuple[int, ...] = ()
     gates: tuple[int | None, ...] = ()
     edges: tuple[tuple[float, ...], ...] = ()
+    values: tuple[tuple[float, ...], ...] = ()
 
     @staticmethod
     def of(codec: TableCodec, bins: int) -> "Binning":
@@ -36,19 +42,27 @@ class Binning:
 
         Args:
             codec: What encodes rows.
-            bins: How many for each number; fewer than two: none.
+            bins: How many for each number; fewer than two: none. A column on a grid of up to twice
+                as many values has a bin for each of them: a category may well go with just one.
         """
         if bins < 2:
             return Binning()
         gates = {block.start: block.gate for block in codec.blocks if block.kind == "value"}
         ranks = np.arange(1, bins) / bins
-        numbers, edges = [], []
+        numbers, edges, values = [], [], []
         for column in codec.schema.columns:
             if column.numeric and column.edges:
                 numbers.append(codec.span(column.name).start)
-                cuts = to_scores(np.interp(ranks, column.cumulative, column.edges), column)
-                edges.append(tuple(cuts.astype(np.float32).tolist()))
-        return Binning(tuple(numbers), tuple(gates[n] for n in numbers), tuple(edges))
+                single = _values(column, 2 * bins)
+                if len(single):
+                    inner = single[:-1] + grain(column) / 2
+                else:
+                    inner = np.interp(ranks, column.cumulative, column.edges)
+                edges.append(_scores(inner, column))
+                values.append(_scores(single, column))
+        return Binning(
+            tuple(numbers), tuple(gates[n] for n in numbers), tuple(edges), tuple(values)
+        )
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,3 +91,15 @@ class Binning:
                 place = torch.where(rows[:, gate] > 0.5, place, size - 1)
             parts.append(torch.nn.functional.one_hot(place, size).to(rows.dtype))
         return torch.cat(parts, 1)
+
+
+def _values(column: Column, most: int) -> Floats:
+    """All values of a column on a grid; none where it has more than `most` or no grid."""
+    step = grain(column)
+    if not step or (count := round((column.high - column.low) / step) + 1) > most:
+        return np.empty(0)
+    return np.asarray(column.low + step * np.arange(count), dtype=np.float64)
+
+
+def _scores(numbers: Floats, column: Column) -> tuple[float, ...]:
+    return tuple(to_scores(numbers, column).astype(np.float32).tolist())

@@ -40,7 +40,7 @@ UNBOUNDED = 1e6
 SWEEPS = 5
 """Passes over columns and levels that bring the shares of categories back."""
 
-STEPS = 100
+STEPS = 150
 """Steps of the fit at most."""
 
 RIDGE = 1e-3

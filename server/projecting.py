@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clients.plan import Plan, seed_of
 from fairness.binning import Binning
+from fairness.following import filled, followings
 from fairness.groups import Conditions
 from fairness.matching import LevelMoments
 from fairness.projection import project
@@ -96,6 +97,13 @@ def projected(
     module = synthesizer.generators[0].module
     assert isinstance(module, SkipGenerator)
     conditions = plan.conditions
+    found = followings(
+        TableCodec(plan.schema.without(conditions.given)),
+        plan.binning,
+        moments,
+        int(conditions.table.sum()),
+    )
+    synthesizer = replace(synthesizer, followings=tuple(found.values()))
     each = row_weights(plan.mass, conditions.group_counts)
     mass = (conditions.table * each[:, None]).reshape(-1)
     count = int(np.clip(2 * conditions.table.sum(), LEAST, MOST))
@@ -108,7 +116,8 @@ def projected(
         for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
             if many >= FEWEST:
                 told = torch.from_numpy(conditions.encode(np.full(many, cell)))
-                made[int(cell)] = plan.binning(module.head.chosen(module(told, drawn)))
+                part = filled(synthesizer.followings, module.head.chosen(module(told, drawn)))
+                made[int(cell)] = plan.binning(part)
         return made
 
     with torch.no_grad(), flushed():
@@ -118,5 +127,10 @@ def projected(
         spans = plan.binning.spans(plan.shape.width)
         spans += [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
         fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans)
-    found = {"moments_off_before": fit.before, "moments_off_after": fit.after, "kept": fit.kept}
-    return replace(synthesizer, projection=fit.projection), found
+    told = {
+        "moments_off_before": fit.before,
+        "moments_off_after": fit.after,
+        "kept": fit.kept,
+        "columns_that_follow": {target: source for source, target in found},
+    }
+    return replace(synthesizer, projection=fit.projection), told

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.plan import Plan, seed_of
+from fairness.following import Following, filled
 from fairness.groups import MISSING
 from fairness.parity import ParityMixture
 from fairness.projection import Projection
@@ -35,6 +36,9 @@ COUNTS = "counts"
 PARITY = "parity"
 """The entry of a saved run's header that says how labels are mixed; absent: as in the data."""
 
+FOLLOWING = "following"
+"""Its entry that says which entries of a row follow from which; tables are tensors of that name."""
+
 PASSES = 512
 """Times that rows a projection did not keep are made anew; what is left then stays as it is."""
 
@@ -53,6 +57,7 @@ class Synthesizer:
             generators in proportion. With one generator, `(cells, 1)`.
         parity: How labels are mixed within groups; None: as in the data.
         projection: Which rows of the one generator are kept; None: all.
+        followings: Columns that follow from others in the data, and so in its rows.
     """
 
     plan: Plan
@@ -60,6 +65,7 @@ class Synthesizer:
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
     projection: Projection | None = None
+    followings: tuple[Following, ...] = ()
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
@@ -118,11 +124,16 @@ class Synthesizer:
             raise StateError(f"{run.generator}: was not made under the schema in schema.json")
         parity = ParityMixture.from_json(json.loads(meta[PARITY])) if PARITY in meta else None
         projection = Projection.taken(tensors)
+        spans = json.loads(meta.get(FOLLOWING, "[]"))
+        followings = tuple(
+            Following(tuple(source), tuple(target), tensors.pop(f"{FOLLOWING}_{k}"))
+            for k, (source, target) in enumerate(spans)
+        )
         if COUNTS not in tensors:
             module = _untrained(plan)
             module.load_state_dict(tensors)
             one = np.ones((plan.conditions.table.size, 1))
-            return Synthesizer(plan, (Packed(module),), one, parity, projection)
+            return Synthesizer(plan, (Packed(module),), one, parity, projection, followings)
         counts = tensors.pop(COUNTS).numpy()
         modules = [_untrained(plan) for _ in range(counts.shape[1])]
         for k, module in enumerate(modules):
@@ -165,11 +176,14 @@ class Synthesizer:
             state[COUNTS] = torch.from_numpy(self.counts)
         if self.projection is not None:
             state |= self.projection.tensors()
+        state |= {f"{FOLLOWING}_{k}": f.table for k, f in enumerate(self.followings)}
         meta = {
             "schema": self.plan.schema.fingerprint,
             "recipe": self.plan.recipe.to_json(),
             "format": json.dumps({"name": "everymode-generator", "version": 1}),
         }
+        if self.followings:
+            meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in self.followings])
         if self.parity is not None:
             meta[PARITY] = json.dumps(self.parity.to_json())
         write_tensors(run.generator, state, meta)
@@ -209,7 +223,8 @@ class Synthesizer:
                     mine := (maker == k).nonzero()[0], range(PIECE, len(mine), PIECE)
                 ):
                     if len(index):
-                        encoded[index] = generator.module(conditions[index], rng).numpy()
+                        rows = generator.module(conditions[index], rng)
+                        encoded[index] = filled(self.followings, rows).numpy()
         return encoded
 
     def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:

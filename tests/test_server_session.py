@@ -571,6 +571,27 @@ def test_bins_bring_the_shapes_of_numbers_back(kit: Any, table: Path, tmp_path: 
     assert ks[8] < 0.7 * ks[0]
 
 
+def test_a_column_that_follows_from_another_is_filled_in(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(table)
+    label = 'city, "old"'
+    codes = {value: code for code, value in enumerate(sorted(frame[label].dropna().unique()), 1)}
+    frame["code"] = frame[label].map(codes).fillna(0).astype(int)
+    frame.to_csv(tmp_path / "coded.csv", index=False)
+    made = kit.tiny(tmp_path / "coded.csv")
+    summary = kit.run(made, tmp_path / "run")
+    assert summary["projection"]["columns_that_follow"] == {"code": label}
+    synthetic = pd.read_csv(tmp_path / "run/synthetic.csv")
+    assert (synthetic["code"] == synthetic[label].map(codes).fillna(0)).all()
+    assert synthetic["code"].nunique() > 1
+    again = Synthesizer.load(RunFolder(tmp_path / "run"))
+    assert len(again.followings) == 1
+    drawn = again.like_data(summary["rows_synthetic"], summary["seed"])
+    write_table(drawn, again.plan.schema, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "run/synthetic.csv").read_bytes()
+
+
 def test_bins_are_halved_until_moments_are_not_too_many(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
