@@ -130,10 +130,18 @@ class Session:
         self._train(rounds, name, history)
         trained = Trained(rounds, name, rows, ready, shares, moments, history)
         summary = conclude(
-            settings, run, self.exchange, trained, holdout, self.real, report.phase, started
+            settings, run, self.exchange, trained, holdout, self.real, self._unstopped, started
         )
         report.finish(summary, run)
         return summary
+
+    def _unstopped(self, phase: str) -> None:
+        """Tells of a part of the work after the last round, unless the user asked to stop."""
+        if self.stop():
+            raise Interrupted(
+                f"stopped after the last round, before: {phase}; continue with: {self.run.resume}"
+            )
+        self.reporter.phase(phase)
 
     def _holdout(self) -> pd.DataFrame | None:
         data = self.settings.data

@@ -515,6 +515,26 @@ def test_a_gpu_that_is_not_there(
     assert device_of(kit.tiny(table)) == device_of(kit.tiny(table, device="cuda")) == "cuda"
 
 
+def test_a_stop_after_the_last_round_is_heard_before_each_part_of_the_end(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    made = kit.tiny(table)
+    kit.run(made, tmp_path / "whole")
+    for calls in range(3):
+        # As many calls of `stop` as there are rounds, and parts of the end let through.
+        with pytest.raises(Interrupted, match=r"after the last round, before: .*--resume"):
+            kit.run(
+                made,
+                tmp_path / "parts",
+                stop=kit.stop_after(made.train.rounds * (calls == 0) + calls),
+                resume=calls > 0,
+            )
+        assert not (tmp_path / "parts/summary.json").exists()
+    kit.run(made, tmp_path / "parts", resume=True)
+    one, other = (tmp_path / name / "synthetic.csv" for name in ("whole", "parts"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_every_run_ends_with_an_audit_of_its_sums(finished: Any) -> None:
     run, summary = finished
     found = read_report(run.path / "audit.json")
