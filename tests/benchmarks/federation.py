@@ -37,7 +37,8 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grid-160": ("grid", "pooled,everymode,fedgan", ("train.rounds=160",)),
     # On one site the split does not matter: `pooled` serves all splits of the table. Before trained
     # generators were held to shares of categories (`adult-calibrated` is with it) and projected
-    # onto second moments (`adult-projected` and all from `adult-bias-head` on are with both).
+    # onto second moments (`adult-projected` and all from `adult-bias-head` on are with both, and
+    # `adult-binned` with numbers in bins).
     "adult": ("adult", f"pooled,{MAIN}", SHORT),
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
     "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
@@ -92,6 +93,7 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # Terms of the generator's loss, and categories held to their shares.
     "adult-calibrated": ("adult", "pooled,everymode", SHORT),
     "adult-projected": ("adult", "pooled,everymode", SHORT),
+    "adult-binned": ("adult", "pooled,everymode", SHORT),
     "adult-kernel": ("adult", "everymode", (*SHORT, "model.matching_by=kernel")),
     "adult-sliced": ("adult", "everymode", (*SHORT, "model.matching_by=sliced")),
     "adult-bias-head": ("adult", "everymode", (*SHORT, "fairness.bias_head=1")),
