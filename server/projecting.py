@@ -25,6 +25,9 @@ from wgan.numerics import flushed
 LEAST, MOST = 8192, 65_536
 """Rows that a projection is fitted on: twice the sites' own, within these."""
 
+WORK = 8_000_000_000
+"""Rows times their squared width at most: a fit on more takes many minutes. `LEAST` they are."""
+
 FEWEST = 50
 """Rows of a cell among them at least: of fewer, nothing is known, and the cell is left alone."""
 
@@ -106,7 +109,9 @@ def projected(
     synthesizer = replace(synthesizer, followings=tuple(found.values()))
     each = row_weights(plan.mass, conditions.group_counts)
     mass = (conditions.table * each[:, None]).reshape(-1)
-    count = int(np.clip(2 * conditions.table.sum(), LEAST, MOST))
+    width = len(moments.choices)
+    most = max(LEAST, min(MOST, WORK // width**2))
+    count = int(np.clip(2 * conditions.table.sum(), LEAST, most))
 
     def rows(count: int, seed: str) -> dict[int, Tensor]:
         rng = np.random.default_rng(seed_of(plan.seed, seed))
