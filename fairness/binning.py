@@ -96,9 +96,11 @@ class Binning:
 def _values(column: Column, most: int) -> Floats:
     """All values of a column on a grid; none where it has more than `most` or no grid."""
     step = grain(column)
-    if not step or (count := round((column.high - column.low) / step) + 1) > most:
+    # Of a wide range of fine numbers the quotient is infinite.
+    steps = (column.high - column.low) / step if step else np.inf
+    if steps > most - 0.5:
         return np.empty(0)
-    return np.asarray(column.low + step * np.arange(count), dtype=np.float64)
+    return np.asarray(column.low + step * np.arange(round(steps) + 1), dtype=np.float64)
 
 
 def _scores(numbers: Floats, column: Column) -> tuple[float, ...]:

@@ -291,8 +291,8 @@ class ModelSettings(Section):
     projection: bool = Field(
         True,
         description="whether rows of the trained generator are kept by how well they go with the "
-        "data's second moments; needs matching by moments, and makes drawing slower: of some four "
-        "rows made one is kept after a thorough training, of twenty after a short one",
+        "data's second moments; needs matching by moments, and makes drawing slower: of five to "
+        "seven rows made one is kept after a thorough training, of twenty after a short one",
     )
     bins: int = Field(
         8,

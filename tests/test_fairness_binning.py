@@ -95,3 +95,26 @@ def test_moments_without_the_bins_are_those_of_the_rows(coded):
     # The bins' own: how many rows lie in each.
     diagonal = whole.means[-1].diagonal()[codec.width : codec.width + binning.width]
     np.testing.assert_allclose(diagonal, binning(rows)[:, codec.width :].mean(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sizes"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8], (8,)),
+        (list(range(1, 2 * BINS + 1)), (2 * BINS,)),
+        (list(range(1, 2 * BINS + 2)), (BINS,)),
+        ([0.25, 0.5, 0.75, 1.0, 1.25], (BINS,)),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], (6,)),
+        ([-1e308, 0.123456789012, 5.0, 1e308, 7.25, 9.5], (BINS,)),
+    ],
+)
+def test_short_grids_have_a_bin_for_each_value(numbers, sizes):
+    frame = pd.DataFrame({"x": np.tile(np.array(numbers), 40)})
+    codec = TableCodec(fit_schema(frame, atom_share=1.0))
+    binning = Binning.of(codec, BINS)
+    assert binning.sizes == sizes
+    rows = torch.from_numpy(codec.encode(frame, np.random.default_rng(0)))
+    place = binning(rows)[:, codec.width :].argmax(1).numpy()
+    if sizes != (BINS,):
+        assert (place == np.round((frame["x"] - min(numbers)) / (numbers[1] - numbers[0]))).all()
+        assert len(binning.values[0]) == sizes[0]

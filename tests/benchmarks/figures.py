@@ -27,6 +27,9 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "long": ("adult-long", ()),
     "long-pooled": ("adult-long", ("strategy=pooled",)),
     "adult-pooled": ("adult", ("strategy=pooled",)),
+    # Without bins of numbers, as it was before there were any (nor columns that follow).
+    "adult-without-bins": ("adult", ("model.bins=0",)),
+    "long-without-bins": ("adult-long", ("model.bins=0",)),
     # Without the projection onto second moments at the end; those below are from before it.
     "adult-unprojected": ("adult", ("model.projection=false",)),
     "long-unprojected": ("adult-long", ("model.projection=false",)),
