@@ -96,11 +96,6 @@ def conclude(
     if trained.moments is not None:
         phase("projection onto the sites' second moments")
         synthesizer, projection = projected(synthesizer, trained.moments)
-        for column, source in projection["columns_that_follow"].items():
-            phase(
-                f"note: '{column}' follows from '{source}' in the sites' sums, and does so in "
-                "every synthetic row"
-            )
     synthesizer.save(run)
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
     write_table(synthetic, plan.schema, run.synthetic)

@@ -173,6 +173,8 @@ def figures(summary: dict[str, Any]) -> Table:
             f"{name} on held-out rows, trained on {source}: linear / trees",
             f"{number(found['logistic'])} / {number(found['boosted_trees'])}",
         )
+    for column, leader in (summary["projection"] or {}).get("columns_that_follow", {}).items():
+        table.add_row("filled in, as it follows from another column", Text(f"{column}: {leader}"))
     if summary["stopped_at_plateau"]:
         table.add_row("rounds, stopped at a plateau", str(summary["rounds"]))
     megabytes = summary["bytes_down"] / 1e6, summary["bytes_up"] / 1e6

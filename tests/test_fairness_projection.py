@@ -146,11 +146,11 @@ def test_without_rows_or_categories_there_is_still_an_answer():
     cells = np.random.default_rng(0).integers(0, CELLS, 4000)
     encoded = told.encode(cells)
     each = row_weights(np.array([0.5, 0.5]), told.group_counts)[cells // 2]
-    row = rows(4000, 3)[:, 4:] + 0.5
+    row = rows(4000, 3)[:, 4:] + 0.3
     sums = second_moments(row, encoded, np.repeat(each[:, None], 4, 1))
     moments = LevelMoments.of(sums, 2, CHOICES[4:])
     fit = project(number, number, weights(told), told, moments, ())
-    assert fit.before > 10 * fit.after
+    assert fit.before > fit.after == 0
 
 
 def test_a_projection_is_written_and_read():

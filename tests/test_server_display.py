@@ -134,6 +134,21 @@ def test_figures_that_were_not_measured_say_so(finished: Any) -> None:
     assert any("data.floor" in x and f" {left_out} " in x for x in text.splitlines())
 
 
+def test_columns_that_follow_are_named_whatever_they_are_called(finished: Any) -> None:
+    _, summary = finished
+    console = Console(file=io.StringIO(), width=120)
+    for projection, lines in (
+        (None, 0),
+        ({"kept": 0.5}, 0),
+        ({"columns_that_follow": {"[bold]code": "label[/]", "zip": "town"}}, 2),
+    ):
+        console.file = io.StringIO()
+        console.print(figures({**summary, "projection": projection}))
+        found = [x for x in console.file.getvalue().splitlines() if "follows from" in x]
+        assert len(found) == lines
+    assert "[bold]code: label[/]" in found[0] and "zip: town" in found[1]
+
+
 def told(summary: dict[str, Any], colour: bool = False) -> str:
     file = io.StringIO()
     system = "standard" if colour else None
