@@ -1,8 +1,9 @@
 """Strategies side by side on every scenario, and schedules of our own: figures of the README.
 
     python tests/benchmarks/federation.py --out runs/federation [--jobs 2] [--only grid]
+        [--seeds 0,1,2]
 
-Each scenario is an `everymode compare` of its own under --out, three seeds, one thread a run; what
+Each scenario is an `everymode compare` of its own under --out, three seeds unless told, one thread a run; what
 is there already is kept. The results, without the runs' own folders, go to `federation.json` beside
 this script. All strategies of a scenario have the budget that its entry says.
 """
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 SOME = "pooled,everymode,fedgan,md_gan,fed_tgan,fegan,ua_gan,local"
-FEW = "everymode,fedgan,md_gan"
 MAIN = "everymode,fedgan,md_gan,fed_tgan,fegan,dp_fedavg_gan,local"
 SHORT = ("train.rounds=60", "train.critic_steps=6")
 """A fifth of the preset's exchanges with half of its critic steps: a minute a run on one core."""
@@ -43,7 +43,7 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
     "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
     "digits-class": ("digits-class", SOME, ()),
-    "adult-group": ("adult-group", FEW, SHORT),
+    "adult-group": ("adult-group", "everymode", SHORT),
     # Steps of each player between exchanges, four hundred in all.
     "grid-1": ("grid", "everymode", (*EVERY.format(400, 1).split(), AVERAGED)),
     "grid-2": ("grid", "everymode", (*EVERY.format(200, 2).split(), AVERAGED)),
@@ -55,9 +55,10 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-1": ("adult", "pooled,everymode", tuple(EVERY.format(480, 1).split())),
     "adult-8": ("adult", "everymode", tuple(EVERY.format(60, 8).split())),
     "adult-16": ("adult", "everymode", tuple(EVERY.format(30, 16).split())),
-    # The best use of a number of exchanges: critic and generator steps in each.
+    # The best use of a number of exchanges: critic and generator steps in each, batches, rates.
+    # `adult-long` and `adult` (figures.json) are 1,000 and 300 exchanges of 12 and 8 steps.
     **{
-        f"schedule-{rounds}-{critic}-{generator}": (
+        f"schedule-{rounds}-{critic}-{generator}{name}": (
             "adult",
             "everymode",
             tuple(
@@ -67,11 +68,15 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
                     ("critic_steps", critic),
                     ("generator_steps", generator),
                 )
-            ),
+            )
+            + keys,
         )
-        for rounds, critic, generator in (
-            *((100, 12, 8), (100, 12, 24), (100, 24, 16), (100, 36, 24)),
-            *((300, 6, 4), (300, 12, 4), (300, 24, 16), (1000, 4, 3), (1000, 8, 6)),
+        for rounds, critic, generator, name, keys in (
+            *((100, 12, 8, "", ()), (100, 12, 24, "", ()), (100, 24, 16, "", ())),
+            *((100, 36, 24, "", ()), (300, 6, 4, "", ()), (300, 12, 4, "", ())),
+            *((300, 24, 16, "", ()), (1000, 4, 3, "", ())),
+            (100, 12, 8, "-batch-500", ("train.batch=500",)),
+            (100, 12, 8, "-rates-2", ("model.critic_rate=2e-3", "model.generator_rate=4e-3")),
         )
     },
     # What is said to help against drift, at eight steps.
@@ -106,7 +111,7 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-200": ("adult-200", "everymode", (*SHORT, "federation.sites_per_round=20")),
     "ring": ("ring", "all", ()),
     "lines": ("lines", "all", ()),
-    "adult-quantity": ("adult-quantity", FEW, SHORT),
+    "adult-quantity": ("adult-quantity", "everymode", SHORT),
     "digits-style": ("digits-style", SOME, ()),
     "adult-frozen": ("adult", "everymode", (*SHORT, FROZEN)),
     # The preset's own budget: five minutes a run on one core.
@@ -159,6 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", default="2")
     parser.add_argument("--only", action="append", choices=sorted(COMPARISONS))
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--collect", action="store_true", help="train nothing, read what is there")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -167,7 +173,7 @@ def main() -> None:
         folder = options.out / name
         if not options.collect:
             command = [sys.executable, "-m", "simulations.cli", "compare", config]
-            command += ["--strategies", strategies, "--seeds", "0,1,2", "--jobs", options.jobs]
+            command += ["--strategies", strategies, "--seeds", options.seeds, "--jobs", options.jobs]
             command += [part for key in overrides for part in ("--set", key)]
             subprocess.run([*command, "--out", str(folder)], check=True)
         file = folder / "compare.json"
