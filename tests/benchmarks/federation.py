@@ -3,9 +3,10 @@
     python tests/benchmarks/federation.py --out runs/federation [--jobs 2] [--only grid]
         [--seeds 0,1,2]
 
-Each scenario is an `everymode compare` of its own under --out, three seeds unless told, one thread a run; what
-is there already is kept. The results, without the runs' own folders, go to `federation.json` beside
-this script. All strategies of a scenario have the budget that its entry says.
+Each scenario is an `everymode compare` of its own under --out, three seeds unless told, one
+thread a run; what is there already is kept. The results, without the runs' own folders, go to
+`federation.json` beside this script. All strategies of a scenario have the budget that its entry
+says.
 """
 
 import argparse
@@ -173,7 +174,8 @@ def main() -> None:
         folder = options.out / name
         if not options.collect:
             command = [sys.executable, "-m", "simulations.cli", "compare", config]
-            command += ["--strategies", strategies, "--seeds", options.seeds, "--jobs", options.jobs]
+            command += ["--strategies", strategies, "--seeds", options.seeds]
+            command += ["--jobs", options.jobs]
             command += [part for key in overrides for part in ("--set", key)]
             subprocess.run([*command, "--out", str(folder)], check=True)
         file = folder / "compare.json"
