@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fairness.groups import Conditions
-from fairness.parity_penalty import Reader, readers
+from fairness.reading import Reader, readers
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
@@ -71,7 +71,7 @@ class BiasHeadSpec:
         groups, _ = readers(conditions, schema)
         inputs = torch.tensor(held.nonzero()[0], device=device)
         sizes = (len(inputs), *self.hidden, len(conditions.groups))
-        return BiasHead(self, Reader(groups.index.to(device)), inputs, sizes, seed)
+        return BiasHead(self, groups.to(device), inputs, sizes, seed)
 
 
 class BiasHead:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups import MISSING, Conditions
+from fairness.groups import Conditions
 from fairness.matching import MomentMatching
 from fairness.parity import feature_sets, members_of
+from fairness.reading import BinReader, Reader, readers
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
@@ -32,61 +33,6 @@ RIDGE = 1e-2
 
 FEWEST = 1.5
 """Rows that a group needs in a batch: between one, whose spread nobody knows, and two."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads how much each row is of each class, from made columns or from the condition.
-
-    Attributes:
-        index: Where in a row beside its condition and a one each class stands, `(F, N)`; a row is
-            of a class as much as all F entries, multiplied, say.
-    """
-
-    index: Tensor
-
-    def __call__(self, joined: Tensor) -> Tensor:
-        """Rows beside conditions and a one `(B, D + C + 1)` -> memberships `(B, N)`."""
-        return joined[:, self.index].prod(1)
-
-
-def readers(conditions: Conditions, schema: Schema) -> tuple[Reader, Reader]:
-    """Who reads a row's group and its label.
-
-    Raises:
-        ValueError: The label is a bin of a number that the generator makes.
-    """
-    codec = TableCodec(schema.without(conditions.given))
-    group, label, _ = conditions.blocks
-    target = conditions.target
-    if group:
-        groups = [list(range(codec.width, codec.width + group))]
-    else:
-        groups = [
-            [_place(codec, name, g[i], conditions) for g in conditions.groups]
-            for i, name in enumerate(conditions.sensitive)
-        ]
-    if label or target is None:
-        first = codec.width + group
-        labels = [
-            first + i if label else codec.width + conditions.width
-            for i in range(len(conditions.labels))
-        ]
-    elif schema[target].numeric:
-        raise ValueError(f"'{target}' is a number that the generator makes: it has no labels")
-    else:
-        labels = [_place(codec, target, name, conditions) for name in conditions.labels]
-    return Reader(torch.tensor(groups)), Reader(torch.tensor([labels]))
-
-
-def _place(codec: TableCodec, name: str, value: str, conditions: Conditions) -> int:
-    column, span = codec.schema[name], codec.span(name)
-    start, stop = int(span.start), int(span.stop)
-    if stop == start:
-        return codec.width + conditions.width
-    if value == MISSING and column.missing:
-        return stop - 1
-    return start + column.categories.index(value)
 
 
 @dataclass(frozen=True)
@@ -121,7 +67,7 @@ class ParityPenalty:
 
     weight: float
     groups: Reader
-    labels: Reader
+    labels: Reader | BinReader
     members: Tensor
     factors: Tensor
     shares: Tensor | None
@@ -158,8 +104,8 @@ class ParityPenalty:
             device: Where the generator lives.
 
         Raises:
-            ValueError: The label is a bin of a number that the generator makes; or a level above 0
-                asks for a gap of scores, and there are no moments of groups.
+            ValueError: A level above 0 asks for a gap of scores, and there are no moments of
+                groups, or none of the label, since it is a bin of a number that is made.
         """
         groups, labels = readers(conditions, schema)
         chosen = [conditions.sensitive.index(name) for name in features or conditions.sensitive]
@@ -176,6 +122,11 @@ class ParityPenalty:
         else:
             inputs = _inputs(conditions, schema)
             if level > 0:
+                if isinstance(labels, BinReader):
+                    raise ValueError(
+                        "the data's gap in a score is read from moments of the label, and "
+                        f"'{conditions.target}' is a number that the generator makes"
+                    )
                 place = int(labels.index[0, position])
                 means, known = _means(conditions, matching, inputs, place)
                 data = level * _contrast(members, rows * known) @ means
@@ -186,8 +137,8 @@ class ParityPenalty:
 
         return ParityPenalty(
             weight,
-            Reader(groups.index.to(device)),
-            Reader(labels.index.to(device)),
+            groups.to(device),
+            labels.to(device),
             put(members),
             put(factors),
             put(rows / max(rows.sum(), 1.0)) if told else None,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,8 @@ from fairness.bias_head import BiasHeadSpec
 from fairness.groups import MISSING, Conditions
 from fairness.matching import LevelMoments, MomentMatching, second_moments
 from fairness.parity import ParityMixture, parity_counts, parity_gaps
-from fairness.parity_penalty import RIDGE, ParityPenalty, readers
+from fairness.parity_penalty import RIDGE, ParityPenalty
+from fairness.reading import readers
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Column, Schema
 from wgan.penalties import GeneratorStep
@@ -327,15 +329,102 @@ def test_readers_find_missing_values_booleans_and_columns_of_one_value():
     torch.testing.assert_close(label(row), torch.tensor([[0.3, 0.5, 0.2]]))
 
 
-def test_a_number_that_the_generator_makes_has_no_labels():
-    schema = Schema((*SCHEMA.columns[1:2], SCHEMA.columns[0]))
-    conditions = Conditions(
-        ("sex",), "a", (("f",), ("m",)), ("bin 1", "bin 2"), (0.5,), ((1, 2), (3, 4)), "group"
+def numeric(column, edges, told="group", missing=False):
+    """A schema of sex, race and a target that is a number, and conditions over its bins."""
+    labels = tuple(f"bin {i + 1}" for i in range(len(edges) + 1)) + ((MISSING,) if missing else ())
+    counts = tuple((4 + i,) * len(labels) for i in range(4))
+    return (
+        Schema((SCHEMA["sex"], column, SCHEMA["race"])),
+        Conditions(NAMES, column.name, GROUPS, labels, edges, counts, told),
     )
-    with pytest.raises(ValueError, match="'a' is a number that the generator makes"):
-        ParityPenalty.of(conditions, schema, 1.0)
-    told = replace(conditions, told="group_and_label")
-    ParityPenalty.of(told, schema, 1.0, label="bin 2")
+
+
+@pytest.mark.parametrize(
+    ("column", "edges", "values"),
+    [
+        (
+            Column("n", "integer", low=0, high=60, edges=(0, 20, 60), cumulative=(0, 0.5, 1)),
+            (7.0, 20.0, 33.5),
+            range(61),
+        ),
+        (
+            Column("n", "float", low=0, high=9, decimals=1, edges=(0, 9), cumulative=(0, 1)),
+            (2.5, 4.05),
+            np.arange(91) / 10,
+        ),
+        (
+            Column(
+                "n", "float", atoms=(0.0, 5.0), low=0, high=9, missing=True, edges=(0, 9),
+                cumulative=(0, 1), scale="linear",
+            ),
+            (1.0, 5.0),
+            [0.0, 5.0, None, *np.linspace(0.01, 8.99, 50)],
+        ),
+        (Column("n", "integer", atoms=(1.0, 2.0, 3.0), low=1, high=3), (2.0,), [1, 2, 3]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("told", ["group", "none"])
+def test_a_made_number_is_in_the_bin_that_its_value_in_the_table_is_in(column, edges, values, told):
+    schema, conditions = numeric(column, edges, told, column.missing)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"n": pd.Series(rng.choice(np.array(values, dtype=float), 3000))})
+    frame["sex"], frame["race"] = rng.choice(["f", "m"], 3000), rng.choice(["x", "y"], 3000)
+    codec = TableCodec(schema.without(conditions.given))
+    rows = torch.from_numpy(codec.encode(frame, rng))
+    group = conditions.group_index(frame, schema, "the table")
+    label = conditions.label_index(frame, schema, "the table")
+    condition = torch.tensor(conditions.encode(group * len(conditions.labels) + label))
+    of_group, of_label = readers(conditions, schema)
+    joined = torch.cat([rows, condition, torch.ones(3000, 1)], 1)
+    np.testing.assert_array_equal(of_group(joined).numpy(), np.eye(4)[group])
+    read = of_label(joined).numpy()
+    np.testing.assert_allclose(read, np.eye(len(conditions.labels))[label], atol=1e-6)
+
+
+def test_a_soft_state_is_in_the_bins_of_its_parts_and_the_number_moves_them():
+    column = Column("n", "float", atoms=(0.0,), low=0, high=9, missing=True, edges=(0, 9),
+                    cumulative=(0, 1))  # fmt: skip
+    schema, conditions = numeric(column, (4.5,), missing=True)
+    _, of_label = readers(conditions, schema)
+    # The head multiplies a number with the share of its state: .03 / .5 lies above the middle.
+    row = torch.tensor([[0.03, 0.5, 0.3, 0.2]], requires_grad=True)
+    read = of_label(row)
+    torch.testing.assert_close(read, torch.tensor([[0.3, 0.5, 0.2]]))
+    (gradient,) = torch.autograd.grad(read[0, 1], row)
+    assert gradient[0, 0] > 0
+    none = torch.tensor([[0.0, 0.0, 1.0, 0.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(of_label(none)[0, 1], none)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("start", [(-0.4, 0.4), (0.4, -0.4)])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_descent_moves_a_made_number_to_the_level(start, level):
+    """Each sex draws its number about a mean of its own: parity, or the data's own gap."""
+    column = Column("n", "float", low=0, high=9, edges=(0, 9), cumulative=(0, 1))
+    schema, conditions = numeric(column, (4.5,))
+    conditions = replace(conditions, counts=((8, 2), (8, 2), (3, 7), (3, 7)))
+    penalty = ParityPenalty.of(conditions, schema, 1.0, level, ("sex",))
+    mean = torch.tensor(start, requires_grad=True)
+    rng = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam([mean], 0.02)
+    group = torch.arange(800) % 4
+    condition = torch.tensor(conditions.encode(np.arange(800) % 4 * 2))
+    for _ in range(150):
+        made = mean[group // 2] + 0.5 * torch.randn(800, generator=rng)
+        optimizer.zero_grad()
+        penalty(GeneratorStep(made[:, None], condition)).mean().backward()
+        optimizer.step()
+    rate = torch.special.ndtr(2 * mean.detach())
+    assert float(rate[1] - rate[0]) == pytest.approx(level * 0.5, abs=0.05)
+
+
+def test_the_data_s_gap_in_a_score_of_a_made_number_s_bin_is_refused():
+    column = Column("n", "float", low=0, high=9, edges=(0, 9), cumulative=(0, 1))
+    schema, conditions = numeric(column, (4.5,))
+    ParityPenalty.of(conditions, schema, 1.0, label="bin 2")
+    with pytest.raises(ValueError, match="'n' is a number that the generator makes"):
+        ParityPenalty.of(conditions, schema, 1.0, 0.5, label="bin 2")
 
 
 # Equal opportunity -----------------------------------------------------------------------------
