@@ -154,7 +154,7 @@ def conclude(
         "versions": versions(),
     }
     if settings.fairness.parity != "none":
-        summary["parity"] = _parity(settings, synthesizer)
+        summary["parity"] = _parity(settings, synthesizer, synthetic)
     audit = audit_of_sums(
         plan.conditions,
         counts.marginals,
@@ -174,17 +174,24 @@ def conclude(
     return summary
 
 
-def _parity(settings: Settings, synthesizer: Synthesizer) -> dict[str, Any]:
-    """What parity was asked for, and label gaps by feature: the data's, and of cells asked."""
-    conditions, mixture = synthesizer.plan.conditions, synthesizer.parity
-    table = conditions.plain.table
+def _parity(
+    settings: Settings, synthesizer: Synthesizer, synthetic: pd.DataFrame
+) -> dict[str, Any]:
+    """What parity was asked for, and label gaps by feature: real, in the rows, of cells asked."""
+    schema, conditions = synthesizer.plan.schema, synthesizer.plan.conditions
+    groups, names, table = conditions.groups, conditions.sensitive, conditions.plain.table
+    group = conditions.group_index(synthetic, schema, "the synthetic rows")
+    label = conditions.label_index(synthetic, schema, "the synthetic rows")
+    made, known = np.zeros(table.shape), (group >= 0) & (label >= 0)
+    np.add.at(made, (group[known], label[known]), 1)
     found = {
         **settings.fairness.model_dump(mode="json"),
-        "gaps_real": parity_gaps(table, conditions.groups, conditions.sensitive),
+        "gaps_real": parity_gaps(table, groups, names),
+        "gaps_made": parity_gaps(made, groups, names),
     }
-    if mixture is not None:
-        asked = mixture.counts(conditions).reshape(*table.shape, -1).sum(2)
-        found["gaps_asked"] = parity_gaps(asked, conditions.groups, conditions.sensitive)
+    if synthesizer.parity is not None:
+        asked = synthesizer.parity.counts(conditions).reshape(*table.shape, -1).sum(2)
+        found["gaps_asked"] = parity_gaps(asked, groups, names)
     return found
 
 

@@ -173,6 +173,9 @@ def figures(summary: dict[str, Any]) -> Table:
             f"{name} on held-out rows, trained on {source}: linear / trees",
             f"{number(found['logistic'])} / {number(found['boosted_trees'])}",
         )
+    for feature, gap in summary.get("parity", {}).get("gaps_made", {}).items():
+        real = summary["parity"]["gaps_real"][feature]
+        table.add_row(Text(f"target's gap over {feature}, real / made"), f"{real:.4f} / {gap:.4f}")
     for column, leader in (summary["projection"] or {}).get("columns_that_follow", {}).items():
         table.add_row("filled in, as it follows from another column", Text(f"{column}: {leader}"))
     if summary["stopped_at_plateau"]:

@@ -149,6 +149,17 @@ def test_columns_that_follow_are_named_whatever_they_are_called(finished: Any) -
     assert "[bold]code: label[/]" in found[0] and "zip: town" in found[1]
 
 
+def test_figures_tell_the_target_s_gaps_where_parity_was_asked_for(
+    finished: tuple[RunFolder, dict[str, Any]],
+) -> None:
+    gaps = {"gaps_real": {"sex": 0.2, "[b]x": 0.3}, "gaps_made": {"sex": 0.01, "[b]x": 0.02}}
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(figures({**finished[1], "parity": gaps}))
+    lines = [x for x in console.file.getvalue().splitlines() if "gap over" in x]  # type: ignore[attr-defined]
+    assert "sex, real / made" in lines[0] and "0.2000 / 0.0100" in lines[0]
+    assert "[b]x, real / made" in lines[1] and "0.3000 / 0.0200" in lines[1]
+
+
 def told(summary: dict[str, Any], colour: bool = False) -> str:
     file = io.StringIO()
     system = "standard" if colour else None

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -254,6 +255,8 @@ def test_parity_is_saved_and_runs_without_it_load_as_before(
         ("demographic", {"condition": "label"}, 0.0),
         ("equal_opportunity", {}, 0.5),
         ("equal_opportunity", {"condition": "none"}, 0.0),
+        ("demographic", {"condition": "group", "target": "age"}, 0.0),
+        ("equal_opportunity", {"condition": "group", "target": "gain"}, 0.0),
     ],
 )
 def test_runs_with_parity(
@@ -271,6 +274,10 @@ def test_runs_with_parity(
     summary = kit.run(settings, tmp_path / "run")
     gaps = summary["parity"]["gaps_real"]
     assert set(gaps) == {"group", "sex", "group x sex"}
+    rows = pd.read_csv(tmp_path / "run" / "synthetic.csv")
+    if settings.data.target == "outcome":
+        rates = pd.crosstab(rows["sex"], rows["outcome"], normalize="index")
+        assert summary["parity"]["gaps_made"]["sex"] == pytest.approx(np.ptp(rates["yes"]))
     made = Synthesizer.load(RunFolder(tmp_path / "run"))
     if settings.penalised:
         assert made.parity is None
@@ -305,7 +312,7 @@ def test_parity_that_a_table_cannot_have_is_refused(
     number = kit.tiny(
         table,
         data={"target": "age", "condition": "group"},
-        fairness={"parity": "demographic"},
+        fairness={"parity": "equal_opportunity", "parity_level": 0.5},
     )
     with pytest.raises(SettingsError, match=r"'age' is a number .*condition = 'group_and_label'"):
         kit.run(number, tmp_path / "number")
