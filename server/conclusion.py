@@ -27,6 +27,7 @@ from server.evaluation import (
 )
 from server.exchange import Exchange
 from server.generating import mixture_of
+from server.generator_file import save_generator
 from server.outputs import RunFolder
 from server.projecting import projected
 from server.rounds import Metrics, Rounds
@@ -96,7 +97,7 @@ def conclude(
     if trained.moments is not None:
         phase("projection onto the sites' second moments")
         synthesizer, projection = projected(synthesizer, trained.moments)
-    synthesizer.save(run)
+    save_generator(synthesizer, run)
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
     write_table(synthetic, plan.schema, run.synthetic)
     phase("figures: marginals, coverage, utility")

@@ -1,6 +1,5 @@
 """Rows from a trained generator: any number, any mixture of groups, any condition."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,31 +12,20 @@ from torch import Tensor, nn
 
 from clients.plan import Plan, seed_of
 from fairness.following import Following, filled
-from fairness.groups import MISSING
 from fairness.parity import ParityMixture
 from fairness.projection import Projection
-from server.outputs import RunFolder
 from server.roster import Letters
+from server.wishes import fits, wanted_of
 from wgan.data.codec import TableCodec
-from wgan.data.frame import canonical
-from wgan.errors import DataError, SettingsError, StateError
+from wgan.errors import DataError, SettingsError
 from wgan.generators import SkipGenerator
 from wgan.numerics import flushed
 from wgan.packed import Packed
-from wgan.state import read_tensors, write_tensors
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
 
 PIECE = 8192
-COUNTS = "counts"
-"""The tensor of a saved run that says which site's generator makes how much of each cell."""
-
-PARITY = "parity"
-"""The entry of a saved run's header that says how labels are mixed; absent: as in the data."""
-
-FOLLOWING = "following"
-"""Its entry that says which entries of a row follow from which; tables are tensors of that name."""
 
 PASSES = 512
 """Times that rows a projection did not keep are made anew; what is left then stays as it is."""
@@ -100,46 +88,10 @@ class Synthesizer:
     def _of(
         plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
     ) -> "Synthesizer":
-        generators = tuple(Packed(_untrained(plan)) for _ in vectors)
+        generators = tuple(Packed(untrained(plan)) for _ in vectors)
         for generator, vector in zip(generators, vectors, strict=True):
             generator.load(vector.to("cpu"))
         return Synthesizer(plan, generators, counts)
-
-    @staticmethod
-    def load(run: RunFolder) -> "Synthesizer":
-        """From a finished run.
-
-        Raises:
-            StateError: There is no generator there, or it belongs to another schema.
-        """
-        order, _ = run.read_plan()
-        if not run.generator.exists():
-            raise StateError(
-                f"{run.path}: the run is not finished, so there is no generator to draw from; "
-                f"finish it with: {run.resume}"
-            )
-        plan = Plan.of(order)
-        tensors, meta = read_tensors(run.generator)
-        if meta.get("schema") != plan.schema.fingerprint:
-            raise StateError(f"{run.generator}: was not made under the schema in schema.json")
-        parity = ParityMixture.from_json(json.loads(meta[PARITY])) if PARITY in meta else None
-        projection = Projection.taken(tensors)
-        spans = json.loads(meta.get(FOLLOWING, "[]"))
-        followings = tuple(
-            Following(tuple(source), tuple(target), tensors.pop(f"{FOLLOWING}_{k}"))
-            for k, (source, target) in enumerate(spans)
-        )
-        if COUNTS not in tensors:
-            module = _untrained(plan)
-            module.load_state_dict(tensors)
-            one = np.ones((plan.conditions.table.size, 1))
-            return Synthesizer(plan, (Packed(module),), one, parity, projection, followings)
-        counts = tensors.pop(COUNTS).numpy()
-        modules = [_untrained(plan) for _ in range(counts.shape[1])]
-        for k, module in enumerate(modules):
-            own = {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")}
-            module.load_state_dict(own)
-        return Synthesizer(plan, tuple(Packed(module) for module in modules), counts, parity)
 
     def at_level(self, level: float, features: tuple[str, ...] = ()) -> "Synthesizer":
         """The same generators, asked for labels at another level of demographic parity.
@@ -166,27 +118,6 @@ class Synthesizer:
                 f"the run ({', '.join(conditions.sensitive)})"
             )
         return replace(self, parity=ParityMixture(level, features))
-
-    def save(self, run: RunFolder) -> None:
-        """Writes `generator.safetensors`: parameters by name, schema and recipe in the header."""
-        states = [generator.module.state_dict() for generator in self.generators]
-        state = {name: tensor.clone() for name, tensor in states[0].items()}
-        if len(states) > 1:
-            state = {f"{k}/{n}": t.clone() for k, own in enumerate(states) for n, t in own.items()}
-            state[COUNTS] = torch.from_numpy(self.counts)
-        if self.projection is not None:
-            state |= self.projection.tensors()
-        state |= {f"{FOLLOWING}_{k}": f.table for k, f in enumerate(self.followings)}
-        meta = {
-            "schema": self.plan.schema.fingerprint,
-            "recipe": self.plan.recipe.to_json(),
-            "format": json.dumps({"name": "everymode-generator", "version": 1}),
-        }
-        if self.followings:
-            meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in self.followings])
-        if self.parity is not None:
-            meta[PARITY] = json.dumps(self.parity.to_json())
-        write_tensors(run.generator, state, meta)
 
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
         """One row for each cell, `(n,)`, in the columns' order; untold parts of it do not count."""
@@ -310,7 +241,7 @@ class Synthesizer:
             )
         given = {n: v for n, v in where.items() if n in conditions.given}
         sought = {n: v for n, v in where.items() if n not in conditions.given}
-        wanted = self._wanted(given, sought)
+        wanted = wanted_of(self.plan, given, sought)
         mixed = conditions.table if self.parity is None else self.parity.counts(conditions)
         table = mixed * conditions.select(given).reshape(mixed.shape)
         if not table.any():
@@ -333,7 +264,7 @@ class Synthesizer:
             table_piece = self.table(cells, seed_of(seed, piece))
             mask = np.ones(len(table_piece), dtype=bool)
             for name, value in wanted.items():
-                mask &= self._fits(table_piece[name], value)
+                mask &= fits(table_piece[name], self.plan.schema[name], value)
             if mask.any():
                 found.append(table_piece.loc[mask])
                 held += int(mask.sum())
@@ -345,58 +276,9 @@ class Synthesizer:
             )
         return pd.concat(found, ignore_index=True).iloc[:rows]
 
-    def _wanted(
-        self, given: Mapping[str, str], sought: Mapping[str, str]
-    ) -> dict[str, str | float | None]:
-        """The values sought as `_fits` compares them; all that cannot occur, at once."""
-        problems: list[str] = []
-        wanted: dict[str, str | float | None] = {}
-        for name, value in given.items():
-            try:
-                self.plan.conditions.select({name: value})
-            except DataError as error:
-                problems += error.problems
-        for name, value in sought.items():
-            column = self.plan.schema[name]
-            known = [*column.categories, *([MISSING] if column.missing else [])]
-            told = f"--where {name}={value}"
-            if value == MISSING and column.missing:
-                wanted[name] = None
-            elif column.numeric:
-                try:
-                    cell = pd.Series([value], dtype=object)
-                    number = float(canonical(cell, column.kind, name, told, column.form)[0])
-                except DataError:
-                    problems.append(f"{told}: expected a value of kind {column.kind}")
-                    continue
-                if not column.low <= number <= column.high:
-                    problems.append(f"{told}: lies outside the range of the data")
-                wanted[name] = number
-            elif value in column.categories:
-                wanted[name] = value.lower() if column.kind == "boolean" else value
-            else:
-                more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-                problems.append(
-                    f"{told}: the run knows no such value; write one of "
-                    f"{', '.join(known[:20])}{more}"
-                )
-        if problems:
-            raise DataError(problems)
-        return wanted
 
-    def _fits(self, series: "pd.Series[Any]", value: str | float | None) -> npt.NDArray[np.bool_]:
-        column = self.plan.schema[str(series.name)]
-        if value is None:
-            return series.isna().to_numpy()
-        if column.numeric:
-            cells = canonical(series, column.kind, column.name, "the rows drawn", column.form)
-            return np.asarray(cells == value)
-        text = series.astype("str")
-        text = text.str.lower() if column.kind == "boolean" else text
-        return np.asarray((text == value).fillna(False))
-
-
-def _untrained(plan: Plan) -> nn.Module:
+def untrained(plan: Plan) -> nn.Module:
+    """The generator's network, with parameters that are about to be replaced."""
     # Whoever loads a generator keeps the global random state.
     with torch.random.fork_rng(devices=[]):
         return plan.recipe.generator.build(plan.shape)

@@ -19,11 +19,11 @@ from typer.core import TyperCommand
 from clients.partition import Split, assign, site_table, write_sites
 from server.conclusion import versions
 from server.configuration import keys, load, presets, resolve
+from server.generator_file import load_generator
 from server.outputs import RunFolder, default_folder
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
-from server.synthesis import Synthesizer
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS
@@ -222,7 +222,7 @@ def sample(
         wanted[name] = value
     if not output.name.lower().endswith(SUFFIXES):
         raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
-    synthesizer = Synthesizer.load(RunFolder(run))
+    synthesizer = load_generator(RunFolder(run))
     if parity_level is not None:
         synthesizer = synthesizer.at_level(parity_level, tuple(parity_feature or ()))
     elif parity_feature:

@@ -18,8 +18,8 @@ from server.evaluation import (
     utility_of,
 )
 from server.exchange import InProcess
+from server.generator_file import load_generator
 from server.stage import set_up
-from server.synthesis import Synthesizer
 from wgan.data.frame import read_table
 from wgan.errors import DataError
 
@@ -51,7 +51,7 @@ def test_real_rows_have_no_distance_from_themselves(ready: Any) -> None:
 
 def test_one_site_or_three_measure_the_same(ready: Any, finished: Any) -> None:
     plan, name, exchange, real, _ = ready
-    synthetic = Synthesizer.load(finished[0]).like_data(400, 0)
+    synthetic = load_generator(finished[0]).like_data(400, 0)
     found = marginals_of(counted(plan, name, synthetic, exchange, ("",)))
     # Total variation of one column, computed by hand over all rows.
     real_share = real["member"].value_counts(normalize=True)

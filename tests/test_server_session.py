@@ -16,9 +16,9 @@ import server.projecting
 from fairness.marginals import Marginals, compare
 from fairness.report import read_report
 from server.configuration import load
+from server.generator_file import load_generator
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
-from server.synthesis import Synthesizer
 from wgan.data.frame import describe, read_table
 from wgan.data.schema import Schema
 from wgan.data.write import write_table
@@ -566,7 +566,7 @@ def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_pa
     assert found["moments_off_before"] > 2 * found["moments_off_after"]
     assert 0 < found["kept"] < 1
     # What is loaded draws as what was trained.
-    again = Synthesizer.load(RunFolder(tmp_path / "on"))
+    again = load_generator(RunFolder(tmp_path / "on"))
     assert again.projection is not None
     made = again.like_data(summary["rows_synthetic"], summary["seed"])
     write_table(made, again.plan.schema, tmp_path / "again.csv")
@@ -580,7 +580,7 @@ def test_bins_bring_the_shapes_of_numbers_back(kit: Any, table: Path, tmp_path: 
         run = RunFolder(tmp_path / str(bins))
         assert run.read_plan()[0].bins == bins
         # Of many more rows than the data's, so that chance does not hide what is off.
-        synthesizer, real = Synthesizer.load(run), read_table(table)
+        synthesizer, real = load_generator(run), read_table(table)
         made = synthesizer.like_data(8000, 0)
         marginals = Marginals.of(synthesizer.plan.schema, made)
         one, other = (
@@ -605,7 +605,7 @@ def test_a_column_that_follows_from_another_is_filled_in(
     synthetic = pd.read_csv(tmp_path / "run/synthetic.csv")
     assert (synthetic["code"] == synthetic[label].map(codes).fillna(0)).all()
     assert synthetic["code"].nunique() > 1
-    again = Synthesizer.load(RunFolder(tmp_path / "run"))
+    again = load_generator(RunFolder(tmp_path / "run"))
     assert len(again.followings) == 1
     drawn = again.like_data(summary["rows_synthetic"], summary["seed"])
     write_table(drawn, again.plan.schema, tmp_path / "again.csv")
@@ -616,7 +616,7 @@ def test_bins_are_halved_until_moments_are_not_too_many(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit.run(kit.tiny(table, model={"bins": 2}), tmp_path / "two")
-    run = Synthesizer.load(RunFolder(tmp_path / "two"))
+    run = load_generator(RunFolder(tmp_path / "two"))
     conditions, row = run.plan.conditions, run.plan.shape.width + run.plan.binning.width
     fits = (conditions.width + 1) * (row + conditions.width) ** 2
     for most, bins in ((fits, 2), (fits - 1, 0)):
@@ -645,7 +645,7 @@ def test_where_rows_are_not_held_to_second_moments(
 ) -> None:
     summary = kit.run(kit.tiny(table, **keys), tmp_path / "off")
     assert summary["projection"] is None
-    assert Synthesizer.load(RunFolder(tmp_path / "off")).projection is None
+    assert load_generator(RunFolder(tmp_path / "off")).projection is None
 
 
 def test_too_many_moments_to_project_onto_are_told(

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from clients.orders import Train
 from server.exchange import InProcess
 from server.federation import FederationSettings
+from server.generator_file import load_generator
 from server.outputs import RunFolder
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
 from server.strategies import FREE, RIVALS, STRATEGIES, StrategyName
-from server.synthesis import Synthesizer
 
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""
@@ -116,7 +116,7 @@ def test_every_strategy_trains_and_resumes_bit_for_bit(
     kit.run(made, parts, resume=True)
     whole, again = RunFolder(tmp_path / "whole"), RunFolder(parts)
     assert whole.synthetic.read_bytes() == again.synthetic.read_bytes()
-    drawn = Synthesizer.load(again).like_data(50, 0)
+    drawn = load_generator(again).like_data(50, 0)
     assert len(drawn) == 50
 
 
@@ -125,7 +125,7 @@ def test_sites_that_share_nothing_each_make_their_share(
 ) -> None:
     made = kit.tiny(table, strategy="local")
     kit.run(made, tmp_path / "run")
-    synthesizer = Synthesizer.load(RunFolder(tmp_path / "run"))
+    synthesizer = load_generator(RunFolder(tmp_path / "run"))
     vectors = [generator.vector for generator in synthesizer.generators]
     assert len(vectors) == 3 and not torch.equal(vectors[0], vectors[1])
     cells = np.repeat(np.arange(len(synthesizer.counts)), 400)

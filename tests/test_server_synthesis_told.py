@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from server.generator_file import load_generator
 from server.outputs import RunFolder
 from server.synthesis import Synthesizer
 from wgan.errors import DataError
@@ -33,7 +34,7 @@ def made(request: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> An
     )
     summary = kit.run(settings, folder / "run")
     run = RunFolder(folder / "run")
-    return told, Synthesizer.load(run), summary, pd.read_csv(run.synthetic)
+    return told, load_generator(run), summary, pd.read_csv(run.synthetic)
 
 
 def test_runs_end_with_all_figures_and_pictures(made: Any) -> None:

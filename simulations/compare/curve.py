@@ -10,6 +10,7 @@ import pandas as pd
 from clients.plan import Plan
 from server.configuration import resolve
 from server.evaluation import coverage_of
+from server.generator_file import load_generator
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import Stage
@@ -56,7 +57,7 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
         StateError: A checkpoint is damaged.
     """
     order, rows = run.folder.read_plan()
-    plan, final = Plan.of(order), Synthesizer.load(run.folder)
+    plan, final = Plan.of(order), load_generator(run.folder)
     curve = read_curve(run)
     done = {point["round"]: point for point in curve["points"]}
     rows = run.settings.output.rows or rows

@@ -29,8 +29,8 @@ from fairness.parity import ParityMixture
 from fairness.utility import train_and_test
 from server.configuration import load, resolve
 from server.evaluation import coverage_of
+from server.generator_file import load_generator
 from server.outputs import RunFolder
-from server.synthesis import Synthesizer
 from wgan.data.frame import read_table
 
 SEEDS = (0, 1, 2)
@@ -95,7 +95,7 @@ def train(
 def judged(made: pd.DataFrame, run: Path) -> dict[str, Any]:
     """AUC of both learners, the gap between the sexes, the worst group's coverage."""
     folder = RunFolder(run)
-    settings, plan = load(folder.config, []), Synthesizer.load(folder).plan
+    settings, plan = load(folder.config, []), load_generator(folder).plan
     holdout = read_table(resolve(str(settings.data.holdout)))
     utility = train_and_test(made, holdout, plan.schema, INCOME, seed=0)
     rates = (made[INCOME].astype(str) == RICH).groupby(made[SEX].astype(str)).mean()
@@ -161,7 +161,7 @@ def main() -> None:
             gap = theirs["rate_men"] - theirs["rate_women"]
             level = level_of(gap, own)
             synthesizer = replace(
-                Synthesizer.load(RunFolder(run)), parity=ParityMixture(level, (SEX,))
+                load_generator(RunFolder(run)), parity=ParityMixture(level, (SEX,))
             )
             ours = judged(synthesizer.like_data(len(real), seed), run)
             summary = json.loads((run / "summary.json").read_text())

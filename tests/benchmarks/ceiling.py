@@ -17,8 +17,8 @@ import numpy as np
 
 from server.configuration import load, resolve
 from server.evaluation import coverage_of
+from server.generator_file import load_generator
 from server.outputs import RunFolder
-from server.synthesis import Synthesizer
 from wgan.data.frame import read_table
 
 DRAWS = 8
@@ -36,7 +36,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     for path in map(Path, sys.argv[1:]):
         folder = RunFolder(path)
-        settings, synthesizer = load(folder.config, []), Synthesizer.load(folder)
+        settings, synthesizer = load(folder.config, []), load_generator(folder)
         plan = synthesizer.plan
         holdout = read_table(resolve(str(settings.data.holdout)))
         real = read_table(resolve(settings.data.path))

@@ -27,8 +27,8 @@ from fairness.group_utility import group_utility
 from fairness.parity import ParityMixture
 from fairness.utility import train_and_test
 from server.configuration import load, resolve
+from server.generator_file import load_generator
 from server.outputs import RunFolder
-from server.synthesis import Synthesizer
 from wgan.data.frame import read_table
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -46,7 +46,7 @@ def measured(run: Path) -> list[dict[str, Any]]:
     """One record a level."""
     folder = RunFolder(run)
     settings = load(folder.config, [])
-    data, synthesizer = settings.data, Synthesizer.load(folder)
+    data, synthesizer = settings.data, load_generator(folder)
     assert data.target is not None and data.holdout is not None
     holdout, schema = read_table(resolve(data.holdout)), synthesizer.plan.schema
     positive = str(holdout[data.target].value_counts().index[-1])
@@ -70,7 +70,7 @@ def untargeted(run: Path) -> list[dict[str, Any]]:
     """One record a feature that is held to level 0 alone, and one with no parity at all."""
     folder = RunFolder(run)
     settings = load(folder.config, [])
-    data, synthesizer = settings.data, Synthesizer.load(folder)
+    data, synthesizer = settings.data, load_generator(folder)
     assert data.target is not None and data.holdout is not None
     holdout, schema = read_table(resolve(data.holdout)), synthesizer.plan.schema
     real = read_table(resolve(data.path))
