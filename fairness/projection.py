@@ -21,7 +21,7 @@ Restart for Accelerated Gradient Schemes", 2015; Azadi et al., "Discriminator Re
 2019 (rejection from a generator).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from fairness.groups import Conditions
 from fairness.matching import LevelMoments
-from fairness.projection_problem import Made, ProjectionProblem, ceilings, joint_tilt
+from fairness.projection_problem import STEPS, Made, ProjectionProblem, ceilings, joint_tilt
 
 Ints = npt.NDArray[np.int64]
 
@@ -106,6 +106,7 @@ def project(
     conditions: Conditions,
     moments: LevelMoments,
     spans: Sequence[tuple[int, int]],
+    tell: Callable[[int, int], None] = lambda steps, of: None,
 ) -> Fit:
     """Fits a projection on rows of the generator.
 
@@ -116,6 +117,7 @@ def project(
         conditions: Groups, labels and their counts.
         moments: What the sites' sums say.
         spans: Coordinates of each one-hot vector of a row.
+        tell: Hears how many steps are done of at most how many; what it raises ends the fit.
     """
     problem = ProjectionProblem.of(made, mass, conditions, moments)
     if not problem.cells:
@@ -123,7 +125,8 @@ def project(
     before = problem.beyond([torch.zeros(len(part)) for part in problem.parts])
     if not before:
         return Fit(None, 0, 0, 1.0)
-    levels = problem.solved()
+    levels = problem.solved(lambda steps: tell(steps, STEPS))
+    tell(STEPS, STEPS)
     problem = ProjectionProblem.of(fresh, mass, conditions, moments)
     if spans:
         levels = problem.with_shares(levels, spans, conditions.blocks)

@@ -3,7 +3,7 @@
 See `fairness.projection` for what it is for, and for sources.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,8 +211,12 @@ class ProjectionProblem:
                     scores = scores + (member[:, turn] @ step).gather(1, choice[:, None])[:, 0]
         return levels
 
-    def solved(self) -> Tensor:
-        """Levels, by accelerated proximal steps in units of each product's deviation."""
+    def solved(self, tell: Callable[[int], None] = lambda steps: None) -> Tensor:
+        """Levels, by accelerated proximal steps in units of each product's deviation.
+
+        Args:
+            tell: Hears how many of `STEPS` are done.
+        """
         within = (self.members.T @ self.shares)[:, None, None]
         threshold, limit = self.slack / self.spread, LIMIT * self.spread
 
@@ -222,7 +226,8 @@ class ProjectionProblem:
 
         point = ahead = torch.zeros_like(self.target)
         momentum, size, best, since = 1.0, 1.0, float("inf"), 0
-        for _ in range(STEPS):
+        for done in range(STEPS):
+            tell(done)
             value, shares = smooth(ahead)
             slope = (self.moments(shares) - self.target) / self.spread + RIDGE * within * ahead
             while True:

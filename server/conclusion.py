@@ -71,6 +71,7 @@ def conclude(
     holdout: pd.DataFrame | None,
     rows: Callable[[], pd.DataFrame] | None,
     phase: Callable[[str], None],
+    step: Callable[[int, int], None],
     started: float,
 ) -> dict[str, Any]:
     """Writes what a run leaves behind, and returns its summary.
@@ -83,6 +84,7 @@ def conclude(
         holdout: Real rows that no site trained on, where there are any.
         rows: Gives all real rows, where one machine has them.
         phase: Hears which part of the work begins.
+        step: Hears how much of a long part is done, of at most how much.
         started: When the run was started, by `time.perf_counter`.
     """
     rounds, ready = trained.rounds, trained.ready
@@ -96,7 +98,7 @@ def conclude(
     projection = None
     if trained.moments is not None:
         phase("projection onto the sites' second moments")
-        synthesizer, projection = projected(synthesizer, trained.moments)
+        synthesizer, projection = projected(synthesizer, trained.moments, step)
     save_generator(synthesizer, run)
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
     write_table(synthetic, plan.schema, run.synthetic)

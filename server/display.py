@@ -36,6 +36,7 @@ class Display:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
         self._live: Live | None = None
+        self._steps: Progress | None = None
         self._bar = Progress(
             TextColumn("round"),
             MofNCompleteColumn(),
@@ -113,6 +114,31 @@ class Display:
                 soft_wrap=True,
             )
 
+    def step(self, done: int, of: int) -> None:
+        """Shows how much of the part at hand is done: a bar on a terminal, else now and then."""
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if self.console.is_terminal:
+            if not self._steps:
+                self._steps = Progress(
+                    TextColumn("step"),
+                    MofNCompleteColumn(),
+                    BarColumn(bar_width=None),
+                    TextColumn("left at most"),
+                    TimeRemainingColumn(compact=True),
+                    console=self.console,
+                    transient=True,
+                )
+                self._steps.add_task("steps", total=of)
+                self._steps.start()
+            self._steps.update(self._steps.task_ids[0], completed=done, total=of)
+        elif not done:
+            self._told = now
+        elif now - self._told >= PULSE:
+            self._told = now
+            self.console.print(f"step {done} of at most {of}", highlight=False)
+
     def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
         """Shows the figures and where the files are."""
         self._end()
@@ -145,6 +171,9 @@ class Display:
         return Group(self._bar, Panel(table, title="per group", border_style="dim"))
 
     def _end(self) -> None:
+        if self._steps:
+            self._steps.stop()
+            self._steps = None
         if self._live:
             self._live.stop()
             self._live = None

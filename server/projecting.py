@@ -88,13 +88,16 @@ def _entries(row: int, conditions: Conditions) -> int:
 
 
 def projected(
-    synthesizer: Synthesizer, moments: LevelMoments
+    synthesizer: Synthesizer,
+    moments: LevelMoments,
+    tell: Callable[[int, int], None] = lambda steps, of: None,
 ) -> tuple[Synthesizer, dict[str, Any]]:
     """The synthesizer with a projection, and what that does.
 
     Args:
         synthesizer: As trained and calibrated, with one generator.
         moments: What the sites' sums tell.
+        tell: Hears how many steps of the fit are done of at most how many; may raise to end it.
     """
     plan = synthesizer.plan
     module = synthesizer.generators[0].module
@@ -131,7 +134,7 @@ def projected(
         # Categories come last, and so are what their shares say.
         spans = plan.binning.spans(plan.shape.width)
         spans += [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
-        fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans)
+        fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans, tell)
     told = {
         "moments_off_before": fit.before,
         "moments_off_after": fit.after,

@@ -54,6 +54,10 @@ class Reporter(Protocol):
         """A round is finished."""
         ...
 
+    def step(self, done: int, of: int) -> None:
+        """Of the part at hand, so many steps are done, of at most so many."""
+        ...
+
     def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
         """The run is finished."""
         ...
@@ -130,18 +134,34 @@ class Session:
         self._train(rounds, name, history)
         trained = Trained(rounds, name, rows, ready, shares, moments, history)
         summary = conclude(
-            settings, run, self.exchange, trained, holdout, self.real, self._unstopped, started
+            settings,
+            run,
+            self.exchange,
+            trained,
+            holdout,
+            self.real,
+            self._phase,
+            self._step,
+            started,
         )
         report.finish(summary, run)
         return summary
 
-    def _unstopped(self, phase: str) -> None:
+    def _phase(self, phase: str) -> None:
         """Tells of a part of the work after the last round, unless the user asked to stop."""
+        self._unstopped(f"before: {phase}")
+        self.reporter.phase(phase)
+
+    def _step(self, done: int, of: int) -> None:
+        """Tells of a step within such a part, likewise."""
+        self._unstopped(f"in step {done} of at most {of} of its end")
+        self.reporter.step(done, of)
+
+    def _unstopped(self, place: str) -> None:
         if self.stop():
             raise Interrupted(
-                f"stopped after the last round, before: {phase}; continue with: {self.run.resume}"
+                f"stopped after the last round, {place}; continue with: {self.run.resume}"
             )
-        self.reporter.phase(phase)
 
     def _holdout(self) -> pd.DataFrame | None:
         data = self.settings.data

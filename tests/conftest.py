@@ -35,6 +35,7 @@ class Silent:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.metrics: list[dict[str, Any]] = []
+        self.steps: list[tuple[int, int]] = []
 
     def phase(self, text: str) -> None:
         self.told.append(text)
@@ -44,6 +45,9 @@ class Silent:
 
     def round(self, metrics: dict[str, Any]) -> None:
         self.metrics.append(metrics)
+
+    def step(self, done: int, of: int) -> None:
+        self.steps.append((done, of))
 
     def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
         self.told.append("finish")

@@ -51,6 +51,32 @@ def test_plain_lines_are_rare_but_the_last_round_is_told() -> None:
     assert lines[-1].startswith("round 50/50")
 
 
+def test_steps_of_a_long_part_are_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    display, file = shown(terminal=False)
+    with display:
+        display.phase("projection")
+        for done in range(4):
+            monkeypatch.setattr(server.display, "PULSE", 0.0 if done == 2 else 1e9)
+            display.step(done, 150)
+        display.phase("figures")
+    assert file.getvalue().splitlines() == ["projection", "step 2 of at most 150", "figures"]
+
+
+def test_steps_are_a_bar_on_a_terminal_which_goes_with_its_part() -> None:
+    display, file = shown(terminal=True)
+    with display:
+        display.phase("projection")
+        display.step(0, 150)
+        display.step(60, 150)
+        assert display._steps
+        display.phase("figures")
+        assert display._steps is None
+    assert "60/150" in file.getvalue() and "left at most" in file.getvalue()
+    display, file = shown(terminal=True, quiet=True)
+    display.step(1, 2)
+    assert not file.getvalue()
+
+
 def test_a_terminal_shows_round_pace_time_left_groups_and_the_worst() -> None:
     display, file = shown(terminal=True)
     with display:
