@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.orders import DECIMALS, Cluster, Look, Ranks, Values
 from clients.plan import seed_of
+from clients.questions import DECIMALS, Cluster, Look, Ranks, Values
 from clients.site import Site
 from clients.sketch import BINS, HIGHEST, log_bin, sketch, vote
 from clients.sums import Floats, SiteSums

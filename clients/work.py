@@ -10,22 +10,19 @@ import torch
 from clients import query
 from clients.orders import (
     Audit,
-    Cluster,
     Feel,
-    Look,
     Order,
     Prepare,
     Profile,
-    Ranks,
     Recall,
     Request,
     Tensors,
     Train,
-    Values,
     to_json,
 )
 from clients.plan import fingerprint, plan_of, seed_of
 from clients.profile import feel, profile
+from clients.questions import Cluster, Look, Ranks, Values
 from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from clients.orders import Cluster, Request
+from clients.orders import Request
+from clients.questions import Cluster
 from fairness.clusters import Centres, Tally, find
 from fairness.groups import Conditions
 from server.exchange import Exchange

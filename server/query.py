@@ -14,7 +14,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from clients.orders import Look, Ranks, Request, Values
+from clients.orders import Request
+from clients.questions import Look, Ranks, Values
 from clients.sketch import frequent, log_edges, peel
 from clients.sums import SiteSums
 from fairness.groups import MISSING, Conditions

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.orders import Look, Ranks, Values
 from clients.query import check_columns, look, ranks, values
+from clients.questions import Look, Ranks, Values
 from clients.site import Site
 from clients.sketch import frequent, log_bin, peel
 from fairness.groups import Conditions

@@ -13,8 +13,9 @@ from scipy.stats import chisquare
 from torch import nn
 
 from clients import training
-from clients.orders import Audit, Look, Prepare, Ranks, Request, Train, Values, from_json, to_json
+from clients.orders import Audit, Prepare, Request, Train, from_json, to_json
 from clients.plan import Plan, fingerprint, seed_of
+from clients.questions import Look, Ranks, Values
 from clients.rows import Rows
 from clients.site import Site
 from clients.work import answer, serve

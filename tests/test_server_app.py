@@ -12,7 +12,8 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import sites_of
-from clients.orders import Look, Request, Train
+from clients.orders import Request, Train
+from clients.questions import Look
 from clients.wire import Ground, pack_problems, pack_request, pack_sums, unpack_request
 from server.app import GridExchange, deal
 from server.configuration import load

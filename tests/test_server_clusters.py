@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from clients import query
-from clients.orders import Cluster, Prepare, Request, from_json, to_json
+from clients.orders import Prepare, Request, from_json, to_json
 from clients.plan import Plan, fingerprint
+from clients.questions import Cluster
 from clients.site import Site
 from fairness.weights import group_mass
 from server.exchange import InProcess
