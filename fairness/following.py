@@ -1,11 +1,12 @@
 """Columns that follow from another: a code beside its label, a county beside its town.
 
 Second moments hold the table of every two categories, and with bins (`fairness.binning`) that of a
-category and of a number of few values. Where it shows that each category goes with one value only,
-rows of a generator get that value: networks and tilts only come near to such a tie.
+category and of a number of few values; so they do of what the generator is told, sensitive features
+and label. Where a table shows that each category goes with one value only, rows of a generator get
+that value: networks and tilts only come near to such a tie.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from fairness.binning import Binning
+from fairness.groups import Conditions
 from fairness.matching import LevelMoments
 from wgan.data.codec import TableCodec
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 SEEN = 10.0
 """Rows that a category needs for its one value to be no chance."""
@@ -31,7 +34,8 @@ class Following:
     """One column that follows from another.
 
     Attributes:
-        source: Entries of a row that choose a category, first and behind the last.
+        source: Entries of a row beside its condition that choose a category, first and behind the
+            last.
         target: Entries that follow.
         table: What these are in rows of each category, `(options, entries)`; NaN: not known, and
             left as they are.
@@ -41,17 +45,39 @@ class Following:
     target: tuple[int, int]
     table: Tensor
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Rows `(n, D)` with the column filled in."""
-        found = self.table.to(rows.dtype)[rows[:, slice(*self.source)].argmax(1)]
+    def __call__(self, rows: Tensor, conditions: Tensor) -> Tensor:
+        """Rows `(n, D)` for conditions `(n, C)` with the column filled in."""
+        joined = torch.cat([rows, conditions], 1)
+        found = self.table.to(rows.dtype)[joined[:, slice(*self.source)].argmax(1)]
         new = rows.clone()
         kept = rows[:, slice(*self.target)]
         new[:, slice(*self.target)] = torch.where(found.isnan(), kept, found)
         return new
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What others may follow from.
+
+    Attributes:
+        name: The column's.
+        places: Coordinates of a row, its bins and its condition that tell its value.
+        first: The first of them in a row beside its condition, without bins.
+        values: Which value each stands for, `(places,)`.
+    """
+
+    name: str
+    places: Ints
+    first: int
+    values: Ints
+
+
 def followings(
-    codec: TableCodec, binning: Binning, moments: LevelMoments, rows: int
+    codec: TableCodec,
+    binning: Binning,
+    moments: LevelMoments,
+    rows: int,
+    conditions: Conditions,
 ) -> dict[tuple[str, str], Following]:
     """What follows from what, by the names of both columns; nothing follows from what follows.
 
@@ -60,41 +86,62 @@ def followings(
         binning: How their numbers are cut.
         moments: What the sites' sums say of rows with bins.
         rows: How many rows these rest on.
+        conditions: What the generator is told.
     """
     table = moments.means[-1]
     described = {
         column.name: _options(codec, binning, column.name) for column in codec.schema.columns
     }
     found: dict[tuple[str, str], Following] = {}
-    for column in codec.schema.columns:
-        span = codec.span(column.name)
-        followed = {target for _, target in found}
-        if column.numeric or span.stop - span.start < 2 or column.name in followed:
+    for source in _sources(codec, binning, conditions):
+        if source.name in {target for _, target in found}:
             continue
-        seen = table.diagonal()[span] * rows >= SEEN
+        # A value of a sensitive feature is told by all groups that have it.
+        held = np.eye(source.values.max() + 1)[source.values]
+        seen = held.T @ table.diagonal()[source.places] * rows >= SEEN
         for name, options in described.items():
             taken = {part for pair in found for part in pair}
-            if name == column.name or name in taken or not options:
+            if name == source.name or name in taken or not options:
                 continue
-            joint = np.stack([table[span, place] for place in options], 1) > TINY
+            joint = np.stack([table[source.places, place] for place in options], 1)
+            joint = held.T @ joint > TINY
             known = joint.sum(1) == 1
             values = np.stack(list(options.values()))[joint.argmax(1)]
             if known[seen].all() and len(np.unique(values[seen], axis=0)) > 1:
                 target = codec.span(name)
-                value = np.where(known[:, None], values, np.nan)
-                found[column.name, name] = Following(
-                    (span.start, span.stop),
+                value = np.where(known[:, None], values, np.nan)[source.values]
+                found[source.name, name] = Following(
+                    (source.first, source.first + len(source.places)),
                     (target.start, target.stop),
                     torch.from_numpy(value.astype(np.float32)),
                 )
     return found
 
 
-def filled(followings: Sequence[Following], rows: Tensor) -> Tensor:
-    """Rows `(n, D)` with every column filled in that follows."""
+def filled(followings: Sequence[Following], rows: Tensor, conditions: Tensor) -> Tensor:
+    """Rows `(n, D)` for conditions `(n, C)` with every column filled in that follows."""
     for following in followings:
-        rows = following(rows)
+        rows = following(rows, conditions)
     return rows
+
+
+def _sources(codec: TableCodec, binning: Binning, conditions: Conditions) -> Iterator[_Source]:
+    """What is told first, for it is certain; then the categories that the generator makes."""
+    group, label, _ = conditions.blocks
+    after = codec.width + binning.width
+    if group:
+        for i, name in enumerate(conditions.sensitive):
+            own = [values[i] for values in conditions.groups]
+            _, values = np.unique(own, return_inverse=True)
+            yield _Source(name, after + np.arange(group), codec.width, values)
+    if label and conditions.target is not None:
+        places = after + group + np.arange(label)
+        yield _Source(conditions.target, places, codec.width + group, np.arange(label))
+    for column in codec.schema.columns:
+        span = codec.span(column.name)
+        if not column.numeric and span.stop - span.start > 1:
+            places = np.arange(span.start, span.stop)
+            yield _Source(column.name, places, span.start, places - span.start)
 
 
 def _options(codec: TableCodec, binning: Binning, name: str) -> Mapping[int, Floats]:

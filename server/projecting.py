@@ -108,6 +108,7 @@ def projected(
         plan.binning,
         moments,
         int(conditions.table.sum()),
+        conditions,
     )
     synthesizer = replace(synthesizer, followings=tuple(found.values()))
     each = row_weights(plan.mass, conditions.group_counts)
@@ -124,7 +125,8 @@ def projected(
         for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
             if many >= FEWEST:
                 told = torch.from_numpy(conditions.encode(np.full(many, cell)))
-                part = filled(synthesizer.followings, module.head.chosen(module(told, drawn)))
+                part = module.head.chosen(module(told, drawn))
+                part = filled(synthesizer.followings, part, told)
                 made[int(cell)] = plan.binning(part)
         return made
 

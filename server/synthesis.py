@@ -155,7 +155,8 @@ class Synthesizer:
                 ):
                     if len(index):
                         rows = generator.module(conditions[index], rng)
-                        encoded[index] = filled(self.followings, rows).numpy()
+                        rows = filled(self.followings, rows, conditions[index])
+                        encoded[index] = rows.numpy()
         return encoded
 
     def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:

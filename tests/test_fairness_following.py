@@ -7,6 +7,7 @@ import torch
 
 from fairness.binning import Binning
 from fairness.following import filled, followings
+from fairness.groups import Conditions
 from fairness.matching import LevelMoments, second_moments
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
@@ -31,28 +32,36 @@ def table(count: int = 4000, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def found(frame, bins=BINS, rows=None):
-    codec = TableCodec(fit_schema(frame))
+NOTHING = Conditions((), None, ((),), ("all",), (), ((1,),), "label")
+
+
+def found(frame, bins=BINS, conditions=NOTHING):
+    """What follows in a table, beside its codec, encoded rows and conditions."""
+    schema = fit_schema(frame)
+    codec = TableCodec(schema.without(conditions.given))
     binning = Binning.of(codec, bins)
     coded = torch.from_numpy(codec.encode(frame, np.random.default_rng(1)))
-    told = np.ones((len(frame), 1), dtype=np.float32)
-    weights = np.full((len(frame), 1), 1 / len(frame))
+    cells = conditions.group_index(frame, schema, "t") * len(conditions.labels)
+    told = conditions.encode(cells + conditions.label_index(frame, schema, "t"))
+    weights = np.full(told.shape, 1 / len(frame))
     sums = second_moments(binning(coded).numpy(), told, weights)
     choices = np.ones(codec.width + binning.width, dtype=bool)
-    moments = LevelMoments.of(sums, 0, choices)
-    return codec, coded, followings(codec, binning, moments, rows or len(frame))
+    group, label, _ = conditions.blocks
+    moments = LevelMoments.of(sums, group if label else 0, choices)
+    ties = followings(codec, binning, moments, len(frame), conditions)
+    return codec, coded, ties, torch.from_numpy(told)
 
 
 def test_what_follows_is_found_and_filled_in():
     frame = table()
-    codec, coded, ties = found(frame)
+    codec, coded, ties, told = found(frame)
     assert set(ties) == {("label", "code"), ("label", "region")}
     # Rows whose entries were drawn apart: the label stays, what follows is as in the data.
     mixed = torch.stack([coded[torch.randperm(len(coded))] for _ in range(2)])[0].clone()
     span = codec.span("label")
     mixed[:, span] = coded[:, span]
     before = codec.decode(mixed.numpy())
-    after = codec.decode(filled(tuple(ties.values()), mixed).numpy())
+    after = codec.decode(filled(tuple(ties.values()), mixed, told).numpy())
     for name in ("code", "region"):
         assert not before[name].equals(codec.decode(coded.numpy())[name])
         pd.testing.assert_series_equal(after[name], codec.decode(coded.numpy())[name])
@@ -84,11 +93,13 @@ def test_a_rare_category_follows_where_the_others_do():
     frame = table()
     rare = pd.DataFrame(frame.iloc[:3]).assign(label="z", code=7, region="east")
     whole = pd.concat([frame, rare], ignore_index=True)
-    codec, coded, ties = found(whole)
+    codec, coded, ties, told = found(whole)
     assert set(ties) == {("label", "code"), ("label", "region")}
     last = coded[-3:].clone()
     last[:, codec.span("region")] = coded[:3, codec.span("region")]
-    assert set(codec.decode(filled(tuple(ties.values()), last).numpy())["region"]) == {"east"}
+    assert set(codec.decode(filled(tuple(ties.values()), last, told[-3:]).numpy())["region"]) == {
+        "east"
+    }
 
 
 def test_of_two_that_follow_from_each_other_one_leads():
@@ -103,3 +114,42 @@ def test_a_column_with_one_value_follows_from_nothing(constant):
     frame = table().drop(columns=["code", "region"]).assign(other=constant)
     frame.loc[0, "other"] = "y"
     assert not found(frame)[2]
+
+
+@pytest.mark.parametrize("told", ["group_and_label", "group", "label"])
+def test_columns_follow_from_what_the_generator_is_told(told):
+    """A ward follows from the region alone, whatever the sex, and a flag from the outcome."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"sex": rng.choice(["f", "m"], 3000), "free": rng.normal(size=3000)})
+    frame["region"] = rng.choice(["north", "south", "west"], 3000, p=[0.5, 0.4, 0.1])
+    frame["outcome"] = rng.choice(["no", "yes"], 3000)
+    frame["ward"] = frame["region"].map({"north": "n", "south": "s", "west": "s"})
+    frame["flag"] = frame["outcome"].map({"no": 1, "yes": 7})
+    groups = tuple((s, r) for s in ("f", "m") for r in ("west", "north", "south"))
+    counts = tuple((1, 1) for _ in groups)
+    conditions = Conditions(("sex", "region"), "outcome", groups, ("no", "yes"), (), counts, told)
+    codec, coded, ties, condition = found(frame, conditions=conditions)
+    assert set(ties) == {("region", "ward"), ("outcome", "flag")}
+    mixed = coded[torch.randperm(3000, generator=torch.Generator().manual_seed(0))]
+    # What is not told is made: the sources keep the rows' own values.
+    for name in {"region", "outcome"} & set(codec.schema.names):
+        mixed[:, codec.span(name)] = coded[:, codec.span(name)]
+    made = codec.decode(filled(tuple(ties.values()), mixed, condition).numpy())
+    assert made["ward"].equals(frame["ward"].astype("str")) and made["flag"].equals(frame["flag"])
+    assert not made["free"].round(3).equals(frame["free"].round(3))
+
+
+def test_a_group_of_a_few_rows_has_what_its_feature_s_value_has_elsewhere():
+    frame = pd.DataFrame(
+        {"sex": ["f", "m"] * 500, "region": ["north", "north", "south"] * 333 + ["north"]}
+    )
+    frame = pd.concat([frame, pd.DataFrame({"sex": ["x"] * 3, "region": ["south"] * 3})])
+    frame = frame.reset_index(drop=True).assign(ward=frame["region"].str.upper().to_numpy())
+    groups = tuple((s, r) for s in ("f", "m", "x") for r in ("north", "south"))
+    counts = tuple((1,) for _ in groups)
+    conditions = Conditions(("sex", "region"), None, groups, ("all",), (), counts)
+    codec, coded, ties, told = found(frame, conditions=conditions)
+    assert set(ties) == {("region", "ward")}
+    last = coded[-3:].flip(1)
+    made = codec.decode(filled(tuple(ties.values()), last, told[-3:]).numpy())
+    assert set(made["ward"]) == {"SOUTH"}
