@@ -5,7 +5,7 @@
 The smallest groups of Adult have some 70 held-out rows, so the least of ten groups' standardised
 coverages is below 1 by chance alone. The real training rows are measured as a synthetic table
 would be, several times (which rows are compared is drawn); so are several tables of every run.
-Results: `ceiling.json`.
+Results: `ceiling.json`, beside what is there of other runs.
 """
 
 import json
@@ -33,7 +33,7 @@ def summary(values: list[float]) -> dict[str, Any]:
 
 def main() -> None:
     """Measures all runs and writes the results."""
-    results: dict[str, Any] = {}
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for path in map(Path, sys.argv[1:]):
         folder = RunFolder(path)
         settings, synthesizer = load(folder.config, []), load_generator(folder)
@@ -45,7 +45,9 @@ def main() -> None:
             found = coverage_of(plan, held, table, seed, "the held-out rows")["coverage_group_min"]
             return float(found)
 
-        name = f"{settings.strategy}, {settings.train.rounds} exchanges, seed {settings.seed}"
+        spread = "" if settings.strategy == "pooled" else f" by {settings.split.by}"
+        rounds = settings.train.rounds
+        name = f"{settings.strategy}{spread}, {rounds} exchanges, seed {settings.seed}"
         drawn = [synthesizer.like_data(len(real), 1000 + seed) for seed in range(DRAWS)]
         results[name] = summary([worst(table, seed) for seed, table in enumerate(drawn)])
         if "real rows" not in results:
