@@ -36,10 +36,12 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grid-told": ("grid", "fedgan,md_gan,fed_tgan,dp_fedavg_gan,own_critics", TOLD),
     "grid-without-clusters": ("grid", "pooled,everymode", ("data.clusters=0",)),
     "grid-160": ("grid", "pooled,everymode,fedgan", ("train.rounds=160",)),
-    # On one site the split does not matter: `pooled` serves all splits of the table. Before trained
-    # generators were held to shares of categories (`adult-calibrated` is with it) and projected
-    # onto second moments (`adult-projected` and all from `adult-bias-head` on are with both, and
-    # `adult-binned` with numbers in bins).
+    # On one site the split does not matter: `pooled` serves all splits of the table. Results of
+    # `adult`, `-told`, `-without-matching`, `-1` and `-8` are from before trained generators were
+    # held to shares of categories, which `adult-calibrated` brought; `adult-projected` added the
+    # projection, `adult-binned` numbers in bins. Splits, `-sampled`, `schedule-*` and what is ours
+    # and pooled in `*-full` have all of it; `-kernel` and `-sliced` the shares; the other terms of
+    # the loss the projection too.
     "adult": ("adult", f"pooled,{MAIN}", SHORT),
     "adult-told": ("adult", "fedgan,md_gan,dp_fedavg_gan,own_critics", (*SHORT, *TOLD)),
     "adult-without-matching": ("adult", "pooled,everymode", (*SHORT, "model.matching=0")),
