@@ -149,7 +149,7 @@ def parity_of(
     """The penalty that parity takes, if any.
 
     Raises:
-        SettingsError: A target that is a number and not told, or a level without moments.
+        SettingsError: A level above 0 without moments of the label.
     """
     fairness = settings.fairness
     if not settings.penalised or not fairness.parity_weight:
@@ -172,7 +172,7 @@ def parity_of(
     except ValueError as error:
         raise SettingsError(
             f"fairness.parity = '{fairness.parity}': {error}; write data.condition = "
-            "'group_and_label' and fairness.parity_level = 0"
+            "'group_and_label', or fairness.parity_level = 0"
         ) from None
 
 
