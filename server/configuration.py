@@ -17,7 +17,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from server.parts import recipe_of
+from server.conflicts import conflicts
 from server.settings import Settings
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
@@ -94,11 +94,8 @@ def parse(
     except ValidationError as error:
         problems = [_explain(dict(e), where, overrides or {}) for e in error.errors()]
         raise SettingsError(problems) from None
-    try:
-        recipe_of(settings).check()
-    except SettingsError as error:
-        problems = [f"{where}: [model]: {problem}" for problem in error.problems]
-        raise SettingsError(problems) from None
+    if problems := conflicts(settings):
+        raise SettingsError(f"{where}: {problem}" for problem in problems)
     return settings
 
 

@@ -9,7 +9,6 @@ or declared in the configuration, in which case no sketch is read.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,8 @@ from clients.orders import Request
 from clients.questions import Look, Ranks, Values
 from clients.sketch import frequent, log_edges, peel
 from clients.sums import SiteSums
-from fairness.groups import MISSING, Conditions
+from fairness.groups import Conditions
+from server.cells import SENSITIVE_VALUES, check_declared, counted_cells, possible_cells
 from server.clusters import clustered
 from server.exchange import Exchange
 from server.sections import DataSettings
@@ -34,11 +34,6 @@ END_BINS = 32
 
 FINE_BINS = 2048
 """Fine bins a numeric column gets, shared out by the coarse histogram's mass."""
-
-LABEL_BINS = 4
-LABEL_CLASSES = 50
-GROUPS = 4096
-SENSITIVE_VALUES = 50
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,12 @@ def agree(
             problems += error.problems
     if problems:
         raise DataError(problems)
-    proposal = _cells(Schema(tuple(candidates)), data, found)
+    proposal = possible_cells(Schema(tuple(candidates)), data, found)
     question = Ranks(Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing)
     counted = exchange(Request(question))
     schema = Schema(tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)))
-    _check_declared(proposal, counted, data)
-    conditions = _count(proposal, counted, data)
+    check_declared(proposal, counted, data)
+    conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
     return Agreement(schema, conditions, rows)
@@ -262,92 +257,4 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
         cumulative=tuple(np.append(0.0, np.cumsum(counts) / counts.sum()).tolist()),
         low=min([low, *heavy]),
         high=max([high, *heavy]),
-    )
-
-
-def _cells(schema: Schema, data: DataSettings, found: SiteSums) -> Conditions:
-    """All cells of group and label that could occur."""
-    values = [
-        [*schema[name].categories, *([MISSING] if schema[name].missing else [])]
-        for name in data.sensitive
-    ]
-    size = int(np.prod([len(v) for v in values])) if values else 1
-    if size > GROUPS:
-        raise DataError(
-            f"data.sensitive: {', '.join(data.sensitive)} make {size} groups, more than {GROUPS}; "
-            "name fewer columns, or columns with fewer values"
-        )
-    labels: tuple[str, ...] = ("all",)
-    edges: tuple[float, ...] = ()
-    if data.target:
-        column = schema[data.target]
-        if column.numeric:
-            position = schema.names.index(data.target)
-            edges = _quantiles(found[f"histogram.{position}"])
-            labels = tuple(f"bin {b + 1}" for b in range(len(edges) + 1))
-        else:
-            labels = column.categories
-            if len(labels) > LABEL_CLASSES:
-                raise DataError(
-                    f"data.target: '{data.target}' has {len(labels)} classes, more than "
-                    f"{LABEL_CLASSES}; name another column or none"
-                )
-        labels += (MISSING,) if column.missing else ()
-    groups = tuple(product(*values))
-    blank = tuple((0,) * len(labels) for _ in groups)
-    return Conditions(
-        data.sensitive, data.target, groups, labels, edges, blank, told=data.condition
-    )
-
-
-def _quantiles(histogram: Floats) -> tuple[float, ...]:
-    cumulative = np.cumsum(histogram) / max(histogram.sum(), 1.0)
-    inner = np.arange(1, LABEL_BINS) / LABEL_BINS
-    upper = log_edges()[1:]
-    return tuple(sorted({float(upper[np.searchsorted(cumulative, q)]) for q in inner}))
-
-
-def _check_declared(proposal: Conditions, counted: SiteSums, data: DataSettings) -> None:
-    """Raises `DataError` where a declared value of a sensitive feature is on no site."""
-    rows = counted["cells"].sum(1)
-    problems = []
-    for i, name in enumerate(data.sensitive):
-        declared = data.columns.get(name)
-        for value in declared.categories if declared else ():
-            held = sum(
-                n for group, n in zip(proposal.groups, rows, strict=True) if group[i] == value
-            )
-            if not held:
-                problems.append(
-                    f"data.columns.{name}.categories: no site holds a row of '{value}', so there "
-                    "is no such group to cover; leave the value out"
-                )
-    if problems:
-        raise DataError(problems)
-
-
-def _count(proposal: Conditions, counted: SiteSums, data: DataSettings) -> Conditions:
-    """Keeps the groups and labels that hold enough rows.
-
-    A group with enough rows is kept whole if they are spread so thinly over labels that no cell of
-    its own has enough: the floor must not make a group vanish.
-    """
-    found = counted.units("cells")
-    cells = np.where(found < data.floor, 0, found)
-    thin = (cells.sum(1) == 0) & (found.sum(1) >= data.floor)
-    cells[thin] = found[thin]
-    groups = cells.sum(1) > 0
-    labels = cells.sum(0) > 0
-    # Dropping an empty bin of a numeric target would shift the others.
-    labels |= bool(proposal.label_edges)
-    if not groups.any():
-        raise DataError(
-            f"no group holds {data.floor} rows (data.floor) over all sites; name other sensitive "
-            "features or lower data.floor"
-        )
-    return replace(
-        proposal,
-        groups=tuple(g for g, kept in zip(proposal.groups, groups, strict=True) if kept),
-        labels=tuple(n for n, kept in zip(proposal.labels, labels, strict=True) if kept),
-        counts=tuple(tuple(int(n) for n in row[labels]) for row in cells[groups]),
     )

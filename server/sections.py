@@ -1,6 +1,6 @@
 """The sections of a configuration: every key, its type, its default, what it means.
 
-What keys of several sections say of one another is checked in `server.settings`.
+What keys of several sections say of one another is checked in `server.conflicts`.
 """
 
 from typing import Literal

@@ -229,7 +229,7 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
         defaults: Defaults of [federation].
 
     Raises:
-        ValueError: A switch is set to something else than the strategy means.
+        ValueError: Switches are set to something else than the strategy means.
     """
     name = values.get("strategy", "everymode")
     if name == "pooled":
@@ -241,13 +241,19 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     strategy = STRATEGIES[name]
     federation = dict(values.get("federation", {}))
     meant = {**defaults, **strategy.switches}
-    for key, value in federation.items():
-        if key not in FREE and key in meant and value != meant[key]:
-            raise ValueError(
-                f"federation.{key} = {value!r}, but strategy = '{name}' means {meant[key]!r} "
-                f"({strategy.paper or strategy.note}); leave the key out, or write strategy = "
-                "'everymode', under which every switch is yours"
-            )
+    others = {
+        key: value
+        for key, value in federation.items()
+        if key not in FREE and key in meant and value != meant[key]
+    }
+    if others:
+        given = ", ".join(f"federation.{key} = {value!r}" for key, value in others.items())
+        means = ", ".join(f"{meant[key]!r}" for key in others)
+        it = "the key" if len(others) == 1 else "the keys"
+        raise ValueError(
+            f"{given}, but strategy = '{name}' means {means} ({strategy.paper or strategy.note}); "
+            f"leave {it} out, or write strategy = 'everymode', under which every switch is yours"
+        )
     changed = dict(values)
     changed["federation"] = {**strategy.switches, **federation}
     # What is ours alone.
@@ -262,125 +268,3 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     if strategy.condition is not None:
         changed["data"] = {"condition": strategy.condition, **changed.get("data", data)}
     return changed
-
-
-def conflicts(settings: Mapping[str, Any]) -> list[str]:
-    """Switches that do not go together, with the reason and what to write.
-
-    Args:
-        settings: A configuration as nested plain values, all keys given.
-    """
-    federation = settings["federation"]
-    generator, critic = federation["generator"], federation["critic"]
-    odds = federation["mixture"] == "odds"
-    shared = critic == "shared" or generator == "sites"
-    found: list[str] = []
-
-    def refuse(unless: bool, text: str) -> None:
-        if not unless:
-            found.append(text)
-
-    refuse(
-        generator != "own" or critic == "own",
-        "federation.generator = 'own' with a shared critic: it would be averaged over sites whose "
-        "generators differ, and be right for none; write federation.critic = 'own'",
-    )
-    refuse(
-        not federation["swap_every"] or (critic == "own" and generator != "own"),
-        "federation.swap_every: there are no critics to swap unless federation.critic = 'own' and "
-        "the generator is shared; write 0",
-    )
-    refuse(
-        not odds or (critic == "own" and generator == "server"),
-        "federation.mixture = 'odds' mixes the sites' own critics on the server; write "
-        "federation.critic = 'own' and federation.generator = 'server'",
-    )
-    refuse(
-        not odds or settings["model"]["objective"].startswith("jensen_shannon"),
-        "federation.mixture = 'odds': only scores that are logits have odds; write "
-        "model.objective = 'jensen_shannon'",
-    )
-    refuse(
-        critic == "shared" or federation["statistics"] != "frozen",
-        "federation.statistics = 'frozen' at a common point, and federation.critic = 'own' has "
-        "none; write 'private'",
-    )
-    for key, off in (
-        ("proximal", 0.0),
-        ("control_variates", False),
-        ("optimizer", "mean"),
-    ):
-        refuse(
-            shared or federation[key] == off,
-            f"federation.{key}: nothing is shared between sites that it could act on; leave it out",
-        )
-    refuse(
-        not federation["control_variates"] or "own" not in (generator, critic),
-        "federation.control_variates correct steps toward the shared players' mean gradient; "
-        "write federation.critic = 'shared'",
-    )
-    refuse(
-        shared or federation["weights"] not in APART,
-        f"federation.weights = '{federation['weights']}' weighs the sites' updates, and nothing "
-        "is averaged here; write 'equal'",
-    )
-    refuse(
-        not federation["glide"] or (critic == "shared" and generator == "server"),
-        "federation.glide moves the shared critic under the server's generator; write "
-        "federation.generator = 'server' and federation.critic = 'shared'",
-    )
-    single = federation["weights"] in APART or (critic == "own" and generator == "server")
-    refuse(
-        not federation["sums_only"] or not single,
-        "federation.sums_only: "
-        + (
-            f"federation.weights = '{federation['weights']}' looks at every site's update"
-            if federation["weights"] in APART
-            else "critics of their own are seen one by one by the server's generator"
-        )
-        + ", which no sum over sites contains; write weights = 'groups', 'rows' or 'equal' and "
-        "a shared critic",
-    )
-    minimax = settings["groups"]["weights"] == "minimax"
-    refuse(
-        not minimax or settings["data"]["held_out"] > 0,
-        "groups.weights = 'minimax' follows rows that the sites hold out, and data.held_out is 0; "
-        "set data.held_out = 0.1, say",
-    )
-    told = settings["data"]["condition"]
-    refuse(
-        not minimax or told in ("group", "group_and_label"),
-        "groups.weights = 'minimax' needs rows of each group on demand; write "
-        "data.condition = 'group_and_label'",
-    )
-    refuse(
-        not minimax or federation["weights"] == federation["draw"] == "groups",
-        "groups.weights = 'minimax' acts through federation.weights = 'groups' and "
-        "federation.draw = 'groups'; write both",
-    )
-    refuse(
-        settings["model"]["matching"] == 0 or told != "none" or generator != "server",
-        "model.matching matches each group and label, and data.condition = 'none' tells the "
-        "generator of neither; write model.matching = 0, or another data.condition",
-    )
-    tilted = settings["groups"]["weights"] != "share" and federation["draw"] == "groups"
-    refuse(
-        told in ("group", "group_and_label") or not tilted or not settings["data"]["sensitive"],
-        f"groups.weights = '{settings['groups']['weights']}' shows critics another mixture of "
-        f"groups than the data's, and data.condition = '{told}' does not tell the generator which "
-        "it is to make, so the table would have that mixture; write groups.weights = 'share'",
-    )
-    refuse(
-        settings["data"]["clusters"] != 1,
-        "data.clusters = 1 tells rows apart by nothing; write 0, or 2 and more",
-    )
-    split, path = settings["split"], settings["data"]["path"]
-    dealt = path.endswith((".csv", ".csv.gz", ".parquet")) and split["by"] != "column"
-    refuse(
-        not dealt
-        or settings["strategy"] == "pooled"
-        or federation["sites_per_round"] <= split["sites"],
-        f"federation.sites_per_round = {federation['sites_per_round']}, but there are only "
-        f"{split['sites']} sites (split.sites); write at most {split['sites']}",
-    )
-    return found

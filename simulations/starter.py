@@ -10,8 +10,9 @@ from rich.text import Text
 
 from clients.site import sites_in
 from clients.sketch import BYTES, CAPACITY
+from server.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from server.configuration import commented
-from server.query import LABEL_CLASSES, SENSITIVE_VALUES, check_names
+from server.query import check_names
 from server.sections import DataSettings, SplitSettings
 from server.settings import Settings
 from wgan.data.frame import canonical, describe, read_table

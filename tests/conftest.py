@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from server import pictures
+from server.configuration import parse
 from server.exchange import InProcess
 from server.outputs import RunFolder
 from server.session import Session
@@ -90,7 +91,7 @@ def tiny(path: Path, **changes: Any) -> Settings:
     for name, change in changes.items():
         both = isinstance(change, dict) and name in values
         values[name] = {**values[name], **change} if both else change
-    return Settings.model_validate(values)
+    return parse(values, "tiny")
 
 
 def run(

@@ -126,14 +126,6 @@ def test_an_unknown_column_of_sites(kit: Any, table: Path, tmp_path: Path, strat
         set_up(settings, tmp_path / "sites")
 
 
-def test_a_column_of_sites_has_to_be_named_and_free(kit: Any, table: Path) -> None:
-    with pytest.raises(ValueError, match="by = 'column' needs the column"):
-        kit.tiny(table, split={"by": "column"})
-    for name in ("group", "outcome"):
-        with pytest.raises(ValueError, match=f"split.column = {name} says whose a row is"):
-            kit.tiny(table, split={"by": "column", "column": name})
-
-
 def test_a_folder_is_taken_as_it_is(kit: Any, tmp_path: Path) -> None:
     folder = tmp_path / "hospitals"
     folder.mkdir()
