@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairness.checks import Thresholds, held_against, verdict_of
-from fairness.fidelity import Effort, Tables, keys, level_findings, levels
+from fairness.audit_tables import Tables, keys, levels
+from fairness.checks import held_against, verdict_of
+from fairness.fidelity import Effort, level_findings
 from fairness.findings import Audit, UtilityFinding
 from fairness.group_utility import group_utility
 from fairness.image_features import ImageFeatures
 from fairness.marginals import Marginals, compare
+from fairness.thresholds import Thresholds
 from wgan.data.fit import fit_schema
 from wgan.data.frame import canonical
 from wgan.data.schema import Kind, Schema

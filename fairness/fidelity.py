@@ -6,7 +6,7 @@ compared between groups of any size. Reference rows are held-out ones where ther
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
+from fairness.audit_tables import Copies, Tables, keys
 from fairness.coverage import embed, expected_coverage, wilson
 from fairness.distances import association_gaps, association_weights, sliced_w1
 from fairness.findings import Estimate, GroupFinding
-from fairness.groups import spelled
-from fairness.image_features import ImageFeatures
 from fairness.kernels import mmd2
 from fairness.marginals import Comparison, Marginals, cells, compare
 from fairness.neighbours import neighbours
@@ -66,47 +65,6 @@ class Effort:
         return max(self.minimum, 2 * (self.k + 1))
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of an audit, all with the schema's columns.
-
-    Attributes:
-        schema: Read from the real rows.
-        real: Rows that were trained on.
-        synthetic: Rows to be judged.
-        holdout: Real rows that were not trained on, where there are any.
-        image: What rows are compared by where they are images; None: as tables are.
-    """
-
-    schema: Schema
-    real: pd.DataFrame
-    synthetic: pd.DataFrame
-    holdout: pd.DataFrame | None = None
-    image: ImageFeatures | None = None
-
-    @property
-    def reference(self) -> pd.DataFrame:
-        """The real rows that synthetic ones are held against."""
-        return self.real if self.holdout is None else self.holdout
-
-
-def levels(sensitive: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """All rows, each feature, all features together.
-
-    >>> levels(["sex", "race"])
-    ((), ('sex',), ('race',), ('sex', 'race'))
-    """
-    alone = tuple((name,) for name in sensitive)
-    return ((), *alone, *([tuple(sensitive)] if len(alone) > 1 else []))
-
-
-def keys(frame: pd.DataFrame, schema: Schema, features: Sequence[str], where: str) -> pd.Series:
-    """The group of each row: a tuple of the features' values as text."""
-    columns = [spelled(frame[name], schema[name], where) for name in features]
-    groups = list(zip(*columns, strict=True)) if columns else [()] * len(frame)
-    return pd.Series(groups, dtype=object)
-
-
 def level_findings(
     tables: Tables,
     features: tuple[str, ...],
@@ -138,7 +96,7 @@ def level_findings(
     made_counts = marginals.count(tables.synthetic, index["synthetic"], len(names))
     apart = compare(real_counts, made_counts, marginals)
     lost = lost_categories(marginals, real_counts, made_counts)
-    copies = _Copies.of(tables)
+    copies = Copies.of(tables)
     result = []
     for g, (values, seed) in enumerate(
         zip(names, rng.integers(2**63, size=len(names)), strict=True)
@@ -156,31 +114,6 @@ def level_findings(
         progress(group.name)
         result.append(group.measure(apart, g, lost[g], copies))
     return result
-
-
-@dataclass(frozen=True)
-class _Copies:
-    """Which rows equal a real row that was trained on, `(m,)` and `(held-out rows,)`."""
-
-    synthetic: NDArray[np.bool_]
-    holdout: NDArray[np.bool_] | None
-
-    @staticmethod
-    def of(tables: Tables) -> "_Copies":
-        def row_hashes(frame: pd.DataFrame) -> NDArray[Any]:
-            values = {
-                str(i): pd.Series(cells(frame, column))
-                for i, column in enumerate(tables.schema.columns)
-            }
-            text = pd.DataFrame(values)
-            return np.asarray(pd.util.hash_pandas_object(text, index=False))
-
-        known = row_hashes(tables.real)
-        held = tables.holdout
-        return _Copies(
-            np.isin(row_hashes(tables.synthetic), known),
-            None if held is None else np.isin(row_hashes(held), known),
-        )
 
 
 @dataclass(frozen=True)
@@ -205,7 +138,7 @@ class _Group:
         apart: Comparison,
         g: int,
         lost: dict[str, tuple[str, ...]],
-        copies: _Copies,
+        copies: Copies,
     ) -> GroupFinding:
         tables, least = self.tables, self.effort.least
         n, m = len(self.real), len(self.synthetic)

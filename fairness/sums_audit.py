@@ -13,11 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.checks import Thresholds, held_against, verdict_of
-from fairness.fidelity import Effort, levels, lost_categories
+from fairness.audit_tables import levels
+from fairness.checks import held_against, verdict_of
+from fairness.fidelity import Effort, lost_categories
 from fairness.findings import Audit, Estimate, GroupFinding
 from fairness.groups import Conditions
 from fairness.marginals import Marginals, compare
+from fairness.thresholds import Thresholds
 
 Counts = Mapping[str, NDArray[np.int64]]
 

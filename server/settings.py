@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from fairness.checks import Thresholds
+from fairness.thresholds import Thresholds
 from server.federation import FederationSettings
 from server.sections import (
     DataSettings,

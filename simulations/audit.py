@@ -18,11 +18,11 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from fairness.audit import audit as audited
-from fairness.checks import Thresholds
 from fairness.fidelity import Effort
 from fairness.findings import Audit, Estimate
 from fairness.image_features import shape_of
 from fairness.report import write_report
+from fairness.thresholds import Thresholds
 from server.configuration import load, resolve
 from server.outputs import RunFolder
 from server.settings import Settings

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from fairness.audit import audit
-from fairness.checks import Thresholds, at_least, at_most
-from fairness.fidelity import Effort, levels
+from fairness.audit_tables import levels
+from fairness.checks import at_least, at_most
+from fairness.fidelity import Effort
 from fairness.findings import Estimate
+from fairness.thresholds import Thresholds
 from wgan.errors import DataError
 
 EFFORT = Effort(rows=600)

@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from fairness.checks import Thresholds
 from fairness.findings import Audit, Check, Estimate, GroupFinding, Prediction, UtilityFinding
 from fairness.report import headline, page, read_report, sentences, write_report
+from fairness.thresholds import Thresholds
 from wgan.errors import StateError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from fairness.audit import audit
-from fairness.checks import Thresholds
 from fairness.findings import Audit
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
 from fairness.sums_audit import UNJUDGED, audit_of_sums
+from fairness.thresholds import Thresholds
 from wgan.data.fit import fit_schema
 
 GROUPS = (("f", "a"), ("f", "b"), ("m", "a"), ("m", "b"))
