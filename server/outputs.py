@@ -20,7 +20,8 @@ from torch import Tensor
 
 from clients.orders import Prepare
 from server.configuration import commented
-from server.rounds import Metrics, Progress
+from server.progress import Progress
+from server.rounds import Metrics
 from server.settings import Settings
 from wgan.errors import StateError
 from wgan.recipe import Recipe

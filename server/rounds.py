@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from server.aggregation import ServerOptimizer, apply_means, group_means, means
 from server.exchange import Exchange, Traffic
 from server.generating import Critics, Turn, log_prior
 from server.observing import Watch
+from server.progress import Memory, Progress
 from server.roster import Letters, Roster, uniform
 from server.settings import Settings
 from server.strategies import APART
@@ -27,7 +27,7 @@ from server.weighting import FREQUENCIES, GroupMass, SiteRule, kernel_of, labels
 from wgan.diagnostics import Finding
 from wgan.errors import NumericalError
 from wgan.numerics import flushed
-from wgan.penalties import GeneratorPenalty, Learner
+from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
 from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
 
@@ -35,36 +35,6 @@ Metrics = dict[str, Any]
 
 
 RATES: dict[str, ScheduleSpec] = {"linear": Linear(), "cosine": Cosine(), "none": Constant()}
-
-SHARED = "shared/"
-"""Begins the names of what the server remembers besides the players."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands, besides its tensors.
-
-    Attributes:
-        round: Rounds finished.
-        critic_seen: Gradients in the critic's statistics.
-        generator_seen: Gradients in the generator's.
-        seconds: Time spent in rounds, over all sessions.
-        down: Bytes sent to nodes, over all sessions, queries included.
-        up: Bytes received, likewise.
-        plateau: What the rule that stops training early remembers; None where there is none.
-        mass: What minimax group weights remember; None where they do not move.
-        shares: Shares of sites, where a rule moves them.
-    """
-
-    round: int = 0
-    critic_seen: int = 0
-    generator_seen: int = 0
-    seconds: float = 0.0
-    down: int = 0
-    up: int = 0
-    plateau: dict[str, float] | None = None
-    mass: dict[str, Any] | None = None
-    shares: dict[str, float] | None = None
 
 
 class Rounds:
@@ -110,15 +80,10 @@ class Rounds:
         self.roster = Roster(exchange.names, federation, settings.seed, self._select)
         self.roster.check()
         self._turn = Turn(settings, plan, penalties)
-        self._learners = [term for term in penalties if isinstance(term, Learner)]
         self._optimizer = ServerOptimizer(federation.optimizer, federation.rate)
-        self._memory: dict[str, dict[str, Tensor]] = {
-            name: self._optimizer.state(len(getattr(self.players, name).vector)) for name in STATES
-        }
-        self._controls = {
-            f"{name}_control": torch.zeros(len(getattr(self.players, name).vector))
-            for name in STATES
-        }
+        self._memory = Memory.of(
+            self.players, self._optimizer, federation.control_variates, penalties
+        )
         self._rule: SiteRule | None = None
         self._groups: GroupMass | None = None
         self._before = Traffic()
@@ -155,35 +120,14 @@ class Rounds:
         """Goes on from a saved state and the metrics of the rounds before it."""
         self.players.load(tensors, progress.critic_seen, progress.generator_seen)
         self.letters = Letters.of(tensors)
-        for key, tensor in self._remembered().items():
-            if key in tensors:
-                tensor.copy_(tensors[key])
-        for term in self._learners:
-            start = f"{SHARED}{term.name}/"
-            own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-            term.load(own)
+        self._memory.load(tensors)
         self.progress = progress
         self.watch.resume(history)
         self._before = Traffic(progress.down, progress.up)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of a checkpoint."""
-        learnt = {
-            f"{SHARED}{term.name}/{name}": tensor
-            for term in self._learners
-            for name, tensor in term.tensors().items()
-        }
-        return self.players.tensors() | self._remembered() | learnt | self.letters.tensors()
-
-    def _remembered(self) -> dict[str, Tensor]:
-        named = {
-            f"{SHARED}{player}_{name}": tensor
-            for player, state in self._memory.items()
-            for name, tensor in state.items()
-        }
-        if self.settings.federation.control_variates:
-            named |= {f"{SHARED}{name}": tensor for name, tensor in self._controls.items()}
-        return named
+        return self.players.tensors() | self._memory.tensors() | self.letters.tensors()
 
     @property
     def carried(self) -> Traffic:
@@ -323,11 +267,10 @@ class Rounds:
         found = means(order, sums, shares)
         whole = 1.0 if shares is not None or order.weights == "equal" else 1 - self.plan.held_out
         scale = self.roster.scale(number, weight, whole)
-        apply_means(self.players, order, found, self._optimizer, self._memory, scale)
-        if order.controls:
-            for name, control in self._controls.items():
-                if name in {field.name for field in sums.layout.fields}:
-                    control.add_(torch.from_numpy(sums[name] / whole).float())
+        apply_means(self.players, order, found, self._optimizer, self._memory.optimizer, scale)
+        sent = {field.name for field in sums.layout.fields}
+        for name in self._memory.controls.keys() & sent:
+            self._memory.controls[name].add_(torch.from_numpy(sums[name] / whole).float())
         self.letters.keep(order, sums.letters, recipe.averaging)
         if federation.swap_every and number % federation.swap_every == 0:
             self.letters.swap(self.settings.seed, number)
@@ -382,7 +325,7 @@ class Rounds:
         """The shared vectors that sites need for an order; their own come as letters."""
         names = ["critic_buffers"] if order.buffers and "critic" not in order.own else []
         trained = {field.name for field in order.layout().fields}
-        names += [name for name in self._controls if name in trained]
+        names += [name for name in self._memory.controls if name in trained]
         for player in STATES:
             if player in order.own:
                 continue
@@ -390,5 +333,5 @@ class Rounds:
             # Only who trains a player needs its statistics.
             if (player == "critic" or order.generator_steps) and not order.private:
                 names += [f"{player}_first", f"{player}_second"]
-        tensors = self.players.tensors() | self._controls
+        tensors = self.players.tensors() | self._memory.controls
         return {name: tensors[name].numpy() for name in names}

@@ -13,7 +13,7 @@ import torch
 from clients.plan import fingerprint
 from server.configuration import load
 from server.outputs import RunFolder, default_folder
-from server.rounds import Progress
+from server.progress import Progress
 from wgan.errors import StateError
 from wgan.state import read_json, write_json, write_tensors
 from wgan.stopping import PlateauState

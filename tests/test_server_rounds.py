@@ -15,8 +15,9 @@ from fairness.matching import LevelMoments, MomentMatching
 from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.federation import FederationSettings
+from server.progress import Progress
 from server.query import agree
-from server.rounds import Progress, Rounds
+from server.rounds import Rounds
 from server.settings import Settings
 from wgan.critics import MLPCriticSpec
 from wgan.data.codec import TableCodec
