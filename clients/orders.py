@@ -2,7 +2,8 @@
 
 They are: *look*, *values*, *ranks* and *cluster* (`clients.questions`), *prepare* (encode the table
 once; second moments), *profile* and *feel* (what rules of weights read), *train* (one round),
-*audit* (counts of marginals per group) and *recall* (counts of rows near synthetic ones).
+*measure* (rows that a round would take), *audit* (counts of marginals per group) and *recall*
+(counts of rows near synthetic ones).
 """
 
 from collections.abc import Mapping
@@ -264,6 +265,24 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How many rows a critic step of a round takes, for every size of the batch.
+
+    Attributes:
+        train: The round; its batch means nothing.
+        most: The largest batch that is asked about.
+    """
+
+    train: Train
+    most: int
+    order: Literal["measure"] = "measure"
+
+    def layout(self) -> Layout:
+        """Rows for a batch of 1, 2, ..., `(most,)`."""
+        return Layout((Field("rows", (self.most,)),))
+
+
+@dataclass(frozen=True)
 class Audit:
     """Counts of every column's bins per group.
 
@@ -311,7 +330,9 @@ class Recall:
         return Layout((*named, Field("cells", (*groups, self.cells))))
 
 
-Order = Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Audit | Recall
+Order = (
+    Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Measure | Audit | Recall
+)
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.orders import SCORES, Tensors, Train
+from clients.orders import SCORES, Measure, Tensors, Train
 from clients.plan import Plan, plan_of, seed_of
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
@@ -87,6 +87,23 @@ def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
             return urn, 1 / order.sites
 
 
+def measure(order: Measure, site: Site) -> SiteSums:
+    """How many rows the site would take, for every size of the batch."""
+    text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
+    plan, layout = plan_of(text), order.layout()
+    _, weight = urns(order.train, plan, data)
+    if weight == 0.0:
+        return layout.zero()
+    sizes = range(1, order.most + 1)
+    rows = [_rows(order.train, batch, weight, plan.recipe.pack) for batch in sizes]
+    return layout.pack({"rows": np.array(rows)})
+
+
+def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
+    """Of a critic step over all sites; a multiple of `pack`."""
+    return -(-max(order.minimum, round(batch * weight)) // pack) * pack
+
+
 @flushed()
 def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     """Local steps from the shared state; sends p_k times what they changed.
@@ -105,7 +122,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     risk = _risk(order, plan, players, data, urn, site) if order.risk == "before" else 0.0
     rng = torch.Generator(order.device).manual_seed(seed_of(plan.seed, site.name, order.round))
     pack = plan.recipe.pack
-    batch = -(-max(order.minimum, round(order.batch * weight)) // pack) * pack
+    batch = _rows(order, order.batch, weight, pack)
     ones = torch.ones(batch, device=order.device)
     critic = _steps(players.critic.vector, "critic", order, start, weight)
     generator = _steps(players.generator.vector, "generator", order, start, weight)

@@ -11,6 +11,7 @@ from clients import query
 from clients.orders import (
     Audit,
     Feel,
+    Measure,
     Order,
     Prepare,
     Profile,
@@ -26,7 +27,7 @@ from clients.questions import Cluster, Look, Ranks, Values
 from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums
-from clients.training import train
+from clients.training import measure, train
 from fairness.binning import Binning
 from fairness.calibration import first_moments
 from fairness.codebook import Codebook
@@ -78,6 +79,8 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
             return feel(order, site)
         case Train():
             return train(order, tensors, site)
+        case Measure():
+            return measure(order, site)
         case Audit():
             return audit(order, site)
         case Recall():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.orders import STATES, Feel, Profile, Request, Tensors, Train
+from clients.orders import STATES, Feel, Measure, Profile, Request, Tensors, Train
 from clients.plan import Plan, seed_of
 from clients.profile import widths
 from clients.sums import Letter, SiteSums
@@ -84,6 +84,7 @@ class Rounds:
         self._memory = Memory.of(
             self.players, self._optimizer, federation.control_variates, penalties
         )
+        self._batch = settings.train.batch
         self._rule: SiteRule | None = None
         self._groups: GroupMass | None = None
         self._before = Traffic()
@@ -102,6 +103,8 @@ class Rounds:
                 federation.weights, federation.weights_strength, self.profiles, plan
             )
             self._rule.shares = dict(self.progress.shares or {})
+        if self.settings.train.exact_batch:
+            self._batch = self._fitting()
         groups = self.settings.groups
         if groups.weights == "minimax":
             feel = Feel(self.plan_name, len(plan.conditions.groups), FREQUENCIES, *kernel_of(plan))
@@ -110,6 +113,14 @@ class Rounds:
             self._groups = GroupMass.of(rule, plan, self.exchange(Request(feel)))
             if self.progress.mass is not None:
                 self._groups.state = MinimaxState.from_dict(self.progress.mass)
+
+    def _fitting(self) -> int:
+        """The batch for which sites, with their minimum, take `train.batch` rows together."""
+        wanted, sites = self.settings.train.batch, len(self.exchange.names)
+        # Rounding may lose half a row at each site.
+        order = Measure(self.order(1), wanted + sites)
+        rows = self.exchange(Request(order))["rows"]
+        return 1 + int(np.abs(rows - wanted).argmin())
 
     def resume(
         self,
@@ -175,7 +186,7 @@ class Rounds:
             round=number,
             critic_steps=train.critic_steps,
             generator_steps=0 if federation.generator == "server" else train.generator_steps,
-            batch=train.batch,
+            batch=self._batch,
             minimum=train.site_minimum,
             factor=self.factor(number),
             frozen=federation.statistics == "frozen" and number > federation.warmup,

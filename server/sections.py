@@ -366,6 +366,11 @@ class TrainSettings(Section):
     site_minimum: int = Field(
         16, ge=1, description="rows of a critic step that a site takes at least"
     )
+    exact_batch: bool = Field(
+        False,
+        description="whether a critic step has train.batch rows in all in spite of "
+        "train.site_minimum: large sites then take fewer (everymode compare writes true)",
+    )
     decay: Literal["linear", "cosine", "none"] = Field(
         "linear", description="of both learning rates"
     )

@@ -12,7 +12,7 @@ from torch import nn
 
 from clients import rows as site_rows
 from clients import training
-from clients.orders import SCORES, Prepare, Request, Train, to_json
+from clients.orders import SCORES, Measure, Prepare, Request, Train, to_json
 from clients.plan import Plan, fingerprint, plan_of, seed_of
 from clients.rows import Rows
 from clients.site import Site
@@ -480,6 +480,17 @@ def test_batches_are_rounded_up_to_whole_packs(pack, ground):
     assert sums["estimated"].sum() == 2 * sum(whole)
     assert pack < 3 or whole != batches
     assert sums["critic"].any() and sums["generator"].any()
+
+
+@pytest.mark.parametrize("pack", [1, 3])
+def test_a_site_says_beforehand_how_many_rows_it_would_take(pack, ground):
+    case = case_of(ground, replace(RECIPE, pack=pack))
+    order = case.request(critic_steps=1).order
+    told = serve(Request(Measure(order, 60)), case.sites)["rows"]
+    for batch in (1, 17, 40, 60):
+        sums = serve(case.request(critic_steps=1, batch=batch), case.sites)
+        assert sums["estimated"].sum() == told[batch - 1]
+    assert told[0] < told[-1]
 
 
 def test_a_lazy_penalty_s_turn_goes_on_where_the_last_round_ended(ground):

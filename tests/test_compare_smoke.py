@@ -34,7 +34,7 @@ def test_two_strategies_from_the_preset_to_the_table(tmp_path, monkeypatch, capf
     assert "FedGAN, seed 1: finished" in printed.err
     report = json.loads((out / "compare.json").read_text())
     for row in report["strategies"]:
-        assert row["budget"]["factor"] == pytest.approx(1, abs=0.1)
+        assert row["budget"]["factor"] == pytest.approx(1, abs=0.01)
         (found,) = row["runs"]
         assert found["status"] == "finished" and found["figures"]["coverage_group_min"] is not None
         points = read_json(Path(found["folder"]) / "curve.json")["points"]

@@ -229,6 +229,19 @@ def test_the_average_follows_the_generator_s_steps(ground):
         assert not torch.equal(players.average, players.generator.vector)
 
 
+def test_an_exact_batch_is_shared_out_whatever_the_sites_minimum(ground):
+    rows = {}
+    for exact in (False, True):
+        rounds = built(ground, configured(rounds=1, exact_batch=exact, site_minimum=9))
+        rounds.introduce()
+        rows[exact] = next(rounds.run())["critic_rows"] / 3
+    assert rows[False] > 42 and rows[True] == pytest.approx(40, abs=1)
+    # Where the minimum alone is more, that is what sites take.
+    rounds = built(ground, configured(rounds=1, exact_batch=True, site_minimum=20))
+    rounds.introduce()
+    assert next(rounds.run())["critic_rows"] == 3 * 4 * 20
+
+
 def test_stopping_before_the_first_round_does_nothing(ground):
     rounds = built(ground)
     start = rounds.players.tensors()

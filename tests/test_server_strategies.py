@@ -110,23 +110,28 @@ def test_sites_that_share_nothing_each_make_their_share(
         np.testing.assert_allclose(share, counts[cell] / counts[cell].sum(), atol=0.1)
 
 
-SHARED: dict[str, dict[str, Any]] = {
-    "sampled": {"sites_per_round": 2},
-    "away": {"away": ["site-00:2-3"]},
-    "control variates": {"control_variates": True},
-    "proximal": {"proximal": 1.0},
-    "adam": {"optimizer": "adam", "rate": 1e-2},
-    "momentum": {"optimizer": "momentum", "rate": 0.5},
-    "glide": {"glide": True},
+SWITCHES: dict[str, dict[str, Any]] = {
+    "sampled": {"federation": {"sites_per_round": 2}},
+    "away": {"federation": {"away": ["site-00:2-3"]}},
+    "control variates": {"federation": {"control_variates": True}},
+    "proximal": {"federation": {"proximal": 1.0}},
+    "adam": {"federation": {"optimizer": "adam", "rate": 1e-2}},
+    "momentum": {"federation": {"optimizer": "momentum", "rate": 0.5}},
+    "glide": {"federation": {"glide": True}},
+    "exact batch": {"train": {"generator_steps": 2, "exact_batch": True}},
 }
 
 
-@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("kind", SWITCHES)
 def test_every_switch_changes_the_result_and_resumes_bit_for_bit(
     kit: Any, table: Path, tmp_path: Path, kind: str
 ) -> None:
-    usual = {"output": {"checkpoint_every": 1}, "train": {"generator_steps": 2}}
-    plain, made = kit.tiny(table, **usual), kit.tiny(table, **usual, federation=SHARED[kind])
+    usual = {
+        "split": {"by": "quantity", "largest": 0.7},
+        "output": {"checkpoint_every": 1},
+        "train": {"generator_steps": 2},
+    }
+    plain, made = kit.tiny(table, **usual), kit.tiny(table, **usual | SWITCHES[kind])
     kit.run(plain, tmp_path / "plain")
     kit.run(made, tmp_path / "whole")
     with pytest.raises(Interrupted):

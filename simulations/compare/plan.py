@@ -158,9 +158,12 @@ def settings_of(base: Settings, strategy: str, seed: int, where: str) -> Setting
 
 
 def _base(config: str, overrides: Sequence[str]) -> Settings:
-    """The configuration with checkpoints for the curves; as EveryMode's, for whom every key is."""
+    """The configuration with checkpoints for the curves; as EveryMode's, for whom every key is.
+
+    Critics of all strategies see as many rows a step, unless `train.exact_batch` says otherwise.
+    """
     asked = [o for o in overrides if o.partition("=")[0].strip() not in OWN]
-    base = load(config, [*asked, "strategy=everymode"])
+    base = load(config, ["train.exact_batch=true", *asked, "strategy=everymode"])
     rounds, output = base.train.rounds, base.output
     every = output.checkpoint_every
     if not any(o.partition("=")[0].strip() == "output.checkpoint_every" for o in asked):
