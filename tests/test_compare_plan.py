@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.configuration import load
+from server.configuration import commented, load
 from server.strategies import STRATEGIES
 from simulations.compare.checks import differences
 from simulations.compare.plan import planned
@@ -63,6 +63,18 @@ def test_few_seeds_and_many_jobs_are_noted(tmp_path: Path):
     assert "spread of 2 seeds" in notes[0] and "2 runs at once" in notes[1]
     assert "one seed has no spread" in planned("quick", "fedgan", "7", tmp_path / "out").notes[0]
     assert planned("quick", "fedgan", "0,1,2", tmp_path / "out").notes == ()
+
+
+def test_a_written_configuration_has_all_keys_and_nothing_to_note(tmp_path: Path):
+    path = tmp_path / "written.toml"
+    path.write_text(commented(load("quick")), encoding="utf-8")
+    plan = planned(str(path), "fedgan,everymode", "0,1,2", tmp_path / "out")
+    assert plan.notes == ()
+    # Rows that critics see are equal, unless one asks for them as they come.
+    assert "exact_batch = false" in path.read_text(encoding="utf-8")
+    assert all(run.settings.train.exact_batch for run in plan.runs)
+    free = planned(str(path), "fedgan", "0", tmp_path / "out", ["train.exact_batch=false"])
+    assert not free.base.train.exact_batch
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):

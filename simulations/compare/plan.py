@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.configuration import load, parse
+from server.federation import FederationSettings
 from server.outputs import RunFolder
 from server.settings import Settings
 from server.strategies import FREE, RIVALS, STRATEGIES
@@ -212,8 +213,12 @@ def _notes(base: Settings, names: Sequence[str], seeds: Sequence[int], jobs: int
         )
     if jobs > 1:
         yield f"{jobs} runs at once: seconds include waiting for one another"
-    given = base.federation.model_dump(exclude_unset=True)
-    kept = [f"federation.{key}" for key in given if key not in FREE]
+    # A configuration that `init` wrote names every key, most of them with their defaults.
+    kept = [
+        f"federation.{key}"
+        for key, info in FederationSettings.model_fields.items()
+        if key not in FREE and getattr(base.federation, key) != info.default
+    ]
     rivals = [name for name in names if name in RIVALS]
     if kept and rivals:
         yield f"{', '.join(kept)}: for everymode and pooled only; others do as their papers say"
