@@ -121,8 +121,8 @@ COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "adult-full": ("adult", f"pooled,{MAIN}", ()),
     "adult-group-full": ("adult-group", MAIN, ()),
     "adult-quantity-full": ("adult-quantity", MAIN, ()),
-    # Trained since `compare` holds the rows equal that critics see (`train.exact_batch`): 250 a step
-    # here. All others were trained before, with what `train.site_minimum` adds.
+    # Trained since `compare` holds the rows equal that critics see (`train.exact_batch`): 250 a
+    # step here. All others were trained before, with what `train.site_minimum` adds.
     "adult-exact": ("adult", "everymode", ()),
     "adult-group-exact": ("adult-group", "everymode", ()),
     "adult-quantity-exact": ("adult-quantity", "everymode", ()),
