@@ -158,11 +158,13 @@ def test_the_readme_says_what_was_measured():
 def test_an_interrupted_run_waits_for_nobody_and_leaves_no_process(tmp_path):
     # Read by the processes that measure, too: every claim there sleeps ten minutes.
     program = (
-        "import sys, time; from dataclasses import replace; from pathlib import Path\n"
+        "import signal, sys, time; from dataclasses import replace; from pathlib import Path\n"
         "from simulations.claims import run as module\n"
         "def sleep(seeds, figure): time.sleep(600)\n"
         "module.CLAIMS = tuple(replace(claim, measure=sleep) for claim in module.CLAIMS)\n"
         "if __name__ == '__main__':\n"
+        # Whoever runs the tests in the background of a shell has them ignore it.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    told = lambda claim: print(claim.name, flush=True)\n"
         "    picked = module.chosen(['committee', 'noise_views'])\n"
         "    list(module.run(picked, Path(sys.argv[1]), jobs=2, started=told))\n"
