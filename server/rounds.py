@@ -90,7 +90,7 @@ class Rounds:
         self._before = Traffic()
 
     def introduce(self) -> None:
-        """Asks once for what rules of weights and critics of their own need to know of sites."""
+        """Asks once for what rules of weights, critics of their own and an exact batch need."""
         federation, plan = self.settings.federation, self.plan
         apart, single = federation.weights in APART, federation.critic == "own"
         balanced = federation.sites_per_round and federation.selection == "balanced"

@@ -11,10 +11,9 @@ from rich.text import Text
 from clients.site import sites_in
 from clients.sketch import BYTES, CAPACITY
 from server.cells import LABEL_CLASSES, SENSITIVE_VALUES
-from server.configuration import commented
+from server.configuration import commented, parse
 from server.query import check_names
 from server.sections import DataSettings, SplitSettings
-from server.settings import Settings
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes
@@ -32,6 +31,7 @@ def start_configuration(
 
     Raises:
         DataError: The table cannot be read, or lacks a named column.
+        SettingsError: What was named makes no configuration that could be run.
         StateError: `output` exists and `force` is not given.
     """
     if output.exists() and not force:
@@ -63,7 +63,8 @@ def start_configuration(
     sites = min(SplitSettings().sites, max(1, len(frame) // SplitSettings().minimum))
     # Without groups and labels there is nothing that a Dirichlet distribution could spread.
     by = SplitSettings().by if sensitive or target else "iid"
-    settings = Settings(data=data, split=SplitSettings(by=by, sites=sites))
+    values = {"data": data.model_dump(exclude_unset=True), "split": {"by": by, "sites": sites}}
+    settings = parse(values, str(file))
     head = (
         f"# Configuration for {file.name}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from server.configuration import load
 from simulations.starter import start_configuration
-from wgan.errors import DataError, StateError
+from wgan.errors import DataError, SettingsError, StateError
 
 
 def start(frame: pd.DataFrame, folder: Path, *sensitive: str, target: str | None = None) -> Any:
@@ -104,6 +104,9 @@ def test_what_simulate_would_refuse_is_refused_at_once(kit: Any, tmp_path: Path)
     with pytest.raises(DataError) as caught:
         start(frame, tmp_path, "age", "joined", target="many")
     assert len(caught.value.problems) == 3
+    with pytest.raises(SettingsError, match="names group twice"):
+        start(frame, tmp_path, "group", "group")
+    assert not (tmp_path / "t.toml").exists()
 
 
 def test_a_file_is_not_replaced_unasked(kit: Any, table: Path, tmp_path: Path) -> None:
