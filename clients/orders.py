@@ -1,9 +1,9 @@
 """What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
 
 They are: *look*, *values*, *ranks* and *cluster* (`clients.questions`), *prepare* (encode the table
-once; second moments), *profile* and *feel* (what rules of weights read), *train* (one round),
-*measure* (rows that a round would take), *audit* (counts of marginals per group) and *recall*
-(counts of rows near synthetic ones).
+once; counts and shares), *moments* (second moments, once), *profile* and *feel* (what rules of
+weights read), *train* (one round), *measure* (rows that a round would take), *audit* (counts of
+marginals per group) and *recall* (counts of rows near synthetic ones).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ from fairness.binning import Binning
 from fairness.feature_matching import size_of
 from fairness.groups import Conditions
 from fairness.marginals import Marginals
-from fairness.matching import width_of_moments
+from fairness.matching import size_of_moments
+from fairness.suppression import of_text
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.slopes import SLOPE_EDGES
@@ -42,8 +43,8 @@ class Prepare:
         recipe: The parts of the training, as JSON.
         seed: The run's seed.
         matching: What describes the encoded rows for matching.
-        marginals: Whether their first moments are.
-        bins: How many bins numbers are cut into, whose one-hot vectors join their second moments.
+        marginals: Whether the shares of their categories are, too.
+        bins: How many bins numbers are cut into, whose one-hot vectors join their moments.
         held_out: Share of a site's rows that no critic is trained on.
     """
 
@@ -60,22 +61,42 @@ class Prepare:
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
-        """Rows, weight, sites per group, and moments per group and per label."""
+        """Rows, weight, sites per group; counts and shares of categories in every level."""
         conditions = Conditions.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
         codec = TableCodec(Schema.from_json(self.schema).without(conditions.given))
-        width = codec.width
+        levels = conditions.width + 1
+        width = codec.width + Binning.of(codec, self.bins).width + conditions.width
         if self.matching in ("kernel", "sliced"):
-            shape = (conditions.width + 1, size_of(self.matching) + 1)
+            shape = (levels, size_of(self.matching) + 1)
             fields.append(Field("description", shape, bits=48))
         if self.matching == "moments":
-            size = width_of_moments(width + Binning.of(codec, self.bins).width, conditions.width)
-            fields.append(Field("moments", (conditions.width, size), bits=48))
-        if self.marginals:
-            fields.append(Field("marginals", (conditions.width + 1, width + 1), bits=48))
+            fields.append(Field("counts", (levels, width)))
+        if self.marginals or self.matching == "moments":
+            fields.append(Field("marginals", (levels, width + 1), bits=48))
         return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of the rows trained on, in every level, of the coordinates it may publish.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        published: Per level, groups first and all rows last, "1" for each coordinate whose
+            products are summed and "0" for the others; see `fairness.suppression`.
+    """
+
+    plan: str
+    published: tuple[str, ...]
+    order: Literal["moments"] = "moments"
+
+    def layout(self) -> Layout:
+        """The upper triangles of all levels, one after another."""
+        size = size_of_moments(of_text(self.published))
+        return Layout((Field("moments", (size,), bits=48),))
 
 
 SCORES = ("train", "held", "fake", "sign")
@@ -331,7 +352,18 @@ class Recall:
 
 
 Order = (
-    Look | Values | Ranks | Cluster | Prepare | Profile | Feel | Train | Measure | Audit | Recall
+    Look
+    | Values
+    | Ranks
+    | Cluster
+    | Prepare
+    | Moments
+    | Profile
+    | Feel
+    | Train
+    | Measure
+    | Audit
+    | Recall
 )
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])

@@ -6,15 +6,20 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from clients.orders import Prepare, from_json, to_json
 from fairness.binning import Binning
 from fairness.groups import Conditions
+from fairness.matching import described, memberships
+from fairness.weights import row_weights
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import StateError
 from wgan.recipe import Recipe
 from wgan.shape import Shape
+
+Joined = npt.NDArray[np.float32]
 
 
 def seed_of(*parts: object) -> int:
@@ -61,6 +66,44 @@ class Plan:
             order.held_out,
             Binning.of(codec, order.bins),
         )
+
+    @property
+    def choices(self) -> npt.NDArray[np.bool_]:
+        """Which coordinates of a binned row beside its condition stand for a category, `(W,)`."""
+        choices = np.ones(self.shape.width + self.binning.width + self.conditions.width, dtype=bool)
+        for block in self.shape.blocks:
+            choices[block.start : block.stop] = block.kind == "choice"
+        return choices
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where its one-hot vectors stand: categories, bins of numbers, parts of the condition."""
+        spans = [(b.start, b.stop) for b in self.shape.blocks if b.kind == "choice"]
+        spans += self.binning.spans(self.shape.width)
+        start = self.shape.width + self.binning.width
+        for size in self.conditions.blocks:
+            if size:
+                spans.append((start, start + size))
+            start += size
+        return spans
+
+    def joined(self, rows: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> Joined:
+        """Rows `(n, D)` of cells `(n,)` with their numbers' bins and conditions, `(n, W)`."""
+        binned = self.binning(torch.from_numpy(rows)).numpy()
+        return np.concatenate([binned, self.conditions.encode(cells)], 1)
+
+    def weights(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What a row of each of the cells `(n,)` counts in each level's sums, `(n, C + 1)`.
+
+        Rows of groups that are too small count in none (`fairness.matching.described`).
+        """
+        taking, levels = described(self.conditions)
+        each = row_weights(self.mass, self.conditions.group_counts) * taking
+        member = memberships(self.conditions.encode(cells))
+        weights: npt.NDArray[np.float64] = (
+            each[cells // self.conditions.per_group][:, None] * member * np.append(levels, True)
+        )
+        return weights
 
 
 @lru_cache(maxsize=4)

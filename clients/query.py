@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from clients.orders import Prepare
 from clients.plan import seed_of
 from clients.questions import DECIMALS, Cluster, Look, Ranks, Values
 from clients.site import Site
@@ -33,7 +34,11 @@ def look(order: Look, site: Site) -> SiteSums:
     """
     frame = site.frame(order.missing)
     check_columns(frame, order.columns, order.drop, site)
-    answer: dict[str, npt.NDArray[Any]] = {"rows": np.array([len(frame)])}
+    held = held_out(len(frame), order.held_out.share, order.held_out.seed, site.name)
+    answer: dict[str, npt.NDArray[Any]] = {
+        "rows": np.array([len(frame)]),
+        "held": np.array([held.sum()]),
+    }
     for i, name in enumerate(order.columns):
         description = describe(frame[name])
         kind = np.zeros(len(KINDS), dtype=np.int64)
@@ -61,7 +66,7 @@ def values(order: Values, site: Site) -> SiteSums:
         DataError: Values do not parse as their column's agreed kind, or are too long or too large;
             all columns at once.
     """
-    frame = site.frame(order.missing)
+    frame = _learnt(order, site)
     where = str(site.table)
     answer: dict[str, npt.NDArray[Any]] = {}
     problems: list[str] = []
@@ -87,7 +92,7 @@ def values(order: Values, site: Site) -> SiteSums:
 
 def ranks(order: Ranks, site: Site) -> SiteSums:
     """Exact counts over the agreed categories, atoms, fine bins and cells."""
-    frame = site.frame(order.missing)
+    frame = _learnt(order, site)
     schema = Schema.from_json(order.schema)
     conditions = Conditions.from_json(order.conditions)
     where = str(site.table)
@@ -125,12 +130,13 @@ def cluster(order: Cluster, site: Site) -> SiteSums:
     found, plain = site.table.stat(), conditions.plain
     # All that codes depend on; a table that was written anew is encoded anew.
     pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
-    told = (order.schema, pairs_with_rows, order.missing, order.seed)
+    told = (order.schema, pairs_with_rows, order.missing, order.seed, order.held_out)
     text = json.dumps([*told, found.st_mtime_ns, found.st_size])
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     if not site.stamp(name):
-        pairs, rows = encoded(site, schema, conditions, order.missing, order.seed)
-        site.store(name, {"pairs": pairs, "rows": rows}, {"encoded for": "clusters"})
+        pairs, rows, held = encoded(site, schema, conditions, order)
+        learnt = {"pairs": pairs[~held], "rows": rows[~held]}
+        site.store(name, learnt, {"encoded for": "clusters"})
     rows = site.array(name, "rows").astype(np.float32, copy=False)
     if not order.cells:
         return order.layout().pack(vars(Centres(np.array(conditions.centres)).sums(rows)))
@@ -141,18 +147,38 @@ def cluster(order: Cluster, site: Site) -> SiteSums:
 
 
 def encoded(
-    site: Site, schema: Schema, conditions: Conditions, missing: Sequence[str], seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Group and label g * L + l, `(n,)`, and codes, `(n, D)`, of the rows whose pair has rows.
+    site: Site, schema: Schema, conditions: Conditions, order: Cluster | Prepare
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Group and label g * L + l, `(n,)`, codes, `(n, D)`, and whether held out, `(n,)`.
 
-    They depend on the seed and the site's name, not on the clusters.
+    Of the rows whose pair has rows. They depend on the seed and the site's name, not on clusters.
     """
-    frame, where = site.frame(missing), str(site.table)
+    frame, where = site.frame(order.missing), str(site.table)
+    held = held_out(len(frame), order.held_out, order.seed, site.name)
     pairs = conditions.plain.cell_index(frame, schema, where)
     kept = pairs >= 0
-    rng = np.random.default_rng(seed_of(seed, site.name, "encode"))
+    rng = np.random.default_rng(seed_of(order.seed, site.name, "encode"))
     codec = TableCodec(schema.without(conditions.given))
-    return pairs[kept], codec.encode(frame.loc[kept], rng, where)
+    return pairs[kept], codec.encode(frame.loc[kept], rng, where), held[kept]
+
+
+def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.bool_]:
+    """Which of a site's rows are held out, `(count,)`: of no sum that a generator learns from.
+
+    One row at least is left to learn from. The same rows in every exchange of a run.
+    """
+    held = np.zeros(count, dtype=np.bool_)
+    wanted = min(round(share * count), count - 1)
+    if wanted > 0:
+        rng = np.random.default_rng(seed_of(seed, name, "held out"))
+        held[rng.choice(count, wanted, replace=False)] = True
+    return held
+
+
+def _learnt(order: Values | Ranks, site: Site) -> pd.DataFrame:
+    """The site's rows less those held out."""
+    frame, held = site.frame(order.missing), order.held_out
+    return frame.loc[~held_out(len(frame), held.share, held.seed, site.name)]
 
 
 def check_columns(

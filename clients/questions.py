@@ -20,22 +20,37 @@ DECIMALS = 16
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Which rows of every site no question but the kinds of columns is about.
+
+    Attributes:
+        share: Share of a site's rows.
+        seed: The run's seed; with the site's name it says which rows they are.
+    """
+
+    share: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Look:
     """Votes on the kind of every column.
 
     Attributes:
         columns: The columns expected, in order; a table with others is refused by its site.
         drop: Columns to be left out where they exist.
+        held_out: Rows that are counted apart: kinds are those of all rows.
     """
 
     columns: tuple[str, ...]
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
     order: Literal["look"] = "look"
 
     def layout(self) -> Layout:
-        """Rows; per column votes for a kind, rows without value, decimals, spelling of dates."""
-        fields = [Field("rows", (1,))]
+        """Rows and those held out; per column votes for a kind, a gap, decimals, forms of dates."""
+        fields = [Field("rows", (1,)), Field("held", (1,))]
         for i in range(len(self.columns)):
             fields += [
                 Field(f"kind.{i}", (len(KINDS),)),
@@ -53,12 +68,14 @@ class Values:
     Attributes:
         kinds: The agreed kind of every column, in order.
         forms: How its date-times are written; empty for other kinds.
+        held_out: Rows that are not read.
     """
 
     columns: tuple[str, ...]
     kinds: tuple[Kind, ...]
     forms: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
     order: Literal["values"] = "values"
 
     def layout(self) -> Layout:
@@ -80,11 +97,13 @@ class Ranks:
     Attributes:
         schema: Columns with candidates for categories and atoms, and fine edges without shares.
         conditions: All cells that could occur, without counts.
+        held_out: Rows that are not counted.
     """
 
     schema: dict[str, Any]
     conditions: dict[str, Any]
     missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
     order: Literal["ranks"] = "ranks"
 
     def layout(self) -> Layout:
@@ -109,6 +128,7 @@ class Cluster:
         conditions: The agreed cells of group and label, with the centres.
         seed: The run's seed, for a site encodes its rows as it will for training.
         cells: Whether counts of cells are wanted, instead of sums around the centres.
+        held_out: Share of the rows that are not counted.
     """
 
     schema: dict[str, Any]
@@ -116,6 +136,7 @@ class Cluster:
     seed: int
     missing: tuple[str, ...] = ()
     cells: bool = False
+    held_out: float = 0.0
     order: Literal["cluster"] = "cluster"
 
     def layout(self) -> Layout:

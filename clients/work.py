@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from clients import query
 from clients.orders import (
     Audit,
     Feel,
     Measure,
+    Moments,
     Order,
     Prepare,
     Profile,
@@ -21,23 +21,25 @@ from clients.orders import (
     Train,
     to_json,
 )
-from clients.plan import fingerprint, plan_of, seed_of
+from clients.plan import Plan, fingerprint, plan_of, seed_of
 from clients.profile import feel, profile
 from clients.questions import Cluster, Look, Ranks, Values
 from clients.rows import opened
 from clients.site import Site
 from clients.sums import SiteSums
 from clients.training import measure, train
-from fairness.binning import Binning
-from fairness.calibration import first_moments
 from fairness.codebook import Codebook
 from fairness.feature_matching import Description
-from fairness.groups import Conditions
 from fairness.marginals import Marginals
-from fairness.matching import described, second_moments
+from fairness.matching import (
+    described,
+    first_moments,
+    level_counts,
+    memberships,
+    second_moments,
+)
+from fairness.suppression import of_text
 from fairness.weights import row_weights, site_mass
-from wgan.data.codec import TableCodec
-from wgan.data.schema import Schema
 from wgan.errors import DataError
 
 
@@ -73,6 +75,8 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
             return query.cluster(order, site)
         case Prepare():
             return prepare(order, site)
+        case Moments():
+            return moments(order, site)
         case Profile():
             return profile(order, site)
         case Feel():
@@ -88,49 +92,55 @@ def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
 
 
 def prepare(order: Prepare, site: Site) -> SiteSums:
-    """Encodes the site's rows onto its disk; rows of cells that were floored are left out."""
-    schema = Schema.from_json(order.schema)
-    conditions = Conditions.from_json(order.conditions)
-    pairs, rows = query.encoded(site, schema, conditions, order.missing, order.seed)
+    """Encodes the site's rows onto its disk; rows of cells that were floored are left out.
+
+    Rows held out are encoded, too, but they are in none of the sums.
+    """
+    plan = Plan.of(order)
+    conditions = plan.conditions
+    pairs, rows, held = query.encoded(site, plan.schema, conditions, order)
     cells = conditions.refined(pairs, rows)
-    groups = cells // conditions.per_group
-    weights = row_weights(np.array(order.mass), conditions.group_counts)
-    held = _held_out(len(rows), order, site)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
+    rows, cells = rows[~held], cells[~held]
+    groups = cells // conditions.per_group
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
+    taking, _ = described(conditions)
     sums: dict[str, npt.NDArray[Any]] = {
         "rows": np.array([len(rows)]),
-        "weight": np.array([site_mass(weights, groups)]),
+        "weight": np.array([site_mass(row_weights(plan.mass, conditions.group_counts), groups)]),
         "sites": np.array([1]),
         "group_sites": present.astype(np.int64),
         "taking": np.array([int(present.any())]),
     }
-    taking, levels = described(conditions)
-    counted = (weights * taking)[groups][:, None]
-    everyone = counted * np.append(levels, True)
+    weights = plan.weights(cells)
     if order.matching in ("kernel", "sliced"):
-        blocks = TableCodec(schema.without(conditions.given)).blocks
         seed = seed_of(order.seed, "description")
-        described_by = Description.of(order.matching, blocks, conditions.width, seed)
-        sums["description"] = described_by.sums(rows, conditions.encode(cells), everyone)
-    if order.matching == "moments":
-        binning = Binning.of(TableCodec(schema.without(conditions.given)), order.bins)
-        binned = binning(torch.from_numpy(rows)).numpy()
-        sums["moments"] = second_moments(binned, conditions.encode(cells), counted * levels)
-    if order.marginals:
-        sums["marginals"] = first_moments(rows, conditions.encode(cells), everyone)
-    return order.layout().pack(sums)
+        described_by = Description.of(order.matching, plan.shape.blocks, conditions.width, seed)
+        sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
+    layout = order.layout()
+    wanted = {field.name for field in layout.fields}
+    if wanted & {"counts", "marginals"}:
+        joined = plan.joined(rows, cells)
+    if "counts" in wanted:
+        member = memberships(conditions.encode(cells)) * taking[groups, None]
+        sums["counts"] = level_counts(joined, member)
+    if "marginals" in wanted:
+        # The sum of a number over few rows would be theirs; shares are asked of categories only.
+        joined[:, ~plan.choices] = 0
+        sums["marginals"] = first_moments(joined, weights)
+    return layout.pack(sums)
 
 
-def _held_out(count: int, order: Prepare, site: Site) -> npt.NDArray[np.bool_]:
-    """Which rows no critic is trained on, `(n,)`; one row at least is left to train on."""
-    held = np.zeros(count, dtype=np.bool_)
-    rng = np.random.default_rng(seed_of(order.seed, site.name, "held out"))
-    wanted = min(round(order.held_out * count), count - 1)
-    if wanted > 0:
-        held[rng.choice(count, wanted, replace=False)] = True
-    return held
+def moments(order: Moments, site: Site) -> SiteSums:
+    """Second moments of the rows trained on, of what every level may publish."""
+    text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    plan = plan_of(text)
+    trained = ~data.held_out.numpy()
+    cells = data.cells.numpy()[trained]
+    joined = plan.joined(data.rows.numpy()[trained], cells)
+    sums = second_moments(joined, plan.weights(cells), of_text(order.published))
+    return order.layout().pack({"moments": sums})
 
 
 def audit(order: Audit, site: Site) -> SiteSums:

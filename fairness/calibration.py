@@ -37,31 +37,13 @@ TOLERANCE = 1e-5
 """Passes end where no share of any level moves by more."""
 
 
-def first_moments(
-    rows: npt.NDArray[np.float32], conditions: npt.NDArray[np.float32], weights: Floats
-) -> Floats:
-    """Weighted sums of encoded rows within every level, and over all rows, `(C + 1, D + 1)`.
-
-    The last column is the sum of the weights. Additive over sites.
-
-    Args:
-        rows: Encoded rows, `(n, D)`.
-        conditions: Their conditions, `(n, C)`.
-        weights: Of each row for each level and, last, for all rows, `(n, C + 1)`; zero leaves a
-            row out.
-    """
-    member = np.concatenate([conditions, np.ones((len(rows), 1), dtype=np.float32)], 1)
-    joined = np.concatenate([rows, np.ones((len(rows), 1), dtype=np.float32)], 1)
-    sums: Floats = (member * weights).T @ joined.astype(np.float64)
-    return sums
-
-
 @dataclass(frozen=True)
 class Shares:
     """What the sums tell of categories.
 
     Attributes:
-        means: E[row] within each level and, last, over all rows, `(C + 1, D)`.
+        means: E[z] of rows beside their conditions within each level and, last, over all rows,
+            `(C + 1, W)`, W >= D.
         rows: How many rows each stands for, `(C + 1,)`; 0: the level takes no part.
         vectors: Lengths of the one-hot vectors of a condition; 0: there is none.
         spans: Outputs of each one-hot group of a row.
@@ -74,7 +56,7 @@ class Shares:
 
     @staticmethod
     def of(sums: Floats, conditions: Conditions, spans: Sequence[tuple[int, int]]) -> "Shares":
-        """Reads totals of `first_moments`, `(C + 1, D + 1)`."""
+        """Reads totals of `fairness.matching.first_moments`, `(C + 1, W + 1)`."""
         taking, levels = described(conditions)
         cells = conditions.encode(np.arange(conditions.table.size))
         counts = (conditions.table * taking[:, None]).reshape(-1)

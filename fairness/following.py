@@ -28,6 +28,9 @@ SEEN = 10.0
 TINY = 1e-12
 """Share of all rows below which there are none: what rounding leaves of a sum."""
 
+ROUNDING = 1e-9
+"""Part of a sum that rounding may take: less than one row's."""
+
 
 @dataclass(frozen=True)
 class Following:
@@ -99,13 +102,16 @@ def followings(
         # A value of a sensitive feature is told by all groups that have it.
         held = np.eye(source.values.max() + 1)[source.values]
         seen = held.T @ table.diagonal()[source.places] * rows >= SEEN
+        seen &= held.T @ ~moments.known[-1, source.places] == 0
         for name, options in described.items():
             taken = {part for pair in found for part in pair}
             if name == source.name or name in taken or not options:
                 continue
-            joint = np.stack([table[source.places, place] for place in options], 1)
-            joint = held.T @ joint > TINY
-            known = joint.sum(1) == 1
+            shares = held.T @ np.stack([table[source.places, place] for place in options], 1)
+            joint = shares > TINY
+            # Pairs that are not known, of values of few rows, are missing in the sum.
+            whole = shares.sum(1) > (1 - ROUNDING) * held.T @ table.diagonal()[source.places]
+            known = (joint.sum(1) == 1) & whole
             values = np.stack(list(options.values()))[joint.argmax(1)]
             if known[seen].all() and len(np.unique(values[seen], axis=0)) > 1:
                 target = codec.span(name)

@@ -2,11 +2,12 @@
 
 Each site adds up w_i z_i z_i^T over its rows, where z is the encoded row beside its condition and w
 the row's exact weight (`fairness.weights`): once over the rows of each label, once over those of
-each group, as far as the condition tells them, and once over those of each cluster. The totals hold
-every pairwise dependence of the table within a level, and never grow stale while a critic stands
-still between exchanges. The generator is drawn towards them by the unbiased squared distance
-between its own moments and theirs, which is the maximum mean discrepancy under the kernel
-k(z, z') = (z . z')^2.
+each group, as far as the condition tells them, once over those of each cluster, and once over all.
+The totals hold the pairwise dependences of the table within a level, and never grow stale while a
+critic stands still between exchanges. Coordinates that too few rows of a level have are left out of
+its moments (`fairness.suppression`). The generator is drawn towards the others by the unbiased
+squared distance between its own moments and theirs, which is the maximum mean discrepancy under the
+kernel k(z, z') = (z . z')^2.
 
 Sources: Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6 (unbiased MMD); Li, Swersky,
 Zemel, "Generative Moment Matching Networks", 2015; weighting of terms by group and label: ours.
@@ -23,6 +24,7 @@ from fairness.groups import Conditions
 from wgan.penalties import GeneratorStep
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 MINIMUM = 50
@@ -33,6 +35,12 @@ def width_of_moments(row: int, condition: int) -> int:
     """Entries of one symmetric matrix over an encoded row beside its condition."""
     width = row + condition
     return width * (width + 1) // 2
+
+
+def size_of_moments(published: Bools) -> int:
+    """Entries of the moments of published coordinates, over all levels; `published` `(L, W)`."""
+    counts = published.sum(1)
+    return int((counts * (counts + 1) // 2).sum())
 
 
 def described(conditions: Conditions) -> tuple[Bools, Bools]:
@@ -49,27 +57,54 @@ def described(conditions: Conditions) -> tuple[Bools, Bools]:
     return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
-def second_moments(
-    rows: npt.NDArray[np.float32], conditions: npt.NDArray[np.float32], weights: Floats
-) -> Floats:
-    """Weighted sums of z z^T within every level of the condition, `(C, T)`, upper triangles.
+def memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Which levels rows are in, the last being that of all rows, `(n, C + 1)`; from `(n, C)`."""
+    everyone = np.ones((len(conditions), 1), dtype=conditions.dtype)
+    return np.concatenate([conditions, everyone], 1)
 
-    Additive: the moments of a union of rows are the sum of the parts' moments.
+
+def level_counts(joined: npt.NDArray[np.float32], member: npt.NDArray[np.float32]) -> Ints:
+    """Rows of every level that have each coordinate, `(C + 1, W)`; additive over sites.
 
     Args:
-        rows: Encoded rows, `(n, D)`.
-        conditions: Their conditions, `(n, C)`, one-hot group beside one-hot label.
-        weights: Weight of each row for each level, `(n, C)`; zero leaves a row out of a level.
+        joined: Rows beside their conditions, `(n, W)`.
+        member: Which levels each is in, `(n, C + 1)`.
     """
-    joined = np.concatenate([rows, conditions], 1).astype(np.float64)
-    upper = np.triu_indices(joined.shape[1])
-    out = np.zeros((conditions.shape[1], len(upper[0])))
-    for level in range(conditions.shape[1]):
-        held = (conditions[:, level] > 0) & (weights[:, level] > 0)
-        if held.any():
-            part = joined[held]
-            out[level] = ((part * weights[held, level, None]).T @ part)[upper]
-    return out
+    counts: Ints = np.rint(member.astype(np.float64).T @ (joined != 0)).astype(np.int64)
+    return counts
+
+
+def first_moments(joined: npt.NDArray[np.float32], weights: Floats) -> Floats:
+    """Weighted sums of coordinates within every level, `(C + 1, W + 1)`; additive over sites.
+
+    The last column is the sum of the weights.
+
+    Args:
+        joined: Rows beside their conditions, `(n, W)`.
+        weights: Of each row in each level, `(n, C + 1)`; zero leaves it out.
+    """
+    everything = np.concatenate([joined, np.ones((len(joined), 1), dtype=np.float32)], 1)
+    sums: Floats = weights.T @ everything.astype(np.float64)
+    return sums
+
+
+def second_moments(joined: npt.NDArray[np.float32], weights: Floats, published: Bools) -> Floats:
+    """Weighted sums of z z^T in every level, of its published coordinates: upper triangles.
+
+    They follow one another level by level, `(size_of_moments(published),)`. Additive: the moments
+    of a union of rows are the sum of the parts' moments.
+
+    Args:
+        joined: Rows beside their conditions, `(n, W)`.
+        weights: Weight of each row in each level, `(n, C + 1)`; zero leaves a row out of a level.
+        published: Coordinates of each level that are summed, `(C + 1, W)`.
+    """
+    parts = [np.zeros(0)]
+    for own, coordinates in zip(weights.T, published, strict=True):
+        upper = np.triu_indices(int(coordinates.sum()))
+        part = joined[own > 0][:, coordinates].astype(np.float64)
+        parts.append(((part * own[own > 0, None]).T @ part)[upper])
+    return np.concatenate(parts)
 
 
 def members(condition: Tensor, active: Tensor) -> Tensor:
@@ -97,45 +132,84 @@ class LevelMoments:
     """What totals of `second_moments` say.
 
     Attributes:
-        means: E[z z^T] within each level of the condition and, last, of all rows, `(C + 1, W, W)`.
+        means: E[z z^T] within each level of the condition and, last, of all rows, `(C + 1, W, W)`;
+            0 where it is not known.
         totals: Weight of the rows that each rests on, `(C + 1,)`; 0: the level takes no part.
-        choices: Which coordinates of z stand for a category, `(W,)`.
+        choices: Which coordinates of z stand for a category, `(W,)`. Their shares, on the
+            diagonals, are known in every level that takes part.
+        known: Whose products with one another are known, `(C + 1, W)`.
     """
 
     means: Floats
     totals: Floats
     choices: Bools
+    known: Bools
 
     @staticmethod
-    def of(sums: Floats, first: int, choices: Bools) -> "LevelMoments":
-        """Reads totals of `second_moments`.
+    def of(sums: Floats, published: Bools, first: Floats, choices: Bools) -> "LevelMoments":
+        """Reads totals over sites.
 
         Args:
-            sums: Totals over sites, `(C, T)`.
-            first: The first level of the condition's last one-hot vector: from it on, every row
-                has just one level.
-            choices: Which coordinates of a row stand for a category, `(D,)`.
+            sums: Of `second_moments`, one level after another.
+            published: Coordinates that each level has published, `(C + 1, W)`.
+            first: Of `first_moments`, `(C + 1, W + 1)`: the shares of categories.
+            choices: Which coordinates stand for a category, `(W,)`.
         """
-        levels = len(sums)
-        width = len(choices) + levels
-        upper = np.triu_indices(width)
-        matrices = np.zeros((levels + 1, width, width))
-        matrices[:levels, upper[0], upper[1]] = sums
-        # Every row has one of these levels, so their sums add up to that over all rows.
-        matrices[levels] = matrices[first:levels].sum(0)
-        matrices = matrices + np.triu(matrices, 1).transpose(0, 2, 1)
-        own = len(choices) + np.arange(levels)
-        last = matrices[levels].diagonal()[len(choices) + first :].sum()
-        totals = np.append(matrices[np.arange(levels), own, own], last)
-        active = totals > 0
+        levels, width = published.shape
+        active = published.any(1)
+        totals = np.where(active, first[:, -1], 0.0)
+        matrices = np.zeros((levels, width, width))
+        start = 0
+        for matrix, coordinates in zip(matrices, published, strict=True):
+            place = np.flatnonzero(coordinates)
+            rows, columns = np.triu_indices(len(place))
+            part = sums[start : start + len(rows)]
+            matrix[place[rows], place[columns]] = matrix[place[columns], place[rows]] = part
+            start += len(rows)
+        diagonal = np.arange(width)[choices]
+        matrices[:, diagonal, diagonal] = first[:, :-1][:, choices]
         matrices[active] /= totals[active, None, None]
-        return LevelMoments(matrices, totals, np.append(choices, np.ones(levels, dtype=bool)))
+        matrices[~active] = 0.0
+        return LevelMoments(matrices, totals, choices, published)
+
+    @staticmethod
+    def of_rows(
+        rows: npt.NDArray[np.float32],
+        conditions: npt.NDArray[np.float32],
+        weights: Floats,
+        choices: Bools,
+        published: Bools | None = None,
+    ) -> "LevelMoments":
+        """Those of rows that lie in one place: what sites' sums add up to.
+
+        Args:
+            rows: Encoded rows, `(n, D)`.
+            conditions: Their conditions, `(n, C)`.
+            weights: Of each row, `(n,)`, or of each row in each level, `(n, C + 1)`.
+            choices: Which outputs of a row stand for a category, `(D,)`.
+            published: Coordinates that each level knows, `(C + 1, W)`; None: all, where a level
+                has weight.
+        """
+        joined = np.concatenate([rows, conditions], 1)
+        each = memberships(conditions) * (weights[:, None] if weights.ndim == 1 else weights)
+        if published is None:
+            published = np.repeat(each.any(0)[:, None], joined.shape[1], 1)
+        both = np.append(choices, np.ones(conditions.shape[1], dtype=bool))
+        sums = second_moments(joined, each, published)
+        return LevelMoments.of(sums, published, first_moments(joined, each), both)
+
+    @property
+    def pairs(self) -> Bools:
+        """Which entries of `means` are known, `(C + 1, W, W)`."""
+        known = self.known[:, :, None] & self.known[:, None, :]
+        shares = np.diag(self.choices) & (self.totals > 0)[:, None, None]
+        return known | shares
 
     def without(self, first: int, last: int) -> "LevelMoments":
         """The same of all coordinates but those from `first` to `last`."""
         kept = np.delete(np.arange(len(self.choices)), np.s_[first:last])
         means = self.means[:, kept[:, None], kept]
-        return LevelMoments(means, self.totals, self.choices[kept])
+        return LevelMoments(means, self.totals, self.choices[kept], self.known[:, kept])
 
 
 @dataclass(frozen=True)
@@ -144,15 +218,18 @@ class MomentMatching:
 
     Attributes:
         weight: What it is multiplied with.
-        moments: E[z z^T] of each level and, last, of all rows, scaled, `(C + 1, W, W)`.
+        moments: E[z z^T] of each level and, last, of all rows, scaled, `(C + 1, W, W)`; 0 where a
+            coordinate is not known.
         active: Which levels take part, `(C + 1,)`.
         scale: What each coordinate of z is multiplied with, `(W,)`.
+        known: 1 for coordinates whose products are known in a level, else 0, `(C + 1, W)`.
     """
 
     weight: float
     moments: Tensor
     active: Tensor
     scale: Tensor
+    known: Tensor
     name: str = "moment_matching"
 
     @staticmethod
@@ -175,28 +252,33 @@ class MomentMatching:
         scale = np.ones(width)
         scale[one_hot] = (share + 0.01) ** -0.25
         scale[one_hot] *= share.sum() / max((scale[one_hot] * share).sum(), 1e-12)
-        matrices = found.means * scale[:, None] * scale[None, :]
+        known = found.known[:, :, None] & found.known[:, None, :]
+        matrices = np.where(known, found.means, 0.0) * scale[:, None] * scale[None, :]
         return MomentMatching(
             weight,
             torch.tensor(matrices, dtype=torch.float32, device=device),
             torch.tensor(found.totals > 0, device=device),
             torch.tensor(scale, dtype=torch.float32, device=device),
+            torch.tensor(found.known, dtype=torch.float32, device=device),
         )
 
     def __call__(self, step: GeneratorStep) -> Tensor:
         """Each row's share of the summed squared distances of all levels, `(B,)`, up to a constant.
 
         Within a level with n rows of the batch: sum_j!=i (z_i . z_j)^2 / (n - 1) - 2 z_i^T M z_i,
-        whose mean over the level is unbiased for |E z z^T - M|_F^2 - |M|_F^2. A mean over the batch
-        thus counts every level for its share of the rows. A level with one row of the batch is left
-        out, as one row has no pair.
+        over the coordinates that the level knows, whose mean over the level is unbiased for
+        |E z z^T - M|_F^2 - |M|_F^2. A mean over the batch thus counts every level for its share of
+        the rows. A level with one row of the batch is left out, as one row has no pair.
         """
         joined = torch.cat([step.fake, step.condition], 1) * self.scale
         member = members(step.condition, self.active)
-        values = within((joined @ joined.T).square(), member)
+        # Zeros that hang on the rows, for there may be no level with two of them.
+        values = 0.0 * joined.sum(1)
         for level in torch.nonzero(member.any(0))[:, 0].tolist():
             index = torch.nonzero(member[:, level])[:, 0]
-            part = joined[index]
+            part = joined[index] * self.known[level]
+            kernel = (part @ part.T).square()
+            pairs = (kernel.sum(1) - kernel.diagonal()) / (len(index) - 1)
             fit = ((part @ self.moments[level]) * part).sum(1)
-            values = values.index_add(0, index, fit, alpha=-2.0)
+            values = values.index_add(0, index, pairs - 2 * fit)
         return values

@@ -236,13 +236,16 @@ def _means(
     """Means `(G, I)` of inputs over each group's rows of a label, and which are known, `(G,)`.
 
     A group's second moments hold E[x 1(label)] beside P(label). `place` is where the label stands.
+    Where a group does not know an input's, it is taken for that of all rows.
     """
     count = conditions.blocks[0]
     if matching is None or not count:
         raise ValueError("the data's gap in a score is read from the moments of told groups")
     scale = matching.scale.double().cpu().numpy()
-    moments = matching.moments[:count].double().cpu().numpy() / scale[:, None] / scale
+    moments = matching.moments.double().cpu().numpy() / scale[:, None] / scale
+    told = matching.known.cpu().numpy() > 0
     share = moments[:, place, place]
-    known = (share > 0) & matching.active[:count].cpu().numpy()
+    known = (share > 0) & matching.active.cpu().numpy() & told[:, place]
     means = moments[:, inputs, place] / np.where(known, share, 1.0)[:, None]
-    return np.where(known[:, None], means, 0.0), known
+    means = np.where(told[:, inputs], means, means[-1])
+    return np.where(known[:count, None], means[:count], 0.0), known[:count]

@@ -115,6 +115,7 @@ class ProjectionProblem:
         category = torch.where(choice, shown.diagonal(dim1=1, dim2=2), torch.inf)
         fewer = torch.minimum(category[:, :, None], category[:, None, :])
         slack[torch.where(pairs, shown < SEEN, fewer < SPREAD * SEEN)] = UNBOUNDED
+        slack[~torch.from_numpy(moments.pairs)] = UNBOUNDED
         weight = within[:, None, None]
         return ProjectionProblem(
             cells,

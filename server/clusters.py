@@ -42,7 +42,10 @@ def clustered(
         )
 
     def question(asked: Conditions, cells: bool = False) -> Request:
-        return Request(Cluster(schema.to_json(), asked.to_json(), seed, data.missing, cells))
+        question = Cluster(
+            schema.to_json(), asked.to_json(), seed, data.missing, cells, data.held_out
+        )
+        return Request(question)
 
     def ask(centres: Centres) -> Tally:
         sums = exchange(question(conditions.clustered(centres.points)))

@@ -7,14 +7,14 @@ or declared in the configuration, in which case no sketch is read.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from clients.orders import Request
-from clients.questions import Look, Ranks, Values
+from clients.questions import HeldOut, Look, Ranks, Values
 from clients.sketch import frequent, log_edges, peel
 from clients.sums import SiteSums
 from fairness.groups import Conditions
@@ -38,11 +38,19 @@ FINE_BINS = 2048
 
 @dataclass(frozen=True)
 class Agreement:
-    """What server and sites know of the data before training."""
+    """What server and sites know of the data before training.
+
+    Attributes:
+        schema: The columns.
+        conditions: The cells of group, label and cluster, with their counts of rows to learn from.
+        rows: Rows of all sites, those held out included.
+        notes: What was taken for something else, in sentences.
+    """
 
     schema: Schema
     conditions: Conditions
     rows: int
+    notes: tuple[str, ...] = ()
 
 
 def agree(
@@ -56,18 +64,19 @@ def agree(
         exchange: The way to the sites.
         columns: Headers that every table must have, in order; `data.drop` taken off already.
         data: What is declared.
-        seed: The run's; only clusters need it.
+        seed: The run's; clusters and rows held out need it.
 
     Raises:
         DataError: A table does not fit, or what was found cannot be modelled; all problems at once.
     """
     names = tuple(columns)
     check_names(names, data)
-    looked = exchange(Request(Look(names, data.drop, data.missing)))
-    rows = int(looked["rows"][0])
+    held_out = HeldOut(data.held_out, seed)
+    looked = exchange(Request(Look(names, data.drop, data.missing, held_out)))
+    rows = int(looked["rows"][0] - looked["held"][0])
     drafts = _draft(looked, names, data)
     kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
-    order = Values(names, kinds, forms, data.missing)
+    order = Values(names, kinds, forms, data.missing, held_out)
     found = exchange(Request(order))
     candidates: list[Column] = []
     problems: list[str] = []
@@ -79,14 +88,16 @@ def agree(
     if problems:
         raise DataError(problems)
     proposal = possible_cells(Schema(tuple(candidates)), data, found)
-    question = Ranks(Schema(tuple(candidates)).to_json(), proposal.to_json(), data.missing)
-    counted = exchange(Request(question))
-    schema = Schema(tuple(_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)))
+    drafted = Schema(tuple(candidates)).to_json()
+    counted = exchange(Request(Ranks(drafted, proposal.to_json(), data.missing, held_out)))
+    settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)]
+    schema = Schema(tuple(column for column, _ in settled))
     check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
-    return Agreement(schema, conditions, rows)
+    notes = tuple(note for _, note in settled if note)
+    return Agreement(schema, conditions, int(looked["rows"][0]), notes)
 
 
 def check_names(names: Sequence[str], data: DataSettings) -> None:
@@ -211,19 +222,25 @@ def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: flo
     return edges
 
 
-def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSettings) -> Column:
-    """Drops what is too rare, turns counts into ranks, and reads the range."""
+def _settle(
+    column: Column, i: int, counted: SiteSums, rows: int, data: DataSettings
+) -> tuple[Column, str]:
+    """Drops what is too rare, turns counts into ranks, and reads the range.
+
+    Returns:
+        The column, and what has to be said of it; "" where there is nothing.
+    """
     if not column.numeric:
         declared = data.columns.get(column.name)
         if declared and declared.categories:
-            return column
+            return column, ""
         counts = counted[f"categories.{i}"]
         # Most frequent first: what the vocabulary does not know is taken for the first.
         ranking = sorted(range(len(counts)), key=lambda c: (-counts[c], column.categories[c]))
         kept = [column.categories[c] for c in ranking if counts[c] >= data.floor]
         return replace(
             column, categories=tuple(kept or [column.categories[c] for c in ranking[:1]])
-        )
+        ), ""
     counts = counted[f"bins.{i}"].copy()
     edges = np.array(column.edges)
     heavy = []
@@ -234,22 +251,35 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
             # A candidate that turns out too rare goes back to its bin.
             at = int(np.clip(np.searchsorted(edges, atom, side="right") - 1, 0, len(counts) - 1))
             counts[at] += n
-    used = counts.nonzero()[0]
-    if not len(used):
-        return replace(
+    few = int(counts.sum())
+    if few < data.floor and (heavy or column.missing or not few):
+        column = replace(
             column,
             atoms=tuple(heavy),
             edges=(),
             low=min(heavy, default=0.0),
             high=max(heavy, default=0.0),
         )
-    edges, counts = edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
+        note = (
+            f"column '{column.name}': {few} number{'s' * (few > 1)} beside its point masses "
+            f"{'are' if few > 1 else 'is'} fewer than data.floor = {data.floor}; each is taken for "
+            f"{'the nearest of these' if heavy else 'missing'}"
+        )
+        return column, note if few else ""
+    fine, rows_in = edges, counts
+    edges, counts = merged_bins(edges, counts, data.floor, jitter(column))
     half = jitter(column) / 2
     low, high = float(edges[0]) + half, float(edges[-1]) - half
+    beyond = int(rows_in[fine[1:] <= edges[0]].sum() + rows_in[fine[:-1] >= edges[-1]].sum())
+    note = (
+        f"column '{column.name}': {beyond} number{'s' * (beyond > 1)} outside "
+        f"{low:,.10g} to {high:,.10g}, too few to be told apart (data.floor = {data.floor}), "
+        f"{'are' if beyond > 1 else 'is'} taken for the nearest"
+    )
     if data.numbers == "linear" and half and low >= high - half:
         # One value has no range to be placed in. Edges are right to rounding, the value is exact.
         value = round(low, column.decimals)
-        return replace(column, atoms=(value,), edges=(), low=value, high=value)
+        return replace(column, atoms=(value,), edges=(), low=value, high=value), ""
     return replace(
         column,
         atoms=tuple(heavy),
@@ -257,4 +287,78 @@ def _settle(column: Column, i: int, counted: SiteSums, rows: int, data: DataSett
         cumulative=tuple(np.append(0.0, np.cumsum(counts) / counts.sum()).tolist()),
         low=min([low, *heavy]),
         high=max([high, *heavy]),
-    )
+    ), note if beyond else ""
+
+
+def merged_bins(edges: Floats, counts: Floats, floor: int, step: float) -> tuple[Floats, Floats]:
+    """Fine bins of `floor` rows at least, and a range that no few rows decide.
+
+    Neighbouring bins of fewer rows are merged until they hold enough. Where they hold too few even
+    together, between larger bins, they count as `floor` rows or as none, whichever is nearer
+    (controlled rounding; Hundepool et al., "Statistical Disclosure Control", 2012, chapter 4), and
+    beyond the outermost larger bin as none. Merged with a larger bin they would spread its rows
+    over theirs. Where the outermost rows were merged, the range is rounded outward, to the largest
+    1, 2 or 5 times a power of ten that is no wider than they lie apart.
+
+    Args:
+        edges: Ascending, `(n + 1,)`.
+        counts: Rows in each bin, `(n,)`, of which there are some.
+        floor: Rows a bin shall hold.
+        step: The grid that values lie on; edges are halfway between them. 0: there is none.
+
+    Examples:
+        >>> rows = np.array([1, 9, 1, 2, 0, 4, 9, 7, 0, 3, 1, 1])
+        >>> edges, counts = merged_bins(np.arange(12.0, 25.0) - 0.5, rows, 5, 1.0)
+        >>> edges.tolist(), counts.tolist()
+        ([12.5, 13.5, 17.5, 18.5, 19.5, 20.5, 24.5], [9, 7, 9, 7, 0, 5])
+    """
+    large = counts.max() >= floor
+    groups: list[tuple[int, int, int]] = []  # First bin, the one behind the last, rows.
+    run: list[tuple[int, int, int]] = []
+
+    def close(last: bool = False) -> None:
+        if not run:
+            return
+        outermost = last or not groups
+        first, end, held = run.pop()
+        if held < floor and run:
+            first, _, before = run.pop()
+            held += before
+        elif held < floor:
+            held = 0 if large and (outermost or 2 * held < floor) else floor
+        groups.extend([*run, (first, end, held)])
+        run.clear()
+
+    for i in np.flatnonzero(counts):
+        place, rows = int(i), int(counts[i])
+        if rows >= floor:
+            close()
+            groups.append((place, place + 1, rows))
+        elif run and run[-1][2] < floor:
+            run[-1] = (run[-1][0], place + 1, run[-1][2] + rows)
+        else:
+            run.append((place, place + 1, rows))
+    close(last=True)
+    groups = [group for group in groups if group[2]]
+    found, held = [float(edges[groups[0][0]])], []
+    for first, last, rows in groups:
+        if edges[first] > found[-1]:
+            found.append(float(edges[first]))
+            held.append(0)
+        found.append(float(edges[last]))
+        held.append(rows)
+    half = step / 2
+    if groups[0][1] - groups[0][0] > 1:
+        width = found[1] - found[0]
+        found[0] = _outward(found[0] + half, width, step, np.floor) - half
+    if groups[-1][1] - groups[-1][0] > 1:
+        width = found[-1] - found[-2]
+        found[-1] = _outward(found[-1] - half, width, step, np.ceil) + half
+    return np.array(found), np.array(held)
+
+
+def _outward(value: float, width: float, step: float, rounded: Callable[[float], float]) -> float:
+    nice = 10.0 ** np.floor(np.log10(width))
+    nice *= max(factor for factor in (1.0, 2.0, 5.0) if factor * nice <= width * (1 + 1e-9))
+    found = rounded(value / nice) * nice
+    return float(rounded(found / step) * step if step else found)

@@ -68,7 +68,7 @@ class Roster:
         rng = np.random.default_rng(seed_of(self.seed, "sites", number))
         return tuple(sorted(self.select(present, wanted, rng)))
 
-    def scale(self, number: int, weight: float, whole: float) -> float:
+    def scale(self, number: int, weight: float) -> float:
         """What makes a drawn sample's mean update unbiased (Horvitz and Thompson, 1952).
 
         The mean over a sample is a sum of p_k times changes over the sample's own weight. Over
@@ -77,13 +77,12 @@ class Roster:
 
         Args:
             number: The round.
-            weight: Sum of p_k over the sample.
-            whole: Sum of p_k over all sites.
+            weight: Sum of p_k over the sample; over all sites it is 1.
         """
         present, chosen = self.present(number), self.chosen(number)
         if len(chosen) == len(present):
             return 1.0
-        return weight * len(self.names) / (len(chosen) * whole)
+        return weight * len(self.names) / len(chosen)
 
 
 def uniform(names: Sequence[str], wanted: int, rng: np.random.Generator) -> Sequence[str]:

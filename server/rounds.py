@@ -276,12 +276,11 @@ class Rounds:
         shares = None if self._rule is None else self._rule(sums.letters)
         weight = float(sums["weight"][0])
         found = means(order, sums, shares)
-        whole = 1.0 if shares is not None or order.weights == "equal" else 1 - self.plan.held_out
-        scale = self.roster.scale(number, weight, whole)
+        scale = self.roster.scale(number, weight)
         apply_means(self.players, order, found, self._optimizer, self._memory.optimizer, scale)
         sent = {field.name for field in sums.layout.fields}
         for name in self._memory.controls.keys() & sent:
-            self._memory.controls[name].add_(torch.from_numpy(sums[name] / whole).float())
+            self._memory.controls[name].add_(torch.from_numpy(sums[name]).float())
         self.letters.keep(order, sums.letters, recipe.averaging)
         if federation.swap_every and number % federation.swap_every == 0:
             self.letters.swap(self.settings.seed, number)

@@ -14,6 +14,7 @@ import torch
 from clients.orders import Matched, Prepare, Request
 from clients.plan import Plan, fingerprint
 from fairness.matching import width_of_moments
+from fairness.suppression import FLOOR
 from fairness.weights import group_mass
 from server.calibrating import has_categories, shares_of
 from server.conclusion import Trained, conclude
@@ -118,12 +119,19 @@ class Session:
             )
         if holdout is not None:
             check_values(plan, holdout, str(settings.data.holdout))
-        penalties = penalties_of(settings, plan, prepare.matching, ready, device)
+        moments = None
+        if prepare.matching == "moments":
+            moments, left_out = moments_of(self.exchange, plan, name, ready)
+            if left_out:
+                report.phase(
+                    f"note: {left_out:.1%} of the second moments rest on fewer than {FLOOR} rows "
+                    "of their level, or would give such away, and are left out"
+                )
+        penalties = penalties_of(settings, plan, prepare.matching, ready, moments, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
         shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
-        moments = None
-        if prepare.matching == "moments" and projects(settings, plan):
-            moments = moments_of(plan, ready)
+        if not projects(settings, plan):
+            moments = None
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_metrics(saved[1].round) if saved else []
@@ -206,6 +214,8 @@ class Session:
             if matching == "moments"
             else 0,
         )
+        for note in agreed.notes:
+            self.reporter.phase(f"note: {note}")
         self.run.write_plan(order, agreed.rows)
         return order, agreed.rows
 
@@ -234,7 +244,7 @@ def count_of_moments(agreed: Agreement) -> int:
     """How many sums the second moments of a schema take."""
     conditions = agreed.conditions
     width = TableCodec(agreed.schema.without(conditions.given)).width
-    return conditions.width * width_of_moments(width, conditions.width)
+    return (conditions.width + 1) * width_of_moments(width, conditions.width)
 
 
 def device_of(settings: Settings) -> str:

@@ -14,9 +14,10 @@ from clients import rows as site_rows
 from clients import training
 from clients.orders import SCORES, Measure, Prepare, Request, Train, to_json
 from clients.plan import Plan, fingerprint, plan_of, seed_of
+from clients.query import held_out
 from clients.rows import Rows
 from clients.site import Site
-from clients.work import _held_out, answer, serve
+from clients.work import answer, serve
 from fairness.groups import Conditions
 from fairness.weights import group_mass, row_weights
 from server.aggregation import apply_means, means
@@ -196,9 +197,8 @@ def test_a_plan_is_read_from_its_order_alone(ground):
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5])
 def test_so_many_rows_are_held_out_and_one_is_left(share):
-    order, site = SimpleNamespace(held_out=share, seed=0), SimpleNamespace(name="a")
     counts = np.arange(60)
-    held = np.array([_held_out(n, order, site).sum() for n in counts])
+    held = np.array([held_out(n, share, 0, "a").sum() for n in counts])
     assert (np.abs(held - share * counts) <= 0.5 + (counts <= 1)).all()
     assert (held[1:] < counts[1:]).all()
     assert held[0] == 0
@@ -214,9 +214,9 @@ def test_which_rows_are_held_out_depends_on_seed_and_site_alone(ground):
     last = case.sites[-1]
     seeded = case_of(ground, held_out=0.3, seed=1)
     assert (last.array(seeded.name, "held") != kept[-1]).any()
-    assert (_held_out(SIZES[-1], case.order, replace(last, name="b")) != kept[-1]).any()
+    assert (held_out(SIZES[-1], 0.3, 0, "b") != kept[-1]).any()
     # All rows have the same chance, the first and the last too.
-    draws = [_held_out(20, replace(case.order, seed=s), last) for s in range(400)]
+    draws = [held_out(20, 0.3, s, last.name) for s in range(400)]
     assert chisquare(np.sum(draws, axis=0)).pvalue > 0.001
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairness.binning import Binning
-from fairness.matching import LevelMoments, second_moments
+from fairness.matching import LevelMoments
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
 
@@ -84,11 +84,11 @@ def test_moments_without_the_bins_are_those_of_the_rows(coded):
     codec, _, rows = coded
     binning = Binning.of(codec, BINS)
     told = np.eye(2, dtype=np.float32)[np.random.default_rng(2).integers(0, 2, len(rows))]
-    one = np.ones((len(rows), 2))
+    one = np.ones(len(rows))
     choices = np.zeros(codec.width, dtype=bool)
     both = np.append(choices, np.ones(binning.width, dtype=bool))
-    whole = LevelMoments.of(second_moments(binning(rows).numpy(), told, one), 0, both)
-    alone = LevelMoments.of(second_moments(rows.numpy(), told, one), 0, choices)
+    whole = LevelMoments.of_rows(binning(rows).numpy(), told, one, both)
+    alone = LevelMoments.of_rows(rows.numpy(), told, one, choices)
     found = whole.without(codec.width, codec.width + binning.width)
     np.testing.assert_allclose(found.means, alone.means, rtol=1e-12, atol=1e-15)
     assert (found.choices == alone.choices).all() and (found.totals == alone.totals).all()

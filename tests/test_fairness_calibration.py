@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.calibration import BELIEF, Shares, first_moments, tilt_of
+from fairness.calibration import BELIEF, Shares, tilt_of
 from fairness.groups import Conditions
+from fairness.matching import first_moments, memberships
 from wgan.data.codec import Block
 from wgan.generators import SkipGeneratorSpec
 from wgan.shape import Shape
@@ -36,15 +37,15 @@ def rows(count, seed):
 
 def shares(row, told, cells):
     counts = np.bincount(cells, minlength=4).reshape(2, 2)
-    sums = first_moments(row, told, np.full((len(row), 5), 1 / len(row)))
+    sums = first_moments(np.concatenate([row, told], 1), memberships(told) / len(row))
     return Shares.of(sums, conditions(tuple(map(tuple, counts.tolist()))), SPANS)
 
 
 def test_moments_are_additive_means():
     row, told, _ = rows(500, 0)
-    weights = np.random.default_rng(1).random((500, 5))
-    whole = first_moments(row, told, weights)
-    parts = [first_moments(row[i], told[i], weights[i]) for i in (slice(200), slice(200, 500))]
+    weights = np.random.default_rng(1).random((500, 5)) * memberships(told)
+    whole = first_moments(row, weights)
+    parts = [first_moments(row[i], weights[i]) for i in (slice(200), slice(200, 500))]
     assert sum(parts) == pytest.approx(whole)
     own = told[:, 1] > 0
     mean = np.average(row[own], axis=0, weights=weights[own, 1])

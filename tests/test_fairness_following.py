@@ -8,7 +8,7 @@ import torch
 from fairness.binning import Binning
 from fairness.following import filled, followings
 from fairness.groups import Conditions
-from fairness.matching import LevelMoments, second_moments
+from fairness.matching import LevelMoments
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
 
@@ -43,11 +43,9 @@ def found(frame, bins=BINS, conditions=NOTHING):
     coded = torch.from_numpy(codec.encode(frame, np.random.default_rng(1)))
     cells = conditions.group_index(frame, schema, "t") * len(conditions.labels)
     told = conditions.encode(cells + conditions.label_index(frame, schema, "t"))
-    weights = np.full(told.shape, 1 / len(frame))
-    sums = second_moments(binning(coded).numpy(), told, weights)
+    weights = np.full(len(told), 1 / len(frame))
     choices = np.ones(codec.width + binning.width, dtype=bool)
-    group, label, _ = conditions.blocks
-    moments = LevelMoments.of(sums, group if label else 0, choices)
+    moments = LevelMoments.of_rows(binning(coded).numpy(), told, weights, choices)
     ties = followings(codec, binning, moments, len(frame), conditions)
     return codec, coded, ties, torch.from_numpy(told)
 

@@ -16,7 +16,10 @@ from fairness.matching import (
     LevelMoments,
     MomentMatching,
     described,
+    level_counts,
+    memberships,
     second_moments,
+    size_of_moments,
     width_of_moments,
 )
 from wgan.data.fit import fit_schema
@@ -48,14 +51,14 @@ def table(count, seed=0, shift=0.0):
     return rows, encode(cells)
 
 
-def matching_of(rows, conditions, weights=None, weight=1.0):
+def matching_of(rows, conditions, weights=None, weight=1.0, published=None):
     """In float64, so that what is compared is the formula, not the rounding."""
     weights = np.ones(len(rows)) / len(rows) if weights is None else weights
-    if weights.ndim == 1:
-        weights = np.repeat(weights[:, None], LEVELS, 1)
-    sums = second_moments(rows, conditions, weights)
-    found = MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES), weight)
-    return replace(found, moments=found.moments.double(), scale=found.scale.double())
+    found = LevelMoments.of_rows(rows, conditions, weights, CHOICES, published)
+    made = MomentMatching.of(found, weight)
+    return replace(
+        made, moments=made.moments.double(), scale=made.scale.double(), known=made.known.double()
+    )
 
 
 def at(matching, rows, conditions):
@@ -78,7 +81,7 @@ def by_hand(matching, rows, conditions, unbiased=True):
     z = joined(matching, rows, conditions)
     total = 0.0
     for level, held in enumerate(members(conditions).T):
-        part = z[held]
+        part = z[held] * matching.known[level].numpy()
         n = len(part)
         if not matching.active[level] or n < 2:
             continue
@@ -92,29 +95,32 @@ def by_hand(matching, rows, conditions, unbiased=True):
 
 def test_second_moments_are_what_they_say():
     rows, conditions = table(60)
-    weights = np.random.default_rng(1).uniform(size=(60, LEVELS))
-    sums = second_moments(rows, conditions, weights)
-    z = np.concatenate([rows, conditions], 1).astype(np.float64)
-    assert sums.shape == (LEVELS, width_of_moments(WIDTH, LEVELS))
-    upper = np.triu_indices(WIDTH + LEVELS)
-    for level in range(LEVELS):
-        expected = sum(
-            w * np.outer(v, v)
-            for v, c, w in zip(z, conditions[:, level], weights[:, level], strict=True)
-            if c
-        )
-        np.testing.assert_allclose(sums[level], expected[upper], rtol=1e-12, atol=1e-12)
+    rng = np.random.default_rng(1)
+    member = memberships(conditions)
+    weights = rng.uniform(size=(60, LEVELS + 1)) * member
+    published = rng.random((LEVELS + 1, WIDTH + LEVELS)) < 0.6
+    z = np.concatenate([rows, conditions], 1)
+    sums = second_moments(z, weights, published)
+    assert sums.shape == (size_of_moments(published),) < (6 * width_of_moments(WIDTH, LEVELS),)
+    rest = sums
+    for own, known in zip(weights.T, published, strict=True):
+        part = z[:, known].astype(np.float64)
+        expected = sum(w * np.outer(v, v) for v, w in zip(part, own, strict=True))
+        upper = np.triu_indices(known.sum())
+        np.testing.assert_allclose(rest[: len(upper[0])], expected[upper], rtol=1e-9, atol=1e-12)
+        rest = rest[len(upper[0]) :]
+    assert not len(rest)
 
 
 def test_second_moments_add_up_over_any_split():
     rows, conditions = table(200)
-    weights = np.random.default_rng(2).uniform(size=(200, LEVELS))
-    whole = second_moments(rows, conditions, weights)
+    weights = np.random.default_rng(2).uniform(size=(200, LEVELS + 1)) * memberships(conditions)
+    joined = np.concatenate([rows, conditions], 1)
+    published = np.random.default_rng(4).random((LEVELS + 1, WIDTH + LEVELS)) < 0.6
+    whole = second_moments(joined, weights, published)
     site = np.random.default_rng(3).integers(4, size=200)
     # One site more than hold rows: an empty one adds nothing.
-    parts = [
-        second_moments(rows[site == k], conditions[site == k], weights[site == k]) for k in range(5)
-    ]
+    parts = [second_moments(joined[site == k], weights[site == k], published) for k in range(5)]
     assert not parts[4].any() and parts[4].shape == whole.shape
     np.testing.assert_allclose(sum(parts), whole, rtol=1e-12, atol=1e-12)
 
@@ -183,7 +189,12 @@ def test_values_go_where_their_rows_go():
 
 def test_float32_is_close_to_float64():
     exact = matching_of(*table(300))
-    rough = MomentMatching(1.0, exact.moments.float(), exact.active, exact.scale.float())
+    rough = replace(
+        exact,
+        moments=exact.moments.float(),
+        scale=exact.scale.float(),
+        known=exact.known.float(),
+    )
     fake = table(200, seed=8)
     torch.testing.assert_close(at(rough, *fake).double(), at(exact, *fake), rtol=1e-4, atol=1e-3)
 
@@ -298,7 +309,7 @@ def test_its_gradient_equals_finite_differences():
 
 def test_levels_without_weight_take_no_part():
     rows, conditions = table(300)
-    weights = np.full((300, LEVELS), 1 / 300)
+    weights = np.full((300, LEVELS + 1), 1 / 300)
     weights[:, 2] = 0
     matching = matching_of(rows, conditions, weights)
     assert matching.active.tolist() == [True, True, False, True, True, True]
@@ -309,6 +320,43 @@ def test_levels_without_weight_take_no_part():
     whole = matching_of(rows, conditions)
     for level in (0, 1, 3, 4, 5):
         torch.testing.assert_close(matching.moments[level], whole.moments[level])
+
+
+def test_what_a_level_does_not_know_pulls_nothing_there():
+    rows, conditions = table(300)
+    published = np.ones((LEVELS + 1, WIDTH + LEVELS), dtype=bool)
+    published[0, 3] = published[LEVELS, 0] = False
+    matching = matching_of(rows, conditions, published=published)
+    assert not matching.moments[0, 3].any() and not matching.moments[LEVELS, :, 0].any()
+    fake, condition = table(40, seed=18)
+    assert at(matching, fake, condition).mean().item() == pytest.approx(
+        by_hand(matching, fake, condition), rel=1e-10
+    )
+    # The last coordinate of rows of the first group counts in their labels and among all rows.
+    alone = replace(matching, active=torch.arange(LEVELS + 1) == 0)
+    moved = fake + np.array([0, 0, 0, 1], dtype=np.float32)
+    torch.testing.assert_close(at(alone, fake, condition), at(alone, moved, condition))
+    assert (at(matching, fake, condition) != at(matching, moved, condition)).all()
+
+
+def test_shares_of_categories_are_known_even_where_their_products_are_not():
+    rows, conditions = table(300)
+    published = np.ones((LEVELS + 1, WIDTH + LEVELS), dtype=bool)
+    published[0, 1:3] = False
+    found = LevelMoments.of_rows(rows, conditions, np.ones(300), CHOICES, published)
+    whole = LevelMoments.of_rows(rows, conditions, np.ones(300), CHOICES)
+    np.testing.assert_allclose(found.means[:, [1, 2], [1, 2]], whole.means[:, [1, 2], [1, 2]])
+    assert found.pairs[0, 1, 1] and not found.pairs[0, 1, 2] and not found.means[0, 1, 2]
+    assert found.pairs[0, 0, 3] and found.pairs[1:].all()
+
+
+def test_counts_are_of_rows_that_have_a_coordinate():
+    rows, conditions = table(60)
+    rows[:30, 0] = 0
+    joined = np.concatenate([rows, conditions], 1)
+    counts = level_counts(joined, memberships(conditions))
+    for level, held in enumerate(members(conditions).T):
+        assert counts[level].tolist() == (joined[held] != 0).sum(0).tolist()
 
 
 def test_a_table_without_rows_pulls_nowhere():
@@ -324,18 +372,17 @@ def test_a_table_without_rows_pulls_nowhere():
 
 def test_sums_of_another_width_are_refused():
     rows, conditions = table(50)
-    sums = second_moments(rows, conditions, np.ones((50, LEVELS)))
-    with pytest.raises(ValueError, match="shape"):
-        MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES[:-1]), 1.0)
+    with pytest.raises((ValueError, IndexError), match=r"shape|dimension"):
+        LevelMoments.of_rows(rows, conditions, np.ones(50), CHOICES[:-1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_values():
     rows, conditions = table(300)
-    sums = second_moments(rows, conditions, np.ones((300, LEVELS)))
+    moments = LevelMoments.of_rows(rows, conditions, np.ones(300), CHOICES)
     fake, condition = (torch.tensor(a) for a in table(50, seed=19))
     values = [
-        MomentMatching.of(LevelMoments.of(sums, GROUPS, CHOICES), 1.0, device)(
+        MomentMatching.of(moments, 1.0, device)(
             GeneratorStep(fake.to(device), condition.to(device))
         ).cpu()
         for device in ("cpu", "cuda")
@@ -361,9 +408,9 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
         seed=0,
         matching="moments",
     )
-    moments = prepare(order, Site("one", path, tmp_path / "work"))["moments"]
-    assert moments.shape[0] == 3
-    assert moments[0].any() and moments[2].any() and moments[1].any() == (rare >= MINIMUM)
+    counts = prepare(order, Site("one", path, tmp_path / "work")).units("counts")
+    everyone = common + rare * (rare >= MINIMUM)
+    assert counts.max(1).tolist() == [common, everyone - common, everyone, everyone]
 
 
 def test_rows_of_a_small_group_are_in_no_sum() -> None:
@@ -383,7 +430,7 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
 
 @pytest.mark.parametrize("told", ["group_and_label", "group", "label", "none"])
 @pytest.mark.parametrize("clusters", [1, 3])
-def test_moments_of_all_rows_come_from_whatever_is_told_last(told, clusters):
+def test_moments_of_all_rows_are_known_whatever_is_told(told, clusters):
     counts = np.full((2, 2 * clusters), 60)
     conditions = Conditions(
         ("g",), "t", (("a",), ("b",)), ("x", "y"), (), tuple(map(tuple, counts.tolist())), told
@@ -400,10 +447,9 @@ def test_moments_of_all_rows_come_from_whatever_is_told_last(told, clusters):
     encoded = conditions.encode(cells)
     _, levels = described(conditions)
     assert levels.all() and levels.shape == (conditions.width,)
-    weights = np.full((len(rows), 1), 1 / len(rows)) * levels
-    first = conditions.width - [size for size in conditions.blocks if size][-1]
-    sums = second_moments(rows, encoded, weights)
-    found = MomentMatching.of(LevelMoments.of(sums, first, np.zeros(2, dtype=bool)), 1.0)
+    weights = np.full(len(rows), 1 / len(rows))
+    numbers = np.zeros(2, dtype=bool)
+    found = MomentMatching.of(LevelMoments.of_rows(rows, encoded, weights, numbers), 1.0)
     joined = np.concatenate([rows, encoded], 1) * found.scale.numpy()
     np.testing.assert_allclose(found.moments[-1], joined.T @ joined / len(rows), atol=1e-5)
 

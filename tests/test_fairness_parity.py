@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 
 from fairness.bias_head import BiasHeadSpec
 from fairness.groups import MISSING, Conditions
-from fairness.matching import LevelMoments, MomentMatching, second_moments
+from fairness.matching import LevelMoments, MomentMatching
 from fairness.parity import ParityMixture, parity_counts, parity_gaps
 from fairness.parity_penalty import RIDGE, ParityPenalty
 from fairness.reading import readers
@@ -471,11 +471,9 @@ def test_the_data_s_own_gap_in_the_score_is_read_from_second_moments():
         codec = TableCodec(SCHEMA.without(conditions.given))
         for block in codec.blocks:
             choices[block.start : block.stop] = block.kind == "choice"
-        sums = second_moments(
-            rows, step.condition.numpy(), np.full(step.condition.shape, 1 / len(group))
-        )
-        last = [size for size in conditions.blocks if size][-1]
-        matching = MomentMatching.of(LevelMoments.of(sums, conditions.width - last, choices), 1.0)
+        weights = np.full(len(group), 1 / len(group))
+        found = LevelMoments.of_rows(rows, step.condition.numpy(), weights, choices)
+        matching = MomentMatching.of(found, 1.0)
         values = [
             float(
                 ParityPenalty.of(conditions, SCHEMA, 1.0, level, label="high", matching=matching)(

@@ -6,7 +6,7 @@ import torch
 
 from fairness.binning import Binning
 from fairness.groups import Conditions
-from fairness.matching import LevelMoments, second_moments
+from fairness.matching import LevelMoments
 from fairness.projection import Projection, project
 from fairness.projection_problem import CEILING, LIMIT, joint_tilt
 from fairness.weights import row_weights
@@ -36,8 +36,7 @@ def moments(told, cells, row):
     mass = np.array([0.5, 0.5])
     each = row_weights(mass, told.group_counts)[cells // 2]
     encoded = told.encode(cells)
-    sums = second_moments(row, encoded, np.repeat(each[:, None], encoded.shape[1], 1))
-    return LevelMoments.of(sums, 2, CHOICES)
+    return LevelMoments.of_rows(row, encoded, each, CHOICES)
 
 
 def weights(told):
@@ -117,8 +116,7 @@ def test_a_group_too_small_for_moments_keeps_all_its_rows():
     taken = cells < 2
     each = row_weights(np.array([0.5, 0.5]), told.group_counts)[cells // 2]
     encoded = told.encode(cells)
-    sums = second_moments(row, encoded, np.repeat((each * taken)[:, None], 4, 1))
-    fit = fitted(told, LevelMoments.of(sums, 2, CHOICES))
+    fit = fitted(told, LevelMoments.of_rows(row, encoded, each * taken, CHOICES))
     assert torch.isinf(fit.projection.ceilings[2:]).all()
     assert torch.isfinite(fit.projection.ceilings[:2]).all()
     other = torch.from_numpy(rows(100, 7))
@@ -147,8 +145,7 @@ def test_without_rows_or_categories_there_is_still_an_answer():
     encoded = told.encode(cells)
     each = row_weights(np.array([0.5, 0.5]), told.group_counts)[cells // 2]
     row = rows(4000, 3)[:, 4:] + 0.3
-    sums = second_moments(row, encoded, np.repeat(each[:, None], 4, 1))
-    moments = LevelMoments.of(sums, 2, CHOICES[4:])
+    moments = LevelMoments.of_rows(row, encoded, each, CHOICES[4:])
     fit = project(number, number, weights(told), told, moments, ())
     assert fit.before > fit.after == 0
 
@@ -179,12 +176,9 @@ def test_the_shape_of_a_distribution_comes_back_and_only_with_bins():
     for binning in (Binning(), Binning((0,), (None,), (cuts,))):
         data = binning(humped(0.9, len(cells), 1)).numpy()
         encoded = told.encode(cells)
-        one = np.full((len(cells), 4), 1 / len(cells))
-        moments = LevelMoments.of(
-            second_moments(data, encoded, one),
-            2,
-            np.append([False], np.ones(binning.width, dtype=bool)),
-        )
+        one = np.full(len(cells), 1 / len(cells))
+        choices = np.append([False], np.ones(binning.width, dtype=bool))
+        moments = LevelMoments.of_rows(data, encoded, one, choices)
         made, fresh = (
             {c: binning(humped(0.0, 8000, seed + c)) for c in range(CELLS)} for seed in (10, 20)
         )

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clients.query import held_out
 from clients.site import Site
 from fairness.groups import MISSING
 from server.exchange import InProcess
-from server.query import agree
+from server.query import agree, merged_bins
 from server.sections import ColumnSettings, DataSettings
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
@@ -83,7 +84,7 @@ USUAL = {"sensitive": ("sex",), "target": "income"}
 
 def test_it_equals_the_pooled_schema_where_it_should(tmp_path):
     frame = table()
-    found = agreed(frame, np.arange(ROWS) % 5, tmp_path, **USUAL)
+    found = agreed(frame, np.arange(ROWS) % 5, tmp_path, floor=1, **USUAL)
     pooled = fit_schema(frame.astype("str").astype(object).mask(frame.isna(), None))
     assert found.rows == ROWS and found.schema.names == pooled.names
     for column in found.schema.columns:
@@ -109,7 +110,7 @@ def test_it_equals_the_pooled_schema_where_it_should(tmp_path):
 @pytest.mark.parametrize("name", ["age", "change", "price", "dense", "gain", "rate", "born"])
 def test_ranks_are_exact_at_edges_and_close_between(name, tmp_path):
     frame = table()
-    column = agreed(frame, np.arange(ROWS) % 4, tmp_path).schema[name]
+    column = agreed(frame, np.arange(ROWS) % 4, tmp_path, floor=1).schema[name]
     texts = frame[name].dropna()
     if name == "born":
         values = (pd.to_datetime(texts) - pd.Timestamp("1970-01-01")).dt.total_seconds().to_numpy()
@@ -126,6 +127,75 @@ def test_ranks_are_exact_at_edges_and_close_between(name, tmp_path):
     # At most the rows of one value, or of one bin, apart.
     heaviest = max(np.unique(rest, return_counts=True)[1].max() / len(rest), 0.005)
     assert np.abs(np.interp(points, column.edges, column.cumulative) - exact).max() <= heaviest
+
+
+@pytest.mark.parametrize("name", ["age", "change", "price", "dense", "gain", "rate", "born"])
+def test_no_bin_of_the_schema_holds_a_handful_of_rows_and_no_range_is_a_row_s(name, tmp_path):
+    frame, floor = table(), 5
+    found = agreed(frame, np.arange(ROWS) % 4, tmp_path)
+    column, exact = found.schema[name], agreed(frame, np.arange(ROWS) % 4, tmp_path, floor=1)
+    texts = frame[name].dropna()
+    if name == "born":
+        values = (pd.to_datetime(texts) - pd.Timestamp("1970-01-01")).dt.total_seconds().to_numpy()
+    else:
+        values = texts.astype(float).to_numpy()
+    rest = values[~np.isin(values, column.atoms)]
+    counts, _ = np.histogram(rest, column.edges)
+    shares = np.diff(column.cumulative)
+    # Bins of fewer rows count as none, or as `floor` of them.
+    held = shares * len(rest)
+    assert ((held < 1e-6) | (held > floor - 0.5)).all()
+    assert np.abs(shares - counts / len(rest)).max() <= 3 * floor / len(rest)
+    if name in ("change", "price", "dense", "gain"):
+        # The largest value is one row's; exactly counted, the range ends at it or in its fine bin.
+        assert (rest == rest.max()).sum() < floor
+        assert abs(column.high - rest.max()) > abs(exact.schema[name].high - rest.max())
+
+
+def test_numbers_too_few_to_be_told_apart_are_named_with_their_count(tmp_path):
+    found = one([str(10 + i % 4) for i in range(57)] + ["99", "98", "7"], tmp_path, atom_share=1.0)
+    column = found.schema["x"]
+    assert (column.low, column.high) == (10, 13)
+    assert found.notes == (
+        "column 'x': 3 numbers outside 10 to 13, too few to be told apart (data.floor = 5), are "
+        "taken for the nearest",
+    )
+    none = one([None] * 58 + ["2.5"] * 2, tmp_path / "few")
+    assert none.schema["x"].edges == () and none.schema["x"].missing
+    assert "2 numbers beside its point masses are fewer than data.floor = 5" in none.notes[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_merged_bins_hold_the_floor_and_nearly_all_rows(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rng.choice([0.5, 4, 30], 200)).astype(float)
+    edges = np.cumsum(rng.uniform(0.5, 2, 201))
+    cut, held = merged_bins(edges, counts, 5, 0.0)
+    assert (np.diff(cut) > 0).all() and len(cut) == len(held) + 1
+    assert ((held == 0) | (held >= 5)).all()
+    for start, stop, rows in zip(cut[1:-2], cut[2:-1], held[1:-1], strict=True):
+        inside = counts[(edges[:-1] >= start - 1e-9) & (edges[1:] <= stop + 1e-9)].sum()
+        assert abs(inside - rows) <= 4
+    assert merged_bins(edges, counts, 1, 0.0)[1].sum() == counts.sum()
+
+
+def test_rows_held_out_are_in_nothing_that_is_agreed_on(tmp_path):
+    frame = table()
+    share = 0.2
+    found = agreed(frame, np.arange(ROWS) % 3, tmp_path, held_out=share, **USUAL)
+    kept = []
+    for k in range(3):
+        part = frame[np.arange(ROWS) % 3 == k]
+        kept.append(part[~held_out(len(part), share, 0, f"site-{k}")])
+    alone = pd.concat(kept)
+    other = agree(
+        InProcess(sites_of(alone, np.zeros(len(alone), dtype=int), tmp_path / "alone")),
+        [*frame.columns],
+        DataSettings(path="x", **USUAL),
+    )
+    assert found.schema == other.schema and found.conditions == other.conditions
+    assert (found.rows, found.conditions.table.sum()) == (ROWS, len(alone))
+    assert found.schema != agreed(frame, np.arange(ROWS) % 3, tmp_path / "all", **USUAL).schema
 
 
 def splits(rows):
@@ -206,9 +276,9 @@ def test_the_most_frequent_category_comes_first(tmp_path):
     "cells, kind, atoms, missing",
     [
         (["7"] * 60, "integer", (7.0,), False),
-        (["7"] * 59 + ["8"], "integer", (7.0,), False),
+        (["7"] * 55 + ["8"] * 5, "integer", (7.0, 8.0), False),
         (["-0.0"] * 30 + ["0"] * 30, "float", (0.0,), False),
-        ([None] * 58 + ["2.5"] * 2, "float", (), True),
+        ([None] * 54 + ["2.5"] * 6, "float", (2.5,), True),
     ],
 )
 def test_columns_with_hardly_any_value(cells, kind, atoms, missing, tmp_path):

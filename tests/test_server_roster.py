@@ -18,7 +18,7 @@ def roster(names: tuple[str, ...] = NAMES, **keys: object) -> Roster:
 
 
 def test_all_take_part_unless_told_otherwise() -> None:
-    assert roster().chosen(3) == NAMES and roster().scale(3, 0.4, 1.0) == 1.0
+    assert roster().chosen(3) == NAMES and roster().scale(3, 0.4) == 1.0
 
 
 def test_a_sample_differs_from_round_to_round_and_repeats_itself() -> None:
@@ -40,7 +40,7 @@ def test_a_samples_mean_update_is_unbiased() -> None:
         names = sampled.chosen(number)
         total = sum(weight[n] for n in names)
         mean = sum(weight[n] * change[n] for n in names) / total
-        moved.append(mean * sampled.scale(number, total, 1.0))
+        moved.append(mean * sampled.scale(number, total))
         plain.append(mean)
     error = np.std(moved) / len(moved) ** 0.5
     assert abs(np.mean(moved) - exact) < 4 * error

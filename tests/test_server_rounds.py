@@ -11,16 +11,16 @@ import server.observing
 from clients.orders import Prepare, Request
 from clients.plan import Plan, fingerprint
 from clients.site import Site
-from fairness.matching import LevelMoments, MomentMatching
+from fairness.matching import MomentMatching
 from fairness.weights import group_mass
 from server.exchange import InProcess
 from server.federation import FederationSettings
+from server.penalties import moments_of
 from server.progress import Progress
 from server.query import agree
 from server.rounds import Rounds
 from server.settings import Settings
 from wgan.critics import MLPCriticSpec
-from wgan.data.codec import TableCodec
 from wgan.errors import NumericalError
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm
@@ -88,7 +88,8 @@ def ground(tmp_path_factory):
         matching="moments",
     )
     ready = exchange(Request(order))
-    return sites, Plan.of(order), fingerprint(order), ready["moments"]
+    plan, name = Plan.of(order), fingerprint(order)
+    return sites, plan, name, moments_of(exchange, plan, name, ready)[0]
 
 
 def configured(rounds=6, **train):
@@ -107,13 +108,7 @@ def configured(rounds=6, **train):
 def built(ground, settings=None, sites=None):
     own, plan, name, moments = ground
     settings = settings or configured()
-    codec = TableCodec(plan.schema.without(plan.conditions.given))
-    choices = np.zeros(codec.width, dtype=bool)
-    for block in codec.blocks:
-        choices[block.start : block.stop] = block.kind == "choice"
-    matching = MomentMatching.of(
-        LevelMoments.of(moments, len(plan.conditions.groups), choices), 0.3
-    )
+    matching = MomentMatching.of(moments, 0.3)
     return Rounds(settings, plan, name, InProcess(sites or own), (matching,), "cpu")
 
 
@@ -304,7 +299,8 @@ def planned(ground, recipe, held_out=0.0):
         held_out=held_out,
     )
     ready = InProcess(sites)(Request(order))
-    return sites, Plan.of(order), fingerprint(order), ready["moments"]
+    plan, name = Plan.of(order), fingerprint(order)
+    return sites, plan, name, moments_of(InProcess(sites), plan, name, ready)[0]
 
 
 def evaluations(metrics):
