@@ -13,14 +13,21 @@ from scipy.stats import chisquare
 from torch import nn
 
 from clients import training
-from clients.orders import Audit, Prepare, Request, Train, from_json, to_json
+from clients.orders import Audit, Moments, Prepare, Request, Train, from_json, to_json
 from clients.plan import Plan, fingerprint, seed_of
 from clients.questions import Look, Ranks, Values
 from clients.rows import Rows
 from clients.site import Site
 from clients.work import answer, serve
 from fairness.marginals import Marginals
-from fairness.matching import second_moments
+from fairness.matching import (
+    first_moments,
+    level_counts,
+    memberships,
+    second_moments,
+    size_of_moments,
+)
+from fairness.suppression import to_text
 from fairness.weights import group_mass, row_weights
 from server.aggregation import apply_means, means
 from server.exchange import InProcess
@@ -407,17 +414,55 @@ def test_preparation_sums_are_those_of_all_encoded_rows(tmp_path):
         for name in ("rows", "conditions", "groups")
     )
     weights = (ground.plan.mass / ground.plan.conditions.group_counts)[groups]
-    expected = second_moments(rows, conditions, np.repeat(weights[:, None], 4, 1))
-    np.testing.assert_allclose(ready["moments"], expected, atol=1e-10)
+    joined = np.concatenate([rows, conditions], 1)
+    member = memberships(conditions)
+    each = member * weights[:, None]
+    np.testing.assert_array_equal(ready.units("counts"), level_counts(joined, member))
+    choices = ground.plan.choices
+    np.testing.assert_allclose(
+        ready["marginals"], first_moments(joined * choices, each), atol=1e-10
+    )
+    # Nothing is said of numbers but how many rows have one.
+    assert not ready["marginals"][:, :-1][:, ~choices].any()
+    published = np.random.default_rng(0).random((5, joined.shape[1])) < 0.7
+    order = Moments(ground.name, to_text(published))
+    found = serve(Request(order), ground.sites)["moments"]
+    np.testing.assert_allclose(found, second_moments(joined, each, published), atol=1e-10)
+    # Of what is not asked for, nothing is sent.
+    assert len(found) == size_of_moments(published)
 
 
-def test_a_group_too_small_to_be_described_sends_no_moments_of_its_own(tmp_path):
+def test_rows_held_out_are_in_no_sum_that_a_generator_learns_from(tmp_path):
+    ground = Ground(tmp_path, "group", held_out=0.25)
+    held = np.concatenate([np.array(s.array(ground.name, "held")) for s in ground.sites])
+    rows = np.concatenate([np.array(s.array(ground.name, "rows")) for s in ground.sites])
+    assert 0 < held.sum() < len(held)
+    assert ground.ready["rows"][0] == (~held).sum()
+    everywhere = ground.ready.units("counts")[-1, : rows.shape[1]]
+    assert everywhere.tolist() == (rows[~held] != 0).sum(0).tolist()
+    published = np.ones((5, ground.ready["counts"].shape[1]), dtype=bool)
+    order = Moments(ground.name, to_text(published))
+    before = serve(Request(order), ground.sites).vector
+    for site in ground.sites:
+        changed = np.array(site.array(ground.name, "rows"))
+        own = np.array(site.array(ground.name, "held"))
+        changed[own] = 7.0
+        site.store(
+            ground.name,
+            {"rows": changed, "held": own, "cells": np.array(site.array(ground.name, "cells"))},
+            site.plan(ground.name),
+        )
+    np.testing.assert_array_equal(serve(Request(order), ground.sites).vector, before)
+
+
+def test_a_group_too_small_to_be_described_is_in_no_count(tmp_path):
     frame = table()
     frame.loc[:39, "sex"] = "x"
     ground = Ground(tmp_path, frame=frame)
     small = ground.plan.conditions.names.index("x")
-    described = ground.ready["moments"].any(axis=1)
-    assert described.tolist() == [level != small for level in range(5)]
+    counts = ground.ready.units("counts")
+    assert counts.any(axis=1).tolist() == [level != small for level in range(6)]
+    assert counts[-1].max() == ROWS - 40
 
 
 def test_a_site_whose_rows_were_all_floored_contributes_nothing(tmp_path):
