@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 
 from fairness.audit import audit as audited
@@ -26,10 +25,12 @@ from fairness.thresholds import Thresholds
 from server.configuration import load, resolve
 from server.outputs import RunFolder
 from server.settings import Settings
+from server.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.errors import DataError, SettingsError
 from wgan.state import read_json
+from wgan.words import brief
 
 HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
 
@@ -62,8 +63,8 @@ class WithThresholds(TyperCommand):
         table.add_column("default", justify="right")
         table.add_column("meaning")
         for name, field in Thresholds.model_fields.items():
-            table.add_row(name, str(field.default), Text(field.description or ""))
-        Console().print(table)
+            table.add_row(name, str(field.default), told(field.description or ""))
+        Terminal().print(table)
 
 
 def audit(
@@ -143,7 +144,7 @@ def audit(
         raise SettingsError("name the real rows with --real FILE")
     assert synthetic is not None
     missing = settings.data.missing if settings else None
-    console = Console(stderr=True, quiet=quiet)
+    console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
         frames = _read(real, synthetic, holdout, missing, schema)
         found = audited(
@@ -161,12 +162,12 @@ def audit(
             names=(str(real), str(synthetic)),
             training=training,
             federated=federated,
-            progress=lambda text: status.update(Text(f"measuring {text}")),
+            progress=lambda text: status.update(told(f"measuring {text}")),
         )
     written = write_report(found, out)
     if not quiet:
-        show(found, Console())
-        print("wrote " + ", ".join(map(str, written)))
+        show(found, Terminal())
+        say("wrote " + ", ".join(map(str, written)))
     if found.verdict == "fail":
         sys.exit(1)
 
@@ -187,8 +188,8 @@ def limits_of(path: Path | None) -> dict[str, Any]:
         raise SettingsError(f"--thresholds {path}: cannot be read as TOML: {error}") from None
     if not isinstance(values, dict):
         raise SettingsError(
-            f"--thresholds {path}: expected a table [audit]; write for instance\n[audit]\n"
-            'coverage_group_min = 0.8\nprecision = "off"'
+            f"--thresholds {path}: expected a table [audit]; write a line [audit], below it lines "
+            'such as coverage_group_min = 0.8 and precision = "off"'
         )
     try:
         return Thresholds.model_validate(values).model_dump(exclude_unset=True)
@@ -240,20 +241,18 @@ def show(found: Audit, console: Console) -> None:
         state = _number(cover.value) if group.state == "measured" else group.state
         values = [f"{group.rows_real:,}", state, _interval(cover)]
         values += [_number(group.precision), _number(group.ks), modes]
-        table.add_row(Text(group.name), *values)
+        table.add_row(named(group.name), *values)
     console.print(table)
     failed = [check for check in found.checks if check.verdict == "fail"]
     for check in failed[:SHOWN]:
-        line = Text.assemble(
-            ("fail ", STYLES["fail"]), (check.name, "bold"), f" {check.subject}: {check.message}"
-        )
-        console.print(line)
+        said = f" {brief(check.subject)}: {check.message}"
+        console.print(assembled(("fail ", STYLES["fail"]), (check.name, "bold"), said))
     if len(failed) > SHOWN:
         console.print(f"and {len(failed) - SHOWN} more")
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     style = STYLES[found.verdict]
     console.print(
-        Text.assemble((found.verdict.upper(), style), f": of {len(found.checks)} checks {told}")
+        assembled((found.verdict.upper(), style), f": of {len(found.checks)} checks {listed}")
     )
 
 

@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 import click
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 
 from clients.partition import Split, assign, site_table, write_sites
@@ -24,6 +22,7 @@ from server.outputs import RunFolder, default_folder
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
+from server.terminal import Terminal, named, say, say_traceback, told
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS
@@ -76,7 +75,7 @@ class _WithKeys(TyperCommand):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help(ctx, formatter)
-        Console().print(_key_table())
+        Terminal().print(_key_table())
 
 
 def _key_table() -> Table:
@@ -90,7 +89,7 @@ def _key_table() -> Table:
         if first != section:
             table.add_section()
             section = first
-        table.add_row(key, Text(default), Text(meaning))
+        table.add_row(key, told(default), told(meaning))
     return table
 
 
@@ -229,7 +228,7 @@ def sample(
         raise SettingsError("--parity-feature: name the level too, with --parity-level 0, say")
     table = synthesizer.draw(rows, seed, groups, wanted)
     write_table(table, synthesizer.plan.schema, output)
-    print(f"wrote {len(table):,} rows to {output}")
+    say(f"wrote {len(table):,} rows to {output}")
 
 
 @app.command()
@@ -277,12 +276,12 @@ def split(
     written = write_sites(frame, owners, out, suffix)
     counts = site_table(text, owners)
     names = [str(name) for name in counts.columns]
-    table = Table(title=Text(f"rows per site in {out}"), title_justify="left")
+    table = Table(title=told(f"rows per site in {out}"), title_justify="left")
     table.add_column("site", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
     shown = names[:SHOWN] if columns else []
     for name in shown:
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(named(name), justify="right", overflow="fold")
     if columns and len(names) > SHOWN:
         table.add_column(f"{len(names) - SHOWN} more", justify="right")
     for path, (_, row) in zip(written, counts.iterrows(), strict=True):
@@ -290,7 +289,7 @@ def split(
         if columns and len(names) > SHOWN:
             numbers.append(row.iloc[SHOWN:].sum())
         table.add_row(path.name, *(f"{int(n):,}" for n in numbers))
-    Console().print(table)
+    Terminal().print(table)
 
 
 @app.command()
@@ -307,9 +306,8 @@ def init(
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
     notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
-    console = Console()
-    console.print(notes)
-    print(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
+    Terminal().print(notes)
+    say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
 
 
 app.command(help=CLAIMS)(claims)
@@ -324,7 +322,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _version(value: bool) -> None:
     if value:
-        print(f"everymode {versions()['everymode']}")
+        say(f"everymode {versions()['everymode']}")
         raise typer.Exit
 
 
@@ -339,14 +337,15 @@ def _common(
 
 def main() -> None:
     """Runs the command line: exit code 2 for anything the user can mend, 130 after Ctrl-C."""
+    sys.excepthook = say_traceback
     try:
         app()
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        say(str(stopped), sys.stderr)
         sys.exit(130)
     except EveryModeError as error:
         for problem in dict.fromkeys(error.problems):
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.

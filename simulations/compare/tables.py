@@ -5,8 +5,8 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from server.terminal import told
 from simulations.compare.results import COVERAGE, UNEQUAL
 
 STYLES = {"best": "bold green", "tie": "green"}
@@ -38,14 +38,14 @@ def shown(report: Mapping[str, Any], width: int) -> list[Table]:
 def _table(
     report: Mapping[str, Any], columns: Sequence[tuple[Mapping[str, Any], int]], title: str
 ) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=told(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("strategy", no_wrap=True)
     for figure, need in columns:
         table.add_column(_head(figure), justify="right", min_width=need)
     for row in report["strategies"]:
         keys = [figure["key"] for figure, _ in columns]
-        cells = [Text(_cell(row, key), STYLES.get(_mark(row, key), "")) for key in keys]
-        table.add_row(Text(_title(row)), *cells)
+        cells = [told(_cell(row, key), STYLES.get(_mark(row, key), "")) for key in keys]
+        table.add_row(told(_title(row)), *cells)
     return table
 
 
