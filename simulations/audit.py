@@ -28,6 +28,7 @@ from server.settings import Settings
 from server.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
+from wgan.data.spreadsheets import guessed_marks, table_read_back
 from wgan.errors import DataError, SettingsError
 from wgan.state import read_json
 from wgan.words import brief
@@ -125,6 +126,7 @@ def audit(
     schema: Schema | None = None
     training: list[dict[str, Any]] = []
     federated: dict[str, Any] = {}
+    marks: tuple[list[str], list[str]] | None = None
     if run is not None:
         folder = RunFolder(run)
         if not (folder.config.exists() and folder.synthetic.exists()):
@@ -136,7 +138,7 @@ def audit(
         limits = {**settings.audit.model_dump(), **limits}
         schema = Schema.from_json(folder.read_plan()[0].schema)
         training, synthetic = folder.read_metrics(), folder.synthetic
-        federated = _federated(folder)
+        federated, marks = _federated(folder), _marks(folder)
         real, holdout = _tables_of(settings, real, holdout)
         sensitive = sensitive or list(settings.data.sensitive)
         target = target or settings.data.target
@@ -146,11 +148,18 @@ def audit(
     missing = settings.data.missing if settings else None
     console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
-        frames = _read(real, synthetic, holdout, missing, schema)
+        frames = _read(real, synthetic, holdout, missing)
+        columns, headers = guessed_marks(frames[1], frames[0]) if marks is None else marks
+        if columns or headers:
+            frames[1] = table_read_back(frames[1], columns, headers)
+            names = ", ".join(f"'{brief(name)}'" for name in dict.fromkeys([*columns, *headers]))
+            note = f"note: {synthetic}: read without the apostrophes that are for spreadsheets"
+            console.print(told(f"{note}: {names}"), soft_wrap=True)
+        frames = [_modelled(frame, schema) for frame in frames]
         found = audited(
             frames[0],
             frames[1],
-            holdout=frames[2],
+            holdout=frames[2] if holdout else None,
             sensitive_features=sensitive or [],
             target=target,
             thresholds=thresholds_of(set_ or [], limits),
@@ -296,8 +305,8 @@ def _read(
     synthetic: Path,
     holdout: Path | None,
     missing: tuple[str, ...] | None,
-    schema: Schema | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
+) -> list[pd.DataFrame]:
+    """The tables that are named, in that order."""
     problems: list[str] = []
     frames: list[pd.DataFrame] = []
     for path in (real, synthetic, *([holdout] if holdout else [])):
@@ -307,11 +316,22 @@ def _read(
             problems += error.problems
     if problems:
         raise DataError(problems)
-    if schema is not None:
-        # A run leaves columns out: data.drop, and the one that names a row's site.
-        names = list(schema.names)
-        frames = [frame[[n for n in names if n in frame.columns]] for frame in frames]
-    return frames[0], frames[1], frames[2] if holdout else None
+    return frames
+
+
+def _modelled(frame: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
+    """What a run leaves in: data.drop is out, and the column that names a row's site."""
+    return frame if schema is None else frame[[n for n in schema.names if n in frame.columns]]
+
+
+def _marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
+    """Columns and headers of a run's table with apostrophes; None where the run does not say."""
+    summary = folder.path / "summary.json"
+    found = read_json(summary) if summary.exists() else {}
+    if "apostrophes" not in found:
+        return None
+    marks = found["apostrophes"] or {"cells": {}, "headers": []}
+    return list(marks["cells"]), list(marks["headers"])
 
 
 def _table(path: Path, missing: tuple[str, ...] | None) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from server.conclusion import versions
 from server.configuration import keys, load, presets, resolve
 from server.generator_file import load_generator
 from server.outputs import RunFolder, default_folder
+from server.sections import OutputSettings
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
@@ -33,6 +34,7 @@ from simulations.inline import run_inline
 from simulations.scenarios import place, scenario_of
 from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
+from wgan.data.spreadsheets import safe_table
 from wgan.data.write import write_table
 from wgan.errors import DataError, EveryModeError, SettingsError
 
@@ -207,6 +209,14 @@ def sample(
         typer.Option(help="A sensitive feature that --parity-level is for; repeatable; none: all."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows.")] = 0,
+    spreadsheet_safe: Annotated[
+        bool | None,
+        typer.Option(
+            "--spreadsheet-safe/--no-spreadsheet-safe",
+            help="In CSV, an apostrophe before text that begins like a formula (= + - @), so that "
+            "no spreadsheet runs what a site sent. [default: as the run was configured]",
+        ),
+    ] = None,
 ) -> None:
     """Draw rows from a trained generator.
 
@@ -227,8 +237,17 @@ def sample(
     elif parity_feature:
         raise SettingsError("--parity-feature: name the level too, with --parity-level 0, say")
     table = synthesizer.draw(rows, seed, groups, wanted)
-    write_table(table, synthesizer.plan.schema, output)
+    if spreadsheet_safe is None:
+        spreadsheet_safe = _configured(RunFolder(run)).spreadsheet_safe
+    marked = write_table(table, synthesizer.plan.schema, output, spreadsheet_safe)
+    if marked:
+        say(f"note: {marked.sentence(output.name)}; --no-spreadsheet-safe: none")
     say(f"wrote {len(table):,} rows to {output}")
+
+
+def _configured(run: RunFolder) -> OutputSettings:
+    """What a run's configuration says of what is written; as by default where it has none."""
+    return load(run.config, []).output if run.config.exists() else OutputSettings()
 
 
 @app.command()
@@ -254,6 +273,14 @@ def split(
     ] = 0.0,
     minimum: Annotated[int, typer.Option(min=1, help="Rows every site gets at least.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe/--no-spreadsheet-safe",
+            help="In CSV, an apostrophe before text that begins like a formula (= + - @). Only for "
+            "people: a site would take the apostrophe for a part of the value.",
+        ),
+    ] = False,
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
     columns = tuple(column or ())
@@ -273,6 +300,10 @@ def split(
     how = Split(by, sites, alpha, columns, minimum, largest=largest)
     owners = assign(text, how, seed)
     suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
+    if spreadsheet_safe and suffix == ".csv":
+        frame, marked = safe_table(frame)
+        if marked:
+            say(f"note: {marked.sentence(str(out))}")
     written = write_sites(frame, owners, out, suffix)
     counts = site_table(text, owners)
     names = [str(name) for name in counts.columns]
