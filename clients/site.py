@@ -12,6 +12,7 @@ import pandas as pd
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
+from wgan.words import brief, file_name_problem
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Site:
     name: str
     table: Path
     workspace: Path
+
+    def __post_init__(self) -> None:
+        """Refuses a name that is more than a name: a folder of the site's is called so.
+
+        Raises:
+            DataError: It would be a path, hidden, or no name of a file.
+        """
+        if problem := _name_problem(self.name):
+            raise DataError(problem)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """The rows; cells listed in `missing` have no value."""
@@ -72,6 +82,15 @@ class Site:
         return array
 
 
+def _name_problem(name: str) -> str | None:
+    if problem := file_name_problem(name):
+        return (
+            f"a site cannot be called '{brief(name)}': the name {problem}; name it in letters and "
+            "digits (in a simulation, the file of its table)"
+        )
+    return None
+
+
 def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
     """One site per table in a folder, by name.
 
@@ -87,6 +106,8 @@ def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
         if suffix is None or entry.startswith("."):
             continue
         name = entry.removesuffix(suffix)
+        if problem := _name_problem(name):
+            problems.append(f"{folder}: {problem}")
         if name in found:
             problems.append(f"{folder}: {found[name].name} and {entry} are both site '{name}'")
         found[name] = folder / entry

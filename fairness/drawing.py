@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from fairness.checks import at_least
 from fairness.findings import Estimate, GroupFinding
+from wgan.words import visible
 
 Kind = Literal["pass", "fail", "insufficient", "none", "absent", "unknown", "real", "made"]
 
@@ -137,12 +138,11 @@ def curve_picture(lines: Mapping[str, Line], title: str, height: int = 240) -> M
             for x, y in line
         )
         drawn.append(
-            f'<polyline class="{series(i)}" points="{path}"><title>{escape(name)}</title>'
-            "</polyline>"
+            f'<polyline class="{series(i)}" points="{path}"><title>{_safe(name)}</title></polyline>'
         )
     return Markup(
-        f'<svg class="curves" height="{height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(grid)}"
+        f'<svg class="curves" height="{height}" role="img" aria-label="{_safe(title)}">'
+        f"<title>{_safe(title)}</title>{''.join(grid)}"
         f'<svg x="9%" width="90%" y="12%" height="84%" viewBox="0 0 1000 1000" '
         f'preserveAspectRatio="none">{"".join(drawn)}</svg></svg>'
         f'<div class="rounds"><span>round {left:g}</span><span>round {right:g}</span></div>'
@@ -198,7 +198,7 @@ def _track(title: str, parts: Sequence[str], marks: Sequence[float], top: float)
         for i, at in enumerate(marks)
     ]
     return Markup(
-        f'<svg class="track" role="img" aria-label="{escape(title)}"><title>{escape(title)}'
+        f'<svg class="track" role="img" aria-label="{_safe(title)}"><title>{_safe(title)}'
         f'</title><line class="base" x1="{EDGE}%" y1="50%" {_to(100 - EDGE)}/>'
         f"{''.join([*lines, *parts])}</svg>"
     )
@@ -206,6 +206,11 @@ def _track(title: str, parts: Sequence[str], marks: Sequence[float], top: float)
 
 def _mark(kind: str, x: float) -> str:
     return f'<svg x="{x:.2f}%" y="50%" class="mark {kind}">{SHAPES[kind]}</svg>'
+
+
+def _safe(text: str) -> Markup:
+    """A name as text of the picture: no markup, nothing that is not seen."""
+    return escape(visible(text))
 
 
 def _to(x: float) -> str:

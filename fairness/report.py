@@ -1,8 +1,6 @@
 """What an audit leaves behind: JSON for programs, a page for people, JUnit XML for a CI."""
 
-import json
 import math
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
+from markupsafe import escape
 
 from fairness import drawing
 from fairness.findings import VERSION, Audit, Check, Estimate, GroupFinding
 from fairness.page import PAGE
 from wgan.errors import StateError
 from wgan.state import read_json, write_bytes, write_json
+from wgan.words import json_text, visible
 
 TOPICS: dict[str, tuple[str, str]] = {
     "coverage_group_min": ("Real rows that are not covered", "It forgets much of"),
@@ -67,8 +67,6 @@ POINTS = 300
 NAMED = 5
 """Groups a sentence names before it counts."""
 
-_CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 
 def write_report(audit: Audit, folder: Path) -> tuple[Path, ...]:
     """Writes `audit.json`, `audit.html` and `audit.junit.xml`, each whole or not at all.
@@ -109,6 +107,8 @@ def page(audit: Audit) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Every value on the page passes here: names are on one line and hide nothing.
+        finalize=_shown,
     )
     environment.filters |= {"number": number, "span": span}
     by_verdict: dict[str, list[Check]] = {"fail": [], "insufficient": [], "pass": []}
@@ -153,7 +153,7 @@ def page(audit: Audit) -> str:
             for learner in dict.fromkeys(p.learner for p in predictions)
         },
         sums_by_group=all(isinstance(v, Mapping) and "rows" in v for v in audit.federated.values()),
-        federated=json.dumps(_strict(audit.federated), indent=1, ensure_ascii=False),
+        federated=escape(json_text(_strict(audit.federated), indent=1)),
         settings=_flat(audit.settings),
     )
 
@@ -202,15 +202,15 @@ def junit(audit: Audit) -> bytes:
         suites.setdefault(check.name, []).append(check)
     root = ElementTree.Element("testsuites", {"name": "audit", **_counts(audit.checks)})
     for name, checks in suites.items():
-        known = {"name": _printable(name), **_counts(checks)}
+        known = {"name": visible(name), **_counts(checks)}
         suite = ElementTree.SubElement(root, "testsuite", known)
         for check in checks:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
-                {"classname": _printable(f"audit.{name}"), "name": _printable(check.subject)},
+                {"classname": visible(f"audit.{name}"), "name": visible(check.subject)},
             )
-            message = {"message": _printable(check.message)}
+            message = {"message": visible(check.message)}
             if check.verdict == "fail":
                 failure = ElementTree.SubElement(case, "failure", message)
                 found = check.value.value
@@ -341,8 +341,9 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
     }
 
 
-def _printable(text: str) -> str:
-    return _CONTROL.sub("", text)
+def _shown(value: Any) -> Any:
+    # Markup is a kind of text, made harmless where it was made.
+    return visible(value) if type(value) is str else value
 
 
 def _strict(value: Any) -> Any:

@@ -101,7 +101,10 @@ def conclude(
         synthesizer, projection = projected(synthesizer, trained.moments, step)
     save_generator(synthesizer, run)
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
-    write_table(synthetic, plan.schema, run.synthetic)
+    safe = settings.output.spreadsheet_safe
+    marked = write_table(synthetic, plan.schema, run.synthetic, safe)
+    if marked:
+        phase(f"note: {marked.sentence(run.synthetic.name)}; output.spreadsheet_safe = false: none")
     phase("figures: marginals, coverage, utility")
     counts = counted(plan, trained.name, synthetic, exchange, settings.data.missing)
     measured = marginals_of(counts)
@@ -121,6 +124,7 @@ def conclude(
         "rows": trained.rows,
         "rows_modelled": int(ready["rows"][0]),
         "rows_synthetic": len(synthetic),
+        "apostrophes": marked.to_json() if safe else None,
         "sites": int(ready["sites"][0]),
         "groups": list(plan.conditions.names),
         "rounds": done.round,

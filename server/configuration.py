@@ -21,6 +21,7 @@ from server.conflicts import conflicts
 from server.settings import Settings
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
+from wgan.words import toml_text
 
 BUILTIN = "builtin:"
 PACKAGE = Path(__file__).resolve().parent.parent / "simulations"
@@ -146,9 +147,9 @@ def commented(settings: Settings) -> str:
             else:
                 lines += _entry(key, values[name], info.description)
         for column, declared in values[name].get("columns", {}).items():
-            lines += ["", f"[{name}.columns.{json.dumps(column, ensure_ascii=False)}]"]
-            lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).splitlines()
-    return "\n".join(lines) + "\n"
+            lines += ["", f"[{name}.columns.{_literal(column)}]"]
+            lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).strip().split("\n")
+    return toml_text("\n".join(lines) + "\n")
 
 
 def keys() -> list[tuple[str, str, str]]:

@@ -10,10 +10,11 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from server.outputs import RunFolder
 from server.rounds import Metrics
+from server.terminal import Terminal, assembled, named, told
+from wgan.words import brief
 
 GROUPS = 12
 """Groups shown while training; with more, those with the largest estimates."""
@@ -33,7 +34,7 @@ class Display:
 
     def __init__(self, console: Console | None, quiet: bool = False) -> None:
         """Shows on `console`, or on standard error; `quiet` shows nothing but errors."""
-        self.console = console or Console(stderr=True)
+        self.console = console or Terminal(stderr=True)
         self.quiet = quiet
         self._live: Live | None = None
         self._steps: Progress | None = None
@@ -73,7 +74,7 @@ class Display:
         """Names the part of the run that begins."""
         self._end()
         if not self.quiet:
-            self.console.print(Text(text, style="bold"), soft_wrap=True)
+            self.console.print(told(text, "bold"), soft_wrap=True)
 
     def begin(self, done: int, rounds: int, groups: Sequence[str]) -> None:
         """Opens the live display on a terminal."""
@@ -104,15 +105,12 @@ class Display:
             self._told = now
             left = (self._rounds - self._done) / max(pace, 1e-9)
             worst = self._worst()
-            self.console.print(
+            text = (
                 f"round {self._done}/{self._rounds}  {pace:.1f} rounds/s  left {left:.0f} s  "
-                f"estimate {metrics['estimate']:.4f}  worst group {worst} "
-                f"{self._smooth.get(worst, float('nan')):.4f}",
-                highlight=False,
-                markup=False,
-                emoji=False,
-                soft_wrap=True,
+                f"estimate {metrics['estimate']:.4f}  worst group {brief(worst)} "
+                f"{self._smooth.get(worst, float('nan')):.4f}"
             )
+            self.console.print(told(text), soft_wrap=True)
 
     def step(self, done: int, of: int) -> None:
         """Shows how much of the part at hand is done: a bar on a terminal, else now and then."""
@@ -147,9 +145,9 @@ class Display:
             self.console.print(findings(summary))
             if audit := summary.get("audit"):
                 style = STYLES[audit["verdict"]]
-                words = Text.assemble("audit of the sites' sums: ", (audit["headline"], style))
-                self.console.print(words, Text(f"(see {run.path / 'audit.html'})"), soft_wrap=True)
-            self.console.print(Text(f"results in {run.path}", style="bold"), soft_wrap=True)
+                words = assembled("audit of the sites' sums: ", (audit["headline"], style))
+                self.console.print(words, told(f"(see {run.path / 'audit.html'})"), soft_wrap=True)
+            self.console.print(told(f"results in {run.path}", "bold"), soft_wrap=True)
 
     def _worst(self) -> str:
         return max(self._smooth, key=lambda name: self._smooth[name], default="none")
@@ -165,7 +163,7 @@ class Display:
             bar = "█" * round(30 * max(value, 0.0) / top)
             style = "bold red" if place == 0 and len(ranked) > 1 else ""
             mark = " (worst)" if place == 0 and len(ranked) > 1 else ""
-            table.add_row(Text(name + mark), f"{value:.4f}", bar, style=style)
+            table.add_row(named(name).append(mark), f"{value:.4f}", bar, style=style)
         if len(ranked) > GROUPS:
             table.add_row(f"and {len(ranked) - GROUPS} more", "", "")
         return Group(self._bar, Panel(table, title="per group", border_style="dim"))
@@ -204,9 +202,11 @@ def figures(summary: dict[str, Any]) -> Table:
         )
     for feature, gap in summary.get("parity", {}).get("gaps_made", {}).items():
         real = summary["parity"]["gaps_real"][feature]
-        table.add_row(Text(f"target's gap over {feature}, real / made"), f"{real:.4f} / {gap:.4f}")
+        gaps = f"{real:.4f} / {gap:.4f}"
+        table.add_row(told(f"target's gap over {brief(feature)}, real / made"), gaps)
     for column, leader in (summary["projection"] or {}).get("columns_that_follow", {}).items():
-        table.add_row("filled in, as it follows from another column", Text(f"{column}: {leader}"))
+        pair = told(f"{brief(column)}: {brief(leader)}")
+        table.add_row("filled in, as it follows from another column", pair)
     if summary["stopped_at_plateau"]:
         table.add_row("rounds, stopped at a plateau", str(summary["rounds"]))
     megabytes = summary["bytes_down"] / 1e6, summary["bytes_up"] / 1e6
@@ -221,9 +221,9 @@ def findings(summary: dict[str, Any]) -> Table:
     for name in ("aspect", "verdict", "seen"):
         table.add_column(name)
     for finding in summary["diagnosis"]:
-        seen = Text(finding["what"])
+        seen = told(finding["what"])
         if finding["advice"]:
-            seen.append(f"\n{finding['advice']}", style="italic")
-        verdict = Text(finding["verdict"], style=VERDICTS[finding["verdict"]])
+            seen.append("\n").append(told(finding["advice"], "italic"))
+        verdict = told(finding["verdict"], VERDICTS[finding["verdict"]])
         table.add_row(finding["aspect"], verdict, seen)
     return table

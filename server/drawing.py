@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from wgan.errors import StateError
+from wgan.words import visible
 
 INK, GREY, PALE = "#222222", "#707070", "#D6D6D6"
 # Okabe and Ito (2008), told apart with any colour vision; without yellow, which is lost on white.
@@ -33,8 +34,8 @@ def dress(axes: Axes, title: str, pad: float = 6.0) -> None:
 
 
 def short(name: str) -> str:
-    """A name on one line, cut where it is long."""
-    line = " ".join(name.split()) or "(empty)"
+    """A name on one line, cut where it is long; what is not seen is written out."""
+    line = visible(" ".join(name.split())) or "(empty)"
     return line if len(line) <= NAME_LENGTH else line[: NAME_LENGTH - 1].rstrip() + "…"
 
 

@@ -23,9 +23,10 @@ from server.configuration import commented
 from server.progress import Progress
 from server.rounds import Metrics
 from server.settings import Settings
-from wgan.errors import StateError
+from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
 from wgan.state import read_json, read_tensors, write_bytes, write_json, write_tensors
+from wgan.words import file_name_problem, json_text
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
 
@@ -159,7 +160,7 @@ class RunFolder:
 
     def append(self, metrics: Metrics) -> None:
         """Adds a round's line to `metrics.jsonl`."""
-        line = json.dumps(metrics, ensure_ascii=False, allow_nan=False)
+        line = json_text(metrics)
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
@@ -187,7 +188,7 @@ class RunFolder:
 
     def rewrite_metrics(self, rows: Sequence[Metrics]) -> None:
         """Replaces `metrics.jsonl`: rounds after the checkpoint will be done again."""
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(json_text(row) + "\n" for row in rows)
         write_bytes(self.metrics, text.encode())
 
     def checkpoints(self) -> list[Path]:
@@ -258,7 +259,16 @@ class RunFolder:
 
 
 def default_folder(name: str) -> Path:
-    """runs/NAME, runs/NAME-2, ...: the first that does not exist."""
+    """runs/NAME, runs/NAME-2, ...: the first that does not exist.
+
+    Raises:
+        SettingsError: NAME can be no folder's, or would be a hidden one's.
+    """
+    if problem := file_name_problem(name):
+        raise SettingsError(
+            f"no run can be named after the configuration '{name}': the name {problem}; name the "
+            "run's folder with --out, or the configuration otherwise"
+        )
     base = Path("runs") / name
     number = 2
     path = base

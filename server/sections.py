@@ -407,3 +407,9 @@ class OutputSettings(Section):
     checkpoint_every: int = Field(25, ge=1, description="rounds between checkpoints")
     keep: int = Field(3, ge=1, description="checkpoints kept")
     rows: int = Field(0, ge=0, description="rows of synthetic.csv; 0: as many as the real tables")
+    spreadsheet_safe: bool = Field(
+        True,
+        description="whether text and headers in synthetic.csv that begin like a formula (= + - @) "
+        "get an apostrophe before them, so that no spreadsheet runs what a site sent; each is "
+        "told, numbers never get one, everymode audit takes it off; false: text as it is",
+    )

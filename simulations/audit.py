@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 
 from fairness.audit import audit as audited
@@ -26,10 +25,13 @@ from fairness.thresholds import Thresholds
 from server.configuration import load, resolve
 from server.outputs import RunFolder
 from server.settings import Settings
+from server.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
+from wgan.data.spreadsheets import guessed_marks, table_read_back
 from wgan.errors import DataError, SettingsError
 from wgan.state import read_json
+from wgan.words import brief
 
 HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
 
@@ -62,8 +64,8 @@ class WithThresholds(TyperCommand):
         table.add_column("default", justify="right")
         table.add_column("meaning")
         for name, field in Thresholds.model_fields.items():
-            table.add_row(name, str(field.default), Text(field.description or ""))
-        Console().print(table)
+            table.add_row(name, str(field.default), told(field.description or ""))
+        Terminal().print(table)
 
 
 def audit(
@@ -124,6 +126,7 @@ def audit(
     schema: Schema | None = None
     training: list[dict[str, Any]] = []
     federated: dict[str, Any] = {}
+    marks: tuple[list[str], list[str]] | None = None
     if run is not None:
         folder = RunFolder(run)
         if not (folder.config.exists() and folder.synthetic.exists()):
@@ -135,7 +138,7 @@ def audit(
         limits = {**settings.audit.model_dump(), **limits}
         schema = Schema.from_json(folder.read_plan()[0].schema)
         training, synthetic = folder.read_metrics(), folder.synthetic
-        federated = _federated(folder)
+        federated, marks = _federated(folder), _marks(folder)
         real, holdout = _tables_of(settings, real, holdout)
         sensitive = sensitive or list(settings.data.sensitive)
         target = target or settings.data.target
@@ -143,13 +146,20 @@ def audit(
         raise SettingsError("name the real rows with --real FILE")
     assert synthetic is not None
     missing = settings.data.missing if settings else None
-    console = Console(stderr=True, quiet=quiet)
+    console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
-        frames = _read(real, synthetic, holdout, missing, schema)
+        frames = _read(real, synthetic, holdout, missing)
+        columns, headers = guessed_marks(frames[1], frames[0]) if marks is None else marks
+        if columns or headers:
+            frames[1] = table_read_back(frames[1], columns, headers)
+            names = ", ".join(f"'{brief(name)}'" for name in dict.fromkeys([*columns, *headers]))
+            note = f"note: {synthetic}: read without the apostrophes that are for spreadsheets"
+            console.print(told(f"{note}: {names}"), soft_wrap=True)
+        frames = [_modelled(frame, schema) for frame in frames]
         found = audited(
             frames[0],
             frames[1],
-            holdout=frames[2],
+            holdout=frames[2] if holdout else None,
             sensitive_features=sensitive or [],
             target=target,
             thresholds=thresholds_of(set_ or [], limits),
@@ -161,12 +171,12 @@ def audit(
             names=(str(real), str(synthetic)),
             training=training,
             federated=federated,
-            progress=lambda text: status.update(Text(f"measuring {text}")),
+            progress=lambda text: status.update(told(f"measuring {text}")),
         )
     written = write_report(found, out)
     if not quiet:
-        show(found, Console())
-        print("wrote " + ", ".join(map(str, written)))
+        show(found, Terminal())
+        say("wrote " + ", ".join(map(str, written)))
     if found.verdict == "fail":
         sys.exit(1)
 
@@ -187,8 +197,8 @@ def limits_of(path: Path | None) -> dict[str, Any]:
         raise SettingsError(f"--thresholds {path}: cannot be read as TOML: {error}") from None
     if not isinstance(values, dict):
         raise SettingsError(
-            f"--thresholds {path}: expected a table [audit]; write for instance\n[audit]\n"
-            'coverage_group_min = 0.8\nprecision = "off"'
+            f"--thresholds {path}: expected a table [audit]; write a line [audit], below it lines "
+            'such as coverage_group_min = 0.8 and precision = "off"'
         )
     try:
         return Thresholds.model_validate(values).model_dump(exclude_unset=True)
@@ -240,20 +250,18 @@ def show(found: Audit, console: Console) -> None:
         state = _number(cover.value) if group.state == "measured" else group.state
         values = [f"{group.rows_real:,}", state, _interval(cover)]
         values += [_number(group.precision), _number(group.ks), modes]
-        table.add_row(Text(group.name), *values)
+        table.add_row(named(group.name), *values)
     console.print(table)
     failed = [check for check in found.checks if check.verdict == "fail"]
     for check in failed[:SHOWN]:
-        line = Text.assemble(
-            ("fail ", STYLES["fail"]), (check.name, "bold"), f" {check.subject}: {check.message}"
-        )
-        console.print(line)
+        said = f" {brief(check.subject)}: {check.message}"
+        console.print(assembled(("fail ", STYLES["fail"]), (check.name, "bold"), said))
     if len(failed) > SHOWN:
         console.print(f"and {len(failed) - SHOWN} more")
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     style = STYLES[found.verdict]
     console.print(
-        Text.assemble((found.verdict.upper(), style), f": of {len(found.checks)} checks {told}")
+        assembled((found.verdict.upper(), style), f": of {len(found.checks)} checks {listed}")
     )
 
 
@@ -297,8 +305,8 @@ def _read(
     synthetic: Path,
     holdout: Path | None,
     missing: tuple[str, ...] | None,
-    schema: Schema | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
+) -> list[pd.DataFrame]:
+    """The tables that are named, in that order."""
     problems: list[str] = []
     frames: list[pd.DataFrame] = []
     for path in (real, synthetic, *([holdout] if holdout else [])):
@@ -308,11 +316,22 @@ def _read(
             problems += error.problems
     if problems:
         raise DataError(problems)
-    if schema is not None:
-        # A run leaves columns out: data.drop, and the one that names a row's site.
-        names = list(schema.names)
-        frames = [frame[[n for n in names if n in frame.columns]] for frame in frames]
-    return frames[0], frames[1], frames[2] if holdout else None
+    return frames
+
+
+def _modelled(frame: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
+    """What a run leaves in: data.drop is out, and the column that names a row's site."""
+    return frame if schema is None else frame[[n for n in schema.names if n in frame.columns]]
+
+
+def _marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
+    """Columns and headers of a run's table with apostrophes; None where the run does not say."""
+    summary = folder.path / "summary.json"
+    found = read_json(summary) if summary.exists() else {}
+    if "apostrophes" not in found:
+        return None
+    marks = found["apostrophes"] or {"cells": {}, "headers": []}
+    return list(marks["cells"]), list(marks["headers"])
 
 
 def _table(path: Path, missing: tuple[str, ...] | None) -> pd.DataFrame:

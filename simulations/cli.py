@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 import click
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperCommand
 
 from clients.partition import Split, assign, site_table, write_sites
@@ -21,9 +19,11 @@ from server.conclusion import versions
 from server.configuration import keys, load, presets, resolve
 from server.generator_file import load_generator
 from server.outputs import RunFolder, default_folder
+from server.sections import OutputSettings
 from server.session import Interrupted
 from server.settings import Settings
 from server.stage import set_up
+from server.terminal import Terminal, named, say, say_traceback, told
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS
@@ -34,6 +34,7 @@ from simulations.inline import run_inline
 from simulations.scenarios import place, scenario_of
 from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
+from wgan.data.spreadsheets import safe_table
 from wgan.data.write import write_table
 from wgan.errors import DataError, EveryModeError, SettingsError
 
@@ -76,7 +77,7 @@ class _WithKeys(TyperCommand):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help(ctx, formatter)
-        Console().print(_key_table())
+        Terminal().print(_key_table())
 
 
 def _key_table() -> Table:
@@ -90,7 +91,7 @@ def _key_table() -> Table:
         if first != section:
             table.add_section()
             section = first
-        table.add_row(key, Text(default), Text(meaning))
+        table.add_row(key, told(default), told(meaning))
     return table
 
 
@@ -208,6 +209,14 @@ def sample(
         typer.Option(help="A sensitive feature that --parity-level is for; repeatable; none: all."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows.")] = 0,
+    spreadsheet_safe: Annotated[
+        bool | None,
+        typer.Option(
+            "--spreadsheet-safe/--no-spreadsheet-safe",
+            help="In CSV, an apostrophe before text that begins like a formula (= + - @), so that "
+            "no spreadsheet runs what a site sent. [default: as the run was configured]",
+        ),
+    ] = None,
 ) -> None:
     """Draw rows from a trained generator.
 
@@ -228,8 +237,17 @@ def sample(
     elif parity_feature:
         raise SettingsError("--parity-feature: name the level too, with --parity-level 0, say")
     table = synthesizer.draw(rows, seed, groups, wanted)
-    write_table(table, synthesizer.plan.schema, output)
-    print(f"wrote {len(table):,} rows to {output}")
+    if spreadsheet_safe is None:
+        spreadsheet_safe = _configured(RunFolder(run)).spreadsheet_safe
+    marked = write_table(table, synthesizer.plan.schema, output, spreadsheet_safe)
+    if marked:
+        say(f"note: {marked.sentence(output.name)}; --no-spreadsheet-safe: none")
+    say(f"wrote {len(table):,} rows to {output}")
+
+
+def _configured(run: RunFolder) -> OutputSettings:
+    """What a run's configuration says of what is written; as by default where it has none."""
+    return load(run.config, []).output if run.config.exists() else OutputSettings()
 
 
 @app.command()
@@ -255,6 +273,14 @@ def split(
     ] = 0.0,
     minimum: Annotated[int, typer.Option(min=1, help="Rows every site gets at least.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe/--no-spreadsheet-safe",
+            help="In CSV, an apostrophe before text that begins like a formula (= + - @). Only for "
+            "people: a site would take the apostrophe for a part of the value.",
+        ),
+    ] = False,
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
     columns = tuple(column or ())
@@ -274,15 +300,19 @@ def split(
     how = Split(by, sites, alpha, columns, minimum, largest=largest)
     owners = assign(text, how, seed)
     suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
+    if spreadsheet_safe and suffix == ".csv":
+        frame, marked = safe_table(frame)
+        if marked:
+            say(f"note: {marked.sentence(str(out))}")
     written = write_sites(frame, owners, out, suffix)
     counts = site_table(text, owners)
     names = [str(name) for name in counts.columns]
-    table = Table(title=Text(f"rows per site in {out}"), title_justify="left")
+    table = Table(title=told(f"rows per site in {out}"), title_justify="left")
     table.add_column("site", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
     shown = names[:SHOWN] if columns else []
     for name in shown:
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(named(name), justify="right", overflow="fold")
     if columns and len(names) > SHOWN:
         table.add_column(f"{len(names) - SHOWN} more", justify="right")
     for path, (_, row) in zip(written, counts.iterrows(), strict=True):
@@ -290,7 +320,7 @@ def split(
         if columns and len(names) > SHOWN:
             numbers.append(row.iloc[SHOWN:].sum())
         table.add_row(path.name, *(f"{int(n):,}" for n in numbers))
-    Console().print(table)
+    Terminal().print(table)
 
 
 @app.command()
@@ -307,9 +337,8 @@ def init(
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
     notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
-    console = Console()
-    console.print(notes)
-    print(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
+    Terminal().print(notes)
+    say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
 
 
 app.command(help=CLAIMS)(claims)
@@ -324,7 +353,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _version(value: bool) -> None:
     if value:
-        print(f"everymode {versions()['everymode']}")
+        say(f"everymode {versions()['everymode']}")
         raise typer.Exit
 
 
@@ -339,14 +368,15 @@ def _common(
 
 def main() -> None:
     """Runs the command line: exit code 2 for anything the user can mend, 130 after Ctrl-C."""
+    sys.excepthook = say_traceback
     try:
         app()
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        say(str(stopped), sys.stderr)
         sys.exit(130)
     except EveryModeError as error:
         for problem in dict.fromkeys(error.problems):
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.

@@ -17,7 +17,6 @@ import ray
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
-from rich.console import Console
 
 from clients.app import app as client_app
 from clients.wire import Ground
@@ -27,6 +26,7 @@ from server.outputs import RunFolder
 from server.session import Session, device_of
 from server.settings import Settings
 from server.stage import Stage
+from server.terminal import Terminal
 from simulations.streams import Stop, diverted
 from wgan.errors import StateError
 
@@ -83,7 +83,7 @@ def run_flower(
     with Stop().listening() as stop, diverted(folder.log) as person, _Household() as household:
         nodes, resources = backend(settings, len(stage.sites), household.folder)
         shares = deal([site.name for site in stage.sites], stage.loads, nodes)
-        display = Display(Console(file=person), quiet)
+        display = Display(Terminal(file=person), quiet)
         display.phase(f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
 
         @app.main()

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from rich.console import Console
-
 from server.display import Display
 from server.exchange import InProcess
 from server.outputs import RunFolder
 from server.session import Session
 from server.settings import Settings
 from server.stage import Stage
+from server.terminal import Terminal
 from simulations.streams import Stop
 
 
@@ -18,7 +17,7 @@ def run_inline(
 ) -> dict[str, Any]:
     """Runs to the end and returns the summary; see `server.session.Session`."""
     missing = settings.data.missing
-    with Stop().listening() as stop, Display(Console(stderr=True), quiet) as display:
+    with Stop().listening() as stop, Display(Terminal(stderr=True), quiet) as display:
         session = Session(
             settings,
             folder,

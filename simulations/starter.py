@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
-from rich.text import Text
 
 from clients.site import sites_in
 from clients.sketch import BYTES, CAPACITY
@@ -14,9 +13,11 @@ from server.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from server.configuration import commented, parse
 from server.query import check_names
 from server.sections import DataSettings, SplitSettings
+from server.terminal import named, told
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes
+from wgan.words import visible
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -41,7 +42,7 @@ def start_configuration(
     else:
         frame = read_table(file)
     check_names(list(frame.columns), DataSettings(path="", sensitive=sensitive, target=target))
-    seen = Table(title=Text(f"{file}: {len(frame):,} rows"), title_justify="left")
+    seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
     dropped: list[str] = []
@@ -55,7 +56,7 @@ def start_configuration(
         elif use.startswith("dropped"):
             dropped.append(name)
         missing = f"{frame[name].isna().mean():.1%}"
-        seen.add_row(Text(name), kind, missing, f"{distinct:,}", use)
+        seen.add_row(named(name), kind, missing, f"{distinct:,}", use)
         looks[name] = kind, distinct
     _check_use(looks, sensitive, target)
     path = os.path.relpath(file.resolve(), output.resolve().parent)
@@ -66,9 +67,9 @@ def start_configuration(
     values = {"data": data.model_dump(exclude_unset=True), "split": {"by": by, "sites": sites}}
     settings = parse(values, str(file))
     head = (
-        f"# Configuration for {file.name}, written by everymode init.\n"
+        f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
-        f"{shlex.quote(output.name)}\n\n"
+        f"{visible(shlex.quote(output.name))}\n\n"
     )
     write_bytes(output, (head + commented(settings)).encode())
     return seen

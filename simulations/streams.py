@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,13 +12,20 @@ from types import FrameType
 from typing import TextIO
 
 from wgan.errors import StateError
+from wgan.state import write_bytes
+from wgan.words import visible
+
+_COLOURS = re.compile(r"\x1b\[(0|9[1-5])m")
+"""Of Flower's logger, exactly: other sequences are none of ours and are written out."""
 
 
 @contextlib.contextmanager
 def diverted(log: Path) -> Iterator[TextIO]:
     """Sends what this process and its children print to `log`; gives the real standard error.
 
-    File descriptors are diverted, not `sys.stdout`: Ray's processes and C++ code print too.
+    File descriptors are diverted, not `sys.stdout`: Ray's processes and C++ code print too. What
+    they printed is made harmless at the end (`harmless_log`): a pipe that did so at once would hold
+    up whoever prints while this process is busy, and could hold up this process itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -38,6 +46,19 @@ def diverted(log: Path) -> Iterator[TextIO]:
         os.dup2(kept[1], 2)
         for descriptor in (*kept, sink):
             os.close(descriptor)
+        harmless_log(log)
+
+
+def harmless_log(log: Path) -> None:
+    """Writes out what is not seen in a log, without Flower's colours; nothing where that fails.
+
+    Errors of sites are among what is logged, with any names in them, and people `cat` logs.
+    """
+    with contextlib.suppress(OSError, StateError):
+        text = log.read_bytes().decode("utf-8", "backslashreplace")
+        plain = "\n".join(visible(row.expandtabs()) for row in _COLOURS.sub("", text).split("\n"))
+        if plain != text:
+            write_bytes(log, plain.encode())
 
 
 class Stop:

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import struct
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,36 @@ def test_weights_are_drawn_where_they_move(tmp_path: Path):
     assert titles == ["AFL: weights of sites, seed 0"]
     assert {"s", "$t$ _"} <= {text.get_text() for text in figure.axes[0].texts}
     assert pictures.weights([run for run in plan.runs if run.strategy != "afl"]) is None
+
+
+def test_hostile_names_stay_text_in_tables_and_pictures(tmp_path: Path):
+    file = tmp_path / "$x_{$ `a|b`\n# c \u202e東.toml"
+    file.write_text('[data]\npath = "p`|\\n<b>.csv"\n')
+    (tmp_path / "p`|\n<b>.csv").write_text("a,b\n1,2\n")
+    plan = planned(str(file), "fedgan,everymode", "0", tmp_path / "o")
+    hostile = "[g](javascript:x)\n# h|\x1b[2J\u202e<img>"
+    move = lambda n: {"site_weights": {"$x_{$\x9b": 1 / n, "s": 1 - 1 / n}}  # noqa: E731
+    for run in plan.runs:
+        fake(run, 0.5, weights=move)
+        summary = json.loads((run.folder.path / "summary.json").read_text())
+        summary["per_group"] = {hostile: {"coverage_verdict": "insufficient"}}
+        write_json(run.folder.path / "summary.json", summary)
+    report = write(plan)
+    text = (plan.out / "compare.md").read_text()
+    assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf")]
+    rows = [line for line in text.splitlines() if "javascript" in line]
+    assert rows == [
+        r"- insufficient rows to judge in every run: "
+        r"\[g\](javascript:x)\\n# h\|\\x1b\[2J\\u202e\<img\>"
+    ]
+    assert "\n# c" not in text and "\n# h" not in text and "<b>" not in text
+    assert "`p" not in text
+    for name in ("compare.json", "compare.md"):
+        assert "\x1b" not in (plan.out / name).read_text()
+    assert (plan.out / "curves.png").exists() and (plan.out / "weights.png").exists()
+    console = Console(width=100, file=io.StringIO())
+    console.print(*tables.shown(report, 100))
+    assert "\u202e" not in console.file.getvalue()
 
 
 def test_scores_of_a_scenario_have_columns_and_curves(tmp_path: Path):

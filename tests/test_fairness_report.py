@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import unicodedata
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -116,6 +117,32 @@ def test_names_are_harmless():
     assert "<script" not in text and "&lt;script&gt;" in text and "tiny &amp; odd" in text
 
 
+def test_names_hide_nothing_on_the_page_and_stay_apart_in_every_file(tmp_path):
+    names = ["f\x00", "f\x1b[2J", "f\u202e", "f\nf", "f\ud800", "f\uffff", "f</svg><b>", "f"]
+    groups = tuple(group(name, {"sex": name}, 0.5) for name in names)
+    checks = [
+        Check("coverage_group_min", name, "fail", Estimate(0.5, 0.4, 0.6), 0.7, f"only {name}")
+        for name in names
+    ]
+    training = [
+        {"round": i, "estimate": 1.0, "estimate_by_group": dict.fromkeys(names, 1.0 / i)}
+        for i in range(1, 4)
+    ]
+    federated = {"\x9b": {"other\u202e": 1}}
+    audit = example(groups=groups, checks=checks, training=training, federated=federated)
+    paths = write_report(audit, tmp_path)
+    for path in paths:
+        text = path.read_bytes().decode()
+        # Line breaks are ours: one within a name is written out.
+        assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf")], path
+    page_text = paths[1].read_text()
+    for shown in (r"f\x00", r"f\x1b[2J", r"f\u202e", r"f\nf", r"f\ud800", "f&lt;/svg&gt;&lt;b&gt;"):
+        assert shown in page_text, shown
+    assert "<b>;" not in page_text and "</svg><b>" not in page_text
+    cases = ElementTree.parse(paths[2]).getroot().findall(".//testcase")
+    assert len({case.get("name") for case in cases}) == len(names)
+
+
 def test_groups_without_a_figure_are_shown_as_such():
     text = page(example())
     assert "too few rows to say (7 real, 7 synthetic rows)" in text.lower()
@@ -136,7 +163,7 @@ def test_junit_has_a_case_a_check(tmp_path):
     assert suites["coverage_group_min"].get("failures") == "1"
     assert len(root.findall(".//testcase")) == 3
     assert root.find(".//failure").text == "found 0.55, limit 0.7"
-    assert root.find(".//skipped").get("message") == "too few "
+    assert root.find(".//skipped").get("message") == r"too few \x07"
 
 
 def test_json_is_strict_and_whole(tmp_path):

@@ -1,5 +1,7 @@
 """Configurations: read, overridden, refused, written and read back."""
 
+import tomllib
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,16 @@ def test_values_that_no_part_has(file: Path, override: str, allowed: str) -> Non
     (problem,) = problems(file, (override,))
     assert problem.startswith(f"--set: {override.partition('=')[0]}")
     assert allowed in problem
+
+
+def test_hostile_names_are_read_back_from_a_written_configuration_and_hide_nothing() -> None:
+    hostile = 'a"\x7f\x9b\u202e\u2028\n[model]\U000e0001'
+    data = {
+        "path": "t\x1b\u2028.csv",
+        "sensitive": [hostile],
+        "columns": {hostile: {"categories": ["x\ny", "\x7f", "\u2028"]}, "b": {"kind": "float"}},
+    }
+    settings = parse({"data": data}, "here")
+    text = commented(settings)
+    assert parse(tomllib.loads(text), "there") == settings
+    assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Zl")]

@@ -100,6 +100,29 @@ def test_the_terminal_is_left_as_it_was_after_an_error() -> None:
     assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_hostile_names_of_groups_command_no_terminal_and_do_not_flood_it(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(server.display, "PULSE", 0.0)
+    display, file = shown(terminal)
+    hostile = {
+        "[red]a[/]\x1b]0;t\x07\x9b2J\u202e\r": 0.7,
+        "b\nresults in /etc": 0.6,
+        "n" * 9999: 0.5,
+    }
+    with display:
+        display.begin(0, 1, list(hostile))
+        display.round(metrics(1, dict(hostile)))
+        display.phase(f"note: {next(iter(hostile))}")
+    text = file.getvalue()
+    own = text.replace("\x1b[?25", "").replace("\x1b[2K", "").replace("\x1b[1A", "")
+    for raw in ("\x1b]", "\x07", "\x9b", "\u202e", "\nresults"):
+        assert raw not in own
+    assert r"[red]a[/]\x1b]0;t\x07\x9b2J\u202e\r" in text
+    assert len(text) < 20_000 and ("9,999 characters" in text) == terminal
+
+
 def test_many_groups_are_cut_to_those_with_the_largest_estimates() -> None:
     display, file = shown(terminal=True)
     groups = {f"group {i:02d}": i / 100 for i in range(GROUPS + 5)}

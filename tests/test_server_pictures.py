@@ -216,6 +216,16 @@ def test_names_are_drawn_as_they_are(tmp_path, drawn):
     assert "_hidden" in legend(drawn[1])[1]
 
 
+def test_names_that_are_no_formula_or_hide_something_are_drawn_as_text(tmp_path, drawn):
+    names = ["$x_{$", "\\frac{$", "$\\undefined$", "a\x1b[2J", "b\u202ec\u200b", "d\x9b"]
+    table = {name: group(100 - i) for i, name in enumerate(names)}
+    groups({"per_group": table}, tmp_path / "a.png")
+    curves(rounds_of(3, names), tmp_path / "b.png")
+    shown = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert shown[:6] == [*names[:3], r"a\x1b[2J", r"b\u202ec\u200b", r"d\x9b"]
+    assert {"$x_{$", r"d\x9b"} <= {text.split("  ")[0] for text in legend(drawn[1])[1]}
+
+
 def test_the_same_figures_give_the_same_file(tmp_path):
     for name in ("a.png", "b.png"):
         groups({"per_group": {"a": group(3)}}, tmp_path / name)

@@ -2,10 +2,14 @@
 
 Each says what is wrong, where (file, column, row or key), what was expected and what to write
 instead. Where several problems can be found at once, they are reported at once. Messages never
-hold a cell of a private table: they may travel from a site to the server.
+hold a cell of a private table: they may travel from a site to the server. They do hold names that
+tables and sites chose, so they are made harmless when an error is made (`wgan.words`): what prints,
+logs, stores or sends it need not know.
 """
 
 from collections.abc import Iterable
+
+from wgan.words import line
 
 
 class EveryModeError(Exception):
@@ -13,7 +17,8 @@ class EveryModeError(Exception):
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         """Takes one problem or several."""
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        given = (problems,) if isinstance(problems, str) else problems
+        self.problems = tuple(map(line, given))
         super().__init__("\n".join(self.problems))
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from wgan.errors import StateError
+from wgan.words import json_text
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -57,9 +58,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole; values that are not finite are refused."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    """Writes JSON whole; values that are not finite are refused, what is not seen is escaped."""
+    write_bytes(path, (json_text(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
+from server.terminal import Terminal, say, told
 from simulations.claims.catalogue import CLAIMS
 from simulations.claims.claim import Claim, Result
 from simulations.claims.run import chosen, run
@@ -42,7 +42,7 @@ def claims(
 ) -> None:
     """Measures claims; see `HELP`."""
     if list_:
-        Console().print(listed(CLAIMS))
+        Terminal().print(listed(CLAIMS))
         return
     picked = chosen(only or ())
     if out.exists() and not out.is_dir():
@@ -50,15 +50,15 @@ def claims(
     results = _measure(picked, out, seeds, jobs or os.cpu_count() or 1)
     order = {claim.name: claim.number for claim in CLAIMS}
     results.sort(key=lambda result: order[result.claim])
-    Console().print(outcome(results))
+    Terminal().print(outcome(results))
     holding = sum(result.verdict == "holds" for result in results)
-    print(f"{holding} of {len(results)} claims hold; pictures: {out / 'claims.html'}")
+    say(f"{holding} of {len(results)} claims hold; pictures: {out / 'claims.html'}")
     if holding < len(results):
         raise typer.Exit(1)
 
 
 def _measure(picked: Sequence[Claim], out: Path, seeds: int | None, jobs: int) -> list[Result]:
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     bar = Progress(
         TextColumn("claims"),
         MofNCompleteColumn(),
@@ -82,7 +82,7 @@ def _measure(picked: Sequence[Claim], out: Path, seeds: int | None, jobs: int) -
             results.append(result)
             bar.update(task, advance=1, now=", ".join(running))
             said = f"{result.claim} {result.verdict}, {result.seconds:.0f} s {result.error}"
-            bar.console.print(Text(said.strip()), soft_wrap=True)
+            bar.console.print(told(said.strip()), soft_wrap=True)
     return results
 
 
@@ -93,7 +93,7 @@ def listed(claims: Sequence[Claim]) -> Table:
     table.add_column("name", no_wrap=True)
     table.add_column("claim")
     for claim in claims:
-        table.add_row(str(claim.number), claim.name, Text(claim.statement))
+        table.add_row(str(claim.number), claim.name, told(claim.statement))
     return table
 
 
@@ -105,15 +105,15 @@ def outcome(results: Sequence[Result]) -> Table:
     for result in results:
         table.add_section()
         if result.error:
-            table.add_row(result.claim, Text(result.error), "", "", _verdict(False))
+            table.add_row(result.claim, told(result.error), "", "", _verdict(False))
         for place, check in enumerate(result.checks):
             name = result.claim if not place else ""
-            row = Text(check.what), Text(check.expected), Text(check.measured)
+            row = told(check.what), told(check.expected), told(check.measured)
             table.add_row(name, *row, _verdict(check.holds))
     return table
 
 
-def _verdict(holds: bool | None) -> Text:
+def _verdict(holds: bool | None) -> RenderableType:
     if holds is None:
-        return Text("")
-    return Text("holds", "green") if holds else Text("fails", "bold red")
+        return ""
+    return told("holds", "green") if holds else told("fails", "bold red")

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from simulations.claims.claim import Claim, Result
 from wgan.state import write_bytes, write_whole
+from wgan.words import visible
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 """Colours told apart with any colour vision (Okabe and Ito, 2008)."""
@@ -106,7 +107,13 @@ def write_page(path: Path, results: Sequence[tuple[Claim, Result]], pictures: Pa
     """Writes the page whole, with the pictures `NAME.png` of the folder `pictures` inside."""
     entries = [(claim, result, _picture(pictures, claim.name)) for claim, result in results]
     holding = sum(result.verdict == "holds" for _, result in results)
-    template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
+    environment = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        # What an error says may hold anything.
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    template = environment.from_string(TEMPLATE)
     write_bytes(path, template.render(entries=entries, holding=holding, words=WORDS).encode())
 
 

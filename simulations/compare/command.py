@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from server.session import Interrupted
 from server.strategies import STRATEGIES
+from server.terminal import Terminal, say, told
 from simulations.compare import pictures, tables
 from simulations.compare.plan import Comparison, planned
 from simulations.compare.progress import Watch
@@ -80,21 +79,21 @@ def compare(
     comparison = planned(config, strategies, seeds, out, set_ or [], jobs, backend)
     # Flower's backend sends what is printed to a log; the display keeps the real standard error.
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as person:
-        console = Console(file=person)
+        console = Terminal(file=person)
         if not quiet:
             _announce(comparison, console)
         _train(comparison, jobs, backend, retry_failed, console, quiet)
     report = write(comparison)
     if not quiet:
-        screen = Console()
+        screen = Terminal()
         screen.print(*tables.shown(report, screen.width))
         for note in tables.notes(report):
-            print(note)
-        print(f"tables and pictures: {out / 'compare.md'}")
+            say(note)
+        say(f"tables and pictures: {out / 'compare.md'}")
     broken = sum(run["status"] in ("diverged", "failed") for run in _runs(report))
     if broken:
         if not quiet:
-            print(f"runs that did not end well: {broken}; --retry-failed tries them again")
+            say(f"runs that did not end well: {broken}; --retry-failed tries them again")
         raise typer.Exit(1)
 
 
@@ -108,7 +107,7 @@ def write(comparison: Comparison) -> dict[str, Any]:
 
 
 def _train(
-    comparison: Comparison, jobs: int, backend: str, again: bool, console: Console, quiet: bool
+    comparison: Comparison, jobs: int, backend: str, again: bool, console: Terminal, quiet: bool
 ) -> None:
     """Trains what is left.
 
@@ -140,7 +139,7 @@ def _train(
         )
 
 
-def _announce(comparison: Comparison, console: Console) -> None:
+def _announce(comparison: Comparison, console: Terminal) -> None:
     strategies, seeds, runs = comparison.strategies, comparison.seeds, comparison.runs
     lines = [
         f"{len(runs)} runs: strategies {', '.join(strategies)}; seeds {', '.join(map(str, seeds))}",
@@ -148,7 +147,7 @@ def _announce(comparison: Comparison, console: Console) -> None:
         *(f"note: {note}" for note in comparison.notes),
     ]
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(told(line), soft_wrap=True)
 
 
 def _command(comparison: Comparison, jobs: int, backend: str, again: bool) -> list[str]:

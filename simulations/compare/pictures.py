@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from server.drawing import GREY, INK, dress, save
+from server.drawing import GREY, INK, dress, save, short, write
 from server.pictures import Floats
 from simulations.compare.curve import ROWS, read_curve
 from simulations.compare.marks import BOUND, COLOURS, name_ends
@@ -95,7 +95,8 @@ def curves(
     seeds = len(comparison.seeds)
     of = f"bands: standard deviation of {seeds} seeds" if seeds > 1 else "one seed: no spread"
     rows = f"averaged generator, tables of at most {ROWS:,} rows; {of}"
-    figure.suptitle(f"{comparison.config}: {rows}", fontsize=9, color=GREY, x=0.01, ha="left")
+    title = figure.suptitle("", fontsize=9, color=GREY, x=0.01, ha="left")
+    write([title], [f"{short(comparison.config)}: {rows}"])
     return figure
 
 

@@ -11,9 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from server.strategies import STRATEGIES
+from server.terminal import named, told
 from simulations.compare.plan import Run
 from simulations.compare.run import Outcome
 
@@ -110,7 +110,7 @@ class Watch:
                 name, justify="left" if name in ("strategy", "worst group") else "right"
             )
         for run in self._running:
-            table.add_row(*map(Text, _line(run)))
+            table.add_row(*map(named, _line(run)))
         return Group(self._bar, table)
 
     def _pulse(self) -> None:
@@ -120,7 +120,7 @@ class Watch:
                 self._print(f"{_name(run)}: round {done}  {'  '.join(worst)}".rstrip())
 
     def _print(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(told(text), soft_wrap=True)
 
 
 def _name(run: Run) -> str:

@@ -24,6 +24,7 @@ from simulations.compare.plan import Run
 from simulations.scenarios import place, scenario_of
 from wgan.errors import EveryModeError, NumericalError, StateError
 from wgan.state import read_json, write_json
+from wgan.words import line, visible
 
 PULSE = 0.2
 """Seconds between looks at whether the user asked to stop."""
@@ -164,8 +165,9 @@ def perform(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
         return Outcome(run, "refused", error.problems)
     except Exception as error:  # A strategy that breaks must not take the others with it.
         with folder.log.open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-        return _failed(run, "failed", (f"{type(error).__name__}: {error}; see {folder.log}",))
+            log.write("\n".join(map(visible, traceback.format_exc().split("\n"))))
+        said = line(f"{type(error).__name__}: {error}; see {folder.log}")
+        return _failed(run, "failed", (said,))
     finally:
         # Private rows do not outlive the command.
         folder.clear_sites()

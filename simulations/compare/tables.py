@@ -1,17 +1,22 @@
 """The comparison as a table: on the console, and as `compare.md`."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from server.terminal import told
 from simulations.compare.results import COVERAGE, UNEQUAL
+from wgan.words import brief, line
 
 STYLES = {"best": "bold green", "tie": "green"}
 GAP = 3
 """Characters between columns on the console."""
+
+_MARKS = frozenset("\\|*_`[]<>&$~")
+_FIRST = re.compile(r"\A([0-9]*)([-+#=.)])")
 
 LACKING = "\N{DAGGER}"
 """Marks a worst group's coverage beside which a group could not be judged."""
@@ -38,14 +43,14 @@ def shown(report: Mapping[str, Any], width: int) -> list[Table]:
 def _table(
     report: Mapping[str, Any], columns: Sequence[tuple[Mapping[str, Any], int]], title: str
 ) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=told(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("strategy", no_wrap=True)
     for figure, need in columns:
         table.add_column(_head(figure), justify="right", min_width=need)
     for row in report["strategies"]:
         keys = [figure["key"] for figure, _ in columns]
-        cells = [Text(_cell(row, key), STYLES.get(_mark(row, key), "")) for key in keys]
-        table.add_row(Text(_title(row)), *cells)
+        cells = [told(_cell(row, key), STYLES.get(_mark(row, key), "")) for key in keys]
+        table.add_row(told(_title(row)), *cells)
     return table
 
 
@@ -65,7 +70,7 @@ def page(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
     lines = [
         f"# {_plain(report['config'])}: {len(report['strategies'])} strategies, {_seeds(report)}",
         "",
-        f"Data: `{data['path']}`"
+        f"Data: {_plain(data['path'])}"
         + (f", {data['rows']:,} rows, {len(data['groups'])} groups" if "rows" in data else "")
         + (f"; coverage of {data['coverage_reference']}" if data.get("coverage_reference") else "")
         + ".",
@@ -200,12 +205,12 @@ def _troubles(report: Mapping[str, Any]) -> Iterator[str]:
             seeds = [e["seed"] for e in row["insufficient"] if tuple(e["groups"]) == groups]
             yield (
                 f"{LACKING} {row['title']}, {_seeds({'seeds': seeds})}: insufficient rows to judge "
-                f"{', '.join(groups)}, which other strategies made enough of: its worst group is "
-                "not known"
+                f"{', '.join(map(brief, groups))}, which other strategies made enough of: its "
+                "worst group is not known"
             )
     everywhere = _unjudged(report)
     if everywhere:
-        yield f"insufficient rows to judge in every run: {', '.join(everywhere)}"
+        yield f"insufficient rows to judge in every run: {', '.join(map(brief, everywhere))}"
 
 
 def _unjudged(report: Mapping[str, Any]) -> list[str]:
@@ -230,5 +235,7 @@ def _about(row: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\|*_`[]<>" else c for c in text)
+    """Text that Markdown, GitHub's too, shows as it is, on one line."""
+    shown = "".join(f"\\{c}" if c in _MARKS else c for c in line(text))
+    # At its beginning: headings, lists, quotes, rulers.
+    return _FIRST.sub(r"\1\\\2", shown)

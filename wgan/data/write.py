@@ -9,14 +9,27 @@ import pandas as pd
 
 from wgan.data.frame import SUFFIXES
 from wgan.data.schema import Column, Schema
+from wgan.data.spreadsheets import Marked, safe_table
 from wgan.errors import DataError, StateError
 
 
-def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
+def write_table(
+    frame: pd.DataFrame, schema: Schema, path: Path, spreadsheet_safe: bool = False
+) -> Marked:
     """Writes a decoded table; the ending of `path` says in which format.
 
     Text has missing values as empty cells, date-times in the form and booleans in the spelling of
     the schema. A file of that name is replaced once the new one is complete.
+
+    Args:
+        frame: The table.
+        schema: What its columns are.
+        path: Where it goes.
+        spreadsheet_safe: Whether text that a spreadsheet would run gets an apostrophe; Parquet
+            needs none.
+
+    Returns:
+        What got an apostrophe.
 
     Raises:
         DataError: The ending is none of `SUFFIXES`.
@@ -26,14 +39,17 @@ def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise DataError(f"{path}: not a name for a table; end it in {', '.join(SUFFIXES)}")
+    marked = Marked()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if name.endswith(".parquet"):
             frame.to_parquet(part, index=False)
         else:
             separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
-            text = _as_text(frame, schema).to_csv(sep=separator, index=False, lineterminator="\n")
-            content = text.encode()
+            table = _as_text(frame, schema)
+            if spreadsheet_safe:
+                table, marked = safe_table(table)
+            content = table.to_csv(sep=separator, index=False, lineterminator="\n").encode()
             # A fixed time makes equal tables equal files.
             part.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
         os.replace(part, path)
@@ -43,6 +59,7 @@ def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+    return marked
 
 
 def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
