@@ -135,7 +135,7 @@ def cluster(order: Cluster, site: Site) -> SiteSums:
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     if not site.stamp(name):
         pairs, rows, held = encoded(site, schema, conditions, order)
-        learnt = {"pairs": pairs[~held], "rows": rows[~held]}
+        learnt: dict[str, npt.NDArray[np.generic]] = {"pairs": pairs[~held], "rows": rows[~held]}
         site.store(name, learnt, {"encoded for": "clusters"})
     rows = site.array(name, "rows").astype(np.float32, copy=False)
     if not order.cells:

@@ -202,8 +202,8 @@ class LevelMoments:
     def pairs(self) -> Bools:
         """Which entries of `means` are known, `(C + 1, W, W)`."""
         known = self.known[:, :, None] & self.known[:, None, :]
-        shares = np.diag(self.choices) & (self.totals > 0)[:, None, None]
-        return known | shares
+        shares: Bools = np.diag(self.choices)[None] & np.asarray(self.totals > 0)[:, None, None]
+        return np.asarray(known | shares)
 
     def without(self, first: int, last: int) -> "LevelMoments":
         """The same of all coordinates but those from `first` to `last`."""

@@ -63,7 +63,8 @@ def publishable(
         known[:, part] = _Table(counts[:, part], levels, floor, last - first > 1).suppressed(
             known[:, part]
         )
-    return known & active[:, None]
+    found: Bools = known & active[:, None]
+    return found
 
 
 def to_text(known: Bools) -> tuple[str, ...]:
