@@ -193,7 +193,7 @@ class LevelMoments:
         joined = np.concatenate([rows, conditions], 1)
         each = memberships(conditions) * (weights[:, None] if weights.ndim == 1 else weights)
         if published is None:
-            published = np.repeat(each.any(0)[:, None], joined.shape[1], 1)
+            published = np.tile(np.any(each, axis=0, keepdims=True).T, joined.shape[1])
         both = np.append(choices, np.ones(conditions.shape[1], dtype=bool))
         sums = second_moments(joined, each, published)
         return LevelMoments.of(sums, published, first_moments(joined, each), both)
@@ -202,8 +202,10 @@ class LevelMoments:
     def pairs(self) -> Bools:
         """Which entries of `means` are known, `(C + 1, W, W)`."""
         known = self.known[:, :, None] & self.known[:, None, :]
-        shares: Bools = np.diag(self.choices)[None] & np.asarray(self.totals > 0)[:, None, None]
-        return np.asarray(known | shares)
+        active: Bools = self.totals > 0
+        shares: Bools = np.diag(self.choices)[None] & active[:, None, None]
+        found: Bools = known | shares
+        return found
 
     def without(self, first: int, last: int) -> "LevelMoments":
         """The same of all coordinates but those from `first` to `last`."""
