@@ -46,7 +46,10 @@ class DataSettings(Section):
         MISSING_CELLS, description="cells that stand for no value; an empty cell always does"
     )
     floor: int = Field(
-        5, ge=1, description="categories and cells of group and label with fewer rows are dropped"
+        5,
+        ge=1,
+        description="categories and cells of group and label with fewer rows are dropped, and bins "
+        "of numbers are merged until they hold as many",
     )
     atom_share: float = Field(
         0.05,
@@ -58,8 +61,8 @@ class DataSettings(Section):
         0.0,
         ge=0,
         le=0.5,
-        description="share of every site's rows that no critic is trained on: they show whether it "
-        "learns rows by heart",
+        description="share of every site's rows that nothing is learnt from, neither by a critic "
+        "nor by sums of any kind: they show whether it learns rows by heart",
     )
     numbers: Literal["ranks", "linear"] = Field(
         "ranks",

@@ -372,7 +372,7 @@ def test_a_table_without_rows_pulls_nowhere():
 
 def test_sums_of_another_width_are_refused():
     rows, conditions = table(50)
-    with pytest.raises((ValueError, IndexError), match=r"shape|dimension"):
+    with pytest.raises(IndexError, match="size of axis is 9"):
         LevelMoments.of_rows(rows, conditions, np.ones(50), CHOICES[:-1])
 
 
