@@ -26,7 +26,7 @@ from server.penalties import moments_of, penalties_of
 from server.projecting import bins_of, projects
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
-from server.settings import Settings
+from server.settings import Settings, settings_digest
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.errors import EveryModeError, SettingsError, StateError
@@ -99,7 +99,7 @@ class Session:
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
-        saved = run.load(name, report.phase) if self.resume else None
+        saved = run.load(name, settings_digest(settings), report.phase) if self.resume else None
         report.phase("sites encode their tables")
         ready = self.exchange(Request(prepare))
         plan = Plan.of(prepare)
@@ -126,7 +126,7 @@ class Session:
             moments = moments_of(plan, ready)
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
-        history = run.read_metrics(saved[1].round) if saved else []
+        history = run.read_history(saved[1].round) if saved else []
         if saved:
             rounds.resume(*saved, history)
         rounds.introduce()
@@ -174,6 +174,7 @@ class Session:
 
     def _plan(self) -> tuple[Prepare, int]:
         if self.resume and self.run.planned:
+            self.run.check_settings(self.settings)
             return self.run.read_plan()
         settings = self.settings
         self.reporter.phase("sites agree on a schema")
@@ -206,11 +207,11 @@ class Session:
             if matching == "moments"
             else 0,
         )
-        self.run.write_plan(order, agreed.rows)
+        self.run.write_plan(order, agreed.rows, settings)
         return order, agreed.rows
 
     def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
-        output = self.settings.output
+        output, digest = self.settings.output, settings_digest(self.settings)
         self.reporter.phase("training")
         self.reporter.begin(
             rounds.progress.round, self.settings.train.rounds, rounds.plan.conditions.names
@@ -220,10 +221,10 @@ class Session:
             history.append(metrics)
             number = rounds.progress.round
             if number % output.checkpoint_every == 0 or rounds.finished:
-                self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
+                self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             self.reporter.round(metrics)
         if not rounds.finished:
-            self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
+            self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
                 f"continue with: {self.run.resume}"

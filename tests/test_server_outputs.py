@@ -29,41 +29,46 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def save(run: RunFolder, number: int, keep: int = 3, plan: str = "plan") -> None:
-    run.save({"x": torch.full((3,), float(number))}, Progress(round=number), plan, keep)
+    run.save({"x": torch.full((3,), float(number))}, Progress(round=number), plan, "s", keep)
 
 
 def test_create_and_discard_leave_what_was_there(tmp_path: Path) -> None:
     settings = load("quick")
     deep = RunFolder(tmp_path / "a" / "b" / "run")
-    made = deep.create(settings)
-    assert made == (tmp_path / "a" / "b" / "run", tmp_path / "a" / "b", tmp_path / "a")
-    assert load(deep.config) == settings
-    deep.sites.mkdir()
-    (deep.sites / "site-00.csv").write_text("private")
-    deep.discard(made)
+    with deep.locked():
+        deep.create(settings)
+        assert load(deep.config) == settings
+        (deep.fresh_sites() / "site-00.csv").write_text("private")
+        deep.discard()
     assert list(tmp_path.iterdir()) == []
 
     (tmp_path / "a" / "empty").mkdir(parents=True)
     empty = RunFolder(tmp_path / "a" / "empty")
-    made = empty.create(settings)
-    assert made == ()
-    empty.discard(made)
+    with empty.locked():
+        empty.create(settings)
+        empty.discard()
     assert list((tmp_path / "a" / "empty").iterdir()) == []
 
     one, two = RunFolder(tmp_path / "runs" / "one"), RunFolder(tmp_path / "runs" / "two")
-    made = one.create(settings)
-    two.create(settings)
-    one.discard(made)
+    with one.locked():
+        one.create(settings)
+        with two.locked():
+            two.create(settings)
+        one.discard()
     assert load(two.config) == settings
+    assert [p.name for p in two.path.iterdir()] == ["config.toml"]
     assert not one.path.exists()
 
 
 def test_discard_does_not_follow_links(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").write_text("x")
-    made = run.create(load("quick"))
-    os.symlink(tmp_path / "mine", run.path / "link")
-    run.discard(made)
+    with run.locked():
+        run.create(load("quick"))
+        os.symlink(tmp_path / "mine", run.path / "link")
+        os.symlink(tmp_path / "mine", run.sites)
+        run.discard()
+    assert not run.path.exists()
     assert (tmp_path / "mine" / "precious").exists()
 
 
@@ -88,7 +93,7 @@ def test_a_plan_comes_back_with_the_same_fingerprint(finished: Any, tmp_path: Pa
     assert rows == summary["rows"]
     assert fingerprint(order) == summary["plan"]
     again = RunFolder(tmp_path)
-    again.write_plan(order, rows)
+    again.write_plan(order, rows, load(run.config))
     assert again.read_plan() == (order, rows)
     assert read_json(tmp_path / "schema.json") == read_json(run.path / "schema.json")
 
@@ -107,7 +112,7 @@ def test_no_plan_and_no_run_directory(run: RunFolder) -> None:
         run.read_plan()
     assert not run.planned
     assert run.read_metrics() == []
-    assert run.load("plan") is None
+    assert run.load("plan", "s") is None
 
 
 def test_metrics_come_back(run: RunFolder) -> None:
@@ -144,7 +149,7 @@ def test_the_newest_checkpoint_is_loaded_and_the_oldest_go(run: RunFolder) -> No
         save(run, number, keep=3)
     assert [p.stem for p in run.checkpoints()] == ["round-000010", "round-000100", "round-1000000"]
     assert len(list((run.path / "checkpoints").iterdir())) == 6
-    loaded = run.load("plan")
+    loaded = run.load("plan", "s")
     assert loaded is not None
     assert loaded[0]["x"].tolist() == [1e6] * 3
     assert loaded[1] == Progress(round=1_000_000)
@@ -155,17 +160,17 @@ def test_a_checkpoint_beyond_keep_goes_only_once_the_new_one_is_whole(
 ) -> None:
     save(run, 1, keep=1)
 
-    def full(path: Path, content: bytes) -> int:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr("os.fsync", full)
         with pytest.raises(StateError, match=r"the last whole checkpoint is round-000001"):
             save(run, 2, keep=1)
     assert [p.name for p in (run.path / "checkpoints").iterdir() if p.suffix != ".json"] == [
         "round-000001.safetensors"
     ]
-    loaded = run.load("plan")
+    loaded = run.load("plan", "s")
     assert loaded is not None
     assert loaded[1].round == 1
 
@@ -173,7 +178,7 @@ def test_a_checkpoint_beyond_keep_goes_only_once_the_new_one_is_whole(
 def test_another_plan_is_refused_by_name(run: RunFolder) -> None:
     save(run, 1, plan="aaaa")
     with pytest.raises(StateError, match=r"plan aaaa, but .* give bbbb"):
-        run.load("bbbb")
+        run.load("bbbb", "s")
 
 
 def test_a_damaged_checkpoint_is_told_and_passed_over(run: RunFolder) -> None:
@@ -181,7 +186,7 @@ def test_a_damaged_checkpoint_is_told_and_passed_over(run: RunFolder) -> None:
     save(run, 2)
     write_tensors(run.checkpoints()[-1], {"x": torch.zeros(1)}, {"plan": "plan"})
     told: list[str] = []
-    loaded = run.load("plan", told.append)
+    loaded = run.load("plan", "s", told.append)
     assert loaded is not None
     assert loaded[1].round == 1
     assert len(told) == 1
@@ -189,7 +194,7 @@ def test_a_damaged_checkpoint_is_told_and_passed_over(run: RunFolder) -> None:
     assert "going on from round-000001" in told[0]
     run.checkpoints()[0].write_bytes(b"")
     with pytest.raises(StateError) as caught:
-        run.load("plan")
+        run.load("plan", "s")
     assert len(caught.value.problems) == 2
 
 
@@ -215,15 +220,15 @@ def test_default_folders_do_not_collide(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_a_plateau_remembers_comes_back(run: RunFolder) -> None:
     state = PlateauState(0.1 + 0.2, 3, 1 / 3, 0.7, 1.1, 9)
     progress = Progress(9, 100, 80, 1.5, 7, 8, state.to_dict())
-    run.save({"x": torch.zeros(1)}, progress, "plan", 3)
-    loaded = run.load("plan")
+    run.save({"x": torch.zeros(1)}, progress, "plan", "s", 3)
+    loaded = run.load("plan", "s")
     assert loaded is not None
     assert loaded[1] == progress
     assert loaded[1].plateau is not None
     assert PlateauState.from_dict(loaded[1].plateau) == state
     # A checkpoint without one: nothing to remember yet.
     save(run, 10)
-    assert (run.load("plan") or ({}, progress))[1].plateau is None
+    assert (run.load("plan", "s") or ({}, progress))[1].plateau is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1 + 0.2])
@@ -232,7 +237,7 @@ def test_a_plan_knows_the_share_of_rows_held_out(
 ) -> None:
     order, rows = finished[0].read_plan()
     told = replace(order, held_out=share)
-    RunFolder(tmp_path).write_plan(told, rows)
+    RunFolder(tmp_path).write_plan(told, rows, load("quick"))
     again, _ = RunFolder(tmp_path).read_plan()
     assert again == told
     assert fingerprint(again) == fingerprint(told)

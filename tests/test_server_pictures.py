@@ -56,7 +56,6 @@ def drawn(monkeypatch):
     figures = []
 
     def save(figure, path, **_):
-        Path(path).touch()
         figures.append(figure)
 
     monkeypatch.setattr(Figure, "savefig", save)

@@ -1,6 +1,5 @@
 """Whole runs in this process: what they write, and that they go on bit for bit."""
 
-import errno
 import json
 import shutil
 from pathlib import Path
@@ -327,16 +326,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     settings = kit.tiny(table)
     kit.run(settings, tmp_path / "whole")
     run = RunFolder(tmp_path / "full")
-    real = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        if "round-000004" in path.name:
-            real(path, content[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, content)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        kit.full_disk(patch, "round-000004")
         with pytest.raises(StateError) as caught:
             kit.run(settings, run.path)
     assert "No space left on device" in str(caught.value)
@@ -350,10 +341,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 def test_a_disk_full_from_the_first_file_on(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    kit.full_disk(monkeypatch)
     with pytest.raises(StateError, match=r"cannot write .*config.toml: No space left"):
         kit.run(kit.tiny(table), tmp_path / "run")
 

@@ -1,6 +1,7 @@
 """Rows from a finished generator: shares, conditions, seeds."""
 
 import dataclasses
+import shutil
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ from server.session import Interrupted
 from server.synthesis import Synthesizer, whole_shares
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
+
+
+def save(synthesizer: Synthesizer, run: RunFolder, like: RunFolder) -> None:
+    """Saves a generator as if the run `like` had made it."""
+    _, meta = read_tensors(like.generator)
+    save_generator(synthesizer, run, meta["plan"], meta["settings"])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def test_a_generator_comes_back_as_it_was_saved(
     other = Synthesizer.of(synthesizer.plan, synthesizer.generators[0].vector)
     other = dataclasses.replace(other, projection=synthesizer.projection)
     assert other.draw(30, 1).equals(synthesizer.draw(30, 1))
-    save_generator(other, RunFolder(tmp_path))
+    save(other, RunFolder(tmp_path), finished[0])
     files = (RunFolder(tmp_path).generator, finished[0].generator)
     (one, told), (two, said) = (read_tensors(path) for path in files)
     assert told == said
@@ -56,12 +63,12 @@ def test_a_generator_comes_back_as_it_was_saved(
 
 def test_a_generator_of_another_schema_is_refused(finished: Any, tmp_path: Any) -> None:
     run = RunFolder(tmp_path)
-    run.write_plan(*finished[0].read_plan())
+    shutil.copy(finished[0].plan, run.plan)
     with pytest.raises(StateError, match=r"is not finished, .* everymode simulate --resume"):
         load_generator(run)
     tensors, meta = read_tensors(finished[0].generator)
     write_tensors(run.generator, tensors, {**meta, "schema": "0" * 16})
-    with pytest.raises(StateError, match="was not made under the schema"):
+    with pytest.raises(StateError, match="was not made under the plan"):
         load_generator(run)
 
 
@@ -241,10 +248,10 @@ def test_parity_is_saved_and_runs_without_it_load_as_before(
     assert synthesizer.parity is None
     mixture = ParityMixture(0.25, ("sex",))
     run = RunFolder(tmp_path)
-    run.write_plan(*finished[0].read_plan())
-    save_generator(dataclasses.replace(synthesizer, parity=mixture), run)
+    shutil.copy(finished[0].plan, run.plan)
+    save(dataclasses.replace(synthesizer, parity=mixture), run, finished[0])
     assert load_generator(run).parity == mixture
-    save_generator(synthesizer, run)
+    save(synthesizer, run, finished[0])
     assert run.generator.read_bytes() == finished[0].generator.read_bytes()
 
 

@@ -1,7 +1,6 @@
 """Writes tables, whole or not at all."""
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from wgan.data.frame import SUFFIXES
 from wgan.data.schema import Column, Schema
 from wgan.errors import DataError, StateError
+from wgan.state import write_bytes
 
 
 def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
@@ -26,23 +26,17 @@ def write_table(frame: pd.DataFrame, schema: Schema, path: Path) -> None:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise DataError(f"{path}: not a name for a table; end it in {', '.join(SUFFIXES)}")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if name.endswith(".parquet"):
-            frame.to_parquet(part, index=False)
-        else:
-            separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
-            text = _as_text(frame, schema).to_csv(sep=separator, index=False, lineterminator="\n")
-            content = text.encode()
-            # A fixed time makes equal tables equal files.
-            part.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
-        os.replace(part, path)
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be written ({error.strerror or error}); check folder, rights and space"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if name.endswith(".parquet"):
+        content = frame.to_parquet(index=False)
+    else:
+        separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
+        text = _as_text(frame, schema).to_csv(sep=separator, index=False, lineterminator="\n")
+        content = text.encode()
+        # A fixed time makes equal tables equal files.
+        content = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+    write_bytes(path, content)
 
 
 def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
