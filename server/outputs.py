@@ -101,7 +101,10 @@ class RunFolder:
 
         Raises:
             InUseError: A living process holds it; nothing there is touched.
+            StateError: It is a file, or cannot be made or locked.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise StateError(f"--out {self.path}: is a file; name another folder")
         with locked(self.path):
             self._sweep()
             try:
@@ -119,8 +122,6 @@ class RunFolder:
         Raises:
             StateError: It holds something already, or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise StateError(f"--out {self.path}: is a file; name another folder")
         # A lock, and what a killed run was just writing, are nothing that could be lost.
         if self.path.exists() and not all(is_own(entry.name) for entry in self.path.iterdir()):
             hint = f", or continue that run with: {self.resume}"

@@ -15,7 +15,7 @@ from server.configuration import load
 from server.outputs import RunFolder, default_folder
 from server.progress import Progress
 from wgan.errors import StateError
-from wgan.state import read_json, write_json, write_tensors
+from wgan.state import read_json, read_tensors, write_json, write_tensors
 from wgan.stopping import PlateauState
 
 
@@ -242,3 +242,128 @@ def test_a_plan_knows_the_share_of_rows_held_out(
     assert again == told
     assert fingerprint(again) == fingerprint(told)
     assert (fingerprint(told) == fingerprint(order)) == (share == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"[3]", "expected an object"),
+        (b'"round"', "expected an object"),
+        (b"null", "expected an object"),
+        (b'{"seconds": 1}', "lacks 'round'"),
+        (b'{"round": 5}', "'round' is 5, expected 3"),
+        (b'{"round": 2}', "'round' is 2, expected 3"),
+        (b'{"round": true}', "'round' is True"),
+        (b'{"round": "3"}', "'round' is '3'"),
+        (b'{"round": 3, "estimate": NaN}', "holds NaN"),
+        (b'{"round": 3, "estimate": "high"}', "'estimate' is 'high', expected a number"),
+        (b'{"round": 3, "estimate_by_group": [1]}', "'estimate_by_group' is no object"),
+        (b'{"round": 3, "site_weights": {"a": "b"}}', "'site_weights' is no object"),
+        (b'{"round": 3, "worst_group": 7}', "'worst_group' is 7"),
+        (b'{"round": 3, "evaluation": {"slopes": 1}}', "lacks"),
+        (b'{"round": 3, "evaluation": 1}', "not iterable"),
+        (b'{"round": 3, "worst_group": "\xff"}', "codec can't decode"),
+        (b"", "Expecting value"),
+        (b"{", "Expecting property name"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_odd_metrics_are_an_error_that_names_the_line(
+    run: RunFolder, line: bytes, words: str
+) -> None:
+    run.rewrite_metrics([row(1), row(2)])
+    with run.metrics.open("ab") as file:
+        file.write(line + b"\n" + json.dumps(row(4)).encode() + b"\n")
+    with pytest.raises(StateError) as caught:
+        run.read_metrics()
+    assert f"{run.metrics}: line 3 is not what a run wrote there" in str(caught.value)
+    assert words in str(caught.value)
+    # What lies behind the checkpoint is done again: it need not be whole.
+    assert run.read_metrics(upto=2) == run.read_history(2) == [row(1), row(2)]
+
+
+def test_metrics_that_end_before_the_checkpoint_are_told(run: RunFolder) -> None:
+    run.rewrite_metrics([row(1), row(2)])
+    with pytest.raises(StateError, match="ends with round 2, but the checkpoint is of round 5"):
+        run.read_history(5)
+    run.metrics.unlink()
+    with pytest.raises(StateError, match="ends with round 0"):
+        run.read_history(5)
+    run.metrics.mkdir()
+    with pytest.raises(StateError, match=r"cannot read .*Is a directory"):
+        run.read_metrics()
+
+
+def test_metrics_are_on_the_disk_before_the_checkpoint_behind_them(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[bool] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        order.append(os.path.samestat(os.fstat(descriptor), run.metrics.stat()))
+        real(descriptor)
+
+    run.rewrite_metrics([])
+    run.append(row(1))
+    monkeypatch.setattr("os.fsync", fsync)
+    run.append(row(2))
+    assert order == []
+    save(run, 2)
+    assert order[0]
+    assert not any(order[1:])
+
+
+def test_a_plan_that_was_changed_is_told(finished: Any, tmp_path: Path) -> None:
+    again = RunFolder(tmp_path)
+    value = read_json(finished[0].plan)
+    for key, changed in (("rows", value["rows"] + 1), ("seed", 7), ("settings", {"seed": 7})):
+        write_json(again.plan, value | {key: changed})
+        with pytest.raises(StateError, match=r"schema\.json: was changed since the run wrote it"):
+            again.read_plan()
+    write_json(again.plan, value | {"version": 99})
+    with pytest.raises(StateError, match=r"schema\.json: has version 99, .* reads version 2"):
+        again.read_plan()
+    for odd in ([], "x", {}, 7):
+        write_json(again.plan, odd)
+        with pytest.raises(StateError, match=r"schema\.json: is no plan"):
+            again.read_plan()
+    # How it is laid out means nothing.
+    again.plan.write_text(json.dumps(value))
+    assert again.read_plan() == finished[0].read_plan()
+
+
+def test_a_checkpoint_of_other_settings_or_another_version_is_told(run: RunFolder) -> None:
+    save(run, 1)
+    with pytest.raises(StateError, match=r"made under settings s, but .* give t"):
+        run.load("plan", "t")
+    (path,) = run.checkpoints()
+    tensors, meta = read_tensors(path)
+    write_tensors(path, tensors, meta | {"format": json.dumps({"version": 99})})
+    with pytest.raises(StateError, match="is no checkpoint of this version; start anew"):
+        run.load("plan", "s")
+
+
+def test_a_flipped_bit_makes_way_for_the_checkpoint_before(run: RunFolder) -> None:
+    save(run, 1)
+    save(run, 2)
+    content = bytearray(run.checkpoints()[-1].read_bytes())
+    # The least bit of the last number: nothing but the digest shows it.
+    content[-4] ^= 1
+    run.checkpoints()[-1].write_bytes(content)
+    told: list[str] = []
+    loaded = run.load("plan", "s", told.append)
+    assert loaded is not None
+    assert loaded[1].round == 1
+    assert loaded[0]["x"].tolist() == [1.0] * 3
+    (text,) = told
+    assert "does not match the digest" in text
+    assert "going on from round-000001" in text
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b'{"rows": 1}', b'{"version": 2}', b"\xff", b"{"])
+def test_a_summary_that_is_none_is_told(run: RunFolder, content: bytes) -> None:
+    run.path.mkdir()
+    run.summary.write_bytes(content)
+    with pytest.raises(StateError, match=r"summary\.json"):
+        run.read_summary()
