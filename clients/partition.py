@@ -8,8 +8,6 @@ the table, the split and the seed.
 
 import difflib
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wgan.errors import DataError, StateError
+from wgan.state import make_folder, remove_tree, temporary_beside, write_bytes
 
 By = Literal["iid", "dirichlet", "group", "quantity", "column"]
 MOST = 1000
@@ -112,7 +111,11 @@ def assign(keys: pd.DataFrame, split: Split, seed: int) -> Sites:
 
 
 def write_sites(
-    frame: pd.DataFrame, sites: Sites, folder: Path, suffix: str = ".csv"
+    frame: pd.DataFrame,
+    sites: Sites,
+    folder: Path,
+    suffix: str = ".csv",
+    disposable: bool = False,
 ) -> list[Path]:
     """Writes one file a site: all of them or, where something fails, none.
 
@@ -121,6 +124,8 @@ def write_sites(
         sites: `(n,)`, the site of each row.
         folder: Where `site-00.csv`, `site-01.csv` ... go; it must be empty or not exist.
         suffix: `.csv` or `.parquet`.
+        disposable: Whether they are a simulation's: then they are for their owner's eyes only,
+            whatever the umask says, and nobody waits for the disk.
 
     Returns:
         The files, in the order of sites.
@@ -140,22 +145,27 @@ def write_sites(
     count = int(sites.max()) + 1 if len(sites) else 0
     width = max(2, len(str(count - 1)))
     names = [f"site-{site:0{width}d}{suffix}" for site in range(count)]
-    partial = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.partial")
+    partial = temporary_beside(final)
     try:
-        partial.mkdir(parents=True)
+        make_folder(final.parent, private=disposable)
+        partial.mkdir(0o700 if disposable else 0o777)
         for site, name in enumerate(names):
             part = frame[sites == site]
             if suffix == ".csv":
                 # csv quotes a lone carriage return only where it is part of the line terminator.
-                part.to_csv(partial / name, index=False, encoding="utf-8", lineterminator="\r\n")
+                content = part.to_csv(index=False, lineterminator="\r\n").encode()
             else:
-                part.to_parquet(partial / name, index=False)
+                content = part.to_parquet(index=False)
+            write_bytes(partial / name, content, durable=not disposable, private=disposable)
         # Replaces an empty folder and nothing else: a folder filled meanwhile is left alone.
         os.rename(partial, final)
-    except OSError as error:
-        raise StateError(f"{folder} cannot be written: {error.strerror or error}") from error
+    except (OSError, StateError) as error:
+        cause = error.__cause__ or error
+        said = cause.strerror if isinstance(cause, OSError) else None
+        raise StateError(f"{folder} cannot be written: {said or cause}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.exists():
+            remove_tree(partial)
     return [folder / name for name in names]
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,14 @@ class Site:
         name: Its name; seeds derive from it, so it must stay the same.
         table: The file with its rows.
         workspace: Its own folder, for encoded rows and the agreed plan.
+        durable: Whether what is kept there outlives a crash of the machine; a simulation's sites
+            encode their rows anew.
     """
 
     name: str
     table: Path
     workspace: Path
+    durable: bool = True
 
     def __post_init__(self) -> None:
         """Refuses a name that is more than a name: a folder of the site's is called so.
@@ -43,16 +47,16 @@ class Site:
         return read_table(self.table, missing) if missing else read_table(self.table)
 
     def store(self, plan: str, arrays: dict[str, npt.NDArray[np.generic]], value: object) -> None:
-        """Keeps encoded rows and the plan they belong to on the site's disk."""
+        """Keeps encoded rows and the plan they belong to on the site's disk, for its user only."""
         folder = self.workspace / plan
         for name, array in arrays.items():
-
-            def write(path: Path, array: npt.NDArray[np.generic] = array) -> None:
-                with path.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
-
-            write_whole(folder / f"{name}.npy", write)
-        write_json(folder / "plan.json", value)
+            write_whole(
+                folder / f"{name}.npy",
+                partial(np.save, arr=array, allow_pickle=False),
+                self.durable,
+                private=True,
+            )
+        write_json(folder / "plan.json", value, self.durable, private=True)
 
     def plan(self, plan: str) -> dict[str, object]:
         """What `store` kept beside the rows.
@@ -92,7 +96,7 @@ def _name_problem(name: str) -> str | None:
 
 
 def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
-    """One site per table in a folder, by name.
+    """One site of a simulation per table in a folder, by name.
 
     Raises:
         DataError: There is no such folder, no table in it, or two tables of one name.
@@ -117,4 +121,6 @@ def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
         )
     if problems:
         raise DataError(problems)
-    return tuple(Site(name, path, workspace / name) for name, path in sorted(found.items()))
+    return tuple(
+        Site(name, path, workspace / name, durable=False) for name, path in sorted(found.items())
+    )

@@ -23,6 +23,7 @@ from server.display import Display
 from server.exchange import ExchangeError, Traffic, weight_of
 from server.outputs import RunFolder, default_folder
 from server.session import Session
+from server.settings import Settings
 from server.stage import set_up
 from wgan.errors import DataError, SettingsError
 
@@ -168,31 +169,35 @@ def main(grid: Grid, context: Context) -> None:
     out = str(run_config.get("out", ""))
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(out) if out else default_folder(f"{Path(source).stem}-{stamp}"))
-    made = folder.create(settings)
-    try:
-        stage = set_up(settings, folder.sites)
-        nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
-        first, train = stage.sites[0], settings.train
-        exchange = GridExchange(
-            grid,
-            deal([s.name for s in stage.sites], stage.loads, nodes),
-            Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),
-            train.retries,
-            train.on_failure == "skip",
-            train.timeout,
-        )
-        with Display(None) as display:
-            Session(
-                settings,
-                folder,
-                exchange,
-                stage.columns,
-                display,
-                lambda: stage.frame(settings.data.missing),
-            )()
-    except (DataError, SettingsError):
-        if not folder.metrics.exists():
-            folder.discard(made)
-        raise
-    finally:
-        folder.clear_sites()
+    with folder.locked():
+        folder.create(settings)
+        try:
+            _run(settings, folder, grid)
+        except (DataError, SettingsError):
+            if not folder.metrics.exists():
+                folder.discard()
+            raise
+
+
+def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
+    """Lays out the sites and runs to the end, in a directory that is held."""
+    stage = set_up(settings, folder.fresh_sites())
+    nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
+    first, train = stage.sites[0], settings.train
+    exchange = GridExchange(
+        grid,
+        deal([s.name for s in stage.sites], stage.loads, nodes),
+        Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),
+        train.retries,
+        train.on_failure == "skip",
+        train.timeout,
+    )
+    with Display(None) as display:
+        Session(
+            settings,
+            folder,
+            exchange,
+            stage.columns,
+            display,
+            lambda: stage.frame(settings.data.missing),
+        )()

@@ -31,7 +31,7 @@ from server.generator_file import save_generator
 from server.outputs import RunFolder
 from server.projecting import projected
 from server.rounds import Metrics, Rounds
-from server.settings import Settings
+from server.settings import Settings, settings_digest
 from server.synthesis import Synthesizer
 from wgan.data.write import write_table
 from wgan.state import write_json
@@ -99,7 +99,7 @@ def conclude(
     if trained.moments is not None:
         phase("projection onto the sites' second moments")
         synthesizer, projection = projected(synthesizer, trained.moments, step)
-    save_generator(synthesizer, run)
+    save_generator(synthesizer, run, trained.name, settings_digest(settings))
     synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
     safe = settings.output.spreadsheet_safe
     marked = write_table(synthetic, plan.schema, run.synthetic, safe)
@@ -175,7 +175,7 @@ def conclude(
     )
     summary["audit"] = {"verdict": audit.verdict, "headline": headline(audit)}
     write_report(audit, run.path)
-    write_json(run.path / "summary.json", summary)
+    write_json(run.summary, summary)
     pictures.curves(trained.history, run.path / "curves.png")
     pictures.groups(summary, run.path / "groups.png")
     return summary

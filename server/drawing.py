@@ -1,7 +1,5 @@
 """What all pictures share: colours, frames, names in any script, files written whole."""
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from wgan.errors import StateError
+from wgan.state import write_whole
 from wgan.words import visible
 
 INK, GREY, PALE = "#222222", "#707070", "#D6D6D6"
@@ -53,11 +51,7 @@ def write(artists: Sequence[Text], names: Sequence[str]) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes the PNG beside its place and puts it there in one step."""
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.partial")
-    try:
-        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})
-        os.replace(partial, path)
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(
+        path,
+        lambda file: figure.savefig(file, dpi=150, format="png", metadata={"Software": None}),
+    )

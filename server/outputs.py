@@ -7,25 +7,36 @@
 """
 
 import contextlib
-import json
 import os
 import re
 import shlex
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from clients.orders import Prepare
+from server.checkpoint_file import load_checkpoint, save_checkpoint
 from server.configuration import commented
+from server.leftovers import SITES, write_mark
+from server.locks import LOCK, is_own, locked
+from server.metrics_file import parse_metrics
+from server.plan_file import check_settings, load_plan, save_plan
 from server.progress import Progress
 from server.rounds import Metrics
 from server.settings import Settings
-from wgan.errors import SettingsError, StateError
-from wgan.recipe import Recipe
-from wgan.state import read_json, read_tensors, write_bytes, write_json, write_tensors
+from wgan.errors import DamagedError, SettingsError, StateError
+from wgan.state import (
+    append,
+    flush,
+    is_temporary,
+    make_folder,
+    read_json,
+    remove_tree,
+    write_bytes,
+)
 from wgan.words import file_name_problem, json_text
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
@@ -54,7 +65,7 @@ class RunFolder:
     @property
     def sites(self) -> Path:
         """Where simulated sites keep their tables and encoded rows."""
-        return self.path / "sites"
+        return self.path / SITES
 
     @property
     def metrics(self) -> Path:
@@ -71,55 +82,80 @@ class RunFolder:
         """The synthetic table."""
         return self.path / "synthetic.csv"
 
-    def create(self, settings: Settings) -> tuple[Path, ...]:
-        """Makes the folder and writes the configuration.
+    @property
+    def plan(self) -> Path:
+        """What server and sites agreed on."""
+        return self.path / "schema.json"
 
-        Returns:
-            The folders that did not exist before, innermost first; what `discard` takes.
+    @property
+    def summary(self) -> Path:
+        """The figures of a finished run."""
+        return self.path / "summary.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the directory for this process, as everything that writes to it must.
+
+        What a killed run left half-written is removed. On leaving, sites' disks go: private rows do
+        not outlive the command. So does the directory if it was made here and is empty.
+
+        Raises:
+            InUseError: A living process holds it; nothing there is touched.
+            StateError: It is a file, or cannot be made or locked.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise StateError(f"--out {self.path}: is a file; name another folder")
+        with locked(self.path):
+            self._sweep()
+            try:
+                yield
+            except BaseException:
+                # What went wrong first is what matters.
+                with contextlib.suppress(StateError):
+                    self.clear_sites()
+                raise
+            self.clear_sites()
+
+    def create(self, settings: Settings) -> None:
+        """Makes the folder and writes the configuration.
 
         Raises:
             StateError: It holds something already, or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise StateError(f"--out {self.path}: is a file; name another folder")
-        if self.path.exists() and any(self.path.iterdir()):
+        # A lock, and what a killed run was just writing, are nothing that could be lost.
+        if self.path.exists() and not all(is_own(entry.name) for entry in self.path.iterdir()):
             hint = f", or continue that run with: {self.resume}"
             raise StateError(
                 f"--out {self.path}: exists and is not empty; name another folder"
                 f"{hint if self.config.exists() else ''}"
             )
-        made = tuple(p for p in (self.path, *self.path.parents) if not p.exists())
         write_bytes(self.config, commented(settings).encode())
-        return made
 
-    def discard(self, made: Sequence[Path]) -> None:
-        """Undoes `create`, for a run that failed before its first round."""
+    def discard(self) -> None:
+        """Undoes `create`, for a run that failed before its first round; must be `locked`."""
         for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            for folder in made:
-                folder.rmdir()
+            if entry.name != LOCK:
+                remove_tree(entry)
 
-    def write_plan(self, order: Prepare, rows: int) -> None:
-        """Writes `schema.json`: schema, conditions, masses and recipe; all read from sums."""
-        value = {
-            "version": 1,
-            "rows": rows,
-            "schema": order.schema,
-            "conditions": order.conditions,
-            "mass": list(order.mass),
-            "recipe": json.loads(order.recipe),
-            "seed": order.seed,
-            "matching": order.matching,
-            "marginals": order.marginals,
-            "missing": list(order.missing),
-            "held_out": order.held_out,
-            "bins": order.bins,
-        }
-        write_json(self.path / "schema.json", value)
+    def fresh_sites(self) -> Path:
+        """An empty folder for the sites' disks, which nobody else may enter.
+
+        What a killed run left there is removed first.
+        """
+        remove_tree(self.sites)
+        make_folder(self.sites, private=True)
+        write_mark(self.sites)
+        return self.sites
+
+    def _sweep(self) -> None:
+        for folder in (self.path, self.path / "checkpoints"):
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                if is_temporary(entry.name):
+                    remove_tree(entry)
+
+    def write_plan(self, order: Prepare, rows: int, settings: Settings) -> None:
+        """Writes `schema.json`; see `server.plan_file`."""
+        save_plan(self.plan, order, rows, settings)
 
     @property
     def resume(self) -> str:
@@ -129,7 +165,7 @@ class RunFolder:
     @property
     def planned(self) -> bool:
         """Whether the sites had agreed on a schema, or anything after that had happened."""
-        return (self.path / "schema.json").exists() or bool(self.checkpoints())
+        return self.plan.exists() or bool(self.checkpoints())
 
     def read_plan(self) -> tuple[Prepare, int]:
         """Reads `schema.json`; returns the order that made it and the number of real rows.
@@ -137,33 +173,22 @@ class RunFolder:
         Raises:
             StateError: It is missing or not as `write_plan` left it.
         """
-        path = self.path / "schema.json"
-        value = read_json(path)
-        try:
-            order = Prepare(
-                schema=value["schema"],
-                conditions=value["conditions"],
-                mass=tuple(value["mass"]),
-                # In the spelling that the plan's fingerprint was taken of.
-                recipe=Recipe.from_json(json.dumps(value["recipe"])).to_json(),
-                seed=value["seed"],
-                # Older runs say whether, not what.
-                matching={True: "moments", False: "none"}.get(value["matching"], value["matching"]),
-                marginals=value.get("marginals", False),
-                missing=tuple(value["missing"]),
-                held_out=value["held_out"],
-                bins=value.get("bins", 0),
-            )
-            return order, int(value["rows"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateError(f"{path}: not a plan of this version ({error})") from None
+        order, rows, _ = load_plan(self.plan)
+        return order, rows
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuses settings under which the plan would not have been made.
+
+        Raises:
+            StateError: `config.toml` was changed in a key that can change the result.
+        """
+        check_settings(self.plan, self.config, settings)
 
     def append(self, metrics: Metrics) -> None:
         """Adds a round's line to `metrics.jsonl`."""
         line = json_text(metrics)
         try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            append(self.metrics, (line + "\n").encode())
         except OSError as error:
             raise StateError(
                 f"cannot write {self.metrics}: {error.strerror}; free space, then continue with: "
@@ -171,20 +196,32 @@ class RunFolder:
             ) from error
 
     def read_metrics(self, upto: int | None = None) -> list[Metrics]:
-        """The lines of `metrics.jsonl`, up to round `upto`; a line cut short ends them."""
-        if not self.metrics.exists():
+        """The lines of `metrics.jsonl`, up to round `upto`; a line cut short ends them.
+
+        Raises:
+            StateError: A line is no round's metrics, or rounds are out of order.
+        """
+        try:
+            content = self.metrics.read_bytes()
+        except FileNotFoundError:
             return []
-        rows: list[Metrics] = []
-        # Bytes: the cut may go through a character, and a name may hold what text counts as a line.
-        for line in self.metrics.read_bytes().split(b"\n"):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break
-            if upto is not None and row["round"] > upto:
-                break
-            rows.append(row)
-        return rows
+        except OSError as error:
+            raise StateError(f"cannot read {self.metrics}: {error.strerror}") from error
+        return parse_metrics(content, self.metrics, upto)
+
+    def read_history(self, rounds: int) -> list[Metrics]:
+        """The metrics of the rounds behind a checkpoint, all of them.
+
+        Raises:
+            StateError: Some are missing or damaged: what follows from them would change.
+        """
+        found = self.read_metrics(rounds)
+        if len(found) < rounds:
+            raise StateError(
+                f"{self.metrics}: ends with round {len(found)}, but the checkpoint is of round "
+                f"{rounds}; put the file back as it was, or start a new run"
+            )
+        return found
 
     def rewrite_metrics(self, rows: Sequence[Metrics]) -> None:
         """Replaces `metrics.jsonl`: rounds after the checkpoint will be done again."""
@@ -197,20 +234,33 @@ class RunFolder:
         found = [p for p in folder.glob("round-*.safetensors") if _CHECKPOINT.fullmatch(p.name)]
         return sorted(found, key=lambda p: int(p.stem.removeprefix("round-")))
 
-    def save(self, tensors: Mapping[str, Tensor], progress: Progress, plan: str, keep: int) -> None:
+    def save(
+        self,
+        tensors: Mapping[str, Tensor],
+        progress: Progress,
+        plan: str,
+        settings: str,
+        keep: int,
+    ) -> None:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
+
+        Args:
+            tensors: The state.
+            progress: Where the training stands.
+            plan: The plan's fingerprint.
+            settings: The digest of the settings that decide a result.
+            keep: Checkpoints kept.
 
         Raises:
             StateError: The disk refused; earlier checkpoints are as they were.
         """
         path = self.path / "checkpoints" / f"round-{progress.round:06d}.safetensors"
-        meta = {"plan": plan, "progress": json.dumps(asdict(progress))}
         try:
-            # The JSON is for people; the header of the tensors' file carries the same, so that
-            # state and progress can never be of different rounds.
-            write_tensors(path, tensors, meta)
-            write_json(path.with_suffix(".json"), {"plan": plan, **asdict(progress)})
-        except StateError as error:
+            if self.metrics.exists():
+                # The rounds behind a checkpoint must not be lost where it is not.
+                flush(self.metrics)
+            save_checkpoint(path, tensors, progress, plan, settings)
+        except (OSError, StateError) as error:
             last = self.checkpoints()
             kept = f"the last whole checkpoint is {last[-1].name}" if last else "none exists yet"
             raise StateError(f"{error}; {kept}. Then continue with: {self.resume}") from error
@@ -219,43 +269,50 @@ class RunFolder:
             old.with_suffix(".json").unlink(missing_ok=True)
 
     def load(
-        self, plan: str, tell: Callable[[str], None] = lambda text: None
+        self, plan: str, settings: str, tell: Callable[[str], None] = lambda text: None
     ) -> tuple[dict[str, Tensor], Progress] | None:
         """The newest whole checkpoint; None where there is none at all.
 
         Args:
             plan: The plan's fingerprint, which the checkpoint must carry.
+            settings: The digest of the settings, likewise.
             tell: Hears of a damaged checkpoint that is passed over for the one before it.
 
         Raises:
-            StateError: It was made under another plan, or every checkpoint is damaged.
+            StateError: It was made under another plan or other settings, or every checkpoint is
+                damaged.
         """
         problems: list[str] = []
         for path in reversed(self.checkpoints()):
             try:
-                tensors, meta = read_tensors(path)
-                progress = Progress(**json.loads(meta["progress"]))
-            except StateError as error:
+                found = load_checkpoint(path, plan, settings)
+            except DamagedError as error:
                 problems += error.problems
-            except (KeyError, TypeError, ValueError):
-                problems.append(f"cannot read {path}: its header lacks the progress of the run")
             else:
-                if meta.get("plan") != plan:
-                    raise StateError(
-                        f"{path}: was made under plan {meta.get('plan', 'unknown')}, but schema "
-                        f"and configuration here give {plan}; resume with the run directory as it "
-                        "was left, or start anew with --out"
-                    )
                 for problem in problems:
                     tell(f"{problem}; going on from {path.name}")
-                return tensors, progress
+                return found
         if problems:
             raise StateError([f"{problem}; start anew with --out" for problem in problems])
         return None
 
     def clear_sites(self) -> None:
-        """Removes the simulated sites' disks: private rows do not outlive the run."""
-        shutil.rmtree(self.sites, ignore_errors=True)
+        """Removes the simulated sites' disks."""
+        remove_tree(self.sites)
+
+    def read_summary(self) -> dict[str, Any]:
+        """The figures of a finished run.
+
+        Raises:
+            StateError: There are none, or they are not as a run writes them.
+        """
+        value = read_json(self.summary)
+        if not isinstance(value, dict) or value.get("version") != 1:
+            raise StateError(
+                f"{self.summary}: is no summary of version 1, as this EveryMode writes it; put it "
+                f"back as it was, or remove it and write it anew with: {self.resume}"
+            )
+        return value
 
 
 def default_folder(name: str) -> Path:

@@ -6,10 +6,14 @@ What keys of several sections say of one another is checked in `server.conflicts
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from fairness.groups import Told
 from wgan.data.frame import MISSING as MISSING_CELLS
 from wgan.data.schema import Kind
+
+HARMLESS: JsonDict = {"changes_result": False}
+"""Marks a key that cannot change a result: it may differ when a run goes on."""
 
 
 class Section(BaseModel):
@@ -390,25 +394,42 @@ class TrainSettings(Section):
         "repeat",
         description="a site that fails in mid-round: repeat its part, or go on without it "
         "once train.retries are used up",
+        json_schema_extra=HARMLESS,
     )
-    retries: int = Field(3, ge=0, description="how often a failed part is repeated")
-    timeout: float = Field(600.0, gt=0, description="seconds after which a site counts as failed")
+    retries: int = Field(
+        3, ge=0, description="how often a failed part is repeated", json_schema_extra=HARMLESS
+    )
+    timeout: float = Field(
+        600.0,
+        gt=0,
+        description="seconds after which a site counts as failed",
+        json_schema_extra=HARMLESS,
+    )
     threads: int = Field(1, ge=1, description="threads of the server's steps")
 
 
 class SimulationSettings(Section):
     """What Ray gives an actor. An actor serves as many sites as are dealt to it."""
 
-    actors: int = Field(0, ge=0, description="actors; 0: one a core")
-    num_cpus: float = Field(1.0, gt=0, description="cores an actor asks Ray for")
-    num_gpus: float = Field(0.0, ge=0, description="share of a GPU an actor asks Ray for, 0.25 say")
+    actors: int = Field(0, ge=0, description="actors; 0: one a core", json_schema_extra=HARMLESS)
+    num_cpus: float = Field(
+        1.0, gt=0, description="cores an actor asks Ray for", json_schema_extra=HARMLESS
+    )
+    num_gpus: float = Field(
+        0.0,
+        ge=0,
+        description="share of a GPU an actor asks Ray for, 0.25 say",
+        json_schema_extra=HARMLESS,
+    )
 
 
 class OutputSettings(Section):
     """What is kept of a run."""
 
-    checkpoint_every: int = Field(25, ge=1, description="rounds between checkpoints")
-    keep: int = Field(3, ge=1, description="checkpoints kept")
+    checkpoint_every: int = Field(
+        25, ge=1, description="rounds between checkpoints", json_schema_extra=HARMLESS
+    )
+    keep: int = Field(3, ge=1, description="checkpoints kept", json_schema_extra=HARMLESS)
     rows: int = Field(0, ge=0, description="rows of synthetic.csv; 0: as many as the real tables")
     spreadsheet_safe: bool = Field(
         True,

@@ -27,7 +27,7 @@ from server.penalties import moments_of, penalties_of
 from server.projecting import bins_of, projects
 from server.query import Agreement, agree
 from server.rounds import Metrics, Rounds
-from server.settings import Settings
+from server.settings import Settings, settings_digest
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.errors import EveryModeError, SettingsError, StateError
@@ -100,7 +100,7 @@ class Session:
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
-        saved = run.load(name, report.phase) if self.resume else None
+        saved = run.load(name, settings_digest(settings), report.phase) if self.resume else None
         report.phase("sites encode their tables")
         ready = self.exchange(Request(prepare))
         plan = Plan.of(prepare)
@@ -134,7 +134,7 @@ class Session:
             moments = None
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
-        history = run.read_metrics(saved[1].round) if saved else []
+        history = run.read_history(saved[1].round) if saved else []
         if saved:
             rounds.resume(*saved, history)
         rounds.introduce()
@@ -182,6 +182,7 @@ class Session:
 
     def _plan(self) -> tuple[Prepare, int]:
         if self.resume and self.run.planned:
+            self.run.check_settings(self.settings)
             return self.run.read_plan()
         settings = self.settings
         self.reporter.phase("sites agree on a schema")
@@ -216,11 +217,11 @@ class Session:
         )
         for note in agreed.notes:
             self.reporter.phase(f"note: {note}")
-        self.run.write_plan(order, agreed.rows)
+        self.run.write_plan(order, agreed.rows, settings)
         return order, agreed.rows
 
     def _train(self, rounds: Rounds, name: str, history: list[Metrics]) -> None:
-        output = self.settings.output
+        output, digest = self.settings.output, settings_digest(self.settings)
         self.reporter.phase("training")
         self.reporter.begin(
             rounds.progress.round, self.settings.train.rounds, rounds.plan.conditions.names
@@ -230,10 +231,10 @@ class Session:
             history.append(metrics)
             number = rounds.progress.round
             if number % output.checkpoint_every == 0 or rounds.finished:
-                self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
+                self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             self.reporter.round(metrics)
         if not rounds.finished:
-            self.run.save(rounds.tensors(), rounds.progress, name, output.keep)
+            self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "
                 f"continue with: {self.run.resume}"

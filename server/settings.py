@@ -1,16 +1,19 @@
-"""A whole configuration.
+"""A whole configuration, and which of its keys make a result what it is.
 
 How it is read from files and written to them: `server.configuration`. What its sections must not
 say of one another: `server.conflicts`.
 """
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from fairness.thresholds import Thresholds
 from server.federation import FederationSettings
 from server.sections import (
+    HARMLESS,
     DataSettings,
     FairnessSettings,
     GroupSettings,
@@ -23,6 +26,7 @@ from server.sections import (
     ViewSettings,
 )
 from server.strategies import RIVALS, StrategyName, switched
+from wgan.state import digest_of
 
 
 class Settings(Section):
@@ -30,7 +34,9 @@ class Settings(Section):
 
     seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where tensors live; auto: a GPU if there is one"
+        "auto",
+        description="where tensors live; auto: a GPU if there is one",
+        json_schema_extra=HARMLESS,
     )
     strategy: StrategyName = Field(
         "everymode",
@@ -67,3 +73,64 @@ class Settings(Section):
         asked = self.data.condition == "group_and_label"
         parity = self.fairness.parity
         return parity == "equal_opportunity" or (parity == "demographic" and not asked)
+
+
+def harmless_keys(section: type[BaseModel] = Settings, path: str = "") -> tuple[str, ...]:
+    """The keys that cannot change a result; all others make a run what it is.
+
+    >>> "output.keep" in harmless_keys(), "output.rows" in harmless_keys()
+    (True, False)
+    """
+    found: list[str] = []
+    for name, info in section.model_fields.items():
+        inner = info.annotation
+        if info.json_schema_extra == HARMLESS:
+            found.append(path + name)
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += harmless_keys(inner, f"{path}{name}.")
+    return tuple(found)
+
+
+def decisive(settings: Settings) -> dict[str, Any]:
+    """The value of every key that can change a result, as plain JSON values."""
+    harmless = harmless_keys()
+    values = _flat(settings.model_dump(mode="json"))
+    return {key: value for key, value in values if key not in harmless}
+
+
+def settings_digest(settings: Settings) -> str:
+    """SHA-256, in hexadecimal, of every key that can change a result, and its value.
+
+    >>> one = Settings.model_validate({"data": {"path": "a.csv"}})
+    >>> two = one.model_copy(update={"device": "cpu"})
+    >>> settings_digest(one) == settings_digest(two)
+    True
+    >>> settings_digest(one) == settings_digest(one.model_copy(update={"seed": 1}))
+    False
+    """
+    return digest_of(decisive(settings))
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys of two flat configurations that differ, with both values.
+
+    >>> differing({"seed": 0, "data.target": None}, {"seed": 7, "data.target": None})
+    ['seed is 0 there and 7 now']
+    """
+    return [
+        f"{key} is {_shown(before.get(key))} there and {_shown(now.get(key))} now"
+        for key in dict.fromkeys((*before, *now))
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", None if value == {} else value
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -75,7 +75,7 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     frame = frame.drop(columns=list(named))
     if not tables.is_dir():
         typed = source.name.lower().endswith(".parquet")
-        write_sites(frame, owners, tables, ".parquet" if typed else ".csv")
+        write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
     sites = sites_in(tables, folder / "work")
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     return Stage(sites, columns, tuple(loads))

@@ -29,7 +29,7 @@ from server.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.spreadsheets import guessed_marks, table_read_back
-from wgan.errors import DataError, SettingsError
+from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_json
 from wgan.words import brief
 
@@ -289,10 +289,14 @@ def _tables_of(
 
 def _federated(folder: RunFolder) -> dict[str, Any]:
     """Recall of every group as the sites' counts give it, where the run has it."""
-    summary = folder.path / "summary.json"
-    if not summary.exists():
+    if not folder.summary.exists():
         return {}
-    groups = read_json(summary)["per_group"]
+    groups = folder.read_summary().get("per_group")
+    if not isinstance(groups, dict) or not all(isinstance(r, dict) for r in groups.values()):
+        raise StateError(
+            f"{folder.summary}: 'per_group' is no object with a record a group; put the file back "
+            f"as it was, or remove it and write it anew with: {folder.resume}"
+        )
     return {
         name: record["recall_federated"]
         for name, record in groups.items()

@@ -1,5 +1,6 @@
 """The command line. Flower and Ray are imported only by the command that starts them."""
 
+import contextlib
 import difflib
 import os
 import shlex
@@ -18,16 +19,19 @@ from clients.partition import Split, assign, site_table, write_sites
 from server.conclusion import versions
 from server.configuration import keys, load, presets, resolve
 from server.generator_file import load_generator
+from server.locks import InUseError
 from server.outputs import RunFolder, default_folder
 from server.sections import OutputSettings
 from server.session import Interrupted
-from server.settings import Settings
+from server.settings import Settings, decisive, differing, harmless_keys
 from server.stage import set_up
 from server.terminal import Terminal, named, say, say_traceback, told
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS
 from simulations.claims.command import claims
+from simulations.clean import HELP as CLEAN
+from simulations.clean import clean, offer
 from simulations.compare.command import HELP as COMPARE
 from simulations.compare.command import compare
 from simulations.inline import run_inline
@@ -37,16 +41,6 @@ from wgan.data.frame import SUFFIXES, read_table
 from wgan.data.spreadsheets import safe_table
 from wgan.data.write import write_table
 from wgan.errors import DataError, EveryModeError, SettingsError
-
-RESUMABLE = (
-    "train.retries",
-    "train.on_failure",
-    "train.timeout",
-    "device",
-    "simulation.",
-    "output.",
-)
-"""Keys that may change when a run goes on: none of them changes its result."""
 
 SHOWN = 8
 """Values that `split` has a column for; the rest are added up."""
@@ -117,11 +111,38 @@ def simulate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See SIMULATE."""
-    settings, folder, made = _prepared(config, set_ or [], out, resume)
+    with contextlib.ExitStack() as stack:
+        if resume is None:
+            settings = load(config, set_ or [])
+            _check_tables(settings)
+            folder = _held(config, out, stack)
+            folder.create(settings)
+        else:
+            if out is not None or config != "adult":
+                raise SettingsError(
+                    "--resume goes on with a run as it was: leave out CONFIG and --out"
+                )
+            folder = RunFolder(resume)
+            if not folder.config.exists():
+                raise SettingsError(
+                    f"--resume {resume}: no config.toml there, so it is no run directory"
+                )
+            stack.enter_context(folder.locked())
+            settings = _resumed(folder, set_ or [])
+        if not quiet:
+            offer(folder.path)
+        _simulate(settings, folder, resume is not None, backend, quiet)
+
+
+def _simulate(
+    settings: Settings, folder: RunFolder, resume: bool, backend: str, quiet: bool
+) -> None:
+    """Runs to the end in a directory that is held."""
     try:
-        stage = set_up(place(settings, folder.sites), folder.sites)
+        sites = folder.fresh_sites()
+        stage = set_up(place(settings, sites), sites)
         if backend == "inline":
-            run_inline(settings, folder, stage, resume is not None, quiet)
+            run_inline(settings, folder, stage, resume, quiet)
         else:
             # Before Flower is imported: it reads these then.
             os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -129,40 +150,39 @@ def simulate(
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             from simulations.flower import run_flower
 
-            run_flower(settings, folder, stage, resume is not None, quiet)
+            run_flower(settings, folder, stage, resume, quiet)
     except (EveryModeError, KeyboardInterrupt) as error:
         # What Flower and Ray said is worth keeping where the tables are not to blame.
         logged = isinstance(error, EveryModeError) and folder.log.exists()
         keep = logged and not isinstance(error, (DataError, SettingsError))
-        if made is not None and not folder.metrics.exists() and not keep:
-            folder.discard(made)
+        if not resume and not folder.metrics.exists() and not keep:
+            folder.discard()
         raise
-    finally:
-        # Private rows do not outlive the command: a resumed run deals and encodes them anew.
-        folder.clear_sites()
 
 
-def _prepared(
-    config: str, overrides: list[str], out: Path | None, resume: Path | None
-) -> tuple[Settings, RunFolder, tuple[Path, ...] | None]:
-    """The configuration, the run directory, and the folders made for it; None on resuming."""
-    if resume is None:
-        settings = load(config, overrides)
+def _held(config: str, out: Path | None, stack: contextlib.ExitStack) -> RunFolder:
+    """The directory of a new run, held by this process."""
+    while True:
         folder = RunFolder(out or default_folder(Path(config).stem))
-        _check_tables(settings)
-        return settings, folder, folder.create(settings)
-    if out is not None or config != "adult":
-        raise SettingsError("--resume goes on with a run as it was: leave out CONFIG and --out")
-    wrong = [o for o in overrides if not o.startswith(RESUMABLE)]
-    if wrong:
+        try:
+            stack.enter_context(folder.locked())
+            return folder
+        except InUseError:
+            # Another run that was started just now took the name first; there are others.
+            if out is not None:
+                raise
+
+
+def _resumed(folder: RunFolder, overrides: list[str]) -> Settings:
+    """The configuration of a run that goes on, with changes that leave its result as it is."""
+    before, settings = load(folder.config), load(folder.config, overrides)
+    if changed := differing(decisive(before), decisive(settings)):
         raise SettingsError(
-            f"--set {wrong[0]}: would change the result of the run that is resumed; only "
-            f"{', '.join(RESUMABLE)} may change. Start a new run instead"
+            f"{' '.join(f'--set {o}' for o in overrides)}: would change the result of the run that "
+            f"is resumed: {'; '.join(changed)}. Only {', '.join(harmless_keys())} may change. "
+            "Start a new run instead"
         )
-    folder = RunFolder(resume)
-    if not folder.config.exists():
-        raise SettingsError(f"--resume {resume}: no config.toml there, so it is no run directory")
-    return load(folder.config, overrides), folder, None
+    return settings
 
 
 def _check_tables(settings: Settings) -> None:
@@ -343,6 +363,7 @@ def init(
 
 app.command(help=CLAIMS)(claims)
 app.command(help=COMPARE)(compare)
+app.command(help=CLEAN)(clean)
 app.command(help=AUDIT, cls=WithThresholds)(audit)
 
 

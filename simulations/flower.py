@@ -7,8 +7,6 @@ The message goes to the log with the rest of what Flower says.
 
 import contextlib
 import os
-import shutil
-import tempfile
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +20,7 @@ from clients.app import app as client_app
 from clients.wire import Ground
 from server.app import GridExchange, deal
 from server.display import Display
+from server.leftovers import Scratch
 from server.outputs import RunFolder
 from server.session import Session, device_of
 from server.settings import Settings
@@ -129,8 +128,8 @@ class _Household:
 
     def __init__(self) -> None:
         """Makes the folder for the session files."""
-        # A short path: Ray puts sockets there, whose names may have 107 bytes at most.
-        self.folder = tempfile.mkdtemp(prefix="em-")
+        self._scratch = Scratch()
+        self.folder = str(self._scratch.path)
         self._members: set[psutil.Process] = set()
 
     def count(self) -> None:
@@ -155,4 +154,4 @@ class _Household:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(alive, timeout=PATIENCE)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()

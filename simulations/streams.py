@@ -30,7 +30,8 @@ def diverted(log: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        sink = os.open(log, flags, 0o644)
     except OSError as error:
         raise StateError(f"cannot write {log}: {error.strerror}") from error
     kept = os.dup(1), os.dup(2)

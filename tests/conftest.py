@@ -1,5 +1,6 @@
 """What several test files share: a small odd table, and tiny runs over it in this process."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from server.outputs import RunFolder
 from server.session import Session
 from server.settings import Settings
 from server.stage import set_up
+from wgan import state
 
 TINY: dict[str, Any] = {
     "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
@@ -126,6 +128,23 @@ class Kit:
     tiny = staticmethod(tiny)
     run = staticmethod(run)
     Silent = Silent
+
+    @staticmethod
+    def full_disk(patch: pytest.MonkeyPatch, part: str = "") -> None:
+        """The disk is full in the middle of every file whose name holds `part`."""
+        real = state.write_whole
+
+        def write(path: Path, fill: Callable[[Any], object], *options: Any, **more: Any) -> None:
+            def cut(file: Any) -> None:
+                if part not in path.name:
+                    fill(file)
+                    return
+                file.write(b"x" * 100)
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            real(path, cut, *options, **more)
+
+        patch.setattr(state, "write_whole", write)
 
     @staticmethod
     def stop_after(rounds: int) -> Callable[[], bool]:

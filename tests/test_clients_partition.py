@@ -321,15 +321,8 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    write = pd.DataFrame.to_csv
-
-    def full(frame, path, **options):
-        if "site-01" in str(path):
-            raise OSError(28, "No space left on device")
-        return write(frame, path, **options)
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch, kit):
+    kit.full_disk(monkeypatch, "site-01")
     with pytest.raises(StateError, match="sites cannot be written: No space left on device"):
         write_sites(pd.DataFrame({"a": [1, 2]}), np.array([0, 1]), tmp_path / "sites")
     assert list(tmp_path.iterdir()) == []

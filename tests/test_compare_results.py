@@ -15,6 +15,7 @@ from simulations.compare.command import write
 from simulations.compare.marks import COLOURS
 from simulations.compare.plan import planned
 from simulations.compare.results import collected
+from wgan.errors import StateError
 from wgan.state import write_json
 
 GROUPS = ("a", "b", "c|<d>")
@@ -33,6 +34,7 @@ def fake(run, coverage, rows=100, tv=0.1, unsure=(), weights=None, scores=None):
     verdicts = {"a": "measured", "b": "measured", "c|<d>": "insufficient"}
     verdicts |= dict.fromkeys(unsure, "insufficient")
     summary = {
+        "version": 1,
         "rows": 1000,
         "groups": list(GROUPS),
         "coverage_reference": "held-out rows",
@@ -271,3 +273,37 @@ def test_nothing_finished_is_a_table_too(tmp_path: Path):
     assert report["figures"] == [] and not (plan.out / "final.png").exists()
     assert "diverged at round 7" in (plan.out / "compare.md").read_text()
     assert tables.shown(report, 80) == [] and "| strategy |  |" not in tables.page(report, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", b"[]"),
+        ("summary.json", b'{"version": 1}'),
+        ("summary.json", b'{"version": 1, "per_group": []}'),
+        ("summary.json", b"\xff"),
+        ("curve.json", b"[]"),
+        ("curve.json", b'{"version": 1, "points": 7, "scores": null}'),
+        ("curve.json", b'{"version": 1, "points": [{}], "scores": null}'),
+        ("curve.json", b'{"version": 1, "points": [], "scores": 7}'),
+        ("metrics.jsonl", b"7\n"),
+        ("metrics.jsonl", b'{"round": 2}\n'),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(plan, name, content):
+    first = plan.runs[0]
+    fake(first, 0.9)
+    path = first.folder.path / name
+    path.write_bytes(content)
+    with pytest.raises(StateError) as caught:
+        collected(plan)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"kind": "failed", "round": "1", "error": 2}'])
+def test_a_damaged_note_of_a_failure_is_named(plan, content):
+    first = plan.runs[0]
+    broken(first)
+    first.failure.write_bytes(content)
+    with pytest.raises(StateError, match=r"failed\.json: expected an object"):
+        collected(plan)

@@ -1,6 +1,5 @@
 """Whole runs in this process: what they write, and that they go on bit for bit."""
 
-import errno
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from server.configuration import load
 from server.generator_file import load_generator
 from server.outputs import RunFolder
 from server.session import Interrupted, device_of
+from server.settings import harmless_keys, settings_digest
 from wgan.data.frame import describe, read_table
 from wgan.data.schema import Schema
 from wgan.data.write import write_table
@@ -327,16 +327,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     settings = kit.tiny(table)
     kit.run(settings, tmp_path / "whole")
     run = RunFolder(tmp_path / "full")
-    real = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        if "round-000004" in path.name:
-            real(path, content[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, content)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        kit.full_disk(patch, "round-000004")
         with pytest.raises(StateError) as caught:
             kit.run(settings, run.path)
     assert "No space left on device" in str(caught.value)
@@ -350,10 +342,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 def test_a_disk_full_from_the_first_file_on(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    kit.full_disk(monkeypatch)
     with pytest.raises(StateError, match=r"cannot write .*config.toml: No space left"):
         kit.run(kit.tiny(table), tmp_path / "run")
 
@@ -696,3 +685,64 @@ def test_each_matching_is_a_training_of_its_own(kit: Any, table: Path, tmp_path:
         assert run.read_plan()[0].matching == kind
         made[kind] = run.synthetic.read_bytes()
     assert len(set(made.values())) == 3
+
+
+# Files that somebody changed ------------------------------------------------------------------
+
+
+def test_a_configuration_that_was_edited_is_told_key_by_key(
+    kit: Any, finished: Finished, tmp_path: Path
+) -> None:
+    again = RunFolder(tmp_path / "again")
+    shutil.copytree(finished[0].path, again.path)
+    text = again.config.read_text()
+    text = text.replace("critic_steps = 2", "critic_steps = 3").replace("noise = 8", "noise = 9")
+    again.config.write_text(text)
+    with pytest.raises(StateError) as caught:
+        kit.run(load(again.config), again.path, resume=True)
+    for words in (
+        f"{again.config}: was changed since the run began",
+        "model.noise is 8 there and 9 now; train.critic_steps is 2 there and 3 now",
+        "Put it back as it was, or start a new run",
+    ):
+        assert words in str(caught.value)
+    # As long as there is no checkpoint too: the plan was made under it.
+    shutil.rmtree(again.path / "checkpoints")
+    with pytest.raises(StateError, match="was changed since the run began"):
+        kit.run(load(again.config), again.path, resume=True)
+
+
+def test_what_changes_no_result_may_be_edited(kit: Any, finished: Finished, tmp_path: Path) -> None:
+    again = RunFolder(tmp_path / "again")
+    shutil.copytree(finished[0].path, again.path)
+    text = again.config.read_text().replace("\nkeep = 3", "\nkeep = 1")
+    again.config.write_text(text.replace('device = "auto"', 'device = "cpu"'))
+    settings = load(again.config)
+    assert settings != load(finished[0].config)
+    again.check_settings(settings)
+    assert settings_digest(settings) == settings_digest(load(finished[0].config))
+
+
+def test_keys_that_change_no_result_are_these() -> None:
+    assert harmless_keys() == (
+        "device",
+        "train.on_failure",
+        "train.retries",
+        "train.timeout",
+        "simulation.actors",
+        "simulation.num_cpus",
+        "simulation.num_gpus",
+        "output.checkpoint_every",
+        "output.keep",
+    )
+
+
+def test_the_digest_of_settings_is_of_all_other_keys() -> None:
+    before = load("quick")
+    digests = {settings_digest(before)}
+    for change in ("seed=1", "train.rounds=7", "output.rows=5", "data.target=sex", "audit.ks=0.5"):
+        digests.add(settings_digest(load("quick", [change, "data.sensitive=[]"])))
+    assert len(digests) == 6
+    assert all(len(digest) == 64 for digest in digests)
+    same = [f"{key}={value}" for key, value in (("device", "cpu"), ("simulation.actors", 2))]
+    assert settings_digest(load("quick", same)) == settings_digest(before)

@@ -1,11 +1,13 @@
 """Rows from a finished generator: shares, conditions, seeds."""
 
 import dataclasses
+import shutil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,12 @@ from server.session import Interrupted
 from server.synthesis import Synthesizer, whole_shares
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
+
+
+def save(synthesizer: Synthesizer, run: RunFolder, like: RunFolder) -> None:
+    """Saves a generator as if the run `like` had made it."""
+    _, meta = read_tensors(like.generator)
+    save_generator(synthesizer, run, meta["plan"], meta["settings"])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def test_a_generator_comes_back_as_it_was_saved(
     other = Synthesizer.of(synthesizer.plan, synthesizer.generators[0].vector)
     other = dataclasses.replace(other, projection=synthesizer.projection)
     assert other.draw(30, 1).equals(synthesizer.draw(30, 1))
-    save_generator(other, RunFolder(tmp_path))
+    save(other, RunFolder(tmp_path), finished[0])
     files = (RunFolder(tmp_path).generator, finished[0].generator)
     (one, told), (two, said) = (read_tensors(path) for path in files)
     assert told == said
@@ -56,12 +64,12 @@ def test_a_generator_comes_back_as_it_was_saved(
 
 def test_a_generator_of_another_schema_is_refused(finished: Any, tmp_path: Any) -> None:
     run = RunFolder(tmp_path)
-    run.write_plan(*finished[0].read_plan())
+    shutil.copy(finished[0].plan, run.plan)
     with pytest.raises(StateError, match=r"is not finished, .* everymode simulate --resume"):
         load_generator(run)
     tensors, meta = read_tensors(finished[0].generator)
     write_tensors(run.generator, tensors, {**meta, "schema": "0" * 16})
-    with pytest.raises(StateError, match="was not made under the schema"):
+    with pytest.raises(StateError, match="was not made under the plan"):
         load_generator(run)
 
 
@@ -241,10 +249,10 @@ def test_parity_is_saved_and_runs_without_it_load_as_before(
     assert synthesizer.parity is None
     mixture = ParityMixture(0.25, ("sex",))
     run = RunFolder(tmp_path)
-    run.write_plan(*finished[0].read_plan())
-    save_generator(dataclasses.replace(synthesizer, parity=mixture), run)
+    shutil.copy(finished[0].plan, run.plan)
+    save(dataclasses.replace(synthesizer, parity=mixture), run, finished[0])
     assert load_generator(run).parity == mixture
-    save_generator(synthesizer, run)
+    save(synthesizer, run, finished[0])
     assert run.generator.read_bytes() == finished[0].generator.read_bytes()
 
 
@@ -335,3 +343,55 @@ def test_the_advantage_is_the_rarest_class_or_the_highest_bin(
 ) -> None:
     conditions = Conditions(("s",), "t", (("f",), ("m",)), labels, edges, counts)
     assert advantage(conditions, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda tensors, meta: tensors.popitem(), "does not hold the generator"),
+        (lambda tensors, meta: tensors.update(more=torch.ones(2)), "Unexpected key"),
+        (lambda tensors, meta: tensors.update({k: t[:1] for k, t in tensors.items()}), "shape"),
+        (lambda tensors, meta: tensors.update({k: t * torch.nan for k, t in tensors.items()}), ""),
+        (lambda tensors, meta: tensors.update(projection_levels=torch.ones(2, 2, 2)), "shape"),
+        (lambda tensors, meta: tensors.update(projection_ceilings=torch.ones(1)), "shape"),
+        (lambda tensors, meta: tensors.update(counts=torch.ones(1, 2)), "counts has shape"),
+        (lambda tensors, meta: tensors.update(counts=torch.tensor(1.0)), "IndexError"),
+        (lambda tensors, meta: meta.update(following="[[[0, 1], [2, 3]]]"), "following_0"),
+        (lambda tensors, meta: meta.update(following="[[0, 1]]"), "does not hold"),
+        (lambda tensors, meta: meta.update(following="{"), "JSONDecodeError"),
+        (lambda tensors, meta: meta.update(parity="[]"), "does not hold the generator"),
+        (lambda tensors, meta: meta.update(parity="NaN"), "holds NaN"),
+        (lambda tensors, meta: meta.clear(), "is no generator of this version"),
+        (lambda tensors, meta: meta.update(format="{}"), "is no generator of this version"),
+        (lambda tensors, meta: meta.pop("plan"), "was not made under the plan"),
+        (lambda tensors, meta: meta.update(plan="0" * 16), "was not made under the plan"),
+    ],
+)
+def test_an_odd_generator_file_is_an_error(
+    finished: Any, tmp_path: Any, spoil: Any, words: str
+) -> None:
+    run = RunFolder(tmp_path)
+    shutil.copy(finished[0].plan, run.plan)
+    tensors, meta = read_tensors(finished[0].generator)
+    spoil(tensors, meta)
+    # With a digest that is right, so that nothing but the content is wrong.
+    write_tensors(run.generator, tensors, meta)
+    with pytest.raises(StateError) as caught:
+        load_generator(run)
+    assert str(run.generator) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_generator_file_with_a_flipped_bit_is_told(finished: Any, tmp_path: Any) -> None:
+    run = RunFolder(tmp_path)
+    shutil.copy(finished[0].plan, run.plan)
+    content = bytearray(finished[0].generator.read_bytes())
+    content[-4] ^= 1
+    run.generator.write_bytes(content)
+    with pytest.raises(StateError, match="does not match the digest"):
+        load_generator(run)
+    # One from before there were digests cannot be told from one whose digest was damaged.
+    tensors, _ = read_tensors(finished[0].generator)
+    run.generator.write_bytes(safetensors.torch.save(tensors))
+    with pytest.raises(StateError, match="lacks a digest"):
+        load_generator(run)

@@ -1,6 +1,5 @@
 """The command line as a person meets it: output, exit codes, and what is left behind."""
 
-import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -149,17 +148,10 @@ def test_resume_may_change_what_does_not_change_the_result(call: Call, config: A
 
 
 def test_a_full_disk_is_an_error_and_resume_works(
-    call: Call, config: Any, monkeypatch: pytest.MonkeyPatch
+    call: Call, config: Any, monkeypatch: pytest.MonkeyPatch, kit: Any
 ) -> None:
-    real = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        if "round-000004" in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, content)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        kit.full_disk(patch, "round-000004")
         answer = call("simulate", config(), *TINY, "--out", "run")
     refused(answer, "No space left on device", "round-000002.safetensors", "--resume run")
     assert call("simulate", "--resume", "run", "--backend", "inline")[0] == 0

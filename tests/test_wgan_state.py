@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from wgan.errors import EveryModeError, StateError
+from wgan.errors import DamagedError, EveryModeError, StateError
 from wgan.state import (
+    append,
+    is_temporary,
     read_json,
     read_tensors,
+    remove_tree,
+    temporary_beside,
     write_bytes,
     write_json,
     write_tensors,
@@ -48,9 +52,10 @@ def test_tensors_come_back_bit_for_bit(tmp_path):
 def test_tensors_without_meta_or_written_elsewhere(tmp_path):
     write_tensors(tmp_path / "a", {}, {})
     assert read_tensors(tmp_path / "a") == ({}, {})
+    # Without a digest, nobody could tell whether it is as it was written.
     (tmp_path / "b").write_bytes(save({"x": torch.ones(2)}))
-    tensors, meta = read_tensors(tmp_path / "b")
-    assert meta == {} and torch.equal(tensors["x"], torch.ones(2))
+    with pytest.raises(StateError, match="lacks a digest"):
+        read_tensors(tmp_path / "b")
 
 
 def test_tensors_with_a_graph_are_written(tmp_path):
@@ -59,7 +64,6 @@ def test_tensors_with_a_graph_are_written(tmp_path):
 
 
 FAILURES = {
-    "write": ("pathlib.Path.write_bytes", full),
     "flush": ("os.fsync", full),
     "rename": ("pathlib.Path.replace", full),
     "create": ("os.open", full),
@@ -90,8 +94,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "state"
     path.write_bytes(b"as it was")
 
-    def half(temporary):
-        temporary.write_bytes(b"ne")
+    def half(file):
+        file.write(b"ne")
         raise error
 
     with pytest.raises(error):
@@ -104,13 +108,13 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
     path.write_bytes(b"old")
     seen = []
 
-    def write(temporary):
-        temporary.write_bytes(b"new")
-        seen.append((path.read_bytes(), temporary.parent))
+    def write(file):
+        file.write(b"new")
+        seen.append((path.read_bytes(), len(os.listdir(tmp_path))))
 
     write_whole(path, write)
     # Beside the target: a rename between file systems would not be atomic.
-    assert seen == [(b"old", tmp_path)] and path.read_bytes() == b"new"
+    assert seen == [(b"old", 2)] and path.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -225,3 +229,107 @@ def test_several_problems_are_several_lines():
     error = StateError(["one", "two"])
     assert error.problems == ("one", "two") and str(error) == "one\ntwo"
     assert StateError("only").problems == ("only",)
+
+
+def test_every_flipped_bit_is_told(tmp_path):
+    whole, flipped = tmp_path / "whole", tmp_path / "flipped"
+    write_tensors(whole, {"a": torch.arange(3.0), "b": torch.tensor([1])}, {"k": "v"})
+    content = whole.read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            flipped.write_bytes(damaged)
+            with pytest.raises(DamagedError, match="damaged"):
+                read_tensors(flipped)
+
+
+def test_equal_states_make_equal_files_and_others_do_not(tmp_path):
+    for name, meta in (("a", {"x": "1", "y": "2"}), ("b", {"y": "2", "x": "1"}), ("c", {"x": "1"})):
+        write_tensors(tmp_path / name, TENSORS, meta)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_a_file_that_is_replaced_hands_its_permissions_on(tmp_path):
+    path = tmp_path / "rows"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    write_bytes(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640 and path.read_bytes() == b"new"
+
+
+def test_what_is_private_is_so_under_any_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        write_bytes(tmp_path / "new" / "deep" / "rows", b"private", private=True)
+        (tmp_path / "old").write_bytes(b"")
+        (tmp_path / "old").chmod(0o644)
+        write_bytes(tmp_path / "old", b"private", private=True)
+    finally:
+        os.umask(before)
+    modes = {n: stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("new", "new/deep", "old")}
+    assert modes == {"new": 0o700, "new/deep": 0o700, "old": 0o600}
+    assert stat.S_IMODE((tmp_path / "new" / "deep" / "rows").stat().st_mode) == 0o600
+
+
+def test_no_link_is_followed(tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    # Even where somebody foresaw the temporary name.
+    monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
+    (tmp_path / f".everymode-{'0' * 16}.part").symlink_to(precious)
+    with pytest.raises(StateError, match="File exists"):
+        write_bytes(tmp_path / "state", b"new")
+    monkeypatch.undo()
+    (tmp_path / "link").symlink_to(precious)
+    write_bytes(tmp_path / "link", b"new")
+    assert not (tmp_path / "link").is_symlink() and precious.read_bytes() == b"mine"
+    (tmp_path / "lines").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"):
+        append(tmp_path / "lines", b"more")
+    assert precious.read_bytes() == b"mine"
+
+
+def test_the_disk_is_waited_for_where_it_matters(tmp_path, monkeypatch):
+    flushed = []
+    real = os.fsync
+
+    def fsync(descriptor):
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        flushed.append((kind, (tmp_path / "new" / "state").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    write_bytes(tmp_path / "new" / "state", b"x")
+    # The file before it gets its name; then its folder, and the one that holds the new folder.
+    assert flushed == [("file", False), ("folder", True), ("folder", True)]
+    flushed.clear()
+    write_bytes(tmp_path / "new" / "state", b"y", durable=False)
+    assert flushed == [] and (tmp_path / "new" / "state").read_bytes() == b"y"
+
+
+def test_a_temporary_name_is_random_and_fits_whatever_the_file_is_called(tmp_path):
+    path = tmp_path / ("x" * 250)
+    write_bytes(path, b"long")
+    assert path.read_bytes() == b"long"
+    one, two = temporary_beside(path), temporary_beside(path)
+    assert one != two and is_temporary(one.name) and not is_temporary(path.name)
+
+
+def test_removing_a_folder_follows_no_link(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "deep" / "link").symlink_to(tmp_path / "mine")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    for name in ("folder", "link", "absent"):
+        remove_tree(tmp_path / name)
+    assert os.listdir(tmp_path) == ["mine"] and os.listdir(tmp_path / "mine") == ["precious"]
+
+
+@pytest.mark.parametrize("content", [b"[NaN]", b'{"a": Infinity}', b"[" * 5000])
+def test_json_is_strict(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(StateError, match="cannot read"):
+        read_json(tmp_path / "x")

@@ -34,5 +34,9 @@ class StateError(EveryModeError):
     """A checkpoint or run directory that does not fit, or cannot be written."""
 
 
+class DamagedError(StateError):
+    """A file that is not as it was written."""
+
+
 class NumericalError(EveryModeError):
     """A value that is not finite or leaves the range that sums can carry."""

@@ -136,7 +136,7 @@ def write_sheet(path: Path, results: Sequence[tuple[Claim, Result]], pictures: P
             color=GREEN if result.verdict == "holds" else RED,
             loc="left",
         )
-    write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
 def _picture(folder: Path, name: str) -> str:

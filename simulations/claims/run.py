@@ -51,7 +51,8 @@ def measure(name: str, seeds: int | None, folder: Path) -> Result:
         except Exception as problem:  # One claim that breaks must not take the others with it.
             error = f"{type(problem).__name__}: {problem}"
         if figure.axes:
-            write_whole(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110))
+            path = folder / f"{name}.png"
+            write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
     seconds = round(time.perf_counter() - started, 1)
     return Result(name, tuple(checks), error, count, seconds)
 

@@ -1,25 +1,12 @@
 """What is wrong with what was asked for; each check returns problems, none raises."""
 
 import difflib
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from server.configuration import resolve
-from server.settings import Settings
+from server.settings import Settings, decisive, differing
 from server.strategies import STRATEGIES
 from simulations.scenarios import scenario_of
 from wgan.errors import SettingsError
-
-HARMLESS = (
-    "train.retries",
-    "train.on_failure",
-    "train.timeout",
-    "device",
-    "simulation.",
-    "output.keep",
-)
-"""Keys that may differ between the parts of one comparison: none of them changes a result."""
 
 
 def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
@@ -93,25 +80,12 @@ def differences(before: Settings, now: Settings) -> list[str]:
     >>> differences(one, two)
     ['train.rounds is 300 there and 7 now']
     """
-    old, new = (dict(_flat(s.model_dump(mode="json"))) for s in (before, now))
-    return [
-        f"{key} is {_shown(old.get(key))} there and {_shown(new.get(key))} now"
-        for key in dict.fromkeys((*old, *new))
-        if old.get(key) != new.get(key) and not key.startswith(HARMLESS)
-    ]
+    # Between two parts of a comparison, checkpoints are points of its curves.
+    old, new = (
+        decisive(s) | {"output.checkpoint_every": s.output.checkpoint_every} for s in (before, now)
+    )
+    return differing(old, new)
 
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", None if value == {} else value
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from server.locks import locked
 from server.session import Interrupted
 from server.strategies import STRATEGIES
 from server.terminal import Terminal, say, told
@@ -77,24 +78,35 @@ def compare(
 ) -> None:
     """See HELP."""
     comparison = planned(config, strategies, seeds, out, set_ or [], jobs, backend)
+    with locked(out):
+        report = _compared(comparison, jobs, backend, retry_failed, quiet)
+    broken = sum(run["status"] in ("diverged", "failed") for run in _runs(report))
+    if broken:
+        if not quiet:
+            say(f"runs that did not end well: {broken}; --retry-failed tries them again")
+        raise typer.Exit(1)
+
+
+def _compared(
+    comparison: Comparison, jobs: int, backend: str, again: bool, quiet: bool
+) -> dict[str, Any]:
+    """Trains, writes and shows, in a folder that is held; returns what `compare.json` holds."""
+    # From here on the folder says what it is, even if the first run is killed at once.
+    write_json(comparison.out / "compare.json", collected(comparison))
     # Flower's backend sends what is printed to a log; the display keeps the real standard error.
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as person:
         console = Terminal(file=person)
         if not quiet:
             _announce(comparison, console)
-        _train(comparison, jobs, backend, retry_failed, console, quiet)
+        _train(comparison, jobs, backend, again, console, quiet)
     report = write(comparison)
     if not quiet:
         screen = Terminal()
         screen.print(*tables.shown(report, screen.width))
         for note in tables.notes(report):
             say(note)
-        say(f"tables and pictures: {out / 'compare.md'}")
-    broken = sum(run["status"] in ("diverged", "failed") for run in _runs(report))
-    if broken:
-        if not quiet:
-            say(f"runs that did not end well: {broken}; --retry-failed tries them again")
-        raise typer.Exit(1)
+        say(f"tables and pictures: {comparison.out / 'compare.md'}")
+    return report
 
 
 def write(comparison: Comparison) -> dict[str, Any]:

@@ -7,19 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from clients.plan import Plan
+from clients.plan import Plan, fingerprint
+from server.checkpoint_file import load_checkpoint
 from server.configuration import resolve
 from server.evaluation import coverage_of
 from server.generator_file import load_generator
 from server.session import Interrupted
-from server.settings import Settings
+from server.settings import Settings, settings_digest
 from server.stage import Stage
 from server.synthesis import Synthesizer
 from simulations.compare.plan import Run
 from simulations.scenarios import Scenario
 from wgan.data.frame import read_table
 from wgan.errors import StateError
-from wgan.state import read_json, read_tensors, write_json
+from wgan.state import read_json, write_json
 
 ROWS = 5_000
 """Rows of a checkpoint's synthetic table at most, so that a curve costs little of a training."""
@@ -27,8 +28,30 @@ ROWS = 5_000
 
 def read_curve(run: Run) -> dict[str, Any]:
     """What `draw` has written so far: `points` by round, `scores` of the final table."""
-    empty: dict[str, Any] = {"version": 1, "points": [], "scores": None}
-    return read_json(run.curve) if run.curve.exists() else empty
+    if not run.curve.exists():
+        return {"version": 1, "points": [], "scores": None}
+    curve = read_json(run.curve)
+    try:
+        points, known = curve["points"], isinstance(curve["scores"], dict | None)
+        if not known or curve["version"] != 1 or not all(_whole(point) for point in points):
+            raise ValueError("its points or scores are not those of a curve")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"{run.curve}: is not as everymode compare writes it ({type(error).__name__}: "
+            f"{error}); remove it, and the same command draws it anew"
+        ) from None
+    found: dict[str, Any] = curve
+    return found
+
+
+def _whole(point: Any) -> bool:
+    round_, scores = point["round"], point["scores"]
+    value = point["coverage_group_min"]
+    return (
+        isinstance(round_, int)
+        and isinstance(scores, dict)
+        and (value is None or isinstance(value, int | float))
+    )
 
 
 def drawn(run: Run) -> bool:
@@ -58,6 +81,7 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
     """
     order, rows = run.folder.read_plan()
     plan, final = Plan.of(order), load_generator(run.folder)
+    digest = settings_digest(run.settings)
     curve = read_curve(run)
     done = {point["round"]: point for point in curve["points"]}
     rows = run.settings.output.rows or rows
@@ -69,7 +93,7 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
             raise Interrupted(f"{run.curve}: {len(done)} points are kept")
         if reference is None:
             reference = _reference(run.settings, stage)
-        tensors, _ = read_tensors(path)
+        tensors, _ = load_checkpoint(path, fingerprint(order), digest)
         # Sites' own generators make rows in the proportions of the final table.
         maker = replace(
             Synthesizer.of_state(plan, tensors), counts=final.counts, parity=final.parity

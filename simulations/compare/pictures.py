@@ -164,8 +164,8 @@ def _spent(run: Run) -> dict[int, dict[str, float]]:
     carried = seconds = 0.0
     found = {}
     for line in run.folder.read_metrics():
-        carried += (line["bytes_up"] + line["bytes_down"]) / 1e6
-        seconds += line["seconds"]
+        carried += (line.get("bytes_up", 0) + line.get("bytes_down", 0)) / 1e6
+        seconds += line.get("seconds", 0.0)
         found[line["round"]] = {"megabytes": carried, "seconds": seconds}
     return found
 

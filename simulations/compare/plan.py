@@ -6,6 +6,7 @@ from pathlib import Path
 
 from server.configuration import load, parse
 from server.federation import FederationSettings
+from server.locks import is_own
 from server.outputs import RunFolder
 from server.settings import Settings
 from server.strategies import FREE, RIVALS, STRATEGIES
@@ -42,7 +43,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it was trained to the end."""
-        return (self.folder.path / "summary.json").exists()
+        return self.folder.summary.exists()
 
     @property
     def failure(self) -> Path:
@@ -231,7 +232,8 @@ def _occupied(base: Settings | None, config: str, out: Path) -> list[str]:
     if not out.is_dir():
         return [f"--out {out}: is a file; name a folder"]
     kept = [*_kept(out)]
-    if not kept and any(out.iterdir()) and not (out / "compare.json").exists():
+    there = [entry for entry in out.iterdir() if not is_own(entry.name)]
+    if not kept and there and not (out / "compare.json").exists():
         return [f"--out {out}: is not empty and holds no comparison; name another folder"]
     if base is None:
         return []

@@ -13,7 +13,7 @@ from simulations.compare.curve import read_curve
 from simulations.compare.plan import Comparison, Run
 from simulations.compare.run import failure_of
 from simulations.scenarios import Scenario, scenario_of
-from wgan.state import read_json
+from wgan.errors import StateError
 
 BOUNDS = ("pooled", "local")
 """Strategies without a federation: what others are measured by, never the best of them."""
@@ -111,12 +111,25 @@ def read_run(run: Run) -> dict[str, Any]:
     }
     if not run.finished:
         return record
-    summary = read_json(run.folder.path / "summary.json")
+    summary = run.folder.read_summary()
+    try:
+        return record | _figures(run, summary, metrics)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{run.folder.summary}: lacks what a run writes there ({type(error).__name__}: "
+            f"{error}); remove it, and the same command writes it anew"
+        ) from None
+
+
+def _figures(
+    run: Run, summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a finished run's summary says."""
     drawn = [line["critic_rows"] for line in metrics if "critic_rows" in line]
     verdicts = {name: group["coverage_verdict"] for name, group in summary["per_group"].items()}
     utility = (summary["utility"] or {}).get("synthetic") or {}
     metric = utility.get("metric", "auc")
-    return record | {
+    return {
         "figures": {
             COVERAGE: summary[COVERAGE],
             f"{metric}_linear": utility.get("logistic"),

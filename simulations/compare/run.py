@@ -23,7 +23,7 @@ from simulations.compare import curve
 from simulations.compare.plan import Run
 from simulations.scenarios import place, scenario_of
 from wgan.errors import EveryModeError, NumericalError, StateError
-from wgan.state import read_json, write_json
+from wgan.state import append, read_json, write_json
 from wgan.words import line, visible
 
 PULSE = 0.2
@@ -144,15 +144,25 @@ def run_all(
 
 def perform(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
     """One run: trained to the end from wherever it stands, then judged at its checkpoints."""
-    folder = run.folder
+    try:
+        with run.folder.locked():
+            return _performed(run, backend, stop)
+    except EveryModeError as error:
+        # Another process holds the directory, or private rows cannot be removed.
+        return Outcome(run, "refused", error.problems)
+
+
+def _performed(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
+    folder, new = run.folder, False
     run.failure.unlink(missing_ok=True)
-    made = None
     try:
         if not folder.config.exists():
-            made = folder.create(run.settings)
-        stage = set_up(place(run.settings, folder.sites), folder.sites)
+            folder.create(run.settings)
+            new = True
+        sites = folder.fresh_sites()
+        stage = set_up(place(run.settings, sites), sites)
         if not run.finished:
-            _train(run, stage, backend, made is None, stop)
+            _train(run, stage, backend, not new, stop)
         curve.draw(run, stage, scenario_of(run.settings), stop)
         return Outcome(run, "finished")
     except Interrupted:
@@ -160,24 +170,28 @@ def perform(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
     except NumericalError as error:
         return _failed(run, "diverged", error.problems)
     except EveryModeError as error:
-        if made is not None and not folder.metrics.exists():
-            folder.discard(made)
+        if new and not folder.metrics.exists():
+            folder.discard()
         return Outcome(run, "refused", error.problems)
     except Exception as error:  # A strategy that breaks must not take the others with it.
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write("\n".join(map(visible, traceback.format_exc().split("\n"))))
+        append(folder.log, "\n".join(map(visible, traceback.format_exc().split("\n"))).encode())
         said = line(f"{type(error).__name__}: {error}; see {folder.log}")
         return _failed(run, "failed", (said,))
-    finally:
-        # Private rows do not outlive the command.
-        folder.clear_sites()
 
 
 def failure_of(run: Run) -> dict[str, Any] | None:
     """Why a run failed: `kind`, `round` and `error`; None where it did not."""
     if run.finished or not run.failure.exists():
         return None
-    found: dict[str, Any] = read_json(run.failure)
+    found = read_json(run.failure)
+    kinds = {"kind": str, "round": int, "error": str}
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise StateError(
+            f"{run.failure}: expected an object with 'kind', 'round' and 'error'; remove it, and "
+            "the run is tried again"
+        )
     return found
 
 

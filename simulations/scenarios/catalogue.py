@@ -8,6 +8,7 @@ from simulations.scenarios.digits import DIGITS
 from simulations.scenarios.points import POINTS
 from simulations.scenarios.scenario import Scenario
 from wgan.errors import SettingsError
+from wgan.state import write_bytes
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*POINTS, *DIGITS)}
 
@@ -41,9 +42,8 @@ def place(settings: Settings, folder: Path) -> Settings:
         return settings
     path = folder / f"{scenario.name}.csv"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        scenario.make(settings.seed).to_csv(partial, index=False)
-        partial.rename(path)
+        content = scenario.make(settings.seed).to_csv(index=False).encode()
+        # Made anew for every run, and laid beside the sites' rows.
+        write_bytes(path, content, durable=False, private=True)
     data = settings.data.model_copy(update={"path": str(path)})
     return settings.model_copy(update={"data": data})

@@ -1,7 +1,6 @@
 """Writes tables, whole or not at all."""
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from wgan.data.frame import SUFFIXES
 from wgan.data.schema import Column, Schema
 from wgan.data.spreadsheets import Marked, safe_table
 from wgan.errors import DataError, StateError
+from wgan.state import write_bytes
 
 
 def write_table(
@@ -39,26 +39,20 @@ def write_table(
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise DataError(f"{path}: not a name for a table; end it in {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
     marked = Marked()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if name.endswith(".parquet"):
-            frame.to_parquet(part, index=False)
-        else:
-            separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
-            table = _as_text(frame, schema)
-            if spreadsheet_safe:
-                table, marked = safe_table(table)
-            content = table.to_csv(sep=separator, index=False, lineterminator="\n").encode()
-            # A fixed time makes equal tables equal files.
-            part.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
-        os.replace(part, path)
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be written ({error.strerror or error}); check folder, rights and space"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    if name.endswith(".parquet"):
+        content = frame.to_parquet(index=False)
+    else:
+        separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
+        table = _as_text(frame, schema)
+        if spreadsheet_safe:
+            table, marked = safe_table(table)
+        content = table.to_csv(sep=separator, index=False, lineterminator="\n").encode()
+        # A fixed time makes equal tables equal files.
+        content = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+    write_bytes(path, content)
     return marked
 
 

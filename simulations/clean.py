@@ -1,0 +1,63 @@
+"""`everymode clean`: lists what killed runs left behind, and removes it."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.leftovers import Leftover, leftovers
+from wgan.errors import EveryModeError, SettingsError, StateError
+
+DEPTH = 3
+"""Run directories of a comparison lie two folders below its own."""
+
+HELP = """List what killed runs left behind, and remove it.
+
+A run that is ended by force (kill -9, a crash of the machine) cannot remove the tables of its
+simulated sites, which are private rows, nor the session files of Ray. FOLDER is a run directory or
+a folder of them; the system's temporary folder is looked into as well. What a living run uses,
+what is not marked as EveryMode's, and what lies behind a link is never touched.
+"""
+
+
+def clean(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="A run directory, or a folder of them.")
+    ] = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+) -> None:
+    """See HELP."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder}: is a file; name a run directory or a folder of them")
+    found = leftovers(folder, DEPTH)
+    if not found:
+        print("nothing is left of killed runs")
+        return
+    for left in found:
+        print(left)
+    what = "folder" if len(found) == 1 else f"{len(found)} folders"
+    if not yes and not typer.confirm(f"remove the {what}?"):
+        print("nothing was removed")
+        return
+    problems: list[str] = []
+    for left in found:
+        try:
+            left.remove()
+        except EveryModeError as error:
+            problems += error.problems
+    if problems:
+        raise StateError(problems)
+    print(f"removed the {what}")
+
+
+def offer(folder: Path) -> None:
+    """Says on standard error what runs beside a run directory left behind, and what removes it."""
+    found: list[Leftover] = leftovers(folder.parent)
+    if found:
+        print(
+            f"note: killed runs left behind {', '.join(map(str, found))}; remove with: "
+            f"everymode clean {shlex.quote(str(folder.parent))}",
+            file=sys.stderr,
+        )
