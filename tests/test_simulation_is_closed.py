@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 import tomli_w
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 180.0
+PATIENCE = 400.0
 STRANGER = """
 import getpass, sys, ray
 ray.init(address=sys.argv[1], logging_level="error")
@@ -106,17 +107,31 @@ def join(port: int, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def everymode(*arguments: str, sets: tuple[str, ...] = ()) -> list[str]:
-    options = [part for item in sets for part in ("--set", item)]
-    return [sys.executable, "-m", "simulations.cli", *arguments, *options]
+def everymode(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "simulations.cli", *arguments]
 
 
-SMALL = ("train.rounds=100000", "split.sites=3", "simulation.actors=2", "simulation.num_cpus=0.5")
+@pytest.fixture
+def small(tmp_path: Path, table: Path) -> Path:
+    """A configuration of a run that is quick to begin and does not end by itself."""
+    values = {
+        "data": {"path": str(table), "sensitive": ["group"], "target": "outcome"},
+        "split": {"sites": 3},
+        "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
+        "train": {"rounds": 100_000, "critic_steps": 2, "generator_steps": 1, "batch": 40},
+        "simulation": {"actors": 2, "num_cpus": 0.5},
+        "output": {"checkpoint_every": 10_000},
+    }
+    path = tmp_path / "small.toml"
+    path.write_text(tomli_w.dumps(values))
+    return path
 
 
-def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(tmp_path: Path) -> None:
+def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(
+    tmp_path: Path, small: Path
+) -> None:
     out = tmp_path / "run"
-    with running(everymode("simulate", "quick", "--out", str(out), sets=SMALL)) as process:
+    with running(everymode("simulate", str(small), "--out", str(out))) as process:
         wait_for(out / "metrics.jsonl", process)
         processes = tree(process.pid)
         port = assert_closed(processes)["gcs_server"][0][1]
@@ -149,11 +164,9 @@ def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(tmp_path
     assert not private.exists()
 
 
-def test_a_comparison_on_ray_listens_on_loopback_alone(tmp_path: Path) -> None:
-    command = everymode(
-        "compare", "quick", "--strategies", "everymode", "--seeds", "0", "--backend", "ray",
-        "--out", str(tmp_path / "all"), sets=SMALL,
-    )  # fmt: skip
+def test_a_comparison_on_ray_listens_on_loopback_alone(tmp_path: Path, small: Path) -> None:
+    command = everymode("compare", str(small), "--strategies", "everymode", "--seeds", "0")
+    command += ["--backend", "ray", "--out", str(tmp_path / "all")]
     with running(command) as process:
         wait_for(tmp_path / "all/everymode/seed-0/metrics.jsonl", process)
         assert_closed(tree(process.pid))
@@ -161,7 +174,7 @@ def test_a_comparison_on_ray_listens_on_loopback_alone(tmp_path: Path) -> None:
         assert process.wait(PATIENCE) == 130
 
 
-def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, table: Path) -> None:
+def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Path) -> None:
     """`flwr run`, where Flower starts Ray and nothing is set in the environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -173,19 +186,13 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, table: Pa
         "TMPDIR": str(tmp_path / "t"),
     }
     (tmp_path / "t").mkdir()
-    small = {
-        "data": {"path": str(table), "sensitive": ["group"], "target": "outcome"},
-        "split": {"sites": 3},
-        "train": {"rounds": 100},
-    }
-    (tmp_path / "small.toml").write_text(tomli_w.dumps(small))
     out = tmp_path / "run"
     programs = Path(sys.executable).parent
     # As `flwr run` starts it, but with more patience on a busy machine.
     superlink = [str(programs / "flower-superlink"), "--insecure", "--simulation"]
     superlink += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
     run = [str(programs / "flwr"), "run", ".", "--stream"]
-    run += ["--run-config", f'config="{tmp_path / "small.toml"}" out="{out}"']
+    run += ["--run-config", f'config="{small}" out="{out}" set="train.rounds=100"']
     with running(superlink, **variables) as link:
         deadline = time.monotonic() + PATIENCE
         while not listening([psutil.Process(link.pid)]):
