@@ -51,15 +51,29 @@ DEFAULTS = {
 LATE = "ray" in sys.modules
 """Whether Ray was imported before. So it is in Ray's own processes, which inherited all this."""
 
+LONGEST = 23
+"""Characters of a folder in which Ray's fit: its sockets' names, 80 more, may have 103 on macOS."""
+
+
+def base() -> str:
+    """Where folders for Ray's session files are made: the usual place, or `/tmp` if it is deep."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return usual if len(usual) <= LONGEST else "/tmp"
+
+
+def session_folder() -> str:
+    """A new folder for Ray's session files, below which only this user may look."""
+    return tempfile.mkdtemp(prefix="em-", dir=base())
+
+
 if not LATE:
     os.environ.update(GUARDS, RAY_AUTH_TOKEN=secrets.token_hex(32))
     os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
-    if "flwr.simulation" in sys.modules:
-        _folder = tempfile.mkdtemp(prefix="em-", dir=os.environ.get("RAY_TMPDIR"))
-        atexit.register(shutil.rmtree, _folder, ignore_errors=True)
-        os.environ["RAY_TMPDIR"] = _folder
     for _name, _value in DEFAULTS.items():
         os.environ.setdefault(_name, _value)
+    if "flwr.simulation" in sys.modules:
+        os.environ["RAY_TMPDIR"] = session_folder()
+        atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 def require_guards() -> None:

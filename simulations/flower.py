@@ -11,7 +11,6 @@ from clients import environment  # isort: split
 import contextlib
 import os
 import shutil
-import tempfile
 from types import TracebackType
 from typing import Any
 
@@ -134,8 +133,7 @@ class _Household:
 
     def __init__(self) -> None:
         """Makes the folder for the session files."""
-        # A short path: Ray puts sockets there, whose names may have 107 bytes at most.
-        self.folder = tempfile.mkdtemp(prefix="em-")
+        self.folder = environment.session_folder()
         self._members: set[psutil.Process] = set()
 
     def count(self) -> None:

@@ -6,6 +6,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,17 +117,32 @@ def test_ray_itself_says_that_it_is_closed(first: str) -> None:
     assert run(code, **THEIRS) == "True False True"
 
 
-def test_a_simulation_that_flower_starts_has_a_private_folder_until_it_ends(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_simulation_that_flower_starts_has_a_private_folder_until_it_ends(short: Path) -> None:
     code = (
         "import flwr.simulation.app, clients.environment\n"
         "import os, ray._common.utils as ray\n"
         "folder = ray.get_default_ray_temp_dir(); ray.try_to_create_directory(folder)\n"
         "print(folder, *(oct(os.stat(p).st_mode) for p in (os.environ['RAY_TMPDIR'], folder)))"
     )
-    folder, outer, inner = run(code, RAY_TMPDIR=str(tmp_path)).split()
-    assert Path(folder).parents[1] == tmp_path
+    folder, outer, inner = run(code, RAY_TMPDIR=str(short)).split()
+    assert Path(folder).parents[1] == short
     assert stat.S_IMODE(int(inner, 8)) == 0o777, "Ray opens its folder to everybody"
     assert stat.S_IMODE(int(outer, 8)) == 0o700
-    assert list(tmp_path.iterdir()) == []
+    assert list(short.iterdir()) == []
+
+
+@pytest.mark.parametrize("usual", ["/tmp", "/var/folders/yz/zyxvpxvq6csfxvn_n0000000000000/T"])
+def test_names_of_rays_sockets_are_short_enough_for_every_system(
+    monkeypatch: pytest.MonkeyPatch, usual: str
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", usual)
+    session = "em-12345678/ray/session_2026-11-27_03-48-01_134832_4194304/sockets/plasma_store"
+    assert len(f"{environment.base()}/{session}") <= 103

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,36 +32,39 @@ def clean(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(command: list[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
+def running(command: list[str], log: Path, **variables: str) -> Iterator[psutil.Popen]:
     """A process that is stopped in the end, with all that it started."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=clean(**variables),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with log.open("w") as sink:
+        process = psutil.Popen(
+            command, cwd=ROOT, env=clean(**variables), stdout=sink, stderr=subprocess.STDOUT
+        )
     try:
         yield process
+    except Exception as error:
+        error.add_note(log.read_text())
+        raise
     finally:
-        for other in tree(process.pid) if process.poll() is None else []:
-            with suppress(psutil.Error):
-                other.kill()
-        process.communicate()
+        if process.is_running():
+            others = process.children(recursive=True)
+            for other in (process, *others):
+                with suppress(psutil.Error):
+                    other.kill()
+            psutil.wait_procs([process, *others])
 
 
-def tree(pid: int) -> list[psutil.Process]:
-    leader = psutil.Process(pid)
-    return [leader, *leader.children(recursive=True)]
+def tree(process: psutil.Popen) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(there: Callable[[], bool], process: psutil.Popen) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not path.exists() or not path.stat().st_size:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, f"no {path} after {PATIENCE:g} seconds"
+    while not there():
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def begun(metrics: Path) -> bool:
+    return metrics.exists() and metrics.stat().st_size > 0
 
 
 def listening(processes: list[psutil.Process]) -> dict[str, list[tuple[str, int]]]:
@@ -88,6 +91,13 @@ def assert_closed(processes: list[psutil.Process]) -> dict[str, list[tuple[str, 
     assert {"gcs_server", "raylet"} <= found.keys() and len(found) >= 5, found
     assert all(is_loopback(address) for sockets in found.values() for address, _ in sockets), found
     return found
+
+
+def folder_of(processes: list[psutil.Process]) -> Path:
+    """Where Ray keeps its session files."""
+    words = [word for p in processes if p.name() == "raylet" for word in p.cmdline()]
+    (folder,) = (word for word in words if word.startswith("--temp_dir="))
+    return Path(folder.partition("=")[2])
 
 
 def join(port: int, **variables: str) -> subprocess.Popen[str]:
@@ -131,17 +141,16 @@ def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(
     tmp_path: Path, small: Path
 ) -> None:
     out = tmp_path / "run"
-    with running(everymode("simulate", str(small), "--out", str(out))) as process:
-        wait_for(out / "metrics.jsonl", process)
-        processes = tree(process.pid)
+    with running(everymode("simulate", str(small), "--out", str(out)), tmp_path / "log") as process:
+        wait_for(lambda: begun(out / "metrics.jsonl"), process)
+        processes = tree(process)
         port = assert_closed(processes)["gcs_server"][0][1]
         (raylet,) = (p for p in processes if p.name() == "raylet")
         token = raylet.environ()["RAY_AUTH_TOKEN"]
         assert raylet.environ()["RAY_AUTH_MODE"] == "token" and len(token) == 64
         assert not any(token in word for p in processes for word in p.cmdline())
 
-        (folder,) = (w for w in raylet.cmdline() if w.startswith("--temp_dir="))
-        private = Path(folder.partition("=")[2]).parent
+        private = folder_of(processes).parent
         assert private.stat().st_mode & 0o777 == 0o700
         files = [p for top in (private, out) for p in top.rglob("*") if p.is_file()]
         assert files and not any(token.encode() in path.read_bytes() for path in files)
@@ -167,9 +176,10 @@ def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(
 def test_a_comparison_on_ray_listens_on_loopback_alone(tmp_path: Path, small: Path) -> None:
     command = everymode("compare", str(small), "--strategies", "everymode", "--seeds", "0")
     command += ["--backend", "ray", "--out", str(tmp_path / "all")]
-    with running(command) as process:
-        wait_for(tmp_path / "all/everymode/seed-0/metrics.jsonl", process)
-        assert_closed(tree(process.pid))
+    with running(command, tmp_path / "log") as process:
+        metrics = tmp_path / "all/everymode/seed-0/metrics.jsonl"
+        wait_for(lambda: begun(metrics), process)
+        assert_closed(tree(process))
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
 
@@ -183,9 +193,7 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Pa
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
-        "TMPDIR": str(tmp_path / "t"),
     }
-    (tmp_path / "t").mkdir()
     out = tmp_path / "run"
     programs = Path(sys.executable).parent
     # As `flwr run` starts it, but with more patience on a busy machine.
@@ -193,15 +201,14 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Pa
     superlink += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
     run = [str(programs / "flwr"), "run", ".", "--stream"]
     run += ["--run-config", f'config="{small}" out="{out}" set="train.rounds=100"']
-    with running(superlink, **variables) as link:
-        deadline = time.monotonic() + PATIENCE
-        while not listening([psutil.Process(link.pid)]):
-            assert link.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        with running(run, **variables) as command:
-            wait_for(out / "metrics.jsonl", command)
-            assert_closed(tree(link.pid))
-            (private,) = (tmp_path / "t").glob("em-*")
+    with running(superlink, tmp_path / "link.log", **variables) as link:
+        wait_for(lambda: bool(listening([link])), link)
+        with running(run, tmp_path / "run.log", **variables) as command:
+            wait_for(lambda: begun(out / "metrics.jsonl"), command)
+            processes = tree(link)
+            assert_closed(processes)
+            private = folder_of(processes).parent
             assert private.stat().st_mode & 0o777 == 0o700
-            text = command.communicate(timeout=PATIENCE)[0]
-        assert (out / "summary.json").exists(), text
+            command.wait(PATIENCE)
+        assert (out / "summary.json").exists()
+        wait_for(lambda: not private.exists(), link)
