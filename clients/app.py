@@ -8,6 +8,11 @@ and nothing a server sends can point it at another file. In Flower's simulation 
 partition instead, and the message says which of the simulated sites it serves this time.
 """
 
+# First: Ray, which a simulation imports next, must find it done.
+from clients import environment  # noqa: F401
+
+# isort: split
+
 from pathlib import Path
 
 import torch

@@ -15,6 +15,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
+from clients import environment
 from clients.orders import Request, Train
 from clients.sums import SiteSums
 from clients.wire import ORDER, Ground, pack_request, unpack_reply
@@ -24,6 +25,7 @@ from server.exchange import ExchangeError, Traffic, weight_of
 from server.outputs import RunFolder, default_folder
 from server.session import Session
 from server.settings import Settings
+from server.sockets import refuse_exposed
 from server.stage import set_up
 from wgan.errors import DataError, SettingsError
 
@@ -142,6 +144,25 @@ class GridExchange:
             time.sleep(0.05)
 
 
+@dataclass
+class SimulationExchange(GridExchange):
+    """A grid of simulated nodes, in processes of Ray's that nobody else may reach."""
+
+    _closed: bool = field(default=False, init=False)
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request; after the first, looks where Ray's processes listen.
+
+        Raises:
+            StateError: On an interface that others reach. Else as `GridExchange`.
+        """
+        sums = super().__call__(request)
+        if not self._closed:
+            refuse_exposed()
+            self._closed = True
+        return sums
+
+
 def deal(names: Sequence[str], loads: Sequence[float], nodes: int) -> list[tuple[str, ...]]:
     """Deals sites to nodes, heaviest first, each to the node with the least load so far.
 
@@ -163,6 +184,7 @@ def deal(names: Sequence[str], loads: Sequence[float], nodes: int) -> list[tuple
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Under `flwr run`: everything comes from the run configuration."""
+    environment.require_guards()
     run_config = context.run_config
     source = str(run_config.get("config", "quick"))
     settings = load(source, shlex.split(str(run_config.get("set", ""))))
@@ -184,7 +206,7 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
     stage = set_up(settings, folder.fresh_sites())
     nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
     first, train = stage.sites[0], settings.train
-    exchange = GridExchange(
+    exchange = SimulationExchange(
         grid,
         deal([s.name for s in stage.sites], stage.loads, nodes),
         Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),

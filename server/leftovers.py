@@ -56,15 +56,15 @@ class Leftover:
 
 
 class Scratch:
-    """A folder under the system's temporary one, for this process only.
+    """A folder among the temporary ones, for this process only.
 
     Attributes:
         path: The folder; a short name, for Ray puts sockets there, whose names may have 107 bytes.
     """
 
-    def __init__(self) -> None:
-        """Makes the folder."""
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    def __init__(self, base: str | None = None) -> None:
+        """Makes the folder in `base`; None: in the system's temporary folder."""
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(locked(self.path))
         # Only now: a mark without a lock would be a leftover.
@@ -94,7 +94,9 @@ def leftovers(folder: Path, depth: int = 1) -> list[Leftover]:
     """
     found = [Leftover(run / SITES, run, 0) for run in _folders(folder, depth)]
     with contextlib.suppress(OSError):
-        scratch = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+        # Ray's are elsewhere where the usual place is too deep for the names of its sockets.
+        places = {tempfile.gettempdir(), os.environ.get("RAY_TMPDIR", "/tmp"), "/tmp"}
+        scratch = sorted(path for place in places for path in Path(place).glob(f"{_PREFIX}*"))
         found += [Leftover(path, path, 0) for path in scratch]
     return [
         Leftover(left.path, left.holder, _size(left.path))

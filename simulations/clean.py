@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from server.leftovers import Leftover, leftovers
+from server.terminal import say
 from wgan.errors import EveryModeError, SettingsError, StateError
 
 DEPTH = 3
@@ -33,13 +34,13 @@ def clean(
         raise SettingsError(f"{folder}: is a file; name a run directory or a folder of them")
     found = leftovers(folder, DEPTH)
     if not found:
-        print("nothing is left of killed runs")
+        say("nothing is left of killed runs")
         return
     for left in found:
-        print(left)
+        say(str(left))
     what = "folder" if len(found) == 1 else f"{len(found)} folders"
     if not yes and not typer.confirm(f"remove the {what}?"):
-        print("nothing was removed")
+        say("nothing was removed")
         return
     problems: list[str] = []
     for left in found:
@@ -49,14 +50,14 @@ def clean(
             problems += error.problems
     if problems:
         raise StateError(problems)
-    print(f"removed the {what}")
+    say(f"removed the {what}")
 
 
 def offer(folder: Path) -> None:
     """Says on standard error what runs beside a run directory left behind, and what removes it."""
     found: list[Leftover] = leftovers(folder.parent)
     if found:
-        print(
+        say(
             f"note: killed runs left behind {', '.join(map(str, found))}; remove with: "
             f"everymode clean {shlex.quote(str(folder.parent))}",
             file=sys.stderr,

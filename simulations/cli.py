@@ -144,10 +144,6 @@ def _simulate(
         if backend == "inline":
             run_inline(settings, folder, stage, resume, quiet)
         else:
-            # Before Flower is imported: it reads these then.
-            os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             from simulations.flower import run_flower
 
             run_flower(settings, folder, stage, resume, quiet)

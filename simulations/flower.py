@@ -5,6 +5,9 @@ outlives the command and installs the app's dependencies anew; a user of one com
 The message goes to the log with the rest of what Flower says.
 """
 
+# First: Flower and Ray read it as they are imported.
+from clients import environment  # isort: split
+
 import contextlib
 import os
 from types import TracebackType
@@ -18,7 +21,7 @@ from flwr.simulation import run_simulation
 
 from clients.app import app as client_app
 from clients.wire import Ground
-from server.app import GridExchange, deal
+from server.app import SimulationExchange, deal
 from server.display import Display
 from server.leftovers import Scratch
 from server.outputs import RunFolder
@@ -57,7 +60,8 @@ def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str
         "address": "local",
         "num_cpus": max(1, round(nodes * simulation.num_cpus)),
         "include_dashboard": False,
-        "_temp_dir": scratch,
+        # One below: Ray opens its folder to every user of the machine, `scratch` is this one's.
+        "_temp_dir": os.path.join(scratch, "r"),
         "object_store_memory": STORE,
         "log_to_driver": False,
         "logging_level": "warning",
@@ -73,6 +77,7 @@ def run_flower(
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
+    environment.require_guards()
     first = stage.sites[0]
     ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
     train, missing = settings.train, settings.data.missing
@@ -87,7 +92,7 @@ def run_flower(
 
         @app.main()
         def main(grid: Grid, context: Context) -> None:
-            exchange = GridExchange(
+            exchange = SimulationExchange(
                 grid, shares, ground, train.retries, train.on_failure == "skip", train.timeout
             )
             try:
@@ -128,7 +133,7 @@ class _Household:
 
     def __init__(self) -> None:
         """Makes the folder for the session files."""
-        self._scratch = Scratch()
+        self._scratch = Scratch(environment.base())
         self.folder = str(self._scratch.path)
         self._members: set[psutil.Process] = set()
 

@@ -1,5 +1,6 @@
 """The grid exchange against a grid that loses, delays and breaks replies; what is asked of Ray."""
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,12 @@ from clients.app import sites_of
 from clients.orders import Request, Train
 from clients.questions import Look
 from clients.wire import Ground, pack_problems, pack_request, pack_sums, unpack_request
-from server.app import GridExchange, deal
+from server.app import GridExchange, SimulationExchange, deal
 from server.configuration import load
 from server.exchange import ExchangeError
 from server.settings import Settings
 from simulations.flower import backend
-from wgan.errors import DataError, EveryModeError, NumericalError
+from wgan.errors import DataError, EveryModeError, NumericalError, StateError
 
 LOOK = Look(("age",))
 TRAIN = Train(
@@ -112,6 +113,17 @@ def test_every_site_is_asked_once_and_the_sum_comes_back() -> None:
     asked = [unpack_request(m.content)[0].sites for m in grid.pushed]
     assert sorted(s for sites in asked for s in sites or ()) == ["a", "b", "c"]
     assert found.traffic.up == 2 * 8 * LOOK.layout().size and found.traffic.down > 0
+
+
+def test_a_simulation_that_others_can_reach_ends_with_its_first_reply() -> None:
+    shares, ground = [("a", "c"), ("b",)], Ground("tables", "work")
+    closed = SimulationExchange(FakeGrid(), shares, ground)  # type: ignore[arg-type]
+    assert closed(Request(LOOK))["rows"].tolist() == [3]
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        assert closed(Request(LOOK))["rows"].tolist() == [3], "it is looked at once"
+        opened = SimulationExchange(FakeGrid(), shares, ground)  # type: ignore[arg-type]
+        with pytest.raises(StateError, match=f"0.0.0.0 port {server.getsockname()[1]}"):
+            opened(Request(LOOK))
 
 
 def test_a_node_that_dies_is_asked_again_and_only_that_one() -> None:

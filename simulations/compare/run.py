@@ -202,10 +202,6 @@ def _done(run: Run) -> bool:
 def _train(run: Run, stage: Stage, backend: str, resume: bool, stop: Callable[[], bool]) -> None:
     settings = run.settings
     if backend == "ray":
-        # Before Flower is imported: it reads these then.
-        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         from simulations.flower import run_flower
 
         run_flower(settings, run.folder, stage, resume, quiet=True)
