@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from clients.gate.refusal import check_site_name, checked_identity
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
@@ -22,11 +23,24 @@ class Site:
         name: Its name; seeds derive from it, so it must stay the same.
         table: The file with its rows.
         workspace: Its own folder, for encoded rows and the agreed plan.
+        floor: Rows of a level that it must hold for them to take part; see `clients.gate.floor`.
+        simulated: Whether a simulation made it: its workspace is then emptied with every command,
+            and what it was asked before a plan is not known to it once a run is resumed.
     """
 
     name: str
     table: Path
     workspace: Path
+    floor: int = 0
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `RefusedError` where the name could be a path."""
+        check_site_name(self.name)
+
+    def folder(self, plan: str) -> Path:
+        """Where what belongs to a plan lies; raises `RefusedError` where its name is no name."""
+        return self.workspace / checked_identity(plan, "the plan's name")
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """The rows; cells listed in `missing` have no value."""
@@ -34,7 +48,7 @@ class Site:
 
     def store(self, plan: str, arrays: dict[str, npt.NDArray[np.generic]], value: object) -> None:
         """Keeps encoded rows and the plan they belong to on the site's disk."""
-        folder = self.workspace / plan
+        folder = self.folder(plan)
         for name, array in arrays.items():
 
             def write(path: Path, array: npt.NDArray[np.generic] = array) -> None:
@@ -50,7 +64,7 @@ class Site:
         Raises:
             StateError: The site was never prepared for this plan.
         """
-        path = self.workspace / plan / "plan.json"
+        path = self.folder(plan) / "plan.json"
         if not path.exists():
             raise StateError(
                 f"site '{self.name}' has not been prepared for schema {plan}: the server must send "
@@ -61,19 +75,21 @@ class Site:
 
     def stamp(self, plan: str) -> int:
         """When `store` last wrote for this plan, in nanoseconds; 0 where it never did."""
-        path = self.workspace / plan / "plan.json"
+        path = self.folder(plan) / "plan.json"
         return path.stat().st_mtime_ns if path.exists() else 0
 
     def array(self, plan: str, name: str) -> npt.NDArray[np.generic]:
         """An array that `store` kept, memory-mapped: processes that open it share its pages."""
         # Copy-on-write, because PyTorch warns about tensors over read-only memory.
-        path = self.workspace / plan / f"{name}.npy"
+        path = self.folder(plan) / f"{name}.npy"
         array: npt.NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
         return array
 
 
-def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
-    """One site per table in a folder, by name.
+def sites_in(
+    folder: Path, workspace: Path, floor: int = 0, simulated: bool = False
+) -> tuple[Site, ...]:
+    """One site per table in a folder, by name; `floor` and `simulated` are those of each.
 
     Raises:
         DataError: There is no such folder, no table in it, or two tables of one name.
@@ -96,4 +112,6 @@ def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
         )
     if problems:
         raise DataError(problems)
-    return tuple(Site(name, path, workspace / name) for name, path in sorted(found.items()))
+    return tuple(
+        Site(name, path, workspace / name, floor, simulated) for name, path in sorted(found.items())
+    )

@@ -1,6 +1,6 @@
 """What one site does for an order, and a node for the sites it serves: sums, and nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,10 @@ import numpy.typing as npt
 import torch
 
 from clients import query
+from clients.gate import floor
+from clients.gate.admission import Admission
+from clients.gate.held import check_claims
+from clients.gate.refusal import RefusedError
 from clients.orders import (
     Audit,
     Feel,
@@ -42,26 +46,41 @@ from wgan.errors import DataError
 
 
 def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
-    """The sum of the answers of all sites that a node serves.
+    """The sum of the answers of all sites that a node serves, once each has let the request in.
 
     Raises:
+        RefusedError: A site does not answer such a request; those of all sites at once.
         DataError: Tables do not fit; the problems of all sites at once.
     """
+    served = tuple(sites)
+    return computed(request, served, Admission.of(request, served).admit)
+
+
+def computed(
+    request: Request, sites: Iterable[Site], admit: Callable[[Site], None] = lambda site: None
+) -> SiteSums:
+    """The sum of what sites compute, each of which `admit` may refuse; see `serve`."""
     total = request.order.layout().zero()
+    refusals: list[str] = []
     problems: list[str] = []
     for site in sites:
         try:
+            admit(site)
             own = request.letters.get(site.name, {})
             total += answer(request.order, {**request.tensors, **own}, site)
+        except RefusedError as error:
+            refusals += error.problems
         except DataError as error:
             problems += error.problems
+    if refusals:
+        raise RefusedError([*refusals, *problems])
     if problems:
         raise DataError(problems)
     return total
 
 
 def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
-    """What one site sends back."""
+    """What one site sends back to a request that it has let in (see `serve`)."""
     match order:
         case Look():
             return query.look(order, site)
@@ -91,8 +110,13 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     """Encodes the site's rows onto its disk; rows of cells that were floored are left out."""
     schema = Schema.from_json(order.schema)
     conditions = Conditions.from_json(order.conditions)
-    pairs, rows = query.encoded(site, schema, conditions, order.missing, order.seed)
+    pairs, rows, left_out = query.encoded(site, schema, conditions, order.missing, order.seed)
     cells = conditions.refined(pairs, rows)
+    enough = floor.large(cells, conditions.table.size, site.floor)
+    left_out += int((~enough).sum())
+    cells, rows = cells[enough], rows[enough]
+    own_counts = np.bincount(cells, minlength=conditions.table.size)
+    check_claims(conditions.table.reshape(-1), own_counts, site.name)
     groups = cells // conditions.per_group
     weights = row_weights(np.array(order.mass), conditions.group_counts)
     held = _held_out(len(rows), order, site)
@@ -105,6 +129,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "sites": np.array([1]),
         "group_sites": present.astype(np.int64),
         "taking": np.array([int(present.any())]),
+        "left_out": np.array([left_out]),
     }
     taking, levels = described(conditions)
     counted = (weights * taking)[groups][:, None]
@@ -138,14 +163,26 @@ def audit(order: Audit, site: Site) -> SiteSums:
     plan = plan_of(str(site.plan(order.plan)["order"]))
     frame = site.frame(order.missing)
     group = plan.conditions.group_index(frame, plan.schema, str(site.table))
-    known = group >= 0
+    if site.floor:
+        group[~query.enough(frame, plan.schema, plan.conditions, site)] = -1
+    known = floor.large(group, order.groups, site.floor)
     marginals = Marginals.from_json(order.marginals)
-    return order.layout().pack(marginals.count(frame.loc[known], group[known], order.groups))
+    counts = marginals.count(frame.loc[known], group[known], order.groups)
+    for column in marginals.columns:
+        few = floor.joined if column.numeric else floor.folded
+        counts[column.name] = few(counts[column.name], site.floor)
+    return order.layout().pack(counts)
 
 
 def recall(order: Recall, tensors: Tensors, site: Site) -> SiteSums:
     """Counts of the site's encoded rows near synthetic ones, by group."""
     _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    groups = data.groups.numpy()
     wanted = data.held_out.numpy() == order.held_out
+    wanted &= floor.large(np.where(wanted, groups, -1), len(order.sizes), site.floor)
     book = Codebook.of_tensors(tensors, order.sizes)
-    return order.layout().pack(book.count(data.rows.numpy()[wanted], data.groups.numpy()[wanted]))
+    counts = book.count(data.rows.numpy()[wanted], groups[wanted])
+    for name in ("recalled", "outside"):
+        counts[name] = floor.apart(counts[name], counts["rows"], site.floor)
+    counts["cells"] = floor.folded(counts["cells"], site.floor)
+    return order.layout().pack(counts)

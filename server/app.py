@@ -15,9 +15,10 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
+from clients.gate.simulation import Ground
 from clients.orders import Request, Train
 from clients.sums import SiteSums
-from clients.wire import ORDER, Ground, pack_request, unpack_reply
+from clients.wire import ORDER, pack_request, unpack_reply
 from server.configuration import load
 from server.display import Display
 from server.exchange import ExchangeError, Traffic, weight_of
@@ -172,11 +173,11 @@ def main(grid: Grid, context: Context) -> None:
     try:
         stage = set_up(settings, folder.sites)
         nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
-        first, train = stage.sites[0], settings.train
+        train = settings.train
         exchange = GridExchange(
             grid,
             deal([s.name for s in stage.sites], stage.loads, nodes),
-            Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),
+            stage.ground,
             train.retries,
             train.on_failure == "skip",
             train.timeout,

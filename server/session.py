@@ -25,7 +25,9 @@ from server.parts import recipe_of
 from server.penalties import moments_of, penalties_of
 from server.projecting import bins_of, projects
 from server.query import Agreement, agree
+from server.roster import Roster, uniform
 from server.rounds import Metrics, Rounds
+from server.run_identity import Named, run_of
 from server.settings import Settings
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
@@ -87,6 +89,11 @@ class Session:
     resume: bool = False
     stop: Callable[[], bool] = lambda: False
 
+    def __post_init__(self) -> None:
+        """Has every request say of which run it is."""
+        named = Named(self.exchange, run_of(self.settings))
+        object.__setattr__(self, "exchange", named)
+
     def __call__(self) -> dict[str, Any]:
         """Runs to the end and returns the summary.
 
@@ -96,6 +103,8 @@ class Session:
         started = time.perf_counter()
         settings, run, report = self.settings, self.run, self.reporter
         device = device_of(settings)
+        names, seed, last = self.exchange.names, settings.seed, settings.train.rounds
+        Roster(names, settings.federation, seed, uniform, last).check()
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
@@ -109,6 +118,11 @@ class Session:
                 f"{run.path}: the run was started with {modelled:,} usable rows, but the sites now "
                 f"hold {int(ready['rows'][0]):,}; put the tables back as they were, or start a new "
                 "run"
+            )
+        if left_out := int(ready["left_out"][0]):
+            report.phase(
+                f"note: sites leave out {left_out:,} rows of cells of group and label of which "
+                "they hold fewer than their floor (site.floor)"
             )
         idle = int(ready["sites"][0]) - int(ready["taking"][0])
         if idle:

@@ -18,6 +18,7 @@ from server.sections import (
     OutputSettings,
     Section,
     SimulationSettings,
+    SiteSettings,
     SplitSettings,
     TrainSettings,
     ViewSettings,
@@ -39,6 +40,7 @@ class Settings(Section):
     )
     data: DataSettings
     split: SplitSettings = SplitSettings()
+    site: SiteSettings = SiteSettings()
     groups: GroupSettings = GroupSettings()
     fairness: FairnessSettings = FairnessSettings()
     model: ModelSettings = ModelSettings()

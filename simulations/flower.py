@@ -20,7 +20,6 @@ from flwr.simulation import run_simulation
 from rich.console import Console
 
 from clients.app import app as client_app
-from clients.wire import Ground
 from server.app import GridExchange, deal
 from server.display import Display
 from server.outputs import RunFolder
@@ -74,8 +73,6 @@ def run_flower(
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
-    first = stage.sites[0]
-    ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
     train, missing = settings.train, settings.data.missing
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []
@@ -89,7 +86,7 @@ def run_flower(
         @app.main()
         def main(grid: Grid, context: Context) -> None:
             exchange = GridExchange(
-                grid, shares, ground, train.retries, train.on_failure == "skip", train.timeout
+                grid, shares, stage.ground, train.retries, train.on_failure == "skip", train.timeout
             )
             try:
                 with display:

@@ -1,6 +1,6 @@
 """What several test files share: a small odd table, and tiny runs over it in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from clients.work import computed
 from server import pictures
 from server.configuration import parse
 from server.exchange import InProcess
@@ -170,6 +171,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[
     )
     summary = run(settings, folder / "run")
     return RunFolder(folder / "run"), summary
+
+
+@pytest.fixture(scope="module")
+def sites_without_gate() -> Iterator[None]:
+    """Sites in this process answer whatever they are asked: for tests of what is computed alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.exchange.serve", computed)
+        yield
 
 
 @pytest.fixture
