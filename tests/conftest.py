@@ -17,6 +17,7 @@ from server.outputs import RunFolder
 from server.session import Session
 from server.settings import Settings
 from server.stage import set_up
+from tests.federated import Federation
 
 TINY: dict[str, Any] = {
     "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
@@ -171,6 +172,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[
     )
     summary = run(settings, folder / "run")
     return RunFolder(folder / "run"), summary
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Federation:
+    """Sites that were asked all that comes before a plan, behind their gate."""
+    return Federation(tmp_path)
+
+
+@pytest.fixture
+def ready(asked: Federation) -> Federation:
+    """The same, prepared for a plan."""
+    return asked.prepared()
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ from fairness.groups import MISSING, Conditions
 from fairness.marginals import Marginals
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Column, Schema
-from wgan.errors import SettingsError
+from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 
@@ -229,12 +229,12 @@ def _check_networks(order: Prepare, schema: Schema, conditions: Conditions) -> N
         problems = limits.check_recipe(_JSON.validate_json(order.recipe))
     if problems:
         raise RefusedError(problems)
-    recipe = Recipe.from_json(order.recipe)
     codec = TableCodec(schema.without(conditions.given))
     shape = Shape(codec.blocks, codec.width, conditions.width)
     try:
+        recipe = Recipe.from_json(order.recipe)
         recipe.check(shape)
-    except SettingsError as error:
+    except (SettingsError, StateError) as error:
         raise RefusedError(error.problems) from None
     packed = shape.packed(recipe.pack)
     # On this device tensors have shapes and no memory.
