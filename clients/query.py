@@ -101,7 +101,7 @@ def ranks(order: Ranks, site: Site) -> SiteSums:
     pairs = np.where((group >= 0) & (label >= 0), group * shape[1] + label, -1)
     known = floor.large(pairs, shape[0] * shape[1], site.floor)
     cells = np.bincount(pairs[known], minlength=shape[0] * shape[1]).reshape(shape)
-    left_out = len(frame) - known.sum() if site.floor else 0
+    left_out = small_rows(frame, schema, conditions, site)
     answer: dict[str, npt.NDArray[Any]] = {"cells": cells, "left_out": np.array([left_out])}
     if site.floor:
         frame = frame.loc[known].reset_index(drop=True)
@@ -166,7 +166,7 @@ def encoded(
     kept = floor.large(pairs, conditions.plain.table.size, site.floor)
     rng = np.random.default_rng(seed_of(seed, site.name, "encode"))
     codec = TableCodec(schema.without(conditions.given))
-    left_out = int((pairs >= 0).sum() - kept.sum())
+    left_out = small_rows(frame, schema, conditions, site)
     return pairs[kept], codec.encode(frame.loc[kept], rng, where), left_out
 
 
@@ -177,6 +177,20 @@ def enough(
     plain = conditions.plain
     pairs = plain.cell_index(frame, schema, str(site.table))
     return floor.large(pairs, plain.table.size, site.floor)
+
+
+def small_rows(frame: pd.DataFrame, schema: Schema, conditions: Conditions, site: Site) -> int:
+    """How many rows a site's floor leaves out, whether or not others have such a cell."""
+    if not site.floor:
+        return 0
+    where = str(site.table)
+    keys = [spelled(frame[name], schema[name], where) for name in conditions.sensitive]
+    if conditions.target is not None and conditions.label_edges:
+        keys.append(conditions.label_index(frame, schema, where).astype(object))
+    elif conditions.target is not None:
+        keys.append(spelled(frame[conditions.target], schema[conditions.target], where))
+    rows = Counter(zip(*keys, strict=True)) if keys else Counter({(): len(frame)})
+    return sum(n for n in rows.values() if n < site.floor)
 
 
 def check_columns(

@@ -6,7 +6,7 @@ simulation, where server and nodes share a disk.
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +36,7 @@ class Stage:
     sites: tuple[Site, ...]
     columns: tuple[str, ...]
     loads: tuple[float, ...]
-    ground: Ground
+    ground: Ground = field(compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites: for figures that only a simulation can have."""

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Ground:
     """
 
     folder: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
 
 
 def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> Ground:
