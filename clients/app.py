@@ -5,7 +5,8 @@ In deployment a SuperNode is started with its site in the node's own configurati
     flower-supernode --node-config 'site="north" data="/data/north.csv" workspace="/var/everymode"'
 
 and nothing a server sends can point it at another file. In Flower's simulation a node has a
-partition instead, and the message says which of the simulated sites it serves this time.
+partition instead, and the message says which of the simulated sites it serves this time: only those
+of a folder that the simulation marked as its own (`clients.gate.simulation`).
 """
 
 # First: Ray, which a simulation imports next, must find it done.
@@ -13,19 +14,27 @@ from clients import environment  # noqa: F401
 
 # isort: split
 
+import logging
 from pathlib import Path
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
+from clients.gate.refusal import RefusedError
+from clients.gate.simulation import Ground, simulated
 from clients.orders import Request
-from clients.site import Site, sites_in
-from clients.wire import Ground, pack_problems, pack_sums, unpack_request
+from clients.site import Site
+from clients.wire import pack_problems, pack_sums, unpack_request
 from clients.work import serve
 from wgan.errors import DataError, EveryModeError
 
 app = ClientApp()
+
+RAISED = 2
+"""Flower's code for an app that raised an error (`flwr.common.constant.ErrorCode`)."""
+
+_log = logging.getLogger(__name__)
 
 
 @app.query("everymode")
@@ -33,11 +42,16 @@ def answer(message: Message, context: Context) -> Message:
     """Answers any order with the sum over the node's sites, or with what is wrong there."""
     # One actor a core: more threads would only compete, and change sums in their last digits.
     torch.set_num_threads(1)
-    request, ground = unpack_request(message.content)
     try:
+        request, ground = unpack_request(message.content)
         content = pack_sums(serve(request, sites_of(context, request, ground)))
     except EveryModeError as error:
         content = pack_problems(error)
+    except Exception as error:
+        # Its text may hold cells of the table: it stays in this site's own log.
+        _log.exception("failed inside")
+        reason = f"failed inside ({type(error).__name__}); the site's own log says more"
+        return Message(Error(code=RAISED, reason=reason), reply_to=message)
     return Message(content, reply_to=message)
 
 
@@ -45,17 +59,28 @@ def sites_of(context: Context, request: Request, ground: Ground) -> list[Site]:
     """The sites that this node serves for this request.
 
     Raises:
-        DataError: The node's configuration names no table, or the request no site of this machine.
+        DataError: The node's configuration names no table, or cannot be used.
+        RefusedError: The request names no site of a simulation on this machine.
     """
     node = context.node_config
     if "data" in node:
         table = Path(str(node["data"]))
         name = str(node.get("site", table.name.partition(".")[0]))
-        return [Site(name, table, Path(str(node.get("workspace", ".everymode"))) / name)]
+        workspace = Path(str(node.get("workspace", ".everymode"))) / name
+        return [Site(name, table, workspace, floor=_floor(node.get("floor", 0)))]
     if "partition-id" not in node or not ground.folder:
         raise DataError(
             "this SuperNode has no table: start it with --node-config "
             '\'site="NAME" data="/path/to/table.csv" workspace="/path/of/its/own"\''
         )
-    here = {s.name: s for s in sites_in(Path(ground.folder), Path(ground.workspace))}
-    return [here[name] for name in request.sites or ()]
+    here, wanted = simulated(ground), request.sites or ()
+    if strangers := set(wanted) - here.keys():
+        raise RefusedError(f"the request names {len(strangers)} sites that the simulation lacks")
+    return [here[name] for name in wanted]
+
+
+def _floor(value: object) -> int:
+    """The least rows of a level, as the node's configuration says."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise DataError("--node-config floor: expected a whole number of rows, 0 or more")

@@ -7,7 +7,7 @@ marginals per group) and *recall* (counts of rows near synthetic ones).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -61,11 +61,15 @@ class Prepare:
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
-        """Rows, weight, sites per group; counts and shares of categories in every level."""
+        """Rows, weight, sites per group; counts and shares of categories in every level.
+
+        `left_out` are rows that sites leave out by a floor of their own.
+        """
         conditions = Conditions.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
+        fields.append(Field("left_out", (1,)))
         codec = TableCodec(Schema.from_json(self.schema).without(conditions.given))
         levels = conditions.width + 1
         width = codec.width + Binning.of(codec, self.bins).width + conditions.width
@@ -392,16 +396,19 @@ class Request:
         tensors: Shared vectors by name, float32.
         sites: Names of the sites that shall answer; None: all that the node serves.
         letters: What single sites get besides, by site and name.
+        run: 16 hexadecimal digits that name the run: a site answers each question of a run once.
+            Not part of the order, so that equal plans have equal fingerprints in any run.
     """
 
     order: Order
     tensors: Tensors = field(default_factory=dict)
     sites: tuple[str, ...] | None = None
     letters: Mapping[str, Tensors] = field(default_factory=dict)
+    run: str = "0" * 16
 
     def only(self, sites: tuple[str, ...] | None) -> "Request":
         """The same for these sites only, with their letters."""
         letters = self.letters
         if sites is not None:
             letters = {name: letters[name] for name in sites if name in letters}
-        return Request(self.order, self.tensors, sites, letters)
+        return replace(self, sites=sites, letters=letters)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from clients.gate import floor
 from clients.orders import Feel, Profile
 from clients.plan import plan_of
 from clients.rows import Rows, opened
@@ -34,9 +35,10 @@ def profile(order: Profile, site: Site) -> SiteSums:
         else rows[:, block.start : block.stop].sum(0)
         for block in blocks
     ]
+    bins = np.concatenate([np.zeros(0), *counts])
     letters = {
-        "cells": np.bincount(cells, minlength=order.cells),
-        "bins": np.concatenate([np.zeros(0), *counts]),
+        "cells": floor.without_small(np.bincount(cells, minlength=order.cells), site.floor),
+        "bins": np.where(bins < site.floor, 0, bins),
     }
     layout = order.layout()
     return layout.pack({"sites": np.array([1])}, layout.letter(site.name, letters))
@@ -53,6 +55,8 @@ def feel(order: Feel, site: Site) -> SiteSums:
     sums = np.zeros((order.groups, 2 * order.count))
     np.add.at(sums, groups, values)
     counts = np.bincount(groups, minlength=order.groups)
+    sums[counts < site.floor] = 0.0
+    counts = floor.without_small(counts, site.floor)
     return order.layout().pack({"held": counts, "features": sums})
 
 

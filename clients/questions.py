@@ -107,9 +107,13 @@ class Ranks:
     order: Literal["ranks"] = "ranks"
 
     def layout(self) -> Layout:
-        """Per column counts of its categories or of its atoms and bins; counts of cells."""
+        """Per column counts of its categories or of its atoms and bins; counts of cells.
+
+        `left_out` are rows that sites leave out by a floor of their own.
+        """
         conditions = Conditions.from_json(self.conditions)
         fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
+        fields.append(Field("left_out", (1,)))
         for i, column in enumerate(Schema.from_json(self.schema).columns):
             if column.numeric:
                 fields.append(Field(f"atoms.{i}", (len(column.atoms),)))

@@ -77,6 +77,11 @@ class Urn:
         """That of the rows held out."""
         return _total(self.held)
 
+    @property
+    def without_held(self) -> "Urn":
+        """The same where no row is held out, as far as anybody can see."""
+        return Urn(self.cumulative, torch.zeros_like(self.held))
+
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """Indices of `count` rows to train on, with replacement, in proportion to their weights."""
         return _draw(self.cumulative, count, rng)

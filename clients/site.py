@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from clients.gate.refusal import checked_identity
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
@@ -26,12 +27,17 @@ class Site:
         workspace: Its own folder, for encoded rows and the agreed plan.
         durable: Whether what is kept there outlives a crash of the machine; a simulation's sites
             encode their rows anew.
+        floor: Rows of a level that it must hold for them to take part; see `clients.gate.floor`.
+        simulated: Whether a simulation made it: its workspace is then emptied with every command,
+            and what it was asked before a plan is not known to it once a run is resumed.
     """
 
     name: str
     table: Path
     workspace: Path
     durable: bool = True
+    floor: int = 0
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a name that is more than a name: a folder of the site's is called so.
@@ -42,13 +48,17 @@ class Site:
         if problem := _name_problem(self.name):
             raise DataError(problem)
 
+    def folder(self, plan: str) -> Path:
+        """Where what belongs to a plan lies; raises `RefusedError` where its name is no name."""
+        return self.workspace / checked_identity(plan, "the plan's name")
+
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """The rows; cells listed in `missing` have no value."""
         return read_table(self.table, missing) if missing else read_table(self.table)
 
     def store(self, plan: str, arrays: dict[str, npt.NDArray[np.generic]], value: object) -> None:
         """Keeps encoded rows and the plan they belong to on the site's disk, for its user only."""
-        folder = self.workspace / plan
+        folder = self.folder(plan)
         for name, array in arrays.items():
             write_whole(
                 folder / f"{name}.npy",
@@ -64,7 +74,7 @@ class Site:
         Raises:
             StateError: The site was never prepared for this plan.
         """
-        path = self.workspace / plan / "plan.json"
+        path = self.folder(plan) / "plan.json"
         if not path.exists():
             raise StateError(
                 f"site '{self.name}' has not been prepared for schema {plan}: the server must send "
@@ -75,13 +85,13 @@ class Site:
 
     def stamp(self, plan: str) -> int:
         """When `store` last wrote for this plan, in nanoseconds; 0 where it never did."""
-        path = self.workspace / plan / "plan.json"
+        path = self.folder(plan) / "plan.json"
         return path.stat().st_mtime_ns if path.exists() else 0
 
     def array(self, plan: str, name: str) -> npt.NDArray[np.generic]:
         """An array that `store` kept, memory-mapped: processes that open it share its pages."""
         # Copy-on-write, because PyTorch warns about tensors over read-only memory.
-        path = self.workspace / plan / f"{name}.npy"
+        path = self.folder(plan) / f"{name}.npy"
         array: npt.NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
         return array
 
@@ -95,8 +105,10 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
-    """One site of a simulation per table in a folder, by name.
+def sites_in(
+    folder: Path, workspace: Path, floor: int = 0, simulated: bool = True
+) -> tuple[Site, ...]:
+    """One site of a simulation per table in a folder, by name; `floor` is that of each.
 
     Raises:
         DataError: There is no such folder, no table in it, or two tables of one name.
@@ -122,5 +134,6 @@ def sites_in(folder: Path, workspace: Path) -> tuple[Site, ...]:
     if problems:
         raise DataError(problems)
     return tuple(
-        Site(name, path, workspace / name, durable=False) for name, path in sorted(found.items())
+        Site(name, path, workspace / name, not simulated, floor, simulated)
+        for name, path in sorted(found.items())
     )

@@ -26,7 +26,7 @@ RISK_ROWS = 256
 
 
 @lru_cache(maxsize=1)
-def _players(text: str, device: str) -> Players:
+def resident(text: str, device: str) -> Players:
     """One resident pair of networks a process: every order loads its own state into it."""
     plan = plan_of(text)
     return Players(plan.recipe, plan.shape, device)
@@ -115,7 +115,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     urn, weight = urns(order, plan, data)
     if weight == 0.0:
         return layout.zero()
-    players = _players(text, order.device)
+    players = resident(text, order.device)
     start = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
     seen = start.pop("seen", torch.tensor([order.critic_seen, order.generator_seen]))
     players.load(_blank(players, order) | start, int(seen[0]), int(seen[1]))
@@ -167,6 +167,8 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     if order.inspect:
         seed = seed_of(plan.seed, site.name, order.round, "inspect")
         looking = torch.Generator(order.device).manual_seed(seed)
+        if int(data.held_out.sum()) < site.floor:
+            urn = urn.without_held
         sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, order.groups, looking)
     after = players.tensors()
     # Differences in float64: rounding to the resolution of the sums is then the only one.

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from clients.gate.limits import SITES, TEXT
+from clients.gate.refusal import RefusedError, readable
+from clients.gate.simulation import Ground
 from clients.orders import Request, Tensors, from_json, to_json
 from clients.sums import Layout, Letter, SiteSums
 from wgan.errors import DataError, EveryModeError, NumericalError
@@ -19,18 +21,12 @@ ORDER = "query.everymode"
 LETTER = "letter."
 """Begins the name of the record that holds a single site's arrays."""
 
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a simulated node finds its sites; empty in deployment.
-
-    Attributes:
-        folder: Tables, one a site.
-        workspace: Under it, each site's own folder.
-    """
-
-    folder: str = ""
-    workspace: str = ""
+KINDS: dict[str, type[EveryModeError]] = {
+    "numerical": NumericalError,
+    "refused": RefusedError,
+    "data": DataError,
+}
+"""Errors that keep their kind on the wire; all others become the last."""
 
 
 def pack_request(request: Request, ground: Ground) -> RecordDict:
@@ -38,8 +34,9 @@ def pack_request(request: Request, ground: Ground) -> RecordDict:
     config: dict[str, Any] = {
         "order": to_json(request.order),
         "sites": json.dumps(request.sites),
+        "run": request.run,
         "folder": ground.folder,
-        "workspace": ground.workspace,
+        "token": ground.token,
     }
     content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
     return _enclosed(content, request.letters)
@@ -49,19 +46,28 @@ def unpack_request(content: RecordDict) -> tuple[Request, Ground]:
     """The inverse of `pack_request`.
 
     Raises:
-        pydantic.ValidationError: The order is none.
-        KeyError: A part is missing.
+        RefusedError: It is not one, or a part is missing or too long.
     """
-    config = content.config_records["order"]
-    sites = json.loads(str(config["sites"]))
-    order = from_json(str(config["order"]))
-    request = Request(
-        order,
-        {n: a.numpy() for n, a in content.array_records["tensors"].items()},
-        None if sites is None else tuple(sites),
-        _letters(content),
-    )
-    return request, Ground(str(config["folder"]), str(config["workspace"]))
+    with readable("the request"):
+        config = content.config_records["order"]
+        text, names = str(config["order"]), str(config["sites"])
+        if max(len(text), len(names)) > TEXT:
+            raise RefusedError(f"a request of more than {TEXT:,} characters")
+        sites = json.loads(names)
+        if sites is not None and (
+            not isinstance(sites, list)
+            or len(sites) > SITES
+            or not all(isinstance(name, str) for name in sites)
+        ):
+            raise RefusedError("sites that are not a list of names")
+        request = Request(
+            from_json(text),
+            {n: a.numpy() for n, a in content.array_records["tensors"].items()},
+            None if sites is None else tuple(sites),
+            _letters(content),
+            str(config["run"]),
+        )
+        return request, Ground(str(config["folder"]), str(config["token"]))
 
 
 def pack_sums(sums: SiteSums) -> RecordDict:
@@ -72,7 +78,7 @@ def pack_sums(sums: SiteSums) -> RecordDict:
 
 def pack_problems(error: EveryModeError) -> RecordDict:
     """What is wrong with a site's table, in words that hold no cell of it."""
-    kind = "numerical" if isinstance(error, NumericalError) else "data"
+    kind = next((k for k, known in KINDS.items() if isinstance(error, known)), "data")
     return RecordDict({"problems": ConfigRecord({"kind": kind, "text": list(error.problems)})})
 
 
@@ -81,6 +87,7 @@ def unpack_reply(message: Message, layout: Layout) -> SiteSums:
 
     Raises:
         DataError: The node says that a table does not fit.
+        RefusedError: The node does not answer such a request.
         NumericalError: The node says that training has diverged.
         ValueError: The vector has another length or type than was agreed.
     """
@@ -89,7 +96,7 @@ def unpack_reply(message: Message, layout: Layout) -> SiteSums:
         record = content.config_records["problems"]
         text = record["text"]
         problems = [str(t) for t in text] if isinstance(text, list) else [str(text)]
-        raise (NumericalError if record["kind"] == "numerical" else DataError)(problems)
+        raise KINDS.get(str(record["kind"]), DataError)(problems)
     vector = content.array_records["sums"]["sums"].numpy()
     if vector.dtype != np.int64 or vector.shape != (layout.size,):
         raise ValueError(

@@ -1,12 +1,16 @@
 """What one site does for an order, and a node for the sites it serves: sums, and nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clients import query
+from clients.gate import floor
+from clients.gate.admission import Admission
+from clients.gate.held import check_claims
+from clients.gate.refusal import RefusedError
 from clients.orders import (
     Audit,
     Feel,
@@ -38,32 +42,47 @@ from fairness.matching import (
     memberships,
     second_moments,
 )
-from fairness.suppression import of_text
+from fairness.suppression import of_text, publishable
 from fairness.weights import row_weights, site_mass
 from wgan.errors import DataError
 
 
 def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
-    """The sum of the answers of all sites that a node serves.
+    """The sum of the answers of all sites that a node serves, once each has let the request in.
 
     Raises:
+        RefusedError: A site does not answer such a request; those of all sites at once.
         DataError: Tables do not fit; the problems of all sites at once.
     """
+    served = tuple(sites)
+    return computed(request, served, Admission.of(request, served).admit)
+
+
+def computed(
+    request: Request, sites: Iterable[Site], admit: Callable[[Site], None] = lambda site: None
+) -> SiteSums:
+    """The sum of what sites compute, each of which `admit` may refuse; see `serve`."""
     total = request.order.layout().zero()
+    refusals: list[str] = []
     problems: list[str] = []
     for site in sites:
         try:
+            admit(site)
             own = request.letters.get(site.name, {})
             total += answer(request.order, {**request.tensors, **own}, site)
+        except RefusedError as error:
+            refusals += error.problems
         except DataError as error:
             problems += error.problems
+    if refusals:
+        raise RefusedError([*refusals, *problems])
     if problems:
         raise DataError(problems)
     return total
 
 
 def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
-    """What one site sends back."""
+    """What one site sends back to a request that it has let in (see `serve`)."""
     match order:
         case Look():
             return query.look(order, site)
@@ -98,8 +117,13 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     """
     plan = Plan.of(order)
     conditions = plan.conditions
-    pairs, rows, held = query.encoded(site, plan.schema, conditions, order)
+    pairs, rows, held, left_out = query.encoded(site, plan.schema, conditions, order)
     cells = conditions.refined(pairs, rows)
+    own_counts = np.bincount(cells[~held], minlength=conditions.table.size)
+    enough = own_counts[cells] >= site.floor
+    left_out += int((~enough & ~held).sum())
+    cells, rows, held = cells[enough], rows[enough], held[enough]
+    check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
     rows, cells = rows[~held], cells[~held]
@@ -112,6 +136,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         "sites": np.array([1]),
         "group_sites": present.astype(np.int64),
         "taking": np.array([int(present.any())]),
+        "left_out": np.array([left_out]),
     }
     weights = plan.weights(cells)
     if order.matching in ("kernel", "sliced"):
@@ -122,14 +147,31 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     wanted = {field.name for field in layout.fields}
     if wanted & {"counts", "marginals"}:
         joined = plan.joined(rows, cells)
+        mine = _published(plan, joined, cells, site.floor)
     if "counts" in wanted:
         member = memberships(conditions.encode(cells)) * taking[groups, None]
-        sums["counts"] = level_counts(joined, member)
+        sums["counts"] = level_counts(joined, member) * mine
     if "marginals" in wanted:
         # The sum of a number over few rows would be theirs; shares are asked of categories only.
         joined[:, ~plan.choices] = 0
         sums["marginals"] = first_moments(joined, weights)
+        sums["marginals"][:, :-1] *= mine
     return layout.pack(sums)
+
+
+def _published(
+    plan: Plan,
+    joined: npt.NDArray[np.float32],
+    cells: npt.NDArray[np.int64],
+    least: int,
+) -> npt.NDArray[np.bool_]:
+    """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor."""
+    _, levels = described(plan.conditions)
+    counts = level_counts(joined, (plan.weights(cells) > 0).astype(np.float32))
+    if not least:
+        return np.ones(counts.shape, dtype=np.bool_)
+    active = np.append(levels, True)
+    return publishable(counts, active, plan.conditions.blocks, plan.spans, least)
 
 
 def moments(order: Moments, site: Site) -> SiteSums:
@@ -139,7 +181,8 @@ def moments(order: Moments, site: Site) -> SiteSums:
     trained = ~data.held_out.numpy()
     cells = data.cells.numpy()[trained]
     joined = plan.joined(data.rows.numpy()[trained], cells)
-    sums = second_moments(joined, plan.weights(cells), of_text(order.published))
+    mine = _published(plan, joined, cells, site.floor)
+    sums = second_moments(joined, plan.weights(cells), of_text(order.published), mine)
     return order.layout().pack({"moments": sums})
 
 
@@ -148,14 +191,26 @@ def audit(order: Audit, site: Site) -> SiteSums:
     plan = plan_of(str(site.plan(order.plan)["order"]))
     frame = site.frame(order.missing)
     group = plan.conditions.group_index(frame, plan.schema, str(site.table))
-    known = group >= 0
+    if site.floor:
+        group[~query.enough(frame, plan.schema, plan.conditions, site)] = -1
+    known = floor.large(group, order.groups, site.floor)
     marginals = Marginals.from_json(order.marginals)
-    return order.layout().pack(marginals.count(frame.loc[known], group[known], order.groups))
+    counts = marginals.count(frame.loc[known], group[known], order.groups)
+    for column in marginals.columns:
+        few = floor.joined if column.numeric else floor.folded
+        counts[column.name] = few(counts[column.name], site.floor)
+    return order.layout().pack(counts)
 
 
 def recall(order: Recall, tensors: Tensors, site: Site) -> SiteSums:
     """Counts of the site's encoded rows near synthetic ones, by group."""
     _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    groups = data.groups.numpy()
     wanted = data.held_out.numpy() == order.held_out
+    wanted &= floor.large(np.where(wanted, groups, -1), len(order.sizes), site.floor)
     book = Codebook.of_tensors(tensors, order.sizes)
-    return order.layout().pack(book.count(data.rows.numpy()[wanted], data.groups.numpy()[wanted]))
+    counts = book.count(data.rows.numpy()[wanted], groups[wanted])
+    for name in ("recalled", "outside"):
+        counts[name] = floor.apart(counts[name], counts["rows"], site.floor)
+    counts["cells"] = floor.folded(counts["cells"], site.floor)
+    return order.layout().pack(counts)

@@ -20,11 +20,19 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from fairness.coverage import wilson
+from wgan.data.codec import Block
 
 Floats = NDArray[np.float32]
 Counts = Mapping[str, NDArray[np.int64]]
 
 BLOCK = 1024
+
+NEIGHBOURS = 5
+"""Which neighbour a ball reaches to."""
+
+SAME = 1e-4
+"""Rows no further apart than this are the same row: the generator makes the same again and again,
+or somebody crowds balls around one point."""
 
 REACH = 0.99
 """Share of the synthetic rows of a group that its codebook reaches."""
@@ -51,7 +59,9 @@ class Codebook:
     reach: Floats
 
     @staticmethod
-    def of(points: Sequence[Floats], cells: int = 16, k: int = 5, seed: int = 0) -> "Codebook":
+    def of(
+        points: Sequence[Floats], cells: int = 16, k: int = NEIGHBOURS, seed: int = 0
+    ) -> "Codebook":
         """Balls to the k-th neighbour, and k-means cells.
 
         Args:
@@ -69,19 +79,16 @@ class Codebook:
             if len(rows) <= k or not wanted:
                 sizes.append(0)
                 continue
-            distances = cdist(rows, rows, "sqeuclidean")
-            np.fill_diagonal(distances, np.inf)
-            # Rounded up, so that float32 loses no row at a ball's very edge.
-            radius = np.partition(distances, k - 1, axis=1)[:, k - 1].astype(np.float32)
             balls.append(rows)
-            radii.append(np.nextafter(radius, np.float32(np.inf)))
+            radii.append(radii_of(rows, k))
             sizes.append(len(rows))
-            found = KMeans(wanted, n_init=1, random_state=seed).fit(rows)
+            found = KMeans(wanted, n_init=1, random_state=seed).fit(rows).cluster_centers_
+            # Its last step may leave a cell empty; sites refuse cells that no ball lies in.
+            found = found[np.unique(cdist(rows, found, "sqeuclidean").argmin(axis=1))]
             # Cells that are not needed repeat the first: the nearest centre is the first of ties.
-            book[g] = np.resize(found.cluster_centers_[:1], (cells, width))
-            book[g, :wanted] = found.cluster_centers_
-            nearest = cdist(rows, book[g], "sqeuclidean").min(axis=1)
-            reach[g] = np.nextafter(np.float32(np.quantile(nearest, REACH)), np.float32(np.inf))
+            book[g] = np.resize(found[:1], (cells, width))
+            book[g, : len(found)] = found
+            reach[g] = reach_of(rows, book[g])
         return Codebook(np.concatenate(balls), np.concatenate(radii), tuple(sizes), book, reach)
 
     def count(self, rows: Floats, groups: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -138,7 +145,40 @@ class Codebook:
         return Codebook(balls, radii, tuple(sizes), book, reach)
 
 
-def recall_by_group(real: Counts, fresh: Counts, k: int = 5) -> list[dict[str, Any]]:
+def radii_of(rows: Floats, k: int = NEIGHBOURS) -> Floats:
+    """Squared distances `(m,)` to the k-th neighbour among rows `(m, D)`, m > k."""
+    distances = cdist(rows, rows, "sqeuclidean")
+    np.fill_diagonal(distances, np.inf)
+    radius = np.partition(distances, k - 1, axis=1)[:, k - 1].astype(np.float32)
+    # Rounded up, so that float32 loses no row at a ball's very edge.
+    return np.nextafter(radius, np.float32(np.inf))
+
+
+def reach_of(rows: Floats, book: Floats) -> np.float32:
+    """Squared distance from the nearest of the cells `(K, D)` that `REACH` of the rows are in."""
+    nearest = cdist(rows, book, "sqeuclidean").min(axis=1)
+    reach: np.float32 = np.nextafter(np.float32(np.quantile(nearest, REACH)), np.float32(np.inf))
+    return reach
+
+
+def alike(rows: Floats, blocks: Sequence[Block]) -> NDArray[np.bool_]:
+    """Which rows `(m, D)` repeat one before them, `(m,)`.
+
+    Rows of categories and point masses alone may well be equal. A number is never made twice.
+
+    Args:
+        rows: Encoded rows.
+        blocks: How they are laid out.
+    """
+    numbers = [block.start for block in blocks if block.kind == "value"]
+    dense = rows[:, numbers].any(axis=1)
+    distances = cdist(rows, rows, "sqeuclidean")
+    near = np.tril(distances <= SAME**2, -1).any(axis=1)
+    found: NDArray[np.bool_] = near & dense
+    return found
+
+
+def recall_by_group(real: Counts, fresh: Counts, k: int = NEIGHBOURS) -> list[dict[str, Any]]:
     """Recall of each group over what rows of the generator's own would give.
 
     Args:

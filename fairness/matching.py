@@ -88,7 +88,12 @@ def first_moments(joined: npt.NDArray[np.float32], weights: Floats) -> Floats:
     return sums
 
 
-def second_moments(joined: npt.NDArray[np.float32], weights: Floats, published: Bools) -> Floats:
+def second_moments(
+    joined: npt.NDArray[np.float32],
+    weights: Floats,
+    published: Bools,
+    own: Bools | None = None,
+) -> Floats:
     """Weighted sums of z z^T in every level, of its published coordinates: upper triangles.
 
     They follow one another level by level, `(size_of_moments(published),)`. Additive: the moments
@@ -98,12 +103,14 @@ def second_moments(joined: npt.NDArray[np.float32], weights: Floats, published: 
         joined: Rows beside their conditions, `(n, W)`.
         weights: Weight of each row in each level, `(n, C + 1)`; zero leaves a row out of a level.
         published: Coordinates of each level that are summed, `(C + 1, W)`.
+        own: Those of them in which these rows take part, `(C + 1, W)`; None: in all.
     """
     parts = [np.zeros(0)]
-    for own, coordinates in zip(weights.T, published, strict=True):
+    taken = published if own is None else published & own
+    for weight, coordinates, mine in zip(weights.T, published, taken, strict=True):
         upper = np.triu_indices(int(coordinates.sum()))
-        part = joined[own > 0][:, coordinates].astype(np.float64)
-        parts.append(((part * own[own > 0, None]).T @ part)[upper])
+        part = (joined[weight > 0] * mine)[:, coordinates].astype(np.float64)
+        parts.append(((part * weight[weight > 0, None]).T @ part)[upper])
     return np.concatenate(parts)
 
 

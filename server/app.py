@@ -16,9 +16,10 @@ from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
 from clients import environment
+from clients.gate.simulation import Ground
 from clients.orders import Request, Train
 from clients.sums import SiteSums
-from clients.wire import ORDER, Ground, pack_request, unpack_reply
+from clients.wire import ORDER, pack_request, unpack_reply
 from server.configuration import load
 from server.display import Display
 from server.exchange import ExchangeError, Traffic, weight_of
@@ -205,11 +206,11 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
     """Lays out the sites and runs to the end, in a directory that is held."""
     stage = set_up(settings, folder.fresh_sites())
     nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
-    first, train = stage.sites[0], settings.train
+    train = settings.train
     exchange = SimulationExchange(
         grid,
         deal([s.name for s in stage.sites], stage.loads, nodes),
-        Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve())),
+        stage.ground,
         train.retries,
         train.on_failure == "skip",
         train.timeout,

@@ -160,6 +160,8 @@ def conclude(
         ),
         "versions": versions(),
     }
+    if left_out := int(ready["left_out"][0]):
+        summary["rows_left_out_by_sites"] = left_out
     if settings.fairness.parity != "none":
         summary["parity"] = _parity(settings, synthesizer, synthetic)
     audit = audit_of_sums(

@@ -158,6 +158,18 @@ def _sums(settings: Settings) -> Iterator[str]:
             "federation.sums_only: critics of their own are seen one by one by the server's "
             f"generator, {remedy}"
         )
+    if federation.sites_per_round == 1:
+        yield (
+            "federation.sums_only: federation.sites_per_round = 1 makes every sum that of a single "
+            "site; write 0 for all sites, or 2 and more"
+        )
+    dealt = settings.data.path.lower().endswith(SUFFIXES) and settings.split.by != "column"
+    if settings.strategy == "pooled" or (dealt and settings.split.sites == 1):
+        which = "strategy = 'pooled'" if settings.strategy == "pooled" else "split.sites = 1"
+        yield (
+            f"federation.sums_only: {which} leaves one site, whose sums are the total; write "
+            "sums_only = false, or two sites and more"
+        )
 
 
 def _minimax(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from clients.orders import Audit, Recall, Request
 from clients.plan import Plan, seed_of
-from fairness.codebook import Codebook, recall_by_group
+from fairness.codebook import Codebook, alike, recall_by_group
 from fairness.coverage import coverage_difference, coverage_group_min, group_coverage
 from fairness.marginals import Marginals, compare
 from fairness.utility import train_and_test
@@ -98,7 +98,8 @@ def recall_of(
         pool = rng.permutation(np.flatnonzero(made == g))
         half = min(BALLS, len(pool) // 2)
         rows = codec.encode(synthetic.iloc[pool[: 2 * half]], rng, "the synthetic table")
-        own.append(rows[:half])
+        # Sites refuse balls that are crowded around one point.
+        own.append(rows[:half][~alike(rows[:half], codec.blocks)])
         fresh.append(rows[half:])
     book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
     order = Recall(plan_name, book.sizes, CELLS, plan.held_out > 0)

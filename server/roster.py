@@ -28,12 +28,14 @@ class Roster:
         settings: The [federation] keys.
         seed: The run's.
         select: How a number of those present is drawn.
+        rounds: How many rounds there are at most.
     """
 
     names: tuple[str, ...]
     settings: FederationSettings
     seed: int
     select: Selection
+    rounds: int = 2**31
 
     def check(self) -> None:
         """Raises `SettingsError` where keys name sites that are none, or more than there are."""
@@ -48,8 +50,34 @@ class Roster:
                 f"federation.sites_per_round = {wanted}, but there are only {len(self.names)} "
                 f"sites; write at most {len(self.names)}"
             )
+        problems += self._alone()
         if problems:
             raise SettingsError(problems)
+
+    def _alone(self) -> list[str]:
+        """Where a sum would be that of a single site, and `sums_only` forbids it."""
+        if not self.settings.sums_only or not self.names:
+            return []
+        if len(self.names) == 1:
+            return [
+                f"federation.sums_only: there is one site, {self.names[0]}, whose sums are the "
+                "total; two are the least"
+            ]
+        # Who is present changes only where an absence begins, and after one ends.
+        turns = {1} | {
+            number
+            for spans in self.settings.absences().values()
+            for first, last in spans
+            for number in (max(first, 1), last + 1)
+        }
+        for number in sorted(n for n in turns if n <= self.rounds):
+            if len(present := self.present(number)) < 2:
+                left = f"leave {present[0]} alone" if present else "leave no site"
+                return [
+                    f"federation.sums_only: absences (federation.away) {left} in round {number}, "
+                    "whose sums would be the total; two sites are the least"
+                ]
+        return []
 
     def present(self, number: int) -> tuple[str, ...]:
         """The sites that could take part in round `number`."""

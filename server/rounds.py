@@ -77,7 +77,9 @@ class Rounds:
         self.watch = Watch(settings.train, plan, self.players)
         federation = settings.federation
         self.profiles: Mapping[str, Letter] = {}
-        self.roster = Roster(exchange.names, federation, settings.seed, self._select)
+        self.roster = Roster(
+            exchange.names, federation, settings.seed, self._select, settings.train.rounds
+        )
         self.roster.check()
         self._turn = Turn(settings, plan, penalties)
         self._optimizer = ServerOptimizer(federation.optimizer, federation.rate)

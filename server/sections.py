@@ -106,6 +106,18 @@ class DataSettings(Section):
         return (value,) if isinstance(value, str) else value
 
 
+class SiteSettings(Section):
+    """What sites insist on. Real sites say it themselves, with --node-config 'floor=10'."""
+
+    floor: int = Field(
+        0,
+        ge=0,
+        description="rows of a cell of group and label that a site must hold for them to take part "
+        "at all; no count below it leaves a site. 0: all take part, and weights of groups are "
+        "exact",
+    )
+
+
 class SplitSettings(Section):
     """How one table is dealt out to sites; unused where data.path is a folder."""
 

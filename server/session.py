@@ -26,7 +26,9 @@ from server.parts import recipe_of
 from server.penalties import moments_of, penalties_of
 from server.projecting import bins_of, projects
 from server.query import Agreement, agree
+from server.roster import Roster, uniform
 from server.rounds import Metrics, Rounds
+from server.run_identity import Named
 from server.settings import Settings, settings_digest
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
@@ -88,6 +90,11 @@ class Session:
     resume: bool = False
     stop: Callable[[], bool] = lambda: False
 
+    def __post_init__(self) -> None:
+        """Has every request say of which run it is."""
+        named = Named(self.exchange, settings_digest(self.settings)[:16])
+        object.__setattr__(self, "exchange", named)
+
     def __call__(self) -> dict[str, Any]:
         """Runs to the end and returns the summary.
 
@@ -97,6 +104,8 @@ class Session:
         started = time.perf_counter()
         settings, run, report = self.settings, self.run, self.reporter
         device = device_of(settings)
+        names, seed, last = self.exchange.names, settings.seed, settings.train.rounds
+        Roster(names, settings.federation, seed, uniform, last).check()
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
@@ -111,6 +120,11 @@ class Session:
                 f"hold {int(ready['rows'][0]):,}; put the tables back as they were, or start a new "
                 "run"
             )
+        if left_out := int(ready["left_out"][0]):
+            report.phase(
+                f"note: sites leave out {left_out:,} rows of cells of group and label of which "
+                "they hold fewer than their floor (site.floor)"
+            )
         idle = int(ready["sites"][0]) - int(ready["taking"][0])
         if idle:
             report.phase(
@@ -121,10 +135,10 @@ class Session:
             check_values(plan, holdout, str(settings.data.holdout))
         moments = None
         if prepare.matching == "moments":
-            moments, left_out = moments_of(self.exchange, plan, name, ready)
-            if left_out:
+            moments, missing = moments_of(self.exchange, plan, name, ready)
+            if missing:
                 report.phase(
-                    f"note: {left_out:.1%} of the second moments rest on fewer than {FLOOR} rows "
+                    f"note: {missing:.1%} of the second moments rest on fewer than {FLOOR} rows "
                     "of their level, or would give such away, and are left out"
                 )
         penalties = penalties_of(settings, plan, prepare.matching, ready, moments, device)

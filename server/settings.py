@@ -21,6 +21,7 @@ from server.sections import (
     OutputSettings,
     Section,
     SimulationSettings,
+    SiteSettings,
     SplitSettings,
     TrainSettings,
     ViewSettings,
@@ -45,6 +46,7 @@ class Settings(Section):
     )
     data: DataSettings
     split: SplitSettings = SplitSettings()
+    site: SiteSettings = SiteSettings()
     groups: GroupSettings = GroupSettings()
     fairness: FairnessSettings = FairnessSettings()
     model: ModelSettings = ModelSettings()

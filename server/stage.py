@@ -6,11 +6,12 @@ simulation, where server and nodes share a disk.
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from clients.gate.simulation import Ground, mark
 from clients.partition import Split, assign, write_sites
 from clients.query import check_columns
 from clients.site import Site, sites_in
@@ -29,11 +30,13 @@ class Stage:
         sites: The sites.
         columns: The headers every table must have.
         loads: Expected work of each site, relative; what sites are dealt to nodes by.
+        ground: Where nodes find them.
     """
 
     sites: tuple[Site, ...]
     columns: tuple[str, ...]
     loads: tuple[float, ...]
+    ground: Ground = field(compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites: for figures that only a simulation can have."""
@@ -53,7 +56,7 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     # A folder's tables are whole: no column of theirs says whose a row is.
     named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
     if source.is_dir():
-        sites = sites_in(source, folder / "work")
+        sites = sites_in(source, folder / "work", settings.site.floor, simulated=True)
         frames = [_read(site, settings) for site in sites]
         columns = _columns(frames[0], settings, named)
         problems: list[str] = []
@@ -65,7 +68,8 @@ def set_up(settings: Settings, folder: Path) -> Stage:
         if problems:
             raise DataError(problems)
         if not pooled:
-            return Stage(sites, columns, tuple(float(len(frame)) for frame in frames))
+            ground = mark(folder, source, folder / "work", settings.site.floor)
+            return Stage(sites, columns, tuple(float(len(frame)) for frame in frames), ground)
         frame = pd.concat(frames, ignore_index=True)
     else:
         frame = read_table(source, data.missing)
@@ -76,9 +80,10 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     if not tables.is_dir():
         typed = source.name.lower().endswith(".parquet")
         write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
-    sites = sites_in(tables, folder / "work")
+    sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
-    return Stage(sites, columns, tuple(loads))
+    ground = mark(folder, tables, folder / "work", settings.site.floor)
+    return Stage(sites, columns, tuple(loads), ground)
 
 
 def split_of(settings: Settings) -> Split:

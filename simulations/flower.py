@@ -20,7 +20,6 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from clients.app import app as client_app
-from clients.wire import Ground
 from server.app import SimulationExchange, deal
 from server.display import Display
 from server.leftovers import Scratch
@@ -78,8 +77,6 @@ def run_flower(
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
     environment.require_guards()
-    first = stage.sites[0]
-    ground = Ground(str(first.table.parent.resolve()), str(first.workspace.parent.resolve()))
     train, missing = settings.train, settings.data.missing
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []
@@ -93,7 +90,7 @@ def run_flower(
         @app.main()
         def main(grid: Grid, context: Context) -> None:
             exchange = SimulationExchange(
-                grid, shares, ground, train.retries, train.on_failure == "skip", train.timeout
+                grid, shares, stage.ground, train.retries, train.on_failure == "skip", train.timeout
             )
             try:
                 with display:

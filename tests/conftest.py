@@ -1,7 +1,7 @@
 """What several test files share: a small odd table, and tiny runs over it in this process."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from clients.work import computed
 from server import pictures
 from server.configuration import parse
 from server.exchange import InProcess
@@ -17,6 +18,7 @@ from server.outputs import RunFolder
 from server.session import Session
 from server.settings import Settings
 from server.stage import set_up
+from tests.federated import Federation
 from wgan import state
 
 TINY: dict[str, Any] = {
@@ -189,6 +191,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[
     )
     summary = run(settings, folder / "run")
     return RunFolder(folder / "run"), summary
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Federation:
+    """Sites that were asked all that comes before a plan, behind their gate."""
+    return Federation(tmp_path)
+
+
+@pytest.fixture
+def ready(asked: Federation) -> Federation:
+    """The same, prepared for a plan."""
+    return asked.prepared()
+
+
+@pytest.fixture(scope="module")
+def sites_without_gate() -> Iterator[None]:
+    """Sites in this process answer whatever they are asked: for tests of what is computed alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.exchange.serve", computed)
+        yield
 
 
 @pytest.fixture

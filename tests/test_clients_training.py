@@ -17,7 +17,8 @@ from clients.plan import Plan, fingerprint, plan_of, seed_of
 from clients.query import held_out
 from clients.rows import Rows
 from clients.site import Site
-from clients.work import answer, serve
+from clients.work import answer
+from clients.work import computed as serve
 from fairness.groups import Conditions
 from fairness.weights import group_mass, row_weights
 from server.aggregation import apply_means, means
@@ -38,6 +39,8 @@ from wgan.recipe import Recipe
 from wgan.slopes import SLOPE_EDGES
 from wgan.strength import Decay
 from wgan.views import InstanceNoise
+
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
 RECIPE = Recipe(
     SkipGeneratorSpec((8,), noise=4),
@@ -138,7 +141,7 @@ class Case:
 
     def resident(self) -> Players:
         """The networks of the process, as the last site to answer left them."""
-        return training._players(to_json(self.order), "cpu")
+        return training.resident(to_json(self.order), "cpu")
 
     def request(self, players: Players | None = None, **options) -> Request:
         players = players or self.players()

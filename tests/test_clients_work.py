@@ -18,7 +18,8 @@ from clients.plan import Plan, fingerprint, seed_of
 from clients.questions import Look, Ranks, Values
 from clients.rows import Rows
 from clients.site import Site
-from clients.work import answer, serve
+from clients.work import answer
+from clients.work import computed as serve
 from fairness.marginals import Marginals
 from fairness.matching import (
     first_moments,
@@ -40,6 +41,8 @@ from wgan.lipschitz import Penalised
 from wgan.packed import Packed
 from wgan.players import Batch, Players
 from wgan.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8, 8)))
 RULES = ("share", "uniform", "tempered")
@@ -284,7 +287,7 @@ def test_training_depends_on_seed_site_and_round_alone(variant, tmp_path):
     other = Ground(tmp_path / "b", "group", "uniform")
     request = ground.train(**VARIANTS[variant])
     site = ground.sites[0]
-    training._players.cache_clear()
+    training.resident.cache_clear()
     fresh = answer(request.order, request.tensors, site).vector
     # Leave traces of others in the resident players.
     for between in (ground.train(round=2, generator_steps=4), request, other.train()):

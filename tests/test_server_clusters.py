@@ -21,6 +21,8 @@ from wgan.errors import DataError
 from wgan.generators import SkipGeneratorSpec
 from wgan.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
+
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)))
 ROWS = 600
 BLOBS = 4

@@ -104,12 +104,23 @@ def test_a_holdout_that_is_trained_on(tmp_path: Path) -> None:
         ("glide=true generator=sites", "generator = 'server'"),
         ("sums_only=true weights=afl", "'afl' looks at every site's update"),
         ("sums_only=true critic=own", "seen one by one by the server's generator"),
+        ("sums_only=true sites_per_round=1", "every sum that of a single site"),
         ("sites_per_round=30", "only 10 sites"),
     ],
 )
 def test_switches_of_the_federation(file: Path, keys: str, expected: str) -> None:
     found = problems(file, tuple(f"federation.{key}" for key in keys.split()))
     assert sum(expected in problem for problem in found) == 1
+
+
+def test_the_sums_of_one_site_are_no_sums(file: Path) -> None:
+    one = ("federation.sums_only=true", "split.sites=1")
+    (problem,) = problems(file, one)
+    assert "split.sites = 1 leaves one site, whose sums are the total" in problem
+    load(file, (one[0], "split.sites=2"))
+    load(file, (one[1],))
+    (problem,) = problems(file, (one[0], "strategy=pooled"))
+    assert "strategy = 'pooled' leaves one site" in problem
 
 
 @pytest.mark.parametrize(

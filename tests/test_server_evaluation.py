@@ -23,6 +23,8 @@ from server.stage import set_up
 from wgan.data.frame import read_table
 from wgan.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
+
 
 @pytest.fixture(scope="module")
 def ready(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:

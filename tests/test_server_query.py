@@ -15,6 +15,8 @@ from wgan.data.fit import fit_schema
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
+
 ROWS = 1500
 
 

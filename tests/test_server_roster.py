@@ -60,6 +60,22 @@ def test_what_cannot_be() -> None:
     assert "there are only 5 sites" in str(caught.value) and "names nobody" in str(caught.value)
 
 
+def test_sums_alone_are_not_those_of_a_single_site() -> None:
+    with pytest.raises(SettingsError, match="there is one site, site-0"):
+        roster(NAMES[:1], sums_only=True).check()
+    roster(NAMES[:1]).check()
+    others = [f"{name}:{k + 1}-{9 - k}" for k, name in enumerate(NAMES[1:])]
+    with pytest.raises(SettingsError, match=r"\(federation.away\) leave site-0 alone in round 4"):
+        roster(sums_only=True, away=others).check()
+    with pytest.raises(SettingsError, match="leave no site in round 4"):
+        roster(sums_only=True, away=[*others, "site-0:4-4"]).check()
+    roster(sums_only=True, away=others[1:]).check()
+    roster(away=others).check()
+    # Who is away after the last round is not missed.
+    late = Roster(NAMES, roster(sums_only=True, away=others).settings, 0, uniform, rounds=3)
+    late.check()
+
+
 def test_swapped_critics_all_move_and_none_is_lost() -> None:
     letters = Letters({n: {"critic": torch.tensor([float(k)])} for k, n in enumerate(NAMES)})
     for number in range(1, 20):

@@ -32,6 +32,8 @@ from wgan.state import read_json, read_tensors, write_json, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
 from wgan.views import InstanceNoise
 
+pytestmark = pytest.mark.usefixtures("sites_without_gate")
+
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)), averaging=0.9)
 FIELDS = {
     "round",

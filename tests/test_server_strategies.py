@@ -53,6 +53,9 @@ def test_who_runs_on_sums_alone() -> None:
         if name in LOOKING:
             with pytest.raises(SettingsError, match="no sum over sites contains"):
                 settings(strategy=name, federation={"sums_only": True})
+        elif name == "pooled":
+            with pytest.raises(SettingsError, match="leaves one site, whose sums are the total"):
+                settings(strategy=name, federation={"sums_only": True})
         else:
             settings(strategy=name, federation={"sums_only": True})
 

@@ -1,0 +1,13 @@
+"""The one way into and out of a site: what a server may ask, and what a site lets go.
+
+A server may be wrong, broken or hostile, so a site believes nothing that it can check itself:
+
+- `simulation`: only folders that a simulation marked serve as simulated sites.
+- `limits`: sizes and numbers, before anything is allocated.
+- `inputs`: the arrays that go with an order.
+- `held`: what an order names is held to what the site was asked before, and to its own rows.
+- `balls`: the balls and the codebook of a recall.
+- `ledger`: every question is answered once.
+- `floor`: rows of levels too small for a site's policy take no part.
+- `admission`: all of these, in order.
+"""

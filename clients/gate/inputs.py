@@ -1,0 +1,112 @@
+"""The arrays that go with an order: just those it needs, in just the shapes it names."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from clients.gate.refusal import RefusedError
+from clients.orders import STATES, Measure, Order, Recall, Request, Tensors, Train, to_json
+from wgan.errors import NumericalError
+
+Shapes = Mapping[str, tuple[int, ...] | None]
+"""Shapes by name; None: any, since another check knows it."""
+
+
+def shared_shapes(order: Order) -> Shapes:
+    """The arrays that all sites get with an order."""
+    if isinstance(order, Recall):
+        groups = len(order.sizes)
+        balls = sum(order.sizes)
+        return {"balls": None, "radii": (balls,), "book": None, "reach": (groups,)}
+    if not isinstance(order, Train):
+        return {}
+    sizes = dict(zip(STATES, order.sizes, strict=True))
+    found: dict[str, tuple[int, ...]] = {}
+    if order.buffers and "critic" not in order.own:
+        found["critic_buffers"] = (order.buffers,)
+    trained = {field.name for field in order.layout().fields}
+    for player, size in sizes.items():
+        if f"{player}_control" in trained:
+            found[f"{player}_control"] = (size,)
+        if player in order.own:
+            continue
+        found[player] = (size,)
+        if (player == "critic" or order.generator_steps) and not order.private:
+            found |= {f"{player}_first": (size,), f"{player}_second": (size,)}
+    return found
+
+
+def own_shapes(order: Order) -> Shapes:
+    """The arrays that each site gets for itself: what it sent apart and would have kept."""
+    if not isinstance(order, Train):
+        return {}
+    passing = {*order.updates(), "risk"}
+    return {f.name: f.shape for f in order.layout().letters if f.name not in passing}
+
+
+def check_arrays(arrays: Tensors, shapes: Shapes, what: str) -> None:
+    """Refuses arrays of other names, types or shapes, or with numbers that are not finite.
+
+    Raises:
+        RefusedError: Names, types or shapes.
+        NumericalError: Numbers that are not finite.
+    """
+    if arrays.keys() != shapes.keys():
+        sent = ", ".join(sorted(map(str, arrays)))[:200] or "none"
+        wanted = ", ".join(sorted(shapes)) or "none"
+        raise RefusedError(f"{what}: arrays {sent}; expected {wanted}")
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.dtype != np.float32 or (shape is not None and array.shape != shape):
+            raise RefusedError(
+                f"{what}: '{name}' is {array.dtype} {array.shape}; expected float32"
+                + (f" {shape}" if shape is not None else "")
+            )
+        if not np.isfinite(array).all():
+            raise NumericalError(
+                f"{what}: '{name}' is not finite: training has diverged; lower model.critic_rate "
+                "and model.generator_rate"
+            )
+
+
+def digest_of(order: Order, tensors: Tensors, together: tuple[str, ...]) -> bytes:
+    """What tells one question of a node from another: all that its sites' answers depend on.
+
+    Args:
+        order: What is asked.
+        tensors: The arrays that all sites get.
+        together: The sites that the node answers for in one sum. Without one of them, the
+            difference of two sums is that one's own.
+    """
+    if isinstance(order, Measure):
+        # The answer does not depend on these, which differ once a run is resumed.
+        train = replace(order.train, critic_seen=0, generator_seen=0, strength=0.0)
+        order = replace(order, train=train)
+    found = hashlib.sha256()
+    _add(found, to_json(order).encode())
+    for name in together:
+        _add(found, name.encode())
+    _add_arrays(found, tensors)
+    return found.digest()
+
+
+def digest_for(site: str, shared: bytes, request: Request) -> str:
+    """The digest of one site's question, 32 hexadecimal digits, from that of its node's."""
+    found = hashlib.sha256(shared)
+    _add(found, site.encode())
+    _add_arrays(found, request.letters.get(site, {}))
+    return found.hexdigest()[:32]
+
+
+def _add_arrays(found: "hashlib._Hash", arrays: Tensors) -> None:
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        _add(found, f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.data.cast("B") if array.size else b"")
+
+
+def _add(found: "hashlib._Hash", part: bytes) -> None:
+    # With its length, so that no two lists of parts run together into the same bytes.
+    found.update(len(part).to_bytes(8, "big") + part)

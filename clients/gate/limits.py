@@ -1,0 +1,367 @@
+"""How large anything that a server asks may be, checked before anything is allocated.
+
+The limits are far above what a sensible configuration asks for, and are there so that no request
+exhausts a site's memory or its patience. Configurations are held to those that bound a key.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+from clients.gate.refusal import RefusedError
+from clients.orders import (
+    Audit,
+    Feel,
+    Measure,
+    Moments,
+    Order,
+    Prepare,
+    Profile,
+    Recall,
+    Train,
+)
+from clients.questions import Cluster, Look, Ranks, Values
+from fairness.groups import Conditions
+from fairness.marginals import POINTS, Marginals
+from wgan.data.schema import Column, Schema
+
+TEXT = 96 * 2**20
+"""Characters of an order's JSON: a thousand numeric columns with their edges take 80 million."""
+
+STRING = 4096
+"""Characters of a header, a category or any other word; one that is agreed on has 120 bytes."""
+
+RECIPE = 2**20
+"""Characters of a recipe; an ordinary one has 1,500."""
+
+ITEMS = 5_000_000
+"""Values in an order, all lists together: a thousand numeric columns with their edges."""
+
+COLUMNS = 1024
+"""Columns of a table: the summaries of one numeric column take half a megabyte."""
+
+CATEGORIES = 16_384
+"""Categories of a column; a sketch carries 500, more have to be declared."""
+
+ATOMS = 1024
+"""Point masses of a numeric column; a vote has 768 cells."""
+
+EDGES = 32_768
+"""Edges of a numeric column's bins: 2,048 fine bins, and one for each of 10,241 coarse ones."""
+
+LABELS = 51
+"""Labels: 50 classes and the missing one."""
+
+GROUPS = 4096
+"""Groups: cells of the sensitive features."""
+
+CENTRES = 256
+"""Latent clusters (`data.clusters`)."""
+
+CELLS = 4_000_000
+"""Cells of group, label and cluster."""
+
+ROWS = 2**48
+"""Rows over all sites that any count may claim."""
+
+SUMS = 2**27
+"""Numbers that one answer may hold: a gigabyte. Second moments are 16 million at most."""
+
+PARAMETERS = 2**26
+"""Parameters of one network; the preset's have 140,000."""
+
+UNITS = 65_536
+"""Any whole number in a recipe: units of a layer, length of the noise, members of a committee."""
+
+LAYERS = 65_536
+"""Length of any list in a recipe."""
+
+PACK = 1024
+"""Rows that a critic judges together (`model.pack`)."""
+
+STEPS = 10_000
+"""Steps of one player in a round (`train.critic_steps`, `train.generator_steps`)."""
+
+BATCH = 1_000_000
+"""Rows of a step (`train.batch`, `train.site_minimum`)."""
+
+DRAWN = 10_000_000
+"""Rows that a site draws at once: those of all critic steps between two of its generator's."""
+
+ROUNDS = 10**9
+"""Number of a round."""
+
+SITES = 100_000
+"""Sites of a federation."""
+
+FREQUENCIES = 4096
+"""Random frequencies; 256 are asked for."""
+
+BALLS = 512
+"""Balls of a group; 500 are asked for."""
+
+BOOK = 64
+"""Cells of a group's codebook; 16 are asked for."""
+
+SEED = 2**63
+"""Seeds lie below this."""
+
+
+@dataclass
+class _Budget:
+    left: int = ITEMS
+
+
+def check_order(order: Order) -> None:
+    """Refuses an order with any size or number beyond its limit.
+
+    Nothing larger than the order itself is made.
+
+    Raises:
+        RefusedError: All that is wrong with its numbers.
+    """
+    budget = _Budget()
+    for field in fields(order):
+        if field.name != "recipe":
+            _walk(getattr(order, field.name), field.name, budget, 12)
+    problems = _problems(order)
+    if problems:
+        raise RefusedError(problems)
+
+
+def check_layout(order: Order) -> None:
+    """Refuses an order whose answer would be too long; nothing is allocated."""
+    layout = order.layout()
+    size = layout.size + sum(field.size for field in layout.letters)
+    if size > SUMS:
+        raise RefusedError(f"'{order.order}' asks for {size:,} numbers, more than {SUMS:,}")
+
+
+def check_schema(schema: Schema) -> list[str]:
+    """What is wrong with the sizes of a schema."""
+    problems = [
+        *_within("columns", len(schema.columns), 1, COLUMNS),
+        *(f"column '{c.name[:40]}': {problem}" for c in schema.columns for problem in _column(c)),
+    ]
+    if len(set(schema.names)) < len(schema.columns):
+        problems.append("two columns of one name")
+    return problems
+
+
+def check_conditions(conditions: Conditions) -> list[str]:
+    """What is wrong with the sizes of conditions."""
+    cells = len(conditions.groups) * conditions.per_group
+    problems = [
+        *_within("groups", len(conditions.groups), 1, GROUPS),
+        *_within("labels", len(conditions.labels), 1, LABELS),
+        *_within("centres", len(conditions.centres), 0, CENTRES),
+        *_within("cells of group, label and cluster", cells, 1, CELLS),
+    ]
+    if len({len(row) for row in conditions.counts} | {conditions.per_group}) > 1 or len(
+        conditions.counts
+    ) != len(conditions.groups):
+        problems.append("counts of other cells than those of its groups, labels and centres")
+    elif any(not 0 <= n <= ROWS for row in conditions.counts for n in row):
+        problems.append(f"counts of rows below 0 or above {ROWS:,}")
+    if any(len(group) != len(conditions.sensitive) for group in conditions.groups):
+        problems.append("groups that do not name one value of every sensitive feature")
+    for what, values in (("groups", conditions.groups), ("labels", conditions.labels)):
+        if len(set(values)) < len(values):
+            problems.append(f"two {what} of one name")
+    if list(conditions.label_edges) != sorted(set(conditions.label_edges)):
+        problems.append("edges of labels that do not rise")
+    return problems
+
+
+def check_recipe(value: Any) -> list[str]:
+    """What is wrong with the sizes in a recipe, read from its JSON."""
+    problems: list[str] = []
+
+    def walk(part: Any, place: str, depth: int) -> None:
+        if depth > 12:
+            problems.append(f"recipe{place} is nested too deeply")
+        elif isinstance(part, dict):
+            for name, inner in part.items():
+                walk(inner, f"{place}.{name}", depth + 1)
+        elif isinstance(part, list):
+            problems.extend(_within(f"length of recipe{place}", len(part), 0, LAYERS))
+            for inner in part:
+                walk(inner, place, depth + 1)
+        elif isinstance(part, int) and not place.endswith(".seed"):
+            problems.extend(_within(f"recipe{place}", part, -1, UNITS))
+        elif isinstance(part, float) and not math.isfinite(part):
+            problems.append(f"recipe{place} is not finite")
+
+    walk(value, "", 0)
+    if isinstance(value, dict) and isinstance(value.get("pack"), int):
+        problems += _within("recipe.pack", value["pack"], 1, PACK)
+    return problems[:3]
+
+
+def _walk(value: Any, place: str, budget: _Budget, depth: int) -> None:
+    """Refuses words, whole numbers and floats beyond all limits, wherever they are."""
+    if depth < 0:
+        raise RefusedError(f"{place} is nested too deeply")
+    if isinstance(value, str):
+        if len(value) > STRING:
+            raise RefusedError(f"{place} holds {len(value):,} characters, more than {STRING:,}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise RefusedError(f"{place} holds {value}; expected finite numbers")
+    elif isinstance(value, int):
+        if abs(value) >= SEED:
+            raise RefusedError(f"{place} holds a number beyond 2^63")
+    elif isinstance(value, list | tuple):
+        budget.left -= len(value)
+        if budget.left < 0:
+            raise RefusedError(f"{place} and all before it hold more than {ITEMS:,} values")
+        for inner in value:
+            _walk(inner, place, budget, depth - 1)
+    elif isinstance(value, dict):
+        budget.left -= len(value)
+        for name, inner in value.items():
+            _walk(name, place, budget, depth - 1)
+            _walk(inner, f"{place}.{str(name)[:40]}", budget, depth - 1)
+    elif isinstance(value, Train):
+        for field in fields(value):
+            _walk(getattr(value, field.name), f"{place}.{field.name}", budget, depth - 1)
+
+
+def _within(what: str, value: float, least: float, most: float) -> list[str]:
+    if least <= value <= most:
+        return []
+    return [f"{what}: {value:,}; expected {least:,} to {most:,}"]
+
+
+def _problems(order: Order) -> list[str]:
+    match order:
+        case Look():
+            return [
+                *_within("columns", len(order.columns), 1, COLUMNS),
+                *_within("columns left out", len(order.drop), 0, COLUMNS),
+                *_within("cells that stand for no value", len(order.missing), 0, COLUMNS),
+                *_share(order.held_out.share),
+            ]
+        case Values():
+            lengths = {len(order.columns), len(order.kinds), len(order.forms)}
+            problems = _within("columns", len(order.columns), 1, COLUMNS)
+            problems += _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            return problems + _one_length(lengths) + _share(order.held_out.share)
+        case Ranks():
+            problems = _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            return problems + _share(order.held_out.share)
+        case Cluster():
+            problems = _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            return problems + _share(order.held_out)
+        case Prepare():
+            return [
+                *_within("groups' masses", len(order.mass), 1, GROUPS),
+                *_masses(order.mass),
+                *_share(order.held_out),
+                *([] if order.bins == 0 else _within("bins", order.bins, 2, 64)),
+                *_within("cells that stand for no value", len(order.missing), 0, COLUMNS),
+            ]
+        case Moments():
+            return _within("levels", len(order.published), 1, GROUPS + LABELS + CENTRES + 1)
+        case Profile():
+            return [
+                *_within("cells", order.cells, 1, CELLS),
+                *_within("bins", order.bins, 0, 20 * (COLUMNS + CATEGORIES)),
+            ]
+        case Feel():
+            return [
+                *_within("groups", order.groups, 1, GROUPS),
+                *_within("frequencies", order.count, 1, FREQUENCIES),
+                *_within("seed", order.seed, 0, SEED - 1),
+                *([] if 0 < order.deviation < 1e9 else [f"deviation = {order.deviation}"]),
+            ]
+        case Train():
+            return _train(order)
+        case Measure():
+            return [*_train(order.train), *_within("batches", order.most, 1, BATCH + SITES)]
+        case Audit():
+            return _within("groups", order.groups, 1, GROUPS)
+        case Recall():
+            balls = [problem for n in order.sizes for problem in _within("balls", n, 0, BALLS)]
+            return [
+                *_within("groups", len(order.sizes), 1, GROUPS),
+                *_within("cells of the codebook", order.cells, 1, BOOK),
+                *balls[:1],
+            ]
+
+
+def _train(order: Train) -> list[str]:
+    problems = [
+        *_within("round", order.round, 1, ROUNDS),
+        *_within("critic_steps", order.critic_steps, 1, STEPS),
+        *_within("generator_steps", order.generator_steps, 0, STEPS),
+        *_within("batch", order.batch, 1, BATCH),
+        *_within("minimum", order.minimum, 1, BATCH),
+        *_within("factor", order.factor, 0, 1),
+        *_within("strength", order.strength, 0, 1),
+        *_within("proximal", order.proximal, 0, 1e9),
+        *_within("critic_seen", order.critic_seen, 0, ROWS),
+        *_within("generator_seen", order.generator_seen, 0, ROWS),
+        *_within("groups", order.groups, 1, GROUPS),
+        *_within("sites", order.sites, 0, SITES),
+        *_within("buffers", order.buffers, 0, PARAMETERS),
+        *(p for size in order.sizes for p in _within("size", size, 1, PARAMETERS)),
+        *([] if order.device in ("cpu", "cuda") else [f"device = {order.device[:20]!r}"]),
+    ]
+    turn = -(-order.critic_steps // max(order.generator_steps, 1))
+    problems += _within("rows of a turn", turn * max(order.batch, order.minimum), 1, DRAWN)
+    if order.weights == "equal" and not order.sites:
+        problems.append("sites: 0, of which each counts the same")
+    if order.mass:
+        problems += [*_within("masses", len(order.mass), 1, GROUPS), *_masses(order.mass)]
+    if len(set(order.own)) < len(order.own):
+        problems.append("a player twice")
+    return problems
+
+
+def _masses(mass: tuple[float, ...]) -> list[str]:
+    right = all(0 <= m <= 1 + 1e-6 for m in mass) and abs(sum(mass) - 1) < 1e-3
+    return [] if right else ["masses of groups; expected shares that add up to 1"]
+
+
+def _share(share: float) -> list[str]:
+    return [] if 0 <= share < 1 else [f"held_out = {share}; expected 0 to below 1"]
+
+
+def _one_length(lengths: set[int]) -> list[str]:
+    return [] if len(lengths) == 1 else ["expected one kind and one form for each column"]
+
+
+def _column(column: Column) -> list[str]:
+    edges, shares = column.edges, column.cumulative
+    problems = [
+        *_within("categories", len(column.categories), 0, CATEGORIES),
+        *_within("atoms", len(column.atoms), 0, ATOMS),
+        *_within("edges", len(edges), 0, EDGES),
+        *_within("decimals", column.decimals, 0, 15),
+    ]
+    if len(edges) == 1 or any(a >= b for a, b in pairwise(edges)):
+        problems.append("edges that do not rise, or one alone")
+    if shares and (
+        len(shares) != len(edges)
+        or any(a > b for a, b in pairwise(shares))
+        or not 0 <= shares[0] <= shares[-1] <= 1 + 1e-9
+    ):
+        problems.append("shares below its edges that do not rise from 0 to 1")
+    for what, values in (("categories", column.categories), ("atoms", column.atoms)):
+        if len(set(values)) < len(values):
+            problems.append(f"{what} named twice")
+    return problems
+
+
+def check_marginals(marginals: Marginals) -> list[str]:
+    """What is wrong with the sizes of an audit's bins."""
+    problems = _within("columns", len(marginals.columns), 1, COLUMNS)
+    for column in marginals.columns:
+        name = f"column '{column.name[:40]}'"
+        problems += _within(f"points of {name}", len(column.points), 0, POINTS)
+        problems += _within(f"categories of {name}", len(column.categories), 0, CATEGORIES)
+        if any(a >= b for a, b in pairwise(column.points)):
+            problems.append(f"points of {name} that do not rise")
+    return problems

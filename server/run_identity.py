@@ -1,0 +1,30 @@
+"""The name of a run, which every request carries: a site answers each question of a run once."""
+
+from dataclasses import replace
+
+from clients.orders import Request
+from clients.sums import SiteSums
+from server.exchange import Exchange, Traffic
+
+
+class Named:
+    """An exchange whose requests all carry the run's name; see `server.exchange.Exchange`."""
+
+    def __init__(self, inner: Exchange, run: str) -> None:
+        """Takes what carries requests, and the name."""
+        self.inner = inner
+        self.run = run
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been carried so far."""
+        return self.inner.traffic
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return self.inner.names
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request."""
+        return self.inner(replace(request, run=self.run))

@@ -1,0 +1,119 @@
+"""Three small sites that were asked all that comes before training, for tests of a site's gate."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clients.orders import Prepare, Recall, Request, Train
+from clients.plan import Plan, fingerprint
+from clients.site import Site
+from clients.work import serve
+from fairness.codebook import Codebook
+from server.query import agree
+from server.sections import DataSettings
+from wgan.critics import MLPCriticSpec
+from wgan.generators import SkipGeneratorSpec
+from wgan.players import Players
+from wgan.recipe import Recipe
+
+RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)))
+DATA = DataSettings(path="x", sensitive=("sex",), target="income", missing=("",))
+RUN = "00000000000000aa"
+
+
+def people(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "age": rng.integers(17, 90, rows),
+            "job": rng.choice(["clerk", "smith"], rows),
+            "sex": rng.choice(["f", "m"], rows),
+            "income": rng.choice(["high", "low"], rows),
+        }
+    )
+
+
+@dataclass
+class Recorder:
+    """An exchange over sites in this process that keeps what it was asked."""
+
+    sites: list[Site]
+    requests: list[Request]
+    run: str = RUN
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(site.name for site in self.sites)
+
+    def __call__(self, request: Request) -> Any:
+        request = replace(request, run=self.run)
+        self.requests.append(request)
+        return serve(request, self.sites)
+
+
+class Federation:
+    """Three sites that were asked all that comes before training, and their plan."""
+
+    def __init__(self, folder: Path, rows: int = 60, **site: Any) -> None:
+        self.sites = []
+        for k in range(3):
+            table = folder / f"site-{k}.csv"
+            people(rows, k).to_csv(table, index=False)
+            self.sites.append(Site(f"site-{k}", table, folder / "work" / f"site-{k}", **site))
+        self.exchange = Recorder(self.sites, [])
+        agreed = agree(self.exchange, tuple(people(1, 0).columns), DATA)
+        groups = len(agreed.conditions.groups)
+        self.prepare = Prepare(
+            agreed.schema.to_json(),
+            agreed.conditions.to_json(),
+            (1 / groups,) * groups,
+            RECIPE.to_json(),
+            seed=0,
+            matching="none",
+            missing=("",),
+        )
+        self.plan, self.name = Plan.of(self.prepare), fingerprint(self.prepare)
+
+    def prepared(self) -> "Federation":
+        self.ask(self.prepare)
+        return self
+
+    def ask(self, order: Any, tensors: Any = None, sites: Any = None, **more: Any) -> Any:
+        request = Request(order, tensors or {}, **{"run": RUN} | more)
+        return serve(request, self.sites if sites is None else sites)
+
+    def train(self, number: int = 1, **changes: Any) -> tuple[Train, dict[str, Any]]:
+        players = Players(RECIPE, self.plan.shape)
+        order = Train(
+            self.name,
+            number,
+            critic_steps=2,
+            generator_steps=0,
+            batch=24,
+            minimum=4,
+            factor=1.0,
+            frozen=False,
+            critic_seen=0,
+            generator_seen=0,
+            device="cpu",
+            sizes=(len(players.generator.vector), len(players.critic.vector)),
+            groups=len(self.plan.conditions.groups),
+            sites=3,
+        )
+        tensors = players.tensors()
+        names = ("generator", "critic", "critic_first", "critic_second")
+        return replace(order, **changes), {name: tensors[name].numpy() for name in names}
+
+    def book(self, seed: int = 0) -> tuple[Recall, Codebook]:
+        """What an honest server would count recall with."""
+        rng = np.random.default_rng(seed)
+        rows = np.concatenate([s.array(self.name, "rows") for s in self.sites]).copy()
+        cells = np.concatenate([s.array(self.name, "cells") for s in self.sites])
+        numbers = [b.start for b in self.plan.shape.blocks if b.kind == "value"]
+        rows[:, numbers] += rng.normal(0, 0.05, (len(rows), len(numbers)))
+        groups = cells // self.plan.conditions.per_group
+        book = Codebook.of([rows[groups == g][:30] for g in range(2)], 4)
+        return Recall(self.name, book.sizes, 4, False), book
