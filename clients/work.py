@@ -38,7 +38,7 @@ from fairness.matching import described, second_moments
 from fairness.weights import row_weights, site_mass
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
-from wgan.errors import DataError
+from wgan.errors import DataError, NumericalError, named
 
 
 def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
@@ -51,13 +51,26 @@ def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
     problems: list[str] = []
     for site in sites:
         try:
-            own = request.letters.get(site.name, {})
-            total += answer(request.order, {**request.tensors, **own}, site)
+            total += served(request, site)
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
     return total
+
+
+def served(request: Request, site: Site) -> SiteSums:
+    """What one site sends back for a request; what goes wrong there names it.
+
+    Raises:
+        DataError: Its table does not fit.
+        NumericalError: Its training has diverged.
+    """
+    own = request.letters.get(site.name, {})
+    try:
+        return answer(request.order, {**request.tensors, **own}, site)
+    except (DataError, NumericalError) as error:
+        raise type(error)(named(error.problems, f"site '{site.name}'")) from error
 
 
 def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:

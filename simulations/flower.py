@@ -21,8 +21,8 @@ from rich.console import Console
 
 from clients.app import app as client_app
 from clients.wire import Ground
-from server.app import GridExchange, deal
 from server.display import Display
+from server.grid import GridExchange, deal
 from server.outputs import RunFolder
 from server.session import Session, device_of
 from server.settings import Settings
@@ -89,7 +89,13 @@ def run_flower(
         @app.main()
         def main(grid: Grid, context: Context) -> None:
             exchange = GridExchange(
-                grid, shares, ground, train.retries, train.on_failure == "skip", train.timeout
+                grid,
+                shares,
+                ground,
+                train.retries,
+                train.on_failure == "skip",
+                train.timeout,
+                tell=display.phase,
             )
             try:
                 with display:

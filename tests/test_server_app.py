@@ -15,9 +15,9 @@ from clients.app import sites_of
 from clients.orders import Request, Train
 from clients.questions import Look
 from clients.wire import Ground, pack_problems, pack_request, pack_sums, unpack_request
-from server.app import GridExchange, deal
 from server.configuration import load
 from server.exchange import ExchangeError
+from server.grid import GridExchange, deal
 from server.settings import Settings
 from simulations.flower import backend
 from wgan.errors import DataError, EveryModeError, NumericalError
@@ -97,7 +97,7 @@ def flower_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TaskIdentity, "_run_id", 1)
     monkeypatch.setattr(TaskIdentity, "_task_id", 1)
     monkeypatch.setattr(TaskIdentity, "_node_id", 1)
-    monkeypatch.setattr("server.app.RETRY_WAIT", 0.0)
+    monkeypatch.setattr("server.grid.RETRY_WAIT", 0.0)
 
 
 def exchange(grid: FakeGrid, **options: Any) -> GridExchange:
