@@ -147,9 +147,10 @@ def test_what_is_wrong_with_a_table_reaches_the_user_and_is_not_repeated() -> No
     assert grid.tries[3] == 1
 
 
-def test_a_vector_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="agreed were int64"):
-        exchange(FakeGrid(script={(3, 1): "nonsense"}))(Request(LOOK))
+def test_a_vector_of_another_length_is_its_nodes_failure() -> None:
+    script = {(3, n): "nonsense" for n in range(1, 9)}
+    with pytest.raises(ExchangeError, match=r"^sites 'a', 'c': failed 2.*agreed on was int64"):
+        exchange(FakeGrid(script=script), retries=1)(Request(LOOK))
 
 
 def test_request_survives_the_wire() -> None:
