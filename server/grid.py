@@ -92,8 +92,7 @@ class GridExchange:
             if not left or (collector.refusals and not self._may_skip(request)):
                 break
         self._settle(request, failures, collector)
-        collector.compare()
-        return collector.total
+        return collector.close()
 
     def _may_skip(self, request: Request) -> bool:
         return self.skip and isinstance(request.order, Train)

@@ -99,7 +99,7 @@ class Checker:
                 self._of(source).present = invariants.present(order, sums)
             case Ranks():
                 self._proposed = Conditions.from_json(order.conditions)
-                self._of(source).cells = sums.units("cells")
+                self._of(source).cells = sums.units("cells").copy()
             case Prepare():
                 said = Prepared(int(sums.units("rows")[0]), float(sums["weight"][0]))
                 self._of(source).prepared[fingerprint(order)] = said
@@ -214,12 +214,24 @@ class Collector:
         try:
             self.total = self.total + sums
         except NumericalError as error:
-            self.compare()
+            self._compare()
             raise self.explained(error) from error
         self.checker.learn(self.order, source, sums)
 
-    def compare(self) -> None:
-        """Holds updates against one another, once all have come."""
+    def close(self) -> SiteSums:
+        """The total, once all have come and updates were held against one another.
+
+        Raises:
+            ReplyError: Replies do not go together.
+        """
+        self._compare()
+        if isinstance(self.order, Prepare):
+            problems = list(training_invariants.whole(self.plan, self.total)) if self.plan else []
+            if problems:
+                raise ReplyError(problems)
+        return self.total
+
+    def _compare(self) -> None:
         if isinstance(self.order, Train):
             self.checker.compare(self.order, self._sizes)
 

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from clients.orders import Feel, Measure, Prepare, Profile, Train
 from clients.plan import Plan
 from clients.profile import widths
+from clients.sums import SiteSums
 from fairness.binning import Binning
+from fairness.feature_matching import BINS
 from fairness.groups import Conditions
 from fairness.matching import described
 from fairness.weights import row_weights
@@ -26,9 +28,9 @@ RISK = 2.0
 
 def prepare(order: Prepare, reply: Reply) -> Problems:
     """Rows are those counted before, and weights are those of so many rows."""
-    assert reply.plan is not None
-    conditions = reply.plan.conditions
-    weights = row_weights(reply.plan.mass, conditions.group_counts)
+    plan = reply.plan or Plan.of(order)
+    conditions = plan.conditions
+    weights = row_weights(plan.mass, conditions.group_counts)
     kept, rows = reply.kept(conditions), reply.count("rows")
     most = reply.rows if kept is None else int(kept.sum())
     yield from reply.fits("'rows'", rows, most, exact=kept is not None)
@@ -47,11 +49,11 @@ def prepare(order: Prepare, reply: Reply) -> Problems:
     ceilings = most_of * np.append(levels, True)
     exact = kept is not None and reply.exact and conditions.clusters == 1
     if order.matching == "moments":
-        yield from moments(reply, reply.sums["moments"], ceilings[:-1], exact)
+        yield from moments(reply, plan, reply.sums["moments"], ceilings[:-1], exact)
     if order.matching in ("kernel", "sliced"):
         yield from _description(reply, order.matching, ceilings, exact)
     if order.marginals:
-        found, blocks = reply.sums["marginals"], reply.plan.shape.blocks
+        found, blocks = reply.sums["marginals"], plan.shape.blocks
         yield from _levels(reply, "marginals", found[:, -1], ceilings, exact)
         yield from _one_hot(reply, "marginals", found[:, :-1], found[:, -1], _spans(blocks))
         numbers = np.array([b.start for b in blocks if b.kind == "value"], dtype=np.int64)
@@ -86,19 +88,19 @@ def _spans(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     return [(block.start, block.stop) for block in blocks if block.kind == "choice"]
 
 
-def moments(reply: Reply, found: Floats, ceilings: Floats, exact: bool) -> Problems:
+def moments(reply: Reply, plan: Plan, found: Floats, ceilings: Floats, exact: bool) -> Problems:
     """Second moments are those of rows that are one-hot in part, and of so much weight.
 
     Args:
         reply: The reply.
+        plan: What was agreed on.
         found: Upper triangles of every level's moments, `(C, T)`.
         ceilings: Weight that each level's rows have at most, `(C,)`.
         exact: Whether they have just that.
     """
-    assert reply.plan is not None
-    blocks, binning = reply.plan.shape.blocks, reply.plan.binning
-    spans, levels = _spans_of_moments(blocks, binning, reply.plan.conditions), len(ceilings)
-    width = reply.plan.shape.width + binning.width + levels
+    blocks, binning, levels = plan.shape.blocks, plan.binning, len(ceilings)
+    spans = _spans_of_moments(blocks, binning, plan.conditions)
+    width = plan.shape.width + binning.width + levels
     rows, columns = np.triu_indices(width)
     diagonal = found[:, rows == columns]
     weights = diagonal[np.arange(levels), width - levels + np.arange(levels)]
@@ -171,8 +173,6 @@ def _description(reply: Reply, kind: str, ceilings: Floats, exact: bool) -> Prob
         if (np.abs(sums) > most).any():
             yield "'description' holds larger features than its rows have"
     else:
-        from fairness.feature_matching import BINS
-
         spans = [(b, b + BINS) for b in range(0, sums.shape[1], BINS)]
         yield from _one_hot(reply, "description", sums, weights, spans)
 
@@ -209,6 +209,17 @@ def feel(order: Feel, reply: Reply) -> Problems:
     slack = reply.slack("features", float(held.max(initial=0.0)))
     if (features > held[:, None] / math.sqrt(order.count) + slack).any():
         yield "'features' is larger than its rows allow"
+
+
+def whole(plan: Plan, total: SiteSums) -> Problems:
+    """The weights of all sites together make a whole, where they have the rows that were agreed.
+
+    Another number of rows means that tables have changed, which is not told here.
+    """
+    weight, sites = float(total["weight"][0]), int(total.units("sites")[0])
+    rows = int(plan.conditions.table.sum())
+    if int(total.units("rows")[0]) == rows and weight > 1 + sites * 2.0**-41 + 1e-9:
+        yield f"the weights of all sites together make {weight:.6g} of the whole"
 
 
 def train(order: Train, reply: Reply) -> Problems:

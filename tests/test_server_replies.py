@@ -91,6 +91,7 @@ def replayed(kept, together, exact=True, lie=None, order=None):
                 collector.take(Source((name,)), own[name])
         if lying:
             return
+        collector.close()
     assert lie is None, "the lie was never told"
 
 
@@ -280,6 +281,21 @@ def test_rows_that_no_column_has_are_refused_with_the_next_reply(recorded):
             continue
         with pytest.raises(ReplyError, match=r"values of column 'age' add up to .* rows only"):
             checker.open(asked).take(Source((first,)), own[first])
+
+
+def test_weights_that_together_make_more_than_a_whole_are_refused_when_a_run_is_resumed(recorded):
+    # Nothing is known of sites then, and each may have any rows.
+    asked, own = next(k for k in recorded["moments"] if isinstance(k[0], Prepare))
+    for name, lie in (("honest", None), ("liar", plus("weight", 0.2))):
+        collector = Checker().open(asked)
+        for i, site in enumerate(sorted(own)):
+            sums = changed(own[site], lie) if lie and i == 0 else own[site]
+            collector.take(Source((site,)), sums)
+        if name == "honest":
+            collector.close()
+        else:
+            with pytest.raises(ReplyError, match=r"all sites together make 1\.2"):
+                collector.close()
 
 
 @pytest.mark.parametrize("exact", [True, False])
