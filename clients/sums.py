@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import NumericalError
+from wgan.errors import EveryModeError, NumericalError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,6 +30,10 @@ Letter = dict[str, npt.NDArray[np.float32]]
 
 LARGEST = 2.0**62
 """No entry of a sum may exceed this, in units: one bit is left to see an overflow."""
+
+
+class ReplyError(EveryModeError):
+    """A reply that is not what was agreed on: the failure of the node that sent it."""
 
 
 @dataclass(frozen=True)

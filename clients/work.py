@@ -44,7 +44,7 @@ from fairness.matching import (
 )
 from fairness.suppression import of_text, publishable
 from fairness.weights import row_weights, site_mass
-from wgan.errors import DataError
+from wgan.errors import DataError, NumericalError, named
 
 
 def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
@@ -54,8 +54,8 @@ def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
         RefusedError: A site does not answer such a request; those of all sites at once.
         DataError: Tables do not fit; the problems of all sites at once.
     """
-    served = tuple(sites)
-    return computed(request, served, Admission.of(request, served).admit)
+    together = tuple(sites)
+    return computed(request, together, admission(request, together))
 
 
 def computed(
@@ -67,9 +67,7 @@ def computed(
     problems: list[str] = []
     for site in sites:
         try:
-            admit(site)
-            own = request.letters.get(site.name, {})
-            total += answer(request.order, {**request.tensors, **own}, site)
+            total += served(request, site, admit)
         except RefusedError as error:
             refusals += error.problems
         except DataError as error:
@@ -79,6 +77,33 @@ def computed(
     if problems:
         raise DataError(problems)
     return total
+
+
+def admission(request: Request, sites: tuple[Site, ...]) -> Callable[[Site], None]:
+    """What lets a request in at each of the sites that are asked together, or refuses it there.
+
+    Raises:
+        RefusedError: No site answers such a request.
+    """
+    return Admission.of(request, sites).admit
+
+
+def served(
+    request: Request, site: Site, admit: Callable[[Site], None] = lambda site: None
+) -> SiteSums:
+    """What one site sends back for a request; what goes wrong there names it.
+
+    Raises:
+        RefusedError: The site does not answer such a request.
+        DataError: Its table does not fit.
+        NumericalError: Its training has diverged.
+    """
+    own = request.letters.get(site.name, {})
+    try:
+        admit(site)
+        return answer(request.order, {**request.tensors, **own}, site)
+    except (DataError, NumericalError) as error:
+        raise type(error)(named(error.problems, f"site '{site.name}'")) from error
 
 
 def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:

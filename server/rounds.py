@@ -328,10 +328,11 @@ class Rounds:
 
     def _finite(self, number: int) -> None:
         if not bool(torch.isfinite(self.players.generator.vector).all()):
-            raise NumericalError(
+            problem = (
                 f"round {number}: the generator's weights are not finite: training has diverged; "
                 "lower model.generator_rate and model.critic_rate"
             )
+            raise NumericalError([problem, *self.exchange.suspects])
 
     def _tensors(self, order: Train) -> Tensors:
         """The shared vectors that sites need for an order; their own come as letters."""

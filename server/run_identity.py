@@ -25,6 +25,11 @@ class Named:
         """The sites, by name."""
         return self.inner.names
 
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line."""
+        return self.inner.suspects
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request."""
         return self.inner(replace(request, run=self.run))

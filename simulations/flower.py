@@ -20,8 +20,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from clients.app import app as client_app
-from server.app import SimulationExchange, deal
+from server.app import SimulationExchange
 from server.display import Display
+from server.grid import deal
 from server.leftovers import Scratch
 from server.outputs import RunFolder
 from server.session import Session, device_of
@@ -90,7 +91,14 @@ def run_flower(
         @app.main()
         def main(grid: Grid, context: Context) -> None:
             exchange = SimulationExchange(
-                grid, shares, stage.ground, train.retries, train.on_failure == "skip", train.timeout
+                grid,
+                shares,
+                stage.ground,
+                train.retries,
+                train.on_failure == "skip",
+                train.timeout,
+                tell=display.phase,
+                exact=settings.site.floor == 0,
             )
             try:
                 with display:

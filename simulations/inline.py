@@ -21,7 +21,7 @@ def run_inline(
         session = Session(
             settings,
             folder,
-            InProcess(stage.sites),
+            InProcess(stage.sites, tell=display.phase),
             stage.columns,
             display,
             lambda: stage.frame(missing),

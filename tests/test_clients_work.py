@@ -519,4 +519,5 @@ def test_problems_of_all_sites_are_told_at_once(tmp_path):
     order = Values(("age",), ("boolean",), ("",))
     with pytest.raises(DataError) as caught:
         serve(Request(order), ground.sites)
-    assert [p.split(":")[0] for p in caught.value.problems] == [str(s.table) for s in ground.sites]
+    named = [f"site '{s.name}': {s.table}" for s in ground.sites]
+    assert [":".join(p.split(":")[:2]) for p in caught.value.problems] == named

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("wgan", "fairness", "clients", "server", "simulations")
-FLOWER = {"clients/app.py", "clients/wire.py", "server/app.py"}
+FLOWER = {"clients/app.py", "clients/wire.py", "server/app.py", "server/grid.py"}
 
 
 def imports(source: str, module: str) -> set[str]:

@@ -16,9 +16,10 @@ from clients.app import sites_of
 from clients.orders import Request, Train
 from clients.questions import Look
 from clients.wire import Ground, pack_problems, pack_request, pack_sums, unpack_request
-from server.app import GridExchange, SimulationExchange, deal
+from server.app import SimulationExchange
 from server.configuration import load
 from server.exchange import ExchangeError
+from server.grid import GridExchange, deal
 from server.settings import Settings
 from simulations.flower import backend
 from wgan.errors import DataError, EveryModeError, NumericalError, StateError
@@ -98,7 +99,7 @@ def flower_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TaskIdentity, "_run_id", 1)
     monkeypatch.setattr(TaskIdentity, "_task_id", 1)
     monkeypatch.setattr(TaskIdentity, "_node_id", 1)
-    monkeypatch.setattr("server.app.RETRY_WAIT", 0.0)
+    monkeypatch.setattr("server.grid.RETRY_WAIT", 0.0)
 
 
 def exchange(grid: FakeGrid, **options: Any) -> GridExchange:
@@ -159,9 +160,10 @@ def test_what_is_wrong_with_a_table_reaches_the_user_and_is_not_repeated() -> No
     assert grid.tries[3] == 1
 
 
-def test_a_vector_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="agreed were int64"):
-        exchange(FakeGrid(script={(3, 1): "nonsense"}))(Request(LOOK))
+def test_a_vector_of_another_length_is_its_nodes_failure() -> None:
+    script = {(3, n): "nonsense" for n in range(1, 9)}
+    with pytest.raises(ExchangeError, match=r"^sites 'a', 'c': failed 2.*agreed on was int64"):
+        exchange(FakeGrid(script=script), retries=1)(Request(LOOK))
 
 
 def test_request_survives_the_wire() -> None:

@@ -40,3 +40,18 @@ class DamagedError(StateError):
 
 class NumericalError(EveryModeError):
     """A value that is not finite or leaves the range that sums can carry."""
+
+
+def named(problems: Iterable[str], who: str, known: Iterable[str] = ()) -> list[str]:
+    """The problems, each beginning with whose it is.
+
+    Args:
+        problems: What is wrong.
+        who: Whose they are.
+        known: Other beginnings that say so already.
+
+    >>> named(["a.csv is empty", "site 'a' (a.csv): lacks a column"], "site 'a'")
+    ["site 'a': a.csv is empty", "site 'a' (a.csv): lacks a column"]
+    """
+    beginnings = (who, *known)
+    return [p if p.startswith(beginnings) else f"{who}: {p}" for p in problems]

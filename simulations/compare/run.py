@@ -65,6 +65,11 @@ class Apart:
         """The sites, by name."""
         return self.inner.names
 
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line with the others'."""
+        return self.inner.suspects
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `server.exchange.Exchange`."""
         sums = self.inner(request)
