@@ -10,6 +10,7 @@ import tomli_w
 
 import simulations.cli
 from server.exchange import InProcess
+from server.locks import locked
 from server.session import Session
 from server.stage import set_up
 from simulations.compare import curve, pictures, run
@@ -187,3 +188,16 @@ def test_bytes_are_counted_as_if_each_site_were_a_machine(config, tmp_path):
     assert ratios["pooled"] == (1, 1) and ratios["fedgan"] == (3, 3)
     # Letters, which are single sites' own, are counted once wherever they go.
     assert 1 < ratios["term"][0] < 3
+
+
+def test_a_run_that_another_process_holds_is_left_alone(plan, config, call, tmp_path):
+    (first, _) = plan.runs
+    first.folder.create(first.settings)
+    with first.folder.locked():
+        outcome = perform(first, "inline", never)
+        assert outcome.kind == "refused" and "is in use by process" in outcome.problems[0]
+        assert [*first.folder.path.iterdir()] and first.folder.config.exists()
+    # The folder of a whole comparison is held too.
+    with locked(tmp_path / "out"):
+        code, _, err = call(config, "--strategies", "fedgan", "--seeds", "0", "--out", plan.out)
+    assert code == 2 and err.count("error:") == 1 and "is in use by process" in err
