@@ -7,7 +7,7 @@ from operator import add
 import numpy as np
 import pytest
 
-from clients.orders import Audit, Feel, Measure, Prepare, Profile, Recall, Train
+from clients.orders import Audit, Feel, Measure, Moments, Prepare, Profile, Recall, Train
 from clients.questions import Cluster, Look, Ranks, Values
 from clients.sums import ReplyError, SiteSums
 from clients.work import served
@@ -111,7 +111,8 @@ def test_what_honest_sites_send_is_taken_in_every_kind_of_run(name, together, ex
 
 def test_every_order_is_among_what_is_recorded(recorded):
     asked = {type(order) for kept in recorded.values() for order, _ in kept}
-    expected = {Look, Values, Ranks, Cluster, Prepare, Profile, Feel, Train, Measure, Audit, Recall}
+    expected = {Look, Values, Ranks, Cluster, Prepare, Moments, Profile, Feel, Train, Measure}
+    expected |= {Audit, Recall}
     assert asked == expected
 
 
@@ -206,11 +207,14 @@ LIES = {
     "prepare: two sites": ("moments", Prepare, plus("sites", 1)),
     "prepare: two of a group": ("moments", Prepare, plus("group_sites", 1)),
     "prepare: two take part": ("moments", Prepare, plus("taking", 1)),
-    "prepare: larger squares": ("moments", Prepare, plus("moments", 50.0)),
-    "prepare: negative squares": ("moments", Prepare, plus("moments", -50.0)),
-    "prepare: larger products": ("moments", Prepare, plus("moments", 2.0, 1)),
-    "prepare: twice the moments": ("moments", Prepare, lambda s: scaled(s, "moments", 2)),
-    "prepare: half the moments": ("moments", Prepare, lambda s: scaled(s, "moments", 0.5)),
+    "prepare: a count more": ("moments", Prepare, plus("counts", 1, 5)),
+    "prepare: a count of a million": ("moments", Prepare, plus("counts", MILLION, 5)),
+    "prepare: a mean of a number": ("moments", Prepare, plus("marginals", 0.01)),
+    "moments: larger squares": ("moments", Moments, plus("moments", 50.0)),
+    "moments: negative squares": ("moments", Moments, plus("moments", -50.0)),
+    "moments: larger products": ("moments", Moments, plus("moments", 2.0, 1)),
+    "moments: twice of all": ("moments", Moments, lambda s: scaled(s, "moments", 2)),
+    "moments: half of all": ("moments", Moments, lambda s: scaled(s, "moments", 0.5)),
     "prepare: twice the marginals": ("moments", Prepare, lambda s: scaled(s, "marginals", 2)),
     "prepare: a larger share": ("moments", Prepare, plus("marginals", 0.2, 3)),
     "prepare: larger features": ("kernel", Prepare, plus("description", 1.0)),
