@@ -18,8 +18,9 @@ from clients.site import Site
 from fairness.marginals import Marginals
 from server.clusters import clustered
 from server.exchange import InProcess
-from server.run_identity import Named, run_of
+from server.run_identity import Named
 from server.sections import DataSettings
+from server.settings import settings_digest
 from tests.federated import RUN, Federation, people
 
 
@@ -204,8 +205,12 @@ def test_centres_come_one_by_one_and_not_for_ever(asked: Federation) -> None:
 def test_the_run_s_name_is_that_of_its_result(kit: Any, table: Path) -> None:
     settings = kit.tiny(table)
     same = kit.tiny(table, device="cpu", train={"retries": 9}, output={"rows": 7})
-    assert run_of(settings) == run_of(same) != run_of(kit.tiny(table, seed=1))
-    assert run_of(settings) != run_of(kit.tiny(table, train={"rounds": 9}))
+    assert (
+        settings_digest(settings)
+        == settings_digest(same)
+        != settings_digest(kit.tiny(table, seed=1))
+    )
+    assert settings_digest(settings) != settings_digest(kit.tiny(table, train={"rounds": 9}))
 
 
 def test_every_request_of_an_exchange_carries_the_run_s_name(asked: Federation) -> None:
