@@ -57,14 +57,15 @@ class Recorder:
 class Federation:
     """Three sites that were asked all that comes before training, and their plan."""
 
-    def __init__(self, folder: Path, rows: int = 60, **site: Any) -> None:
+    def __init__(self, folder: Path, rows: int = 60, held_out: float = 0.0, **site: Any) -> None:
         self.sites = []
         for k in range(3):
             table = folder / f"site-{k}.csv"
             people(rows, k).to_csv(table, index=False)
             self.sites.append(Site(f"site-{k}", table, folder / "work" / f"site-{k}", **site))
+        data = DATA.model_copy(update={"held_out": held_out})
         self.exchange = Recorder(self.sites, [])
-        agreed = agree(self.exchange, tuple(people(1, 0).columns), DATA)
+        agreed = agree(self.exchange, tuple(people(1, 0).columns), data)
         groups = len(agreed.conditions.groups)
         self.prepare = Prepare(
             agreed.schema.to_json(),
@@ -74,6 +75,7 @@ class Federation:
             seed=0,
             matching="none",
             missing=("",),
+            held_out=held_out,
         )
         self.plan, self.name = Plan.of(self.prepare), fingerprint(self.prepare)
 

@@ -14,7 +14,7 @@ from clients.app import sites_of
 from clients.gate import floor
 from clients.gate.refusal import RefusedError
 from clients.gate.simulation import Ground
-from clients.orders import Audit, Feel, Profile, Request
+from clients.orders import Audit, Feel, Moments, Profile, Request
 from clients.plan import Plan, fingerprint
 from clients.profile import widths
 from clients.questions import Cluster, Look, Ranks
@@ -22,6 +22,7 @@ from clients.site import Site
 from clients.sketch import peel
 from clients.work import answer
 from fairness.marginals import Marginals
+from fairness.suppression import to_text
 from tests.federated import Federation, people
 from wgan.errors import DataError
 
@@ -112,8 +113,9 @@ def test_rows_left_out_are_in_no_later_sum(floored: Federation) -> None:
         assert not ((values > 0) & (values < FLOOR)).any()
 
 
-def test_no_small_count_leaves_by_another_way(floored: Federation) -> None:
-    order = replace(floored.prepare, held_out=0.25)
+def test_no_small_count_leaves_by_another_way(tmp_path: Path) -> None:
+    floored = Skewed(tmp_path, held_out=0.25, floor=FLOOR)
+    order = floored.prepare
     floored.ask(order, sites=floored.sites[:1])
     plan, name = Plan.of(order), fingerprint(order)
     bins = sum(widths(plan.shape.blocks))
@@ -130,6 +132,29 @@ def test_no_small_count_leaves_by_another_way(floored: Federation) -> None:
     kept = sums["counts"] > 0
     assert (sums["counts"][kept] >= FLOOR).all()
     assert not sums["sums"][~kept].any() and not sums["squares"][~kept].any()
+
+
+def test_moments_of_few_rows_of_a_site_stay_there(tmp_path: Path) -> None:
+    """Also what subtraction within the site's own sums would leave."""
+    sums = {}
+    for floor in (0, FLOOR):
+        asked = Skewed(tmp_path / str(floor), floor=floor)
+        order = replace(asked.prepare, matching="moments")
+        prepared = asked.ask(order, sites=asked.sites[:1])
+        plan, counts = Plan.of(order), prepared.units("counts")
+        published = np.ones(counts.shape, dtype=bool)
+        found = own(asked, Moments(fingerprint(order), to_text(published)))["moments"]
+        sums[floor] = counts, found
+    small = (sums[0][0] > 0) & (sums[0][0] < FLOOR)
+    assert small.any() and not ((sums[FLOOR][0] > 0) & (sums[FLOOR][0] < FLOOR)).any()
+    width, start = counts.shape[1], 0
+    for level in range(len(counts)):
+        rows, columns = np.triu_indices(width)
+        part = sums[FLOOR][1][start : start + len(rows)]
+        start += len(rows)
+        unsaid = sums[FLOOR][0][level] == 0
+        assert not part[unsaid[rows] | unsaid[columns]].any()
+    assert plan.choices.any() and sums[FLOOR][1].any()
 
 
 def test_recall_counts_neither_few_rows_nor_all_but_few(floored: Federation) -> None:
@@ -149,7 +174,7 @@ def test_vocabulary_and_values_that_few_rows_share_stay_at_the_site(tmp_path: Pa
     table.to_csv(tmp_path / "a.csv", index=False)
     order = Federation(tmp_path).exchange.requests[1].order
     open_, closed = (
-        answer(order, {}, Site("a", tmp_path / "a.csv", tmp_path / "w", least))
+        answer(order, {}, Site("a", tmp_path / "a.csv", tmp_path / "w", floor=least))
         for least in (0, FLOOR)
     )
     assert "astronaut" in peel(open_.units("sketch.1"), "job")
