@@ -4,7 +4,8 @@
     found.verdict, found.coverage_group_min
 
 Every figure of a group is measured in the same way and with an interval; groups too small to judge
-are `insufficient`. Thresholds turn figures into checks (`fairness.checks`).
+are `insufficient`. Thresholds turn figures into checks (`fairness.checks`), and checks into a
+verdict (`fairness.verdict`).
 """
 
 import difflib
@@ -17,13 +18,16 @@ import numpy as np
 import pandas as pd
 
 from fairness.audit_tables import Tables, keys, levels
-from fairness.checks import held_against, verdict_of
+from fairness.checks import held_against
+from fairness.copies import Copies, Nearness
 from fairness.fidelity import Effort, level_findings
 from fairness.findings import Audit, UtilityFinding
 from fairness.group_utility import group_utility
 from fairness.image_features import ImageFeatures
 from fairness.marginals import Marginals, compare
+from fairness.spellings import spelled_alike
 from fairness.thresholds import Thresholds
+from fairness.verdict import with_verdict
 from wgan.data.fit import fit_schema
 from wgan.data.frame import canonical
 from wgan.data.schema import Kind, Schema
@@ -32,9 +36,6 @@ from wgan.versions import versions_of
 
 GROUPS = 500
 """Most groups of one level: a feature with more values is no group feature."""
-
-TEST_SHARE = 0.3
-"""Of the real rows, kept for testing models where no held-out table is named."""
 
 PACKAGES = ("everymode", "numpy", "pandas", "scikit-learn", "fairlearn")
 
@@ -52,6 +53,7 @@ def audit(
     schema: Schema | None = None,
     image: tuple[int, int, int] | None = None,
     drop: Sequence[str] = (),
+    given: Sequence[str] = (),
     seed: int = 0,
     names: tuple[str, str] = ("the real table", "the synthetic table"),
     training: Sequence[Mapping[str, Any]] = (),
@@ -65,15 +67,19 @@ def audit(
         synthetic: The rows to judge, with the same columns in any order.
         sensitive_features: Columns whose values, and whose joint values, are the groups.
         target: The column that users will predict; None: no utility is measured.
-        holdout: Real rows that were not trained on. With them, coverage and utility are measured
-            on rows the generator never saw, and copies of rows are told from coincidences.
+        holdout: Real rows of the same law that the table's maker did not see. With them, coverage
+            is measured on rows the generator never saw; without them, models are not tested and
+            copies not told from coincidences: neither is judged.
         thresholds: What the checks hold figures against.
         effort: How much is compared.
         kinds: Kinds of columns, where they are not to be read off the real rows.
-        schema: The columns as a run has agreed on them; None: read off the real rows.
+        schema: The columns as a run has agreed on them, so that its table can have no other
+            categories; None: read off the real rows.
         image: Channels, height and width, where all columns but sensitive features and target are
             the pixels of an image: rows are then compared by features of a random network.
         drop: Columns to leave out, of whichever tables have them: identifiers, say.
+        given: Columns that the table's maker was told to make so many rows of: sizes of their
+            groups are then `given`, not judged.
         seed: Of the rows that are drawn.
         names: What messages call the two tables.
         training: The metrics of each round of a run, for its curves.
@@ -86,20 +92,28 @@ def audit(
     started = time.perf_counter()
     limits, effort = thresholds or Thresholds(), effort or Effort()
     features = tuple(dict.fromkeys(sensitive_features))
-    tables = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), names)
+    grouping = (*features, *([target] if target else []))
+    tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
     _check(tables, features, target, effort, names)
     if image is not None:
-        others = (*features, *([target] if target else []))
-        made_of = ImageFeatures.of(tables.real, tables.schema, others, image)
+        made_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
         tables = replace(tables, image=made_of)
     rng = np.random.default_rng(seed)
+    progress("copies")
+    copies, unseen = Copies.of(tables), tables
+    if copies.overlap is not None:
+        # What was trained on is no test, of copies or of models.
+        notes += (f"held-out rows are not taken for such: {copies.overlap}",)
+        unseen = replace(tables, holdout=None)
+        copies = Copies.of(unseen)
+    nearness = Nearness.of(unseen)
     groups = []
     for level in levels(features):
-        groups += level_findings(tables, level, effort, rng, progress)
+        groups += level_findings(tables, level, effort, rng, copies, nearness, progress)
     utility = None
     if target is not None:
         progress("utility")
-        utility = _utility(tables, target, features, effort, rng)
+        utility = _utility(unseen, target, features, effort, rng)
     known = [
         group.standardised_coverage.value
         for group in groups
@@ -118,6 +132,9 @@ def audit(
         checks=(),
         coverage_group_min=min(known, default=None),
         coverage_difference=max(known) - min(known) if known else None,
+        given=tuple(given),
+        vocabulary_given=schema is not None,
+        notes=notes,
         settings={
             "thresholds": limits.model_dump(),
             "effort": asdict(effort),
@@ -129,9 +146,8 @@ def audit(
         federated=federated or {},
         versions=versions_of(PACKAGES),
     )
-    checks = held_against(found, limits)
-    seconds = round(time.perf_counter() - started, 2)
-    return replace(found, checks=checks, verdict=verdict_of(checks), seconds=seconds)
+    found = with_verdict(found, held_against(found, limits, effort.least))
+    return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
 def _tables(
@@ -141,8 +157,9 @@ def _tables(
     schema: Schema | None,
     kinds: Mapping[str, Kind] | None,
     drop: tuple[str, ...],
+    grouping: tuple[str, ...],
     names: tuple[str, str],
-) -> Tables:
+) -> tuple[Tables, tuple[str, ...]]:
     # Pairs, for both tables may be one file.
     frames = [(names[0], real), (names[1], synthetic)]
     if holdout is not None:
@@ -173,19 +190,26 @@ def _tables(
         ]
     if problems:
         raise DataError(problems)
+    frames, notes = spelled_alike(frames, wanted, grouping, schema, kinds)
     if schema is None:
         schema = fit_schema(frames[0][1], kinds=kinds)
+    kept = []
     for name, frame in frames:
+        columns = {}
         for column in schema.columns:
+            own = columns[column.name] = frame[column.name].reset_index(drop=True)
             try:
-                canonical(frame[column.name], column.kind, column.name, name, column.form)
+                values = canonical(own, column.kind, column.name, name, column.form)
             except DataError as error:
                 problems += error.problems
+                continue
+            if column.kind in ("integer", "float"):
+                # Read once: every figure asks for them anew.
+                columns[column.name] = pd.Series(values)
+        kept.append(pd.DataFrame(columns))
     if problems:
         raise DataError(problems)
-    order = list(schema.names)
-    kept = [frame[order].reset_index(drop=True) for _, frame in frames]
-    return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None)
+    return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None), notes
 
 
 def _check(
@@ -239,15 +263,10 @@ def _utility(
     effort: Effort,
     rng: np.random.Generator,
 ) -> UtilityFinding:
-    real, test = tables.real, tables.holdout
-    if test is None:
-        order = rng.permutation(len(real))
-        split = max(1, round(TEST_SHARE * len(real)))
-        test, real = real.iloc[order[:split]], real.iloc[order[split:]]
     return group_utility(
-        real.reset_index(drop=True),
+        tables.real,
         tables.synthetic,
-        test.reset_index(drop=True),
+        tables.holdout,
         tables.schema,
         target,
         features,

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fairness.groups import spelled
 from fairness.image_features import ImageFeatures
-from fairness.marginals import cells
 from wgan.data.schema import Schema
 
 
@@ -53,35 +49,3 @@ def keys(frame: pd.DataFrame, schema: Schema, features: Sequence[str], where: st
     columns = [spelled(frame[name], schema[name], where) for name in features]
     groups = list(zip(*columns, strict=True)) if columns else [()] * len(frame)
     return pd.Series(groups, dtype=object)
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Which rows equal a real row that was trained on, column by column.
-
-    Attributes:
-        synthetic: `(m,)`, of the synthetic rows.
-        holdout: Of the held-out rows, where there are any.
-    """
-
-    synthetic: NDArray[np.bool_]
-    holdout: NDArray[np.bool_] | None
-
-    @staticmethod
-    def of(tables: Tables) -> "Copies":
-        """Looks all rows up by a hash of what the schema makes of their cells."""
-
-        def row_hashes(frame: pd.DataFrame) -> NDArray[Any]:
-            values = {
-                str(i): pd.Series(cells(frame, column))
-                for i, column in enumerate(tables.schema.columns)
-            }
-            text = pd.DataFrame(values)
-            return np.asarray(pd.util.hash_pandas_object(text, index=False))
-
-        known = row_hashes(tables.real)
-        held = tables.holdout
-        return Copies(
-            np.isin(row_hashes(tables.synthetic), known),
-            None if held is None else np.isin(row_hashes(held), known),
-        )

@@ -2,8 +2,9 @@
 
 Coverage (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
 equation 6) is the share of real rows with a synthetic row no farther than their k-th nearest real
-neighbour. Even for equal distributions it depends on how many rows there are; divided by that
-expectation it is near 1 for a faithful generator, in a small group as in a large one.
+neighbour, ties broken at random (`fairness.ties`). Even for equal distributions it depends on how
+many rows there are; divided by that expectation it is near 1 for a faithful generator, in a small
+group as in a large one.
 """
 
 import math
@@ -14,17 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from fairness.marginals import category_codes, cells, check_groups
+from fairness.neighbours import covered
 from wgan.data.schema import Column, Schema
-
-_BLOCK = 2048
-_CELLS = 2**22
 
 
 def expected_coverage(n: int, m: int, k: int = 5) -> float:
-    """Coverage to expect of n real rows by m synthetic ones of the same continuous distribution.
+    """Coverage to expect of n real rows by m synthetic ones of the same distribution.
 
     A real row is left uncovered if its k nearest among the n - 1 + m others are all real; these are
     exchangeable, so it happens with probability C(n - 1, k) / C(n - 1 + m, k).
@@ -40,41 +38,17 @@ def expected_coverage(n: int, m: int, k: int = 5) -> float:
     return 1 - math.comb(n - 1, k) / math.comb(n - 1 + m, k)
 
 
-def covered(real: NDArray[Any], synthetic: NDArray[Any], k: int = 5) -> NDArray[np.bool_]:
-    """Whether the nearest synthetic row is no farther than the k-th nearest other real row.
-
-    Distances are Euclidean and a tie covers. Memory stays at some tens of megabytes.
+def coverage(real: NDArray[Any], synthetic: NDArray[Any], k: int = 5) -> float:
+    """Share of real rows that are covered.
 
     Args:
         real: Points `(n, d)`.
         synthetic: Points `(m, d)`.
         k: Which neighbour gives the radius.
 
-    Returns:
-        `(n,)`.
-
     Raises:
         ValueError: Unless n > k > 0.
     """
-    n, m = len(real), len(synthetic)
-    if not n > k > 0:
-        raise ValueError(f"expected n > k > 0, got n={n}, k={k}")
-    if m == 0:
-        return np.zeros(n, dtype=np.bool_)
-    result = np.empty(n, dtype=np.bool_)
-    block = max(1, min(_BLOCK, _CELLS // max(n, m)))
-    for start in range(0, n, block):
-        rows = real[start : start + block]
-        # Summed differences, not |a|^2 + |b|^2 - 2ab: copies must tie exactly.
-        distances = cdist(rows, real, "sqeuclidean")
-        distances[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf
-        radii = np.partition(distances, k - 1, axis=1)[:, k - 1]
-        result[start : start + block] = cdist(rows, synthetic, "sqeuclidean").min(axis=1) <= radii
-    return result
-
-
-def coverage(real: NDArray[Any], synthetic: NDArray[Any], k: int = 5) -> float:
-    """Share of real rows that are `covered`; same arguments and errors."""
     return float(covered(real, synthetic, k).mean())
 
 
@@ -83,7 +57,7 @@ class StandardisedCoverage:
     """Coverage over its expectation.
 
     Attributes:
-        value: coverage / expected; not capped, so noise and ties may lift it above 1.
+        value: coverage / expected; not capped, so noise may lift it above 1.
         low: Lower end of the 95 % interval of `value`.
         high: Upper end.
         coverage: Share of real rows covered.

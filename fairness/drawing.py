@@ -12,8 +12,8 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
-from fairness.checks import at_least
 from fairness.findings import Estimate, GroupFinding
+from fairness.limits import at_least
 from wgan.words import visible
 
 Kind = Literal["pass", "fail", "insufficient", "none", "absent", "unknown", "real", "made"]

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from fairness.audit_tables import Copies, Tables, keys
+from fairness.audit_tables import Tables, keys
+from fairness.copies import Copies, Nearness
 from fairness.coverage import embed, expected_coverage, wilson
 from fairness.distances import association_gaps, association_weights, sliced_w1
 from fairness.findings import Estimate, GroupFinding
@@ -49,7 +49,8 @@ class Effort:
 
     Attributes:
         k: Which neighbour gives a ball's radius.
-        rows: Most rows of either table that are compared in a group.
+        rows: Most rows of either table that are compared in a group; copies of as many are looked
+            for among all real rows.
         minimum: Fewest rows of either table to judge a group by; never below 2 (k + 1).
         modes: Most cells of a group's codebook.
     """
@@ -70,6 +71,8 @@ def level_findings(
     features: tuple[str, ...],
     effort: Effort,
     rng: np.random.Generator,
+    copies: Copies,
+    nearness: Nearness | None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[GroupFinding]:
     """Every group of one level, in the order of the features' values.
@@ -79,6 +82,8 @@ def level_findings(
         features: The features whose joint values make the groups; none: all rows are one.
         effort: How much is compared.
         rng: Draws the rows that are compared; a group's do not depend on other groups.
+        copies: Which rows of the tables equal each other.
+        nearness: All rows as points; None where no rows are held out.
         progress: Hears the name of each group before it is measured.
     """
     schema = tables.schema
@@ -96,7 +101,6 @@ def level_findings(
     made_counts = marginals.count(tables.synthetic, index["synthetic"], len(names))
     apart = compare(real_counts, made_counts, marginals)
     lost = lost_categories(marginals, real_counts, made_counts)
-    copies = Copies.of(tables)
     result = []
     for g, (values, seed) in enumerate(
         zip(names, rng.integers(2**63, size=len(names)), strict=True)
@@ -112,7 +116,7 @@ def level_findings(
             reference=places["reference"][g],
         )
         progress(group.name)
-        result.append(group.measure(apart, g, lost[g], copies))
+        result.append(group.measure(apart, g, lost[g], copies, nearness))
     return result
 
 
@@ -139,6 +143,7 @@ class _Group:
         g: int,
         lost: dict[str, tuple[str, ...]],
         copies: Copies,
+        nearness: Nearness | None,
     ) -> GroupFinding:
         tables, least = self.tables, self.effort.least
         n, m = len(self.real), len(self.synthetic)
@@ -148,6 +153,7 @@ class _Group:
             "sensitive": self.values,
             "rows_real": n,
             "rows_synthetic": m,
+            "rows_holdout": None if tables.holdout is None else len(self.reference),
             "share_real": share,
             "share_synthetic": m / max(len(tables.synthetic), 1),
         }
@@ -167,10 +173,11 @@ class _Group:
             missing_categories=lost,
             range_lost=self._range_lost(),
             copied=float(copies.synthetic[self.synthetic].mean()),
-            copied_expected=(
-                None if copies.holdout is None else float(copies.holdout[self.reference].mean())
-            ),
-            closer_to_training=self._closer(),
+            copied_expected=_share(copies.holdout, self.reference),
+            copied_held_out=_share(copies.synthetic_held, self.synthetic),
+            copied_held_out_expected=_share(copies.real_held, self.real),
+            repeated=copies.repeats(self.real, self.synthetic),
+            closer_to_training=self._closer(nearness),
             **self._neighbours(),
         )
 
@@ -244,19 +251,11 @@ class _Group:
         modes = held >= LEAST
         return int(modes.sum()), int((modes & (got >= np.maximum(THIN * held, 1))).sum())
 
-    def _closer(self) -> Estimate:
-        held = self.tables.holdout
-        if held is None:
+    def _closer(self, nearness: Nearness | None) -> Estimate:
+        if nearness is None:
             return Estimate()
-        size = min(self.effort.rows, len(self.real), len(self.reference))
         made = self._drawn(self.synthetic, min(self.effort.rows, len(self.synthetic)))
-        points = self._embed(self.tables.synthetic, made)
-        to_real, to_held = (
-            cdist(points, self._embed(frame, self._drawn(pool, size)), "sqeuclidean").min(axis=1)
-            for frame, pool in ((self.tables.real, self.real), (held, self.reference))
-        )
-        share = float((to_real < to_held).mean() + (to_real == to_held).mean() / 2)
-        return Estimate(share, *wilson(share, min(size, len(made))))
+        return nearness.closer(self.real, self.reference, made)
 
     def _range_lost(self) -> dict[str, float]:
         lost = {}
@@ -280,6 +279,10 @@ class _Group:
                 kept = max(0.0, min(high, ends[1]) - max(low, ends[0]))
                 lost[column.name] = float(1 - kept / (high - low))
         return lost
+
+
+def _share(marked: NDArray[np.bool_] | None, rows: Rows) -> float | None:
+    return None if marked is None else float(marked[rows].mean())
 
 
 def _width(column: Any) -> int:

@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "insufficient"]
 
-VERSION = 1
+CheckVerdict = Literal["pass", "fail", "insufficient", "given"]
+"""`given`: the table's maker was told the figure, so that the check could hardly fail; no pass."""
+
+CopyVerdict = Literal["pass", "fail", "insufficient", "not judged"]
+
+VERSION = 2
 """Of the layout of `audit.json`; grows when a reader of an older one would go wrong."""
 
 
@@ -32,6 +37,7 @@ class GroupFinding:
         sensitive: The value of each feature; empty for the whole table.
         rows_real: Its real rows.
         rows_synthetic: Its synthetic rows.
+        rows_holdout: Its held-out rows; None where none are held out.
         share_real: Of all real rows.
         share_synthetic: Of all synthetic rows.
         state: `measured`; `absent` if the synthetic table has none of a group of which it should
@@ -43,10 +49,16 @@ class GroupFinding:
         density: Mean number of real balls that a synthetic row lies in, over k.
         precision: Share of synthetic rows within some real row's k-th-neighbour ball.
         recall: Share of real rows within some synthetic row's k-th-neighbour ball.
-        copied: Share of synthetic rows that equal a real row of the group.
-        copied_expected: The same share between held-out and real rows, where rows are held out.
+        copied: Share of synthetic rows that equal a real row that was trained on.
+        copied_expected: The same share of held-out rows, where rows are held out.
+        copied_held_out: Share of synthetic rows that equal a held-out row.
+        copied_held_out_expected: The same share of the real rows that were trained on.
+        repeated: How many rows of the group equal another of their own table, real or synthetic,
+            at most: upper end of a 95 % interval. It stands for coincidence where no rows are held
+            out.
         closer_to_training: Share of synthetic rows nearer to a real row that was trained on than to
-            one of as many held-out rows; half where nothing was learnt by heart.
+            any held-out row, as if as many were held out; half where nothing was learnt by heart,
+            less where held-out rows were (`fairness.copies`).
         mmd: Squared maximum mean discrepancy, unbiased; near 0 is good, may be negative.
         sliced_w1: Sliced Wasserstein distance of the embedded rows.
         sliced_w1_null: What two halves of the real rows give, the noise floor.
@@ -71,6 +83,7 @@ class GroupFinding:
     share_real: float
     share_synthetic: float
     state: Literal["measured", "absent", "insufficient"]
+    rows_holdout: int | None = None
     compared: int = 0
     standardised_coverage: Estimate = Estimate()
     standardised_recall: Estimate = Estimate()
@@ -80,6 +93,9 @@ class GroupFinding:
     recall: float | None = None
     copied: float | None = None
     copied_expected: float | None = None
+    copied_held_out: float | None = None
+    copied_held_out_expected: float | None = None
+    repeated: float | None = None
     closer_to_training: Estimate = Estimate()
     mmd: float | None = None
     sliced_w1: float | None = None
@@ -150,18 +166,22 @@ class Check:
     Attributes:
         name: What is checked, as named in the thresholds: coverage_group_min, say.
         subject: What it is checked on: a group's name, a feature's, or "all rows".
-        verdict: `insufficient` where there are too few rows to say.
+        verdict: `insufficient` where there are too few rows to say, or none held out; `given`
+            where the table's maker was told what is checked.
         value: The figure.
         limit: What it is held against.
         message: One sentence a reader without statistics understands.
+        features: The features whose values make the group that is checked; empty for what is no
+            group of theirs. Two features may have a value of the same name.
     """
 
     name: str
     subject: str
-    verdict: Verdict
+    verdict: CheckVerdict
     value: Estimate
     limit: float
     message: str
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,7 +189,8 @@ class Audit:
     """Everything an audit found.
 
     Attributes:
-        verdict: `fail` if any check fails; `insufficient` if none could be made; else `pass`.
+        verdict: `fail` if any check fails; `pass` if coverage and sizes of groups are decided at
+            every level (`fairness.verdict`); else `insufficient`.
         real: Where the real rows are from, for people.
         synthetic: Where the synthetic rows are from.
         sensitive_features: The features whose values make groups.
@@ -182,6 +203,13 @@ class Audit:
         checks: Every threshold held against every figure, failures first.
         coverage_group_min: The worst measured group's standardised coverage.
         coverage_difference: The best less the worst.
+        copies: What the checks on copies of all rows come to; `not judged` where there are none:
+            without held-out rows, say.
+        unjudged: What was not judged that a release needs, in words.
+        given: Columns that the table's maker was told, so that the sizes of their groups are no
+            finding.
+        vocabulary_given: Whether the table's maker could only make categories that it was told.
+        notes: What was done to the tables before anything was measured: spellings made alike.
         settings: Thresholds, seed, k and limits that the audit ran with.
         training: The rounds' metrics of the run, for its curves; empty where there is no run.
         federated: What was summed over sites, where sites took part; empty otherwise.
@@ -201,12 +229,22 @@ class Audit:
     checks: tuple[Check, ...]
     coverage_group_min: float | None
     coverage_difference: float | None
+    copies: CopyVerdict = "not judged"
+    unjudged: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    vocabulary_given: bool = False
+    notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     training: tuple[Mapping[str, Any], ...] = ()
     federated: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def fit_for_release(self) -> bool:
+        """Whether no check failed and what a release needs was judged, copies above all."""
+        return self.verdict == "pass" and self.copies == "pass" and not self.unjudged
+
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON; the layout is documented in the README."""
-        return {"version": VERSION, **asdict(self)}
+        return {"version": VERSION, **asdict(self), "fit_for_release": self.fit_for_release}

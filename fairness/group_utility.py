@@ -59,6 +59,13 @@ def _of_choices(metric: Metric) -> Metric:
     return of_scores
 
 
+UNTESTED: Final = (
+    "no rows are held out, and models tested on rows that the table was made from seem better than "
+    "they are; name held-out rows"
+)
+"""Why no model is tested."""
+
+
 METRICS: Final[Mapping[str, Metric]] = {
     "auc": roc_auc_score,
     "accuracy": _of_choices(accuracy_score),
@@ -102,7 +109,7 @@ class _Tested:
 def group_utility(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
-    test: pd.DataFrame,
+    test: pd.DataFrame | None,
     schema: Schema,
     target: str,
     features: Sequence[str],
@@ -123,7 +130,8 @@ def group_utility(
     Args:
         real: Rows that the generator was trained on.
         synthetic: Rows it made.
-        test: Real rows to predict.
+        test: Real rows to predict, which the table's maker did not see; None: no model is trained,
+            for tested on rows that the table was made from, it would seem better than it is.
         schema: The columns of all three; all but the target are inputs, sensitive ones too.
         target: The column to predict: two values for figures of fairness, more for AUC and
             accuracy alone.
@@ -135,7 +143,8 @@ def group_utility(
 
     Returns:
         The figures, with the class that fewer real rows have as the positive one; a `reason` and
-        no figure where the target is a number, has one value, or is the only column.
+        no figure where the target is a number, has one value, or is the only column; a `reason` and
+        base rates alone where there are no test rows.
 
     Raises:
         KeyError: The schema has no such column.
@@ -150,6 +159,7 @@ def group_utility(
     tables = {
         name: labelled(frame, column, True)
         for name, frame in (("real", real), ("synthetic", synthetic), ("test", test))
+        if frame is not None
     }
     for name, (_, labels) in tables.items():
         if len(np.unique(labels)) < 2:
@@ -159,27 +169,31 @@ def group_utility(
     known, counts = np.unique(tables["real"][1], return_counts=True)
     positive = str(known[counts.argmin()]) if len(known) == 2 else None
     groups = {name: _groups(frame, schema, features) for name, (frame, _) in tables.items()}
-    enough, insufficient = _enough(groups["test"], tables["test"][1], minimum)
-    seed = int(rng.integers(2**31))
-    draws = resamples(len(tables["test"][1]), bootstrap, rng)
-    tested = _Tested(tables["test"][1], groups["test"], enough, draws)
-    predictions = []
+    insufficient: tuple[str, ...] = ()
+    predictions: list[Prediction] = []
+    reason: str | None = UNTESTED
     order: tuple[Table, Table] = ("synthetic", "real")
-    for table in order:
-        for learner in learners:
-            classes, scores = _predicted(
-                tables[table], tables["test"], schema, target, learner, seed
-            )
-            if positive is None:
-                overall = _of_classes(tested, classes, scores)
-                predictions.append(Prediction(table, learner, overall, {}, {}))
-                continue
-            # A class that the training rows lack is never predicted.
-            score = scores[:, classes == positive].sum(axis=1)
-            truth = (tested.labels == positive).astype(np.int64)
-            predictions.append(Prediction(table, learner, *_of_two(tested, truth, score)))
+    if test is not None:
+        reason = None
+        enough, insufficient = _enough(groups["test"], tables["test"][1], minimum)
+        seed = int(rng.integers(2**31))
+        draws = resamples(len(tables["test"][1]), bootstrap, rng)
+        tested = _Tested(tables["test"][1], groups["test"], enough, draws)
+        for table in order:
+            for learner in learners:
+                classes, scores = _predicted(
+                    tables[table], tables["test"], schema, target, learner, seed
+                )
+                if positive is None:
+                    overall = _of_classes(tested, classes, scores)
+                    predictions.append(Prediction(table, learner, overall, {}, {}))
+                    continue
+                # A class that the training rows lack is never predicted.
+                score = scores[:, classes == positive].sum(axis=1)
+                truth = (tested.labels == positive).astype(np.int64)
+                predictions.append(Prediction(table, learner, *_of_two(tested, truth, score)))
     if positive is None:
-        return UtilityFinding(target, None, predictions=tuple(predictions))
+        return UtilityFinding(target, None, predictions=tuple(predictions), reason=reason)
     rates: dict[str, dict[str, dict[str, float]]] = {}
     gaps: dict[str, dict[str, Estimate]] = {}
     for table in order:
@@ -192,7 +206,9 @@ def group_utility(
             name: _rate_gap(hits, index, minimum, rng, bootstrap)
             for name, index in groups[table].items()
         }
-    return UtilityFinding(target, positive, rates, gaps, tuple(predictions), insufficient)
+    return UtilityFinding(
+        target, positive, rates, gaps, tuple(predictions), insufficient, reason=reason
+    )
 
 
 def _groups(

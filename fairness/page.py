@@ -36,13 +36,13 @@ td, th, .name, li b { unicode-bidi: isolate; }
 .eyebrow { margin: 0 0 .5rem; color: var(--soft); font-size: .9rem; }
 .verdict { padding: 1.1rem 1.2rem .9rem; border: 1px solid var(--line); border-left: .45rem solid var(--open);
   border-radius: .5rem; background: var(--open-wash); }
-.verdict.pass { border-left-color: var(--good); background: var(--good-wash); }
+.verdict.fit { border-left-color: var(--good); background: var(--good-wash); }
 .verdict.fail { border-left-color: var(--bad); background: var(--bad-wash); }
 .verdict h1 { display: flex; gap: .7rem; align-items: center; margin: 0 0 .6rem; font-size: clamp(1.35rem, 5vw, 1.9rem); }
 .verdict ul { margin: 0; padding-left: 1.1rem; } .verdict li { margin: .25rem 0; max-width: 46rem; }
 .badge { flex: none; width: 1.4em; height: 1.4em; border-radius: 50%; display: grid; place-items: center;
   color: var(--paper); background: var(--open); font-size: .85em; }
-.pass .badge { background: var(--good); } .fail .badge { background: var(--bad); }
+.fit .badge { background: var(--good); } .fail .badge { background: var(--bad); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; margin: .8rem 0 0; padding: 0; }
 .facts div { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .facts dt { color: var(--soft); font-size: .85rem; } .facts dd { margin: 0; font-size: 1.2rem; font-weight: 650; }
@@ -51,7 +51,7 @@ td, th, .name, li b { unicode-bidi: isolate; }
 .checks li { padding: .5rem 0 .5rem 1.6rem; border-bottom: 1px solid var(--line); position: relative; }
 .checks li::before { position: absolute; left: .15rem; font-weight: 700; }
 .checks .fail::before { content: "✗"; color: var(--bad); } .checks .pass::before { content: "✓"; color: var(--good); }
-.checks .insufficient::before { content: "?"; color: var(--open); }
+.checks .insufficient::before { content: "?"; color: var(--open); } .checks .given::before { content: "="; color: var(--soft); }
 .checks small { display: block; color: var(--soft); font-size: .85rem; }
 details { margin: .5rem 0; border: 1px solid var(--line); border-radius: .5rem; padding: 0 .9rem; }
 details[open] { padding-bottom: .7rem; } details details { margin: .6rem 0 0; }
@@ -140,12 +140,14 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% macro table(label) %}<div class="table" tabindex="0" role="region" aria-label="{{ label }}">{% endmacro %}
 
 <p class="eyebrow">Audit of a synthetic table, by EveryMode</p>
-<div class="verdict {{ audit.verdict }}">
-<h1><span class="badge" aria-hidden="true">{{ {"pass": "✓", "fail": "✗", "insufficient": "?"}[audit.verdict] }}</span><span>{{ headline }}</span></h1>
+{# Green is for what may be released: a pass that leaves copies open has the undecided's colour. #}
+<div class="verdict {{ "fit" if audit.fit_for_release else audit.verdict }}">
+<h1><span class="badge" aria-hidden="true">{{ "✓" if audit.fit_for_release else "✗" if audit.verdict == "fail" else "?" }}</span><span>{{ headline }}</span></h1>
 <ul>{% for text in sentences %}<li>{{ text }}</li>{% endfor %}</ul>
 </div>
 <dl class="facts">
-<div><dt>Checks</dt><dd>{{ by_verdict["fail"]|length }} failed<small>{{ by_verdict["insufficient"]|length }} undecided, {{ by_verdict["pass"]|length }} passed</small></dd></div>
+<div><dt>Checks</dt><dd>{{ by_verdict["fail"]|length }} failed<small>{{ by_verdict["insufficient"]|length }} undecided, {{ by_verdict["pass"]|length }} passed{% if by_verdict["given"] %}, {{ by_verdict["given"]|length }} given{% endif %}</small></dd></div>
+<div><dt>Copies of real rows</dt><dd>{{ {"pass": "none found", "fail": "found", "insufficient": "undecided"}[audit.copies] if audit.copies in ("pass", "fail", "insufficient") else "not judged" }}<small>{% if audit.copies == "not judged" %}{{ why_no_copies }}{% else %}looked for among all real rows{% endif %}</small></dd></div>
 <div><dt>Worst group's {{ "recall" if sums else "coverage" }}</dt><dd>{{ worst|number(2) }}<small>1 is ideal{% if limit is not none %}; limit {{ "%g"|format(limit) }}{% endif %}</small></dd></div>
 {% if not sums %}<div><dt>Best less worst</dt><dd>{{ audit.coverage_difference|number(2) }}<small>0 is ideal</small></dd></div>{% endif %}
 <div><dt>Rows</dt><dd>{{ "{:,}".format(audit.rows_synthetic) }}<small>synthetic, against {{ "{:,}".format(audit.rows_real) }} real</small></dd></div>
@@ -196,14 +198,14 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% for features, groups in levels %}
 <details><summary>{{ "By " ~ features if features else "The whole table" }} <span class="soft">({{ groups|length }})</span></summary>
 {{ table("Figures of groups by " ~ features) }}<table>
-<thead><tr><th scope="col">group</th><th scope="col">real<br>rows</th><th scope="col">synthetic<br>rows</th><th scope="col">coverage,<br>standardised</th><th scope="col">recall,<br>standardised</th><th scope="col">coverage</th><th scope="col">density</th><th scope="col">precision</th><th scope="col">recall</th><th scope="col">TV</th><th scope="col">KS</th><th scope="col">MMD²</th><th scope="col">sliced W1<br>(noise)</th><th scope="col">ties<br>(noise)</th><th scope="col">modes</th><th scope="col">copied<br>(expected)</th><th scope="col">nearer to<br>training</th></tr></thead>
+<thead><tr><th scope="col">group</th><th scope="col">real<br>rows</th><th scope="col">synthetic<br>rows</th><th scope="col">coverage,<br>standardised</th><th scope="col">recall,<br>standardised</th><th scope="col">coverage</th><th scope="col">density</th><th scope="col">precision</th><th scope="col">recall</th><th scope="col">TV</th><th scope="col">KS</th><th scope="col">MMD²</th><th scope="col">sliced W1<br>(noise)</th><th scope="col">ties<br>(noise)</th><th scope="col">modes</th><th scope="col">copied<br>(expected)</th><th scope="col">held-out<br>copied</th><th scope="col">nearer to<br>training</th></tr></thead>
 <tbody>
 {% for g in groups %}
 <tr><th scope="row">{{ g.name }}</th><td>{{ "{:,}".format(g.rows_real) }}</td><td>{{ "{:,}".format(g.rows_synthetic) }}</td>
 {% if g.state != "measured" %}
-<td class="state {{ g.state }}" colspan="14">{{ "absent from the synthetic table" if g.state == "absent" else "too few rows to say" }}</td>
+<td class="state {{ g.state }}" colspan="15">{{ "absent from the synthetic table" if g.state == "absent" else "too few rows to say" }}</td>
 {% else %}
-<td>{{ figure(g.standardised_coverage) }}</td><td>{{ figure(g.standardised_recall) }}</td><td>{{ g.coverage|number }}</td><td>{{ g.density|number }}</td><td>{{ g.precision|number }}</td><td>{{ g.recall|number }}</td><td>{{ g.tv|number }}</td><td>{{ g.ks|number }}</td><td>{{ g.mmd|number(4) }}</td><td>{{ g.sliced_w1|number }}<small>({{ g.sliced_w1_null|number }})</small></td><td>{{ g.pairwise|number }}<small>({{ g.pairwise_null|number }}{% if g.pairwise_column %}, {{ g.pairwise_column }}{% endif %})</small></td><td>{% if g.modes_real is none or g.modes_covered is none %}-{% else %}{{ g.modes_covered }} of {{ g.modes_real }}{% endif %}</td><td>{{ g.copied|number }}<small>({{ g.copied_expected|number }})</small></td><td>{{ figure(g.closer_to_training) }}</td>
+<td>{{ figure(g.standardised_coverage) }}</td><td>{{ figure(g.standardised_recall) }}</td><td>{{ g.coverage|number }}</td><td>{{ g.density|number }}</td><td>{{ g.precision|number }}</td><td>{{ g.recall|number }}</td><td>{{ g.tv|number }}</td><td>{{ g.ks|number }}</td><td>{{ g.mmd|number(4) }}</td><td>{{ g.sliced_w1|number }}<small>({{ g.sliced_w1_null|number }})</small></td><td>{{ g.pairwise|number }}<small>({{ g.pairwise_null|number }}{% if g.pairwise_column %}, {{ g.pairwise_column }}{% endif %})</small></td><td>{% if g.modes_real is none or g.modes_covered is none %}-{% else %}{{ g.modes_covered }} of {{ g.modes_real }}{% endif %}</td><td>{{ g.copied|number }}<small>({{ g.copied_expected|number }})</small></td><td>{{ g.copied_held_out|number }}<small>({{ g.copied_held_out_expected|number }})</small></td><td>{{ figure(g.closer_to_training) }}</td>
 {% endif %}
 </tr>
 {% endfor %}
@@ -323,11 +325,17 @@ pre { overflow-x: auto; font-size: .85rem; }
 <details><summary>{{ by_verdict["pass"]|length }} passed {{ "check" if by_verdict["pass"]|length == 1 else "checks" }}</summary>{{ listed(by_topic["pass"]) }}</details>
 {% endif %}
 
+{% if by_verdict["given"] %}
+<h2 id="given">What was given</h2>
+<p>The generator was told these: that they come out right says nothing for it. They count neither as passed nor as undecided.</p>
+<details><summary>{{ by_verdict["given"]|length }} given {{ "check" if by_verdict["given"]|length == 1 else "checks" }}, not judged</summary>{{ listed(by_topic["given"]) }}</details>
+{% endif %}
+
 <h2 id="reading">How to read it</h2>
-<p>A check passes where the whole 95 % interval of its figure is on the good side of the limit, fails where all of it is on the bad side, and is undecided in between: no group passes by being small.{% if sums %} Coverage, precision, ties between columns, copies and utility take rows side by side: whoever may see rows measures them with <code>everymode audit --run</code>.{% elif not audit.settings.get("rows_holdout") %} No held-out rows were named: coverage is of rows that were trained on, and copies cannot be told from coincidences.{% endif %}</p>
+<p>A check passes where the whole 95 % interval of its figure is on the good side of the limit, fails where all of it is on the bad side, and is undecided in between: no group passes by being small.{% if sums %} Coverage, precision, ties between columns, copies and utility take rows side by side: whoever may see rows measures them with <code>everymode audit --run</code>.{% elif not audit.settings.get("rows_holdout") %} No held-out rows were named: coverage is of rows that were trained on, near copies cannot be told, and models are not tested.{% endif %} A pass needs decided checks of coverage and of the groups' sizes at every level; a table fit for release needs a decided check on copies besides.</p>
 <details><summary>What the figures mean, and where they are from</summary>
 <dl class="terms">
-<dt>Coverage and density</dt><dd>Share of real rows with a synthetic row no farther than their k-th nearest real neighbour; mean number of such real balls that a synthetic row lies in, over k. Naeem et al., 2020, Reliable Fidelity and Diversity Metrics for Generative Models.</dd>
+<dt>Coverage and density</dt><dd>Share of real rows with a synthetic row no farther than their k-th nearest real neighbour, ties broken at random; mean number of such real balls that a synthetic row lies in, over k. Naeem et al., 2020, Reliable Fidelity and Diversity Metrics for Generative Models.</dd>
 <dt>Standardised coverage, standardised recall</dt><dd>Coverage or recall over what equal distributions would give with as many rows, so that small groups and large ones compare. 1 is ideal; noise may lift it a little above.</dd>
 <dt>Precision and recall</dt><dd>Share of synthetic rows near a real one; share of real rows near a synthetic one, by balls to the k-th neighbour. Kynkäänniemi et al., 2019, Improved Precision and Recall Metric for Assessing Generative Models.</dd>
 <dt>MMD²</dt><dd>Squared maximum mean discrepancy, unbiased: near 0 is good, it may be negative. Gretton et al., 2012, A Kernel Two-Sample Test.</dd>
@@ -335,7 +343,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 <dt>TV and KS</dt><dd>Total variation of categories and Kolmogorov-Smirnov distance of numbers, means over columns: 0 is equal, 1 is nothing in common.</dd>
 <dt>Ties</dt><dd>How far a column's associations with the other columns changed, of the column where they changed most; in brackets what real rows drawn twice give.</dd>
 <dt>Modes</dt><dd>Cells of a codebook of the real rows that synthetic rows fall in, of those that real rows fall in.</dd>
-<dt>Copied, nearer to training</dt><dd>Share of synthetic rows that equal a real row, in brackets that of held-out rows; share nearer to a row trained on than to a held-out one, half where nothing was learnt by heart.</dd>
+<dt>Copied, nearer to training</dt><dd>Share of synthetic rows that equal a real row, in brackets that of held-out rows; the same of held-out rows, in brackets that of rows trained on. Share nearer to one of all rows trained on than to any held-out one, as if there were as many of each: half where nothing was learnt by heart, less where held-out rows were.</dd>
 <dt>Demographic parity, equalized odds, equal opportunity</dt><dd>How much selection rates, true and false positive rates, or true positive rates alone differ between groups, as in fairlearn.</dd>
 </dl></details>
 <details><summary>Settings and versions</summary>

@@ -2,7 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,11 @@ from markupsafe import escape
 
 from fairness import drawing
 from fairness.findings import VERSION, Audit, Check, Estimate, GroupFinding
+from fairness.headline import TOPICS, headline, sentences, why_no_copies
 from fairness.page import PAGE
 from wgan.errors import StateError
 from wgan.state import read_json, write_bytes, write_json
 from wgan.words import json_text, visible
-
-TOPICS: dict[str, tuple[str, str]] = {
-    "coverage_group_min": ("Real rows that are not covered", "It forgets much of"),
-    "coverage_difference": ("Groups covered unequally", "It covers groups unequally by"),
-    "recall_group_min": ("Real rows that none resembles", "It has nothing like many rows of"),
-    "precision": ("Rows unlike any real one", "It makes unrealistic rows of"),
-    "share_ratio": ("Groups too large or too small", "It gets the size wrong of"),
-    "tv": ("Categories distributed otherwise", "It distorts categories of"),
-    "ks": ("Numbers distributed otherwise", "It distorts numbers of"),
-    "pairwise": ("Columns that no longer hang together", "It loosens or invents ties in"),
-    "modes": ("Kinds of rows that are missing", "It lacks kinds of rows of"),
-    "missing_categories": ("Categories that are never made", "It never makes some categories of"),
-    "unseen_categories": ("Categories no real row has", "It invents categories in"),
-    "invented_groups": ("Groups no real row is in", "It invents the groups"),
-    "copied": ("Copies of real rows", "It copies real rows of"),
-    "closer_to_training": ("Rows learnt by heart", "It has learnt rows by heart of"),
-    "auc_ratio": ("Models worth less", "It is too weak to learn from for"),
-    "base_rate_difference": ("Target's rates differ more", "It widens the target's gap by"),
-    "demographic_parity_difference": (
-        "Models select more unequally",
-        "Models trained on it select more unequally by",
-    ),
-    "equalized_odds_difference": (
-        "Models err more unequally",
-        "Models trained on it err more unequally by",
-    ),
-}
-"""By check: a heading, and how a sentence on its failures begins."""
 
 METRICS = {
     "auc": "AUC",
@@ -63,9 +36,6 @@ Line = list[tuple[float, float]]
 
 POINTS = 300
 """Points of a training curve at most."""
-
-NAMED = 5
-"""Groups a sentence names before it counts."""
 
 
 def write_report(audit: Audit, folder: Path) -> tuple[Path, ...]:
@@ -111,7 +81,7 @@ def page(audit: Audit) -> str:
         finalize=_shown,
     )
     environment.filters |= {"number": number, "span": span}
-    by_verdict: dict[str, list[Check]] = {"fail": [], "insufficient": [], "pass": []}
+    by_verdict: dict[str, list[Check]] = {"fail": [], "insufficient": [], "pass": [], "given": []}
     for check in audit.checks:
         by_verdict[check.verdict].append(check)
     predictions = audit.utility.predictions if audit.utility else ()
@@ -155,48 +125,12 @@ def page(audit: Audit) -> str:
         sums_by_group=all(isinstance(v, Mapping) and "rows" in v for v in audit.federated.values()),
         federated=escape(json_text(_strict(audit.federated), indent=1)),
         settings=_flat(audit.settings),
+        why_no_copies=why_no_copies(audit),
     )
 
 
-def headline(audit: Audit) -> str:
-    """The verdict and how many checks it rests on."""
-    total = len(audit.checks)
-    counts = {v: sum(c.verdict == v for c in audit.checks) for v in ("fail", "insufficient")}
-    if not total:
-        return "INSUFFICIENT: no check was made"
-    if audit.verdict == "fail":
-        return f"FAIL: {counts['fail']} of {total} checks"
-    if audit.verdict == "insufficient":
-        return f"INSUFFICIENT: none of {total} checks could be decided"
-    return f"PASS: {total - counts['insufficient']} of {total} checks, none failed"
-
-
-def sentences(audit: Audit) -> list[str]:
-    """What the verdict means, in plain words, the gravest first."""
-    failed: dict[str, list[str]] = {}
-    absent = {group.name for group in audit.groups if group.state == "absent"}
-    for check in audit.checks:
-        if check.verdict == "fail":
-            gone = check.name == "coverage_group_min" and check.subject in absent
-            failed.setdefault("absent" if gone else check.name, []).append(check.subject)
-    order = ["absent", *TOPICS, *failed]
-    told = [
-        f"{_begins(name)} {_some(failed[name])}." for name in dict.fromkeys(order) if name in failed
-    ]
-    if audit.verdict == "pass":
-        told.append("Every figure that could be judged is on the good side of its limit.")
-    small = [group.name for group in audit.groups if group.state == "insufficient"]
-    if small:
-        told.append(f"Too few rows to say anything of {_some(small)}: neither passed nor failed.")
-    unsure = sum(check.verdict == "insufficient" for check in audit.checks)
-    if unsure and audit.verdict != "insufficient":
-        noun = "check" if unsure == 1 else "checks"
-        told.append(f"{unsure} further {noun} could not be decided with the rows there are.")
-    return told
-
-
 def junit(audit: Audit) -> bytes:
-    """JUnit XML: a suite a kind of check, a case a check; `insufficient` is skipped."""
+    """JUnit XML: a suite a kind of check, a case a check; neither passed nor failed: skipped."""
     suites: dict[str, list[Check]] = {}
     for check in audit.checks:
         suites.setdefault(check.name, []).append(check)
@@ -216,7 +150,7 @@ def junit(audit: Audit) -> bytes:
                 found = check.value.value
                 shown = "unknown" if found is None else f"{found:.4g}"
                 failure.text = f"found {shown}, limit {check.limit:g}"
-            elif check.verdict == "insufficient":
+            elif check.verdict != "pass":
                 ElementTree.SubElement(case, "skipped", message)
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -244,18 +178,6 @@ def span(found: Estimate | Mapping[str, Any] | None) -> str:
     if low is None or high is None or low == high:
         return ""
     return f"{number(low, 2)} to {number(high, 2)}"
-
-
-def _begins(name: str) -> str:
-    if name == "absent":
-        return "The synthetic table has no row of"
-    return TOPICS[name][1] if name in TOPICS else f"It fails '{name}' on"
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(dict.fromkeys(names))
-    more = len(names) - NAMED
-    return "; ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _by_topic(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
@@ -337,7 +259,7 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
     return {
         "tests": str(len(checks)),
         "failures": str(sum(check.verdict == "fail" for check in checks)),
-        "skipped": str(sum(check.verdict == "insufficient" for check in checks)),
+        "skipped": str(sum(check.verdict in ("insufficient", "given") for check in checks)),
     }
 
 

@@ -63,8 +63,14 @@ class Thresholds(BaseModel):
     copied: float | None = Field(
         0.01, ge=0, le=1, description="most copies of real rows, beyond held-out rows' own"
     )
+    copied_held_out: float | None = Field(
+        0.01, ge=0, le=1, description="most copies of held-out rows, beyond real rows' own"
+    )
     closer_to_training: float | None = Field(
         0.55, ge=0.5, le=1, description="most rows nearer to real rows trained on than to held-out"
+    )
+    closer_to_held_out: float | None = Field(
+        0.55, ge=0.5, le=1, description="most rows nearer to held-out rows than to those trained on"
     )
     auc_ratio: float | None = Field(
         0.95, ge=0, le=1, description="least AUC of a model trained on synthetic rows, over real"

@@ -11,9 +11,10 @@ import pandas as pd
 
 from clients.sums import SiteSums
 from fairness.calibration import Shares
+from fairness.headline import headline
 from fairness.matching import LevelMoments
 from fairness.parity import parity_gaps
-from fairness.report import headline, write_report
+from fairness.report import write_report
 from fairness.sums_audit import audit_of_sums
 from server import pictures
 from server.calibrating import calibrated
@@ -175,7 +176,12 @@ def conclude(
         training=trained.history,
         versions=summary["versions"],
     )
-    summary["audit"] = {"verdict": audit.verdict, "headline": headline(audit)}
+    summary["audit"] = {
+        "verdict": audit.verdict,
+        "headline": headline(audit),
+        "copies": audit.copies,
+        "fit_for_release": audit.fit_for_release,
+    }
     write_report(audit, run.path)
     write_json(run.summary, summary)
     pictures.curves(trained.history, run.path / "curves.png")

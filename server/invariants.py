@@ -192,7 +192,9 @@ def values(order: Values, reply: Reply) -> Problems:
             yield f"the sketch of column '{column}' holds more of a value than it has rows"
         if not counted:
             binned = int(reply.sums.units(f"histogram.{i}").sum())
-            yield from reply.fits(f"the bins of column '{column}'", binned, rows, exact=True)
+            # With a floor, votes are of frequent numbers only.
+            most = rows if reply.exact else reply.learnt
+            yield from reply.fits(f"the bins of column '{column}'", binned, most, exact=True)
         yield from reply.fits(what, rows, reply.learnt, exact=_full(i, reply))
 
 
@@ -218,8 +220,8 @@ def ranks(order: Ranks, reply: Reply) -> Problems:
     yield from reply.fits("'cells'", int(cells.sum()), reply.learnt)
     yield from reply.fits("'left_out'", reply.count("left_out"), reply.learnt)
     for i, column in enumerate(schema.columns):
-        most = reply.known.present.get(i, reply.learnt)
-        known = i in reply.known.present
+        known = i in reply.known.present and reply.exact
+        most = reply.known.present[i] if known else reply.learnt
         if column.numeric:
             atoms, bins = reply.sums.units(f"atoms.{i}"), reply.sums.units(f"bins.{i}")
             counted, exact = int(atoms.sum() + bins.sum()), known and len(bins) > 0

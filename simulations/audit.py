@@ -19,6 +19,8 @@ from typer.core import TyperCommand
 from fairness.audit import audit as audited
 from fairness.fidelity import Effort
 from fairness.findings import Audit, Estimate
+from fairness.groups import Conditions
+from fairness.headline import headline, sentences
 from fairness.image_features import shape_of
 from fairness.report import write_report
 from fairness.thresholds import Thresholds
@@ -39,15 +41,20 @@ Compares `--synthetic FILE`, or the table of `--run RUN`, with the real rows it 
 rows, the values of each sensitive feature, their intersections. DIR gets `audit.html` (one page,
 verdict first), `audit.json` and `audit.junit.xml` (for a CI that gates releases of synthetic data).
 
-The exit code is 0 if no check fails, 1 if one does, 2 for bad input. A group too small to judge is
-`insufficient`, never a pass. With `--run`, real rows, held-out rows, sensitive features and target
-are those of the run unless they are named.
+The exit code is 0 for a table that is fit for release, 1 if a check fails, 2 for bad input, and 3
+if none fails but what a release needs was not decided: coverage and sizes of groups at every level,
+and copies, which take held-out rows. A group too small to judge is `insufficient`, never a pass.
+With `--run`, real rows, held-out rows, sensitive features and target are those of the run unless
+they are named.
 
 For instance: `everymode audit --real people.csv --synthetic made.csv --sensitive sex --sensitive
 race --target income --holdout later.csv --out audit`
 """
 
-STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow"}
+STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow", "given": "dim"}
+
+UNDECIDED = 3
+"""The exit code where nothing failed, and what a release needs was not decided."""
 
 SHOWN = 12
 """Failed checks that the terminal lists; the page has them all."""
@@ -127,6 +134,7 @@ def audit(
     training: list[dict[str, Any]] = []
     federated: dict[str, Any] = {}
     marks: tuple[list[str], list[str]] | None = None
+    given: tuple[str, ...] = ()
     if run is not None:
         folder = RunFolder(run)
         if not (folder.config.exists() and folder.synthetic.exists()):
@@ -136,7 +144,9 @@ def audit(
             )
         settings = load(folder.config, [])
         limits = {**settings.audit.model_dump(), **limits}
-        schema = Schema.from_json(folder.read_plan()[0].schema)
+        order = folder.read_plan()[0]
+        schema = Schema.from_json(order.schema)
+        given = Conditions.from_json(order.conditions).given
         training, synthetic = folder.read_metrics(), folder.synthetic
         federated, marks = _federated(folder), _marks(folder)
         real, holdout = _tables_of(settings, real, holdout)
@@ -167,6 +177,7 @@ def audit(
             schema=schema,
             image=shape,
             drop=drop or [],
+            given=given,
             seed=seed,
             names=(str(real), str(synthetic)),
             training=training,
@@ -177,8 +188,8 @@ def audit(
     if not quiet:
         show(found, Terminal())
         say("wrote " + ", ".join(map(str, written)))
-    if found.verdict == "fail":
-        sys.exit(1)
+    if not found.fit_for_release:
+        sys.exit(1 if found.verdict == "fail" else UNDECIDED)
 
 
 def limits_of(path: Path | None) -> dict[str, Any]:
@@ -236,10 +247,7 @@ def thresholds_of(overrides: list[str], base: Mapping[str, Any] | None = None) -
 
 
 def show(found: Audit, console: Console) -> None:
-    """The verdict, the groups and what failed, for a terminal."""
-    counts = {
-        verdict: sum(check.verdict == verdict for check in found.checks) for verdict in STYLES
-    }
+    """The groups, what failed, and the verdict with what it leaves out, for a terminal."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("group", min_width=18, overflow="fold")
     for name in ("rows", "coverage", "95 %", "precision", "KS", "modes"):
@@ -258,11 +266,16 @@ def show(found: Audit, console: Console) -> None:
         console.print(assembled(("fail ", STYLES["fail"]), (check.name, "bold"), said))
     if len(failed) > SHOWN:
         console.print(f"and {len(failed) - SHOWN} more")
-    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    style = STYLES[found.verdict]
-    console.print(
-        assembled((found.verdict.upper(), style), f": of {len(found.checks)} checks {listed}")
-    )
+    counts = {
+        verdict: sum(check.verdict == verdict for check in found.checks) for verdict in STYLES
+    }
+    style = "green" if found.fit_for_release else STYLES["insufficient"]
+    style = STYLES["fail"] if found.verdict == "fail" else style
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    console.print(told(headline(found), style))
+    for text in sentences(found):
+        console.print(told(f"  {text}"))
+    console.print(told(f"of {len(found.checks)} checks: {listed}"))
 
 
 def _number(value: float | None) -> str:

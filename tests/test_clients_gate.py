@@ -52,7 +52,7 @@ def test_a_plan_s_name_is_no_way_into_another_site_s_folder(ready: Federation) -
 
 @pytest.mark.parametrize("name", ["../other", "a/b", "..", "", "a\\b", "x\0"])
 def test_a_site_s_name_is_no_path(name: str, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="its name becomes a folder"):
+    with pytest.raises(DataError, match="a site cannot be called"):
         Site(name, tmp_path / "a.csv", tmp_path)
 
 
@@ -261,7 +261,7 @@ def test_a_refusal_travels_with_the_site_s_name_and_stays_one(ready: Federation)
     request = Request(Profile("../x", 4, 9), run=RUN)
     reply = told(pack_request(request, Ground()), real_node(ready.sites[0]))
     with pytest.raises(RefusedError, match=r"^site 'site-0' refuses: the plan's name"):
-        unpack_reply(reply, request.order.layout())
+        unpack_reply(reply, request.order.layout(), None)
 
 
 @pytest.mark.usefixtures("flower_run")
@@ -288,7 +288,7 @@ def test_a_request_that_cannot_be_read_is_refused(break_: str, ready: Federation
         record[break_] = {"order": '{"order": "steal"}', "sites": "[1]", "run": "../x"}[break_]
     reply = told(content, real_node(ready.sites[0]))
     with pytest.raises(RefusedError):
-        unpack_reply(reply, Look(("age",)).layout())
+        unpack_reply(reply, Look(("age",)).layout(), None)
 
 
 def test_errors_keep_their_kind() -> None:

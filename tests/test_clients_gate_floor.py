@@ -137,14 +137,16 @@ def test_no_small_count_leaves_by_another_way(tmp_path: Path) -> None:
 def test_moments_of_few_rows_of_a_site_stay_there(tmp_path: Path) -> None:
     """Also what subtraction within the site's own sums would leave."""
     sums = {}
-    for floor in (0, FLOOR):
-        asked = Skewed(tmp_path / str(floor), floor=floor)
+    for least in (0, FLOOR):
+        folder = tmp_path / str(least)
+        folder.mkdir()
+        asked = Skewed(folder, floor=least)
         order = replace(asked.prepare, matching="moments")
         prepared = asked.ask(order, sites=asked.sites[:1])
         plan, counts = Plan.of(order), prepared.units("counts")
         published = np.ones(counts.shape, dtype=bool)
         found = own(asked, Moments(fingerprint(order), to_text(published)))["moments"]
-        sums[floor] = counts, found
+        sums[least] = counts, found
     small = (sums[0][0] > 0) & (sums[0][0] < FLOOR)
     assert small.any() and not ((sums[FLOOR][0] > 0) & (sums[FLOOR][0] < FLOOR)).any()
     width, start = counts.shape[1], 0

@@ -1,14 +1,15 @@
-"""Neighbours against brute force, `prdc`, ties, bad numbers, and identities."""
+"""Neighbours against brute force, `prdc`, bad numbers, and identities."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from fairness import neighbours as module
-from fairness.coverage import coverage, covered
-from fairness.neighbours import Neighbours, neighbours, radii, recall_null, within
+from fairness import blocks as module
+from fairness.coverage import coverage
+from fairness.neighbours import Neighbours, covered, neighbours, radii, recall_null, within
 
 
 def brute(real, made, k):
@@ -26,6 +27,22 @@ def brute(real, made, k):
         (apart <= ball(made)[None, :]).any(axis=1).mean(),
         (apart == 0).any(axis=0).mean(),
     )
+
+
+def nearer(real, made, k):
+    """Coverage by open balls, as the authors' code has it: ties are outside."""
+    distances = cdist(real, real, "sqeuclidean")
+    np.fill_diagonal(distances, np.inf)
+    radius = np.sort(distances, axis=1)[:, k - 1]
+    return (cdist(real, made, "sqeuclidean").min(axis=1) < radius).mean()
+
+
+def equal(found, real, made, k):
+    """Whether all figures are those of brute force; coverage within what ties leave open."""
+    expected = brute(real, made, k)
+    low = nearer(real, made, k)
+    assert low <= found.coverage <= expected.coverage
+    return replace(found, coverage=0) == replace(expected, coverage=0)
 
 
 def normal(seed, *sizes, d=5):
@@ -52,7 +69,7 @@ def test_it_equals_brute_force_on_any_shape(seed, monkeypatch):
             rows[:, 0] = 1e4
         points.append(rows.astype(np.float32 if seed % 2 else np.float64))
     points[1][: m // 3] = points[0][rng.integers(0, n, m // 3)]
-    assert neighbours(*points, k) == brute(*points, k)
+    assert equal(neighbours(*points, k), *points, k)
 
 
 def test_it_equals_prdc_on_continuous_rows(capsys):
@@ -67,14 +84,14 @@ def test_it_equals_prdc_on_continuous_rows(capsys):
 @pytest.mark.parametrize("unit", [1e-100, 1e-25, 1e-19, 1e19, 1e100])
 def test_the_unit_does_not_matter(unit):
     real, made = normal(4, 120, 90)
-    assert neighbours(real * unit, made * unit) == brute(real, made, 5)
+    assert equal(neighbours(real * unit, made * unit), real, made, 5)
 
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_row_far_from_all_others_blurs_none(side):
     points = normal(5, 150, 130)
     points[side][7] = 1e6
-    assert neighbours(*points) == brute(*points, 5)
+    assert equal(neighbours(*points), *points, 5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
@@ -162,7 +179,7 @@ def test_coverage_is_that_of_copies_too():
     inside = np.zeros(90, dtype=bool)
     for i, radius in enumerate(radii(real)):
         inside[i] = within(made, real[i : i + 1], np.array([radius])).any()
-    assert (inside == covered(real, made)).all()
+    assert (inside == covered(real, made)).all()  # no ties: all are sure
 
 
 def test_without_balls_nothing_is_inside():

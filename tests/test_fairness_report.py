@@ -10,7 +10,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from fairness.findings import Audit, Check, Estimate, GroupFinding, Prediction, UtilityFinding
-from fairness.report import headline, page, read_report, sentences, write_report
+from fairness.headline import headline, sentences
+from fairness.report import page, read_report, write_report
 from fairness.thresholds import Thresholds
 from wgan.errors import StateError
 
@@ -102,9 +103,17 @@ def example(**more):
     return Audit(**(values | more))
 
 
+GIVEN = Check(
+    "share_ratio", "f", "given", Estimate(1.0, 0.9, 1.1), 0.8, "as many; given, not judged"
+)
+
+
 def test_the_page_says_the_verdict_first_and_loads_nothing():
     text = page(example())
-    places = [text.index(words) for words in ("FAIL: 1 of 3", "What failed", "How to read it")]
+    places = [
+        text.index(words)
+        for words in ("FAIL (copies: not judged): 1 of 3", "What failed", "How to read it")
+    ]
     assert places == sorted(places)
     assert "It forgets much of m." in text
     assert "Too few rows to say anything of tiny &amp; odd" in text
@@ -174,7 +183,7 @@ def test_json_is_strict_and_whole(tmp_path):
         raise AssertionError(text)
 
     value = json.loads((tmp_path / "new" / "audit.json").read_text(), parse_constant=refuse)
-    assert value["version"] == 1 and value["columns"]["age"]["missing"] is None
+    assert value["version"] == 2 and value["columns"]["age"]["missing"] is None
     assert [check["verdict"] for check in value["checks"]] == ["fail", "pass", "insufficient"]
 
 
@@ -187,17 +196,78 @@ def test_a_written_report_is_read_and_another_file_is_not(tmp_path):
             read_report(path)
 
 
+FIT = {"verdict": "pass", "copies": "pass", "checks": example().checks[1:]}
+
+
 @pytest.mark.parametrize(
     ("more", "words", "told"),
     [
-        ({"checks": (), "verdict": "insufficient"}, "no check was made", "Too few rows"),
-        ({"verdict": "pass", "checks": example().checks[1:]}, "1 of 2 checks", "good side"),
-        ({"verdict": "insufficient", "checks": example().checks[2:]}, "none of 1", "Too few rows"),
+        (
+            {"checks": (), "verdict": "insufficient"},
+            "INSUFFICIENT (copies: not judged): no check was made",
+            "Too few rows",
+        ),
+        (FIT, "PASS, fit for release: 1 of 2 checks passed, none failed", "good side"),
+        (
+            FIT | {"copies": "not judged", "unjudged": ("copies",)},
+            "PASS (copies: not judged): 1 of 2 checks passed, none failed",
+            "not fit for release: name held-out rows",
+        ),
+        (
+            FIT | {"copies": "insufficient", "unjudged": ("copies",)},
+            "PASS (copies: undecided): 1 of 2 checks",
+            "Whether it copies real rows is undecided, so it is not fit for release",
+        ),
+        (
+            FIT | {"copies": "not judged", "unjudged": ("coverage", "copies")},
+            "PASS (coverage and copies: not judged): 1 of 2 checks",
+            "sums over sites cannot tell",
+        ),
+        (
+            {
+                "verdict": "insufficient",
+                "checks": example().checks[2:],
+                "unjudged": ("coverage by sex", "copies"),
+            },
+            "INSUFFICIENT (copies: not judged): 0 of 1 checks passed, none failed",
+            "Not decided, and needed for a pass: coverage by sex.",
+        ),
     ],
 )
 def test_the_headline_fits_the_verdict(more, words, told):
     audit = example(**more)
-    assert words in headline(audit) and told in " ".join(sentences(audit))
+    assert headline(audit).startswith(words) and told in " ".join(sentences(audit))
+    assert ("fit for release:" in headline(audit)) == audit.fit_for_release
+
+
+def test_only_what_is_fit_for_release_is_green():
+    box = 'class="verdict {}"'.format
+    assert box("fit") in page(example(**FIT))
+    open_ = page(example(**FIT | {"copies": "not judged", "unjudged": ("copies",)}))
+    assert box("fit") not in open_ and box("pass") in open_ and "not judged" in open_
+
+
+def test_what_was_given_counts_neither_way(tmp_path):
+    checks = (*example().checks[1:], GIVEN)
+    audit = example(**FIT | {"checks": checks})
+    assert "1 of 2 checks passed" in headline(audit)
+    assert any("1 further check is of what the generator was told" in t for t in sentences(audit))
+    text = page(audit)
+    assert "What was given" in text and "1 given" in text
+    passed = text[text.index('id="passed"') : text.index('id="given"')]
+    assert GIVEN.message not in passed and GIVEN.message in text
+    paths = write_report(audit, tmp_path)
+    root = ElementTree.parse(paths[2]).getroot()
+    (suite,) = (suite for suite in root if suite.get("name") == "share_ratio")
+    assert suite.get("skipped") == "1"
+    assert suite.find(".//skipped").get("message").endswith("given, not judged")
+    written = json.loads(paths[0].read_text())["checks"]
+    assert [check["verdict"] for check in written] == ["pass", "insufficient", "given"]
+
+
+def test_notes_are_told():
+    audit = example(notes=("made.csv: column 'a' is read as in real.csv: 1.0 as 1 (3 cells)",))
+    assert "Made.csv: column" in " ".join(sentences(audit)) and "read as in" in page(audit)
 
 
 def test_a_page_without_utility_training_or_sites_is_whole():

@@ -9,6 +9,7 @@ import pytest
 from fairness.audit import audit
 from fairness.findings import Audit
 from fairness.groups import Conditions
+from fairness.headline import headline
 from fairness.marginals import Marginals
 from fairness.sums_audit import UNJUDGED, audit_of_sums
 from fairness.thresholds import Thresholds
@@ -38,7 +39,9 @@ def index(frame: pd.DataFrame) -> np.ndarray:
     return np.array([GROUPS.index(p) if p in GROUPS else len(GROUPS) for p in pairs])
 
 
-def by_sums(made: pd.DataFrame, parts: int = 3, **more: Any) -> Audit:
+def by_sums(
+    made: pd.DataFrame, parts: int = 3, told: Any = "group_and_label", **more: Any
+) -> Audit:
     """Counts of `parts` sites, added up."""
     schema = fit_schema(REAL)
     marginals = Marginals.of(schema, made)
@@ -47,7 +50,7 @@ def by_sums(made: pd.DataFrame, parts: int = 3, **more: Any) -> Audit:
     real = {name: sum(c[name] for c in counts) for name in counts[0]}
     sizes = np.bincount(index(REAL), minlength=4)
     conditions = Conditions(
-        ("sex", "race"), None, GROUPS, ("all",), (), tuple((int(n),) for n in sizes)
+        ("sex", "race"), None, GROUPS, ("all",), (), tuple((int(n),) for n in sizes), told
     )
     recall = [{"rows": int(n), "recall": 0.8, "value": 0.9, "low": 0.8, "high": 1.0} for n in sizes]
     made_counts = marginals.count(made, index(made), 5)
@@ -82,7 +85,27 @@ def test_what_takes_rows_is_not_judged() -> None:
     assert {c.subject for c in found.checks if c.name == "recall_group_min"} == {
         ", ".join(group) for group in GROUPS
     }
-    assert found.verdict == "pass"
+    assert found.verdict == "pass" and found.copies == "not judged"
+    assert found.unjudged == ("coverage", "copies") and not found.fit_for_release
+    assert headline(found).startswith("PASS (coverage and copies: not judged): ")
+
+
+def test_sizes_of_groups_that_the_generator_is_told_are_given() -> None:
+    verdicts = {c.verdict for c in by_sums(MADE).checks if c.name == "share_ratio"}
+    assert verdicts == {"given"}
+    # Where it makes the groups itself, they are found.
+    made = by_sums(MADE, told="none")
+    assert "given" not in {c.verdict for c in made.checks}
+    # What was told and did not come out is a failure all the same.
+    few = MADE[(MADE["sex"] == "m") | (np.arange(len(MADE)) % 3 == 0)]
+    failed = {(c.name, c.subject) for c in by_sums(few).checks if c.verdict == "fail"}
+    assert ("share_ratio", "f") in failed
+
+
+def test_one_synthetic_row_fails() -> None:
+    found = by_sums(MADE.head(1))
+    assert found.verdict == "fail"
+    assert ("rows", "fail") in {(c.name, c.verdict) for c in found.checks}
 
 
 @pytest.mark.parametrize(
