@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 
-from clients.work import computed
 from server import pictures
 from server.configuration import parse
 from server.exchange import InProcess
@@ -209,7 +208,7 @@ def ready(asked: Federation) -> Federation:
 def sites_without_gate() -> Iterator[None]:
     """Sites in this process answer whatever they are asked: for tests of what is computed alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("server.exchange.serve", computed)
+        patch.setattr("server.exchange.admission", lambda request, sites: lambda site: None)
         yield
 
 

@@ -93,7 +93,7 @@ def file_name_problem(name: str) -> str | None:
     """
     if not name.strip():
         return "is empty"
-    for character in "/\0":
+    for character in "/\\\0":
         if character in name:
             return f"holds '{visible(character)}'"
     if name.startswith("."):
