@@ -12,6 +12,7 @@ import torch
 
 import server.observing
 import server.projecting
+from clients.gate.refusal import RefusedError
 from fairness.marginals import Marginals, compare
 from fairness.report import read_report
 from server.configuration import load
@@ -273,6 +274,10 @@ def test_other_rows_than_the_run_was_started_with_are_refused(kit: Any, tmp_path
     with pytest.raises(Interrupted):
         kit.run(settings, tmp_path / "run", stop=kit.stop_after(1))
     kit.people(60, 1).to_csv(sites / "b.csv", index=False)
+    with pytest.raises(RefusedError, match=r"site 'b' refuses: .* put the table back"):
+        kit.run(settings, tmp_path / "run", resume=True)
+    # A simulated site's disk is emptied with every command: it does not know, the server does.
+    RunFolder(tmp_path / "run").clear_sites()
     with pytest.raises(StateError, match="put the tables back"):
         kit.run(settings, tmp_path / "run", resume=True)
 
