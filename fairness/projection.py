@@ -77,9 +77,15 @@ class Projection:
 
     @staticmethod
     def taken(tensors: dict[str, Tensor]) -> "Projection | None":
-        """The inverse: takes its tensors out of those of a saved generator, if they are there."""
-        own = [tensors.pop(name, None) for name in TENSORS]
-        return None if own[0] is None or own[1] is None else Projection(own[0], own[1])
+        """The inverse: takes its tensors out of those of a saved generator, if they are there.
+
+        Raises:
+            KeyError: One is there without the other.
+        """
+        if not any(name in tensors for name in TENSORS):
+            return None
+        levels, ceilings = (tensors.pop(name) for name in TENSORS)
+        return Projection(levels, ceilings)
 
 
 @dataclass(frozen=True)

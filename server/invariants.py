@@ -193,8 +193,8 @@ def values(order: Values, reply: Reply) -> Problems:
         if not counted:
             binned = int(reply.sums.units(f"histogram.{i}").sum())
             # With a floor, votes are of frequent numbers only.
-            most = rows if reply.exact else reply.learnt
-            yield from reply.fits(f"the bins of column '{column}'", binned, most, exact=True)
+            voted = rows if reply.exact else reply.learnt
+            yield from reply.fits(f"the bins of column '{column}'", binned, voted, exact=True)
         yield from reply.fits(what, rows, reply.learnt, exact=_full(i, reply))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from server import pictures
 from server.configuration import parse
@@ -19,6 +20,10 @@ from server.settings import Settings
 from server.stage import set_up
 from tests.federated import Federation
 from wgan import state
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TINY: dict[str, Any] = {
     "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
