@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from clients.gate import limits
 from fairness.groups import Told
 from wgan.data.frame import MISSING as MISSING_CELLS
 from wgan.data.schema import Kind
@@ -246,7 +247,7 @@ class ModelSettings(Section):
 
     generator_hidden: tuple[int, ...] = Field((256, 256), description="sizes of hidden layers")
     critic_hidden: tuple[int, ...] = Field((256, 256), description="sizes of hidden layers")
-    noise: int = Field(128, ge=1, description="length of the generator's noise")
+    noise: int = Field(128, ge=1, le=limits.UNITS, description="length of the generator's noise")
     temperature: float = Field(0.2, gt=0, description="of the Gumbel-softmax over categories")
     objective: Literal["wasserstein", "jensen_shannon", "jensen_shannon_saturating", "hinge"] = (
         Field("wasserstein", description="what critic and generator play for")
@@ -284,12 +285,17 @@ class ModelSettings(Section):
         "concat", description="how the critic sees group and label"
     )
     committee: int = Field(
-        1, ge=1, description="critics that share the work, each over half of the columns; 1: one"
+        1,
+        ge=1,
+        le=limits.PACK,
+        description="critics that share the work, each over half of the columns; 1: one",
     )
     multipliers: bool = Field(
         False, description="whether the critic has a factor for each group and label"
     )
-    pack: int = Field(1, ge=1, description="rows that the critic judges together (PacGAN)")
+    pack: int = Field(
+        1, ge=1, le=limits.PACK, description="rows that the critic judges together (PacGAN)"
+    )
     matching: float = Field(
         0.3,
         ge=0,
@@ -339,8 +345,11 @@ class ModelSettings(Section):
     @field_validator("generator_hidden", "critic_hidden")
     @classmethod
     def _sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1:
-            raise ValueError("expected one size or more, each at least 1, for instance [256, 256]")
+        if not value or min(value) < 1 or max(value) > limits.UNITS:
+            raise ValueError(
+                f"expected one size or more, each from 1 to {limits.UNITS:,}, for instance "
+                "[256, 256]"
+            )
         return value
 
 
@@ -376,14 +385,19 @@ class TrainSettings(Section):
     """Rounds and what happens in each."""
 
     rounds: int = Field(300, ge=1, description="exchanges of training")
-    critic_steps: int = Field(12, ge=1, description="critic steps at every site in a round")
-    generator_steps: int = Field(8, ge=1, description="generator steps in a round")
+    critic_steps: int = Field(
+        12, ge=1, le=limits.STEPS, description="critic steps at every site in a round"
+    )
+    generator_steps: int = Field(8, ge=1, le=limits.STEPS, description="generator steps in a round")
     batch: int = Field(
-        250, ge=1, description="rows of a critic step over all sites; each takes its share of them"
+        250,
+        ge=1,
+        le=limits.BATCH,
+        description="rows of a critic step over all sites; each takes its share of them",
     )
     generator_batch: int = Field(500, ge=2, description="rows of the server's generator step")
     site_minimum: int = Field(
-        16, ge=1, description="rows of a critic step that a site takes at least"
+        16, ge=1, le=limits.BATCH, description="rows of a critic step that a site takes at least"
     )
     exact_batch: bool = Field(
         False,

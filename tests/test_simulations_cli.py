@@ -206,7 +206,7 @@ def spoil(frame: pd.DataFrame, how: str) -> pd.DataFrame:
     ("how", "words"),
     [
         ("rows", ("no rows",)),
-        ("twice", ("several columns are called 'sex'",)),
+        ("twice", ("have the same header as another",)),
         ("missing", ("'age'", "every value is missing", 'data.drop = ["age"]')),
         ("infinite", ("'age'", "infinite")),
         ("identifier", ("'constant'", "distinct values", 'data.drop = ["constant"]')),

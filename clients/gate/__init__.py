@@ -5,7 +5,9 @@ A server may be wrong, broken or hostile, so a site believes nothing that it can
 - `simulation`: only folders that a simulation marked serve as simulated sites.
 - `limits`: sizes and numbers, before anything is allocated.
 - `inputs`: the arrays that go with an order.
+- `contents`: what an order describes is read strictly.
 - `held`: what an order names is held to what the site was asked before, and to its own rows.
+- `planned`: what comes after a plan has the plan's numbers.
 - `balls`: the balls and the codebook of a recall.
 - `ledger`: every question is answered once.
 - `floor`: rows of levels too small for a site's policy take no part.

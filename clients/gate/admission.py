@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from clients.gate import held, limits
+from clients.gate.contents import check_contents
 from clients.gate.inputs import check_arrays, digest_for, digest_of, own_shapes, shared_shapes
 from clients.gate.ledger import Question, enter, question_of, table_of
+from clients.gate.planned import check_plan
 from clients.gate.refusal import RefusedError, checked_identity, named, readable
 from clients.orders import Measure, Order, Prepare, Request, Train, to_json
 from clients.plan import fingerprint
@@ -51,7 +53,7 @@ class Admission:
             if strangers := set(request.letters) - set(names):
                 raise RefusedError(f"arrays for {len(strangers)} sites that are not asked")
             limits.check_order(order)
-            held.check_contents(order)
+            check_contents(order)
             with readable(f"'{order.order}'"):
                 limits.check_layout(order)
             check_arrays(request.tensors, shared_shapes(order), f"'{order.order}'")
@@ -105,5 +107,5 @@ class Admission:
         if not self._agreed:
             device = train.device if isinstance(train, Train) else "cpu"
             text, _ = opened(site, plan, stamp, device)
-            held.check_plan(order, text, self.request.tensors)
+            check_plan(order, text, self.request.tensors)
             self._agreed = True

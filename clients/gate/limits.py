@@ -141,7 +141,7 @@ def check_layout(order: Order) -> None:
 def check_schema(schema: Schema) -> list[str]:
     """What is wrong with the sizes of a schema."""
     problems = [
-        *_within("columns", len(schema.columns), 1, COLUMNS),
+        *within("columns", len(schema.columns), 1, COLUMNS),
         *(f"column '{c.name[:40]}': {problem}" for c in schema.columns for problem in _column(c)),
     ]
     if len(set(schema.names)) < len(schema.columns):
@@ -153,10 +153,10 @@ def check_conditions(conditions: Conditions) -> list[str]:
     """What is wrong with the sizes of conditions."""
     cells = len(conditions.groups) * conditions.per_group
     problems = [
-        *_within("groups", len(conditions.groups), 1, GROUPS),
-        *_within("labels", len(conditions.labels), 1, LABELS),
-        *_within("centres", len(conditions.centres), 0, CENTRES),
-        *_within("cells of group, label and cluster", cells, 1, CELLS),
+        *within("groups", len(conditions.groups), 1, GROUPS),
+        *within("labels", len(conditions.labels), 1, LABELS),
+        *within("centres", len(conditions.centres), 0, CENTRES),
+        *within("cells of group, label and cluster", cells, 1, CELLS),
     ]
     if len({len(row) for row in conditions.counts} | {conditions.per_group}) > 1 or len(
         conditions.counts
@@ -172,31 +172,6 @@ def check_conditions(conditions: Conditions) -> list[str]:
     if list(conditions.label_edges) != sorted(set(conditions.label_edges)):
         problems.append("edges of labels that do not rise")
     return problems
-
-
-def check_recipe(value: Any) -> list[str]:
-    """What is wrong with the sizes in a recipe, read from its JSON."""
-    problems: list[str] = []
-
-    def walk(part: Any, place: str, depth: int) -> None:
-        if depth > 12:
-            problems.append(f"recipe{place} is nested too deeply")
-        elif isinstance(part, dict):
-            for name, inner in part.items():
-                walk(inner, f"{place}.{name}", depth + 1)
-        elif isinstance(part, list):
-            problems.extend(_within(f"length of recipe{place}", len(part), 0, LAYERS))
-            for inner in part:
-                walk(inner, place, depth + 1)
-        elif isinstance(part, int) and not place.endswith(".seed"):
-            problems.extend(_within(f"recipe{place}", part, -1, UNITS))
-        elif isinstance(part, float) and not math.isfinite(part):
-            problems.append(f"recipe{place} is not finite")
-
-    walk(value, "", 0)
-    if isinstance(value, dict) and isinstance(value.get("pack"), int):
-        problems += _within("recipe.pack", value["pack"], 1, PACK)
-    return problems[:3]
 
 
 def _walk(value: Any, place: str, budget: _Budget, depth: int) -> None:
@@ -228,7 +203,8 @@ def _walk(value: Any, place: str, budget: _Budget, depth: int) -> None:
             _walk(getattr(value, field.name), f"{place}.{field.name}", budget, depth - 1)
 
 
-def _within(what: str, value: float, least: float, most: float) -> list[str]:
+def within(what: str, value: float, least: float, most: float) -> list[str]:
+    """What is wrong with a number that must lie between two others."""
     if least <= value <= most:
         return []
     return [f"{what}: {value:,}; expected {least:,} to {most:,}"]
@@ -238,83 +214,83 @@ def _problems(order: Order) -> list[str]:
     match order:
         case Look():
             return [
-                *_within("columns", len(order.columns), 1, COLUMNS),
-                *_within("columns left out", len(order.drop), 0, COLUMNS),
-                *_within("cells that stand for no value", len(order.missing), 0, COLUMNS),
+                *within("columns", len(order.columns), 1, COLUMNS),
+                *within("columns left out", len(order.drop), 0, COLUMNS),
+                *within("cells that stand for no value", len(order.missing), 0, COLUMNS),
                 *_share(order.held_out.share),
             ]
         case Values():
             lengths = {len(order.columns), len(order.kinds), len(order.forms)}
-            problems = _within("columns", len(order.columns), 1, COLUMNS)
-            problems += _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            problems = within("columns", len(order.columns), 1, COLUMNS)
+            problems += within("cells that stand for no value", len(order.missing), 0, COLUMNS)
             return problems + _one_length(lengths) + _share(order.held_out.share)
         case Ranks():
-            problems = _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            problems = within("cells that stand for no value", len(order.missing), 0, COLUMNS)
             return problems + _share(order.held_out.share)
         case Cluster():
-            problems = _within("cells that stand for no value", len(order.missing), 0, COLUMNS)
+            problems = within("cells that stand for no value", len(order.missing), 0, COLUMNS)
             return problems + _share(order.held_out)
         case Prepare():
             return [
-                *_within("groups' masses", len(order.mass), 1, GROUPS),
+                *within("groups' masses", len(order.mass), 1, GROUPS),
                 *_masses(order.mass),
                 *_share(order.held_out),
-                *([] if order.bins == 0 else _within("bins", order.bins, 2, 64)),
-                *_within("cells that stand for no value", len(order.missing), 0, COLUMNS),
+                *([] if order.bins == 0 else within("bins", order.bins, 2, 64)),
+                *within("cells that stand for no value", len(order.missing), 0, COLUMNS),
             ]
         case Moments():
-            return _within("levels", len(order.published), 1, GROUPS + LABELS + CENTRES + 1)
+            return within("levels", len(order.published), 1, GROUPS + LABELS + CENTRES + 1)
         case Profile():
             return [
-                *_within("cells", order.cells, 1, CELLS),
-                *_within("bins", order.bins, 0, 20 * (COLUMNS + CATEGORIES)),
+                *within("cells", order.cells, 1, CELLS),
+                *within("bins", order.bins, 0, 20 * (COLUMNS + CATEGORIES)),
             ]
         case Feel():
             return [
-                *_within("groups", order.groups, 1, GROUPS),
-                *_within("frequencies", order.count, 1, FREQUENCIES),
-                *_within("seed", order.seed, 0, SEED - 1),
+                *within("groups", order.groups, 1, GROUPS),
+                *within("frequencies", order.count, 1, FREQUENCIES),
+                *within("seed", order.seed, 0, SEED - 1),
                 *([] if 0 < order.deviation < 1e9 else [f"deviation = {order.deviation}"]),
             ]
         case Train():
             return _train(order)
         case Measure():
-            return [*_train(order.train), *_within("batches", order.most, 1, BATCH + SITES)]
+            return [*_train(order.train), *within("batches", order.most, 1, BATCH + SITES)]
         case Audit():
-            return _within("groups", order.groups, 1, GROUPS)
+            return within("groups", order.groups, 1, GROUPS)
         case Recall():
-            balls = [problem for n in order.sizes for problem in _within("balls", n, 0, BALLS)]
+            balls = [problem for n in order.sizes for problem in within("balls", n, 0, BALLS)]
             return [
-                *_within("groups", len(order.sizes), 1, GROUPS),
-                *_within("cells of the codebook", order.cells, 1, BOOK),
+                *within("groups", len(order.sizes), 1, GROUPS),
+                *within("cells of the codebook", order.cells, 1, BOOK),
                 *balls[:1],
             ]
 
 
 def _train(order: Train) -> list[str]:
     problems = [
-        *_within("round", order.round, 1, ROUNDS),
-        *_within("critic_steps", order.critic_steps, 1, STEPS),
-        *_within("generator_steps", order.generator_steps, 0, STEPS),
-        *_within("batch", order.batch, 1, BATCH),
-        *_within("minimum", order.minimum, 1, BATCH),
-        *_within("factor", order.factor, 0, 1),
-        *_within("strength", order.strength, 0, 1),
-        *_within("proximal", order.proximal, 0, 1e9),
-        *_within("critic_seen", order.critic_seen, 0, ROWS),
-        *_within("generator_seen", order.generator_seen, 0, ROWS),
-        *_within("groups", order.groups, 1, GROUPS),
-        *_within("sites", order.sites, 0, SITES),
-        *_within("buffers", order.buffers, 0, PARAMETERS),
-        *(p for size in order.sizes for p in _within("size", size, 1, PARAMETERS)),
+        *within("round", order.round, 1, ROUNDS),
+        *within("critic_steps", order.critic_steps, 1, STEPS),
+        *within("generator_steps", order.generator_steps, 0, STEPS),
+        *within("batch", order.batch, 1, BATCH),
+        *within("minimum", order.minimum, 1, BATCH),
+        *within("factor", order.factor, 0, 1),
+        *within("strength", order.strength, 0, 1),
+        *within("proximal", order.proximal, 0, 1e9),
+        *within("critic_seen", order.critic_seen, 0, ROWS),
+        *within("generator_seen", order.generator_seen, 0, ROWS),
+        *within("groups", order.groups, 1, GROUPS),
+        *within("sites", order.sites, 0, SITES),
+        *within("buffers", order.buffers, 0, PARAMETERS),
+        *(p for size in order.sizes for p in within("size", size, 1, PARAMETERS)),
         *([] if order.device in ("cpu", "cuda") else [f"device = {order.device[:20]!r}"]),
     ]
     turn = -(-order.critic_steps // max(order.generator_steps, 1))
-    problems += _within("rows of a turn", turn * max(order.batch, order.minimum), 1, DRAWN)
+    problems += within("rows of a turn", turn * max(order.batch, order.minimum), 1, DRAWN)
     if order.weights == "equal" and not order.sites:
         problems.append("sites: 0, of which each counts the same")
     if order.mass:
-        problems += [*_within("masses", len(order.mass), 1, GROUPS), *_masses(order.mass)]
+        problems += [*within("masses", len(order.mass), 1, GROUPS), *_masses(order.mass)]
     if len(set(order.own)) < len(order.own):
         problems.append("a player twice")
     return problems
@@ -336,10 +312,10 @@ def _one_length(lengths: set[int]) -> list[str]:
 def _column(column: Column) -> list[str]:
     edges, shares = column.edges, column.cumulative
     problems = [
-        *_within("categories", len(column.categories), 0, CATEGORIES),
-        *_within("atoms", len(column.atoms), 0, ATOMS),
-        *_within("edges", len(edges), 0, EDGES),
-        *_within("decimals", column.decimals, 0, 15),
+        *within("categories", len(column.categories), 0, CATEGORIES),
+        *within("atoms", len(column.atoms), 0, ATOMS),
+        *within("edges", len(edges), 0, EDGES),
+        *within("decimals", column.decimals, 0, 15),
     ]
     if len(edges) == 1 or any(a >= b for a, b in pairwise(edges)):
         problems.append("edges that do not rise, or one alone")
@@ -357,11 +333,11 @@ def _column(column: Column) -> list[str]:
 
 def check_marginals(marginals: Marginals) -> list[str]:
     """What is wrong with the sizes of an audit's bins."""
-    problems = _within("columns", len(marginals.columns), 1, COLUMNS)
+    problems = within("columns", len(marginals.columns), 1, COLUMNS)
     for column in marginals.columns:
         name = f"column '{column.name[:40]}'"
-        problems += _within(f"points of {name}", len(column.points), 0, POINTS)
-        problems += _within(f"categories of {name}", len(column.categories), 0, CATEGORIES)
+        problems += within(f"points of {name}", len(column.points), 0, POINTS)
+        problems += within(f"categories of {name}", len(column.categories), 0, CATEGORIES)
         if any(a >= b for a, b in pairwise(column.points)):
             problems.append(f"points of {name} that do not rise")
     return problems

@@ -156,11 +156,13 @@ def _header_problems(header: Sequence[str], path: Path, separator: str = "") -> 
             f"{path}: no header for column {', '.join(empty)}; name it, or remove it if it only "
             "numbers the rows"
         )
-    twice = [name for name, count in Counter(header).items() if name and count > 1]
+    counts = Counter(header)
+    twice = [str(i) for i, name in enumerate(header, 1) if name and counts[name] > 1]
     if twice:
+        # Not by name: without a line of headers the first row's cells are taken for them.
         problems.append(
-            f"{path}: several columns are called {', '.join(map(repr, twice))}; give each its "
-            "own name"
+            f"{path}: columns {', '.join(twice)} have the same header as another; give each its "
+            "own name, in the first line of the file"
         )
     others = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
     for other in set(others) - {separator}:

@@ -1,0 +1,117 @@
+"""What an order describes: schema, conditions, networks, bins; read strictly, within all limits."""
+
+import math
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from clients.gate import limits
+from clients.gate.refusal import RefusedError, readable
+from clients.orders import Audit, Order, Prepare
+from clients.questions import Cluster, Ranks
+from fairness.groups import Conditions
+from fairness.marginals import Marginals
+from wgan.data.codec import TableCodec
+from wgan.data.schema import Schema
+from wgan.errors import SettingsError, StateError
+from wgan.recipe import Recipe
+from wgan.shape import Shape
+
+_CONDITIONS: TypeAdapter[Conditions] = TypeAdapter(Conditions)
+_SCHEMA: TypeAdapter[Schema] = TypeAdapter(Schema)
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def check_contents(order: Order) -> None:
+    """Reads what an order describes, and refuses sizes and numbers beyond all limits.
+
+    Raises:
+        RefusedError: It cannot be read, is too large, or does not fit together.
+    """
+    if isinstance(order, Ranks | Cluster | Prepare):
+        schema, conditions = _read(order.schema, order.conditions)
+        problems = limits.check_schema(schema) + limits.check_conditions(conditions)
+        columns = {*conditions.sensitive, *([conditions.target] if conditions.target else [])}
+        if strangers := columns - set(schema.names):
+            problems.append(f"groups or labels of {len(strangers)} columns that are none")
+        if problems:
+            raise RefusedError(problems[:5])
+        if isinstance(order, Prepare):
+            _check_networks(order, schema, conditions)
+        if not isinstance(order, Ranks):
+            width = TableCodec(schema.without(conditions.given)).width
+            if any(len(centre) != width for centre in conditions.centres):
+                raise RefusedError(f"centres of other lengths than {width}")
+            if len(set(conditions.centres)) < len(conditions.centres):
+                raise RefusedError("a centre twice")
+    if isinstance(order, Audit):
+        with readable("'marginals'"):
+            marginals = Marginals.from_json(order.marginals)
+            found = limits.check_marginals(marginals)
+        if found:
+            raise RefusedError(found[:5])
+
+
+def _read(schema: dict[str, Any], conditions: dict[str, Any]) -> tuple[Schema, Conditions]:
+    """Both, with every value of the type that it should have."""
+    with readable("'schema' or 'conditions'"):
+        _SCHEMA.validate_json(_JSON.dump_json(schema), strict=True)
+        _CONDITIONS.validate_json(_JSON.dump_json(conditions), strict=True)
+        return Schema.from_json(schema), Conditions.from_json(conditions)
+
+
+def _check_networks(order: Prepare, schema: Schema, conditions: Conditions) -> None:
+    """Refuses a recipe whose networks would be too large, without making them."""
+    with readable("'recipe'"):
+        if len(order.recipe) > limits.RECIPE:
+            raise RefusedError(
+                f"a recipe of {len(order.recipe):,} characters, more than {limits.RECIPE:,}"
+            )
+        problems = _recipe(_JSON.validate_json(order.recipe))
+    if problems:
+        raise RefusedError(problems)
+    codec = TableCodec(schema.without(conditions.given))
+    shape = Shape(codec.blocks, codec.width, conditions.width)
+    try:
+        recipe = Recipe.from_json(order.recipe)
+        recipe.check(shape)
+    except (SettingsError, StateError) as error:
+        raise RefusedError(error.problems) from None
+    packed = shape.packed(recipe.pack)
+    # On this device tensors have shapes and no memory.
+    with torch.device("meta"):
+        networks = {
+            "generator": recipe.generator.build(shape),
+            "critic": recipe.critic.build(packed),
+        }
+    for name, network in networks.items():
+        if (size := sum(p.numel() for p in network.parameters())) > limits.PARAMETERS:
+            raise RefusedError(f"a {name} of {size:,} parameters, more than {limits.PARAMETERS:,}")
+    if len(order.mass) != len(conditions.groups):
+        raise RefusedError(f"{len(order.mass)} masses for {len(conditions.groups)} groups")
+
+
+def _recipe(value: Any) -> list[str]:
+    """What is wrong with the sizes in a recipe, read from its JSON."""
+    problems: list[str] = []
+
+    def walk(part: Any, place: str, depth: int) -> None:
+        if depth > 12:
+            problems.append(f"recipe{place} is nested too deeply")
+        elif isinstance(part, dict):
+            for name, inner in part.items():
+                walk(inner, f"{place}.{name}", depth + 1)
+        elif isinstance(part, list):
+            problems.extend(limits.within(f"length of recipe{place}", len(part), 0, limits.LAYERS))
+            for inner in part:
+                walk(inner, place, depth + 1)
+        elif isinstance(part, int) and not place.endswith(".seed"):
+            problems.extend(limits.within(f"recipe{place}", part, -1, limits.UNITS))
+        elif isinstance(part, float) and not math.isfinite(part):
+            problems.append(f"recipe{place} is not finite")
+
+    walk(value, "", 0)
+    if isinstance(value, dict) and isinstance(value.get("pack"), int):
+        problems += limits.within("recipe.pack", value["pack"], 1, limits.PACK)
+    return problems[:3]

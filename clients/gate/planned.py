@@ -1,0 +1,103 @@
+"""What comes after a plan has the plan's numbers: groups, cells, sizes, columns, balls."""
+
+from typing import assert_never
+
+from clients import training
+from clients.gate import limits
+from clients.gate.balls import check_book
+from clients.gate.held import same
+from clients.gate.refusal import RefusedError
+from clients.orders import (
+    Audit,
+    Feel,
+    Measure,
+    Moments,
+    Order,
+    Prepare,
+    Profile,
+    Recall,
+    Tensors,
+    Train,
+    from_json,
+)
+from clients.plan import plan_of
+from clients.profile import widths
+from clients.questions import Cluster, Look, Ranks, Values
+from fairness.codebook import Codebook
+from fairness.marginals import Marginals
+from fairness.suppression import of_text
+from wgan.data.schema import Schema
+
+
+def check_plan(order: Order, plan_text: str, tensors: Tensors) -> None:
+    """Holds a request after `Prepare` to the plan.
+
+    Args:
+        order: What is asked.
+        plan_text: The JSON of the `Prepare` that the site was prepared with.
+        tensors: The arrays that all sites get.
+
+    Raises:
+        RefusedError: Its numbers are not those of the plan.
+    """
+    plan = plan_of(plan_text)
+    groups, width = len(plan.conditions.groups), plan.shape.width
+    match order:
+        case Look() | Values() | Ranks() | Cluster() | Prepare():
+            return
+        case Moments():
+            shape = of_text(order.published).shape
+            wide = width + plan.binning.width + plan.conditions.width
+            same("levels and coordinates", shape, (plan.conditions.width + 1, wide))
+        case Profile():
+            bins = sum(widths(plan.shape.blocks))
+            same("cells and bins", (order.cells, order.bins), (plan.conditions.table.size, bins))
+        case Feel():
+            same("groups", order.groups, groups)
+        case Train():
+            _train(order, plan_text)
+        case Measure():
+            _train(order.train, plan_text)
+        case Audit():
+            same("groups", order.groups, groups)
+            prepared = from_json(plan_text)
+            assert isinstance(prepared, Prepare)
+            same("cells that stand for no value", order.missing, prepared.missing)
+            _marginals(Marginals.from_json(order.marginals), plan.schema)
+        case Recall():
+            same("groups", len(order.sizes), groups)
+            same("held_out", order.held_out, plan.held_out > 0)
+            book = Codebook.of_tensors(tensors, order.sizes)
+            check_book(book, plan.shape.blocks, width, order.cells)
+        case _:
+            assert_never(order)
+
+
+def _train(order: Train, plan_text: str) -> None:
+    plan = plan_of(plan_text)
+    groups = len(plan.conditions.groups)
+    same("groups", order.groups, groups)
+    if order.mass:
+        same("masses", len(order.mass), groups)
+    turn = -(-order.critic_steps // max(order.generator_steps, 1))
+    numbers = turn * max(order.batch, order.minimum) * max(plan.shape.width, 1)
+    if numbers > limits.SUMS:
+        raise RefusedError(f"{numbers:,} numbers drawn at once, more than {limits.SUMS:,}")
+    players = training.resident(plan_text, order.device)
+    same("sizes", order.sizes, (len(players.generator.vector), len(players.critic.vector)))
+    same("buffers", order.buffers, len(players.critic.buffers))
+
+
+def _marginals(marginals: Marginals, schema: Schema) -> None:
+    """The plan's columns and categories; points of numbers are the synthetic rows'."""
+    same("columns", tuple(c.name for c in marginals.columns), schema.names)
+    for bins, column in zip(marginals.columns, schema.columns, strict=True):
+        fold = str.lower if column.kind == "boolean" else str
+        wanted = () if column.numeric else tuple(map(fold, column.categories))
+        same(
+            f"kind, form and categories of column '{column.name}'",
+            (bins.kind, bins.form if column.numeric else "", bins.categories),
+            (column.kind, column.form if column.numeric else "", wanted),
+        )
+        if not column.numeric and bins.points:
+            raise RefusedError(f"points of column '{column.name}', which holds no numbers")
