@@ -52,6 +52,9 @@ from wgan.data.codec import TableCodec
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+MOST = 5000
+"""Rows after which the attack ends: by then it reads more than the data hold."""
+
 CLOSE = 1e-4
 """How near a coordinate must be to 0 or 1 to be read; sums have a resolution of 2^-48."""
 
@@ -147,22 +150,24 @@ class View:
     def attack(self) -> list[Floats]:
         """Reads rows, takes them out and looks again until nothing is found."""
         rows: list[Floats] = []
+        seen: set[bytes] = set()
         while True:
             fresh: dict[bytes, tuple[Floats, float]] = {}
             for vector, known in self.candidates():
                 row = self.read(vector, known)
                 if row is not None:
                     weight = float(np.abs(vector[self.plan.choices & known]).max())
-                    fresh.setdefault(np.round(row, 4).tobytes(), (row, weight))
-            if not fresh:
+                    # What is no row of the data, misread, would come again and again.
+                    if (key := np.round(row, 4).tobytes()) not in seen:
+                        fresh.setdefault(key, (row, weight))
+            if not fresh or len(rows) > MOST:
                 return rows
+            seen |= fresh.keys()
             for row, weight in fresh.values():
                 rows.append(row)
                 member = np.append(row[-self.plan.conditions.width :], 1.0) > 0.5
                 self.moments[member] -= weight * np.outer(row, row)
                 self.counts[member] -= row != 0
-            if len(rows) > 20_000:
-                return rows
 
 
 def views(
