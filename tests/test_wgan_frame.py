@@ -127,7 +127,7 @@ def test_unusable_files_are_refused(tmp_path, name, content, said):
 def test_all_problems_of_a_header_are_told_at_once(tmp_path):
     problems = refused(write(tmp_path, "t.csv", "a,a,,b, b ,c\n1,2,3,4,5,6\n1\n"))
     assert len(problems) == 3
-    assert "'a', 'b'" in problems[1]
+    assert "columns 1, 2, 4, 5" in problems[1]
 
 
 def test_a_column_called_like_a_mangled_one_is_kept(tmp_path):
@@ -189,7 +189,7 @@ def test_parquet_with_lists_twins_or_no_rows_is_refused(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table([pa.array([[1], [2]]), [1, 2], [3, 4]], names=["l", "a", "a"]), path)
     problems = refused(path)
-    assert "'a'" in problems[0] and "'l'" in problems[1]
+    assert "columns 2, 3" in problems[0] and "'l'" in problems[1]
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
     assert "no rows" in refused(path)[0]
 
