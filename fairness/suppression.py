@@ -7,21 +7,20 @@ subtracted. The levels of one block (all groups, say) add up to all rows, and th
 one-hot vector add up to the level. So further coordinates are suppressed until
 
 - what any of these equations leaves rests on no rows or on `floor` rows at least, and
-- no suppressed coordinate of few rows follows from the equations taken together.
+- no suppressed coordinate of few rows follows from all equations together: a linear system
+  determines an unknown if and only if its unit vector lies in the span of the equations.
 
-Seen as a graph, a suppressed cell (level, coordinate) is an edge between the equation of its level
-and that of its coordinate; the equations determine a cell if and only if its edge is a bridge.
+Levels without moments of their own are what the others leave of all rows: they count as one level.
+Of the levels that have some, only those of one block may be suppressed in part: the differences
+between two such blocks, groups and clusters, say, could be single rows. In the others a coordinate
+is suppressed in all levels or none.
 
-Only one block may be suppressed in part: the differences between two such blocks, groups and
-clusters, say, could be single rows. In the others a coordinate is suppressed in all levels or none.
-
-Sources: Hundepool et al., "Statistical Disclosure Control", 2012, chapter 4 (primary and secondary
-suppression); Gusfield, "A Graph Theoretic Approach to Statistical Data Security", 1988 (bridges).
+Source: Hundepool et al., "Statistical Disclosure Control", 2012, chapter 4 (primary and secondary
+suppression; a suppressed cell is exactly disclosed where the margins' equations determine it).
 """
 
 from collections.abc import Sequence
 
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +30,9 @@ Span = tuple[int, int]
 
 FLOOR = 10
 """Rows of a level that must have a coordinate for its moments to be summed."""
+
+LARGEST = 20_000_000
+"""Entries of a system of equations at most: of a larger one, all unknowns are suppressed."""
 
 
 def publishable(
@@ -53,18 +55,53 @@ def publishable(
         >>> publishable(counts, np.ones(3, bool), (2,), [(0, 2)]).astype(int).tolist()
         [[0, 0], [0, 0], [1, 1]]
     """
-    known = (counts == 0) | ((counts >= floor) & active[:, None])
-    stops = np.cumsum(blocks)
-    levels = [np.arange(stop - size, stop) for stop, size in zip(stops, blocks, strict=True)]
-    levels = [block for block in levels if len(block)]
+    found = np.zeros(counts.shape, dtype=bool)
+    parts = [counts[:, first:last].sum(1) for first, last in spans]
+    rows = np.max([counts.max(1, initial=0), *parts], axis=0)
+    levels, rest = _levels(rows, active, blocks, floor)
+    if not (active[-1] and rows[-1] >= floor):
+        return found
+    # Published levels, what each block leaves of all rows, all rows.
+    own = [level for block in levels for level in block]
+    merged = [counts[own], *(counts[r].sum(0, keepdims=True) for r in rest if len(r)), counts[-1:]]
+    table = np.concatenate(merged)
+    places, start, extra = [], 0, len(own)
+    for block, left in zip(levels, rest, strict=True):
+        place = list(range(start, start + len(block)))
+        start += len(block)
+        if len(left):
+            place.append(extra)
+            extra += 1
+        if place:
+            places.append(np.array(place))
+    hidden = np.zeros(len(table), dtype=bool)
+    hidden[len(own) : -1] = True
+    known = np.zeros(table.shape, dtype=bool)
     alone = sorted(set(range(counts.shape[1])) - {i for a, b in spans for i in range(a, b)})
     for first, last in [*spans, *((i, i + 1) for i in alone)]:
-        part = np.arange(first, last)
-        known[:, part] = _Table(counts[:, part], levels, floor, last - first > 1).suppressed(
-            known[:, part]
-        )
-    found: Bools = known & active[:, None]
+        part = slice(first, last)
+        known[:, part] = _Table(table[:, part], places, floor, last - first > 1).known(hidden)
+    found[own], found[-1] = known[: len(own)], known[-1]
     return found
+
+
+def _levels(
+    rows: Ints, active: Bools, blocks: Sequence[int], floor: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """By block, levels that publish and those that do not: none of the latter, or enough rows."""
+    published, rest, start = [], [], 0
+    for size in blocks:
+        block = list(range(start, start + size))
+        start += size
+        out = [c for c in block if not (active[c] and rows[c] >= floor) and rows[c]]
+        kept = [c for c in block if c not in out and rows[c]]
+        while kept and out and rows[out].sum() < floor:
+            smallest = min(kept, key=lambda c: rows[c])
+            kept.remove(smallest)
+            out.append(smallest)
+        published.append(kept)
+        rest.append(out)
+    return published, rest
 
 
 def to_text(known: Bools) -> tuple[str, ...]:
@@ -84,60 +121,60 @@ def of_text(rows: Sequence[str]) -> Bools:
     """
     if any(set(row) - {"0", "1"} for row in rows) or len({len(row) for row in rows}) > 1:
         raise ValueError('expected rows of "0" and "1", all of one length')
-    return np.array([[sign == "1" for sign in row] for row in rows], dtype=bool).reshape(
-        len(rows), -1
-    )
+    width = len(rows[0]) if rows else 0
+    found = np.array([[sign == "1" for sign in row] for row in rows], dtype=bool)
+    return found.reshape(len(rows), width)
 
 
 class _Table:
     """One one-hot vector over all levels: cells, and the equations between them."""
 
-    def __init__(self, counts: Ints, levels: Sequence[Ints], floor: int, adds_up: bool) -> None:
-        """Takes counts `(C + 1, n)`; `adds_up`: whether every row has one of the coordinates."""
+    def __init__(self, counts: Ints, blocks: Sequence[Ints], floor: int, adds_up: bool) -> None:
+        """Takes counts `(L, n)`, the last level being all rows, and the levels of each block.
+
+        `adds_up`: whether every row has just one of the coordinates.
+        """
         self.counts = counts
-        self.levels = levels
+        self.blocks = blocks
         self.floor = floor
         self.adds_up = adds_up
 
-    def suppressed(self, known: Bools) -> Bools:
-        """`known` less what would give away what is not known."""
-        small = ~known & (self.counts < self.floor)
+    def known(self, hidden: Bools) -> Bools:
+        """Cells that may be published, `(L, n)`; none of those with rows in `hidden` levels."""
+        small = (self.counts > 0) & (self.counts < self.floor)
+        known = (self.counts == 0) | ~(small | hidden[:, None])
         while True:
-            known = self._without_equations(known)
+            known = self._with_enough(known, hidden)
             exposed = self._determined(known) & small
             if not exposed.any():
                 return known
+            before = int(known.sum())
             for level, place in zip(*np.nonzero(exposed), strict=True):
-                self._hide(known, level, place)
+                self._hide(known, int(level), int(place))
+            if int(known.sum()) == before:
+                return known
 
-    def _without_equations(self, known: Bools) -> Bools:
-        """Suppresses more until every equation leaves nothing, or enough rows of two cells."""
+    def _with_enough(self, known: Bools, hidden: Bools) -> Bools:
+        """Suppresses more until no equation with a known sum leaves few rows."""
         known, before = known.copy(), -1
-        while (hidden := int((~known).sum())) != before:
-            before = hidden
+        while (now := int(known.sum())) != before:
+            before = now
             if self.adds_up:
                 for level in range(len(known)):
                     self._settle(known[level], self.counts[level])
-            for b, block in enumerate(self.levels):
+            for b, block in enumerate(self.blocks):
                 for place in range(known.shape[1]):
-                    if not known[-1, place]:
-                        continue
                     column, rows = known[block, place], self.counts[block, place]
-                    if b and not column.all():
+                    if b and not column[~hidden[block]].all():
                         column[:] = rows == 0
-                    self._settle(column, rows)
+                    if known[-1, place]:
+                        self._settle(column, rows)
                     known[block, place] = column
-                    # A lone cell is the total itself.
-                    if not column.all() and (rows > 0).sum() == 1:
-                        known[-1, place] = False
         return known
 
     def _settle(self, known: Bools, rows: Ints) -> None:
-        """One equation with a known total: hides its smallest known cells until it is safe."""
-        while not known.all():
-            unknown = ~known
-            if rows[unknown].sum() >= self.floor and unknown.sum() > 1:
-                return
+        """One equation: hides its smallest known cells until what is hidden has enough rows."""
+        while 0 < rows[~known].sum() < self.floor:
             others = np.flatnonzero(known & (rows > 0))
             if not len(others):
                 return
@@ -146,28 +183,50 @@ class _Table:
     def _determined(self, known: Bools) -> Bools:
         """Which suppressed cells the equations determine."""
         found = np.zeros_like(known)
-        if not self.adds_up or known.all():
-            # The cells of one coordinate share one equation a block, which holds two at least.
-            return found
-        graph = nx.Graph()
         cells = list(zip(*np.nonzero(~known), strict=True))
-        block_of = {int(c): b for b, block in enumerate(self.levels) for c in block}
-        for level, place in cells:
-            total = (block_of.get(int(level), -1), int(place))
-            # Where the total is not known, there is no equation: all such ends are one node.
-            other = total if level < len(known) - 1 and known[-1, place] else "free"
-            graph.add_edge(("level", int(level)), (int(level), int(place), "cell"))
-            graph.add_edge((int(level), int(place), "cell"), other)
-        bridges = {frozenset(edge) for edge in nx.bridges(graph)}
-        for level, place in cells:
-            ends = frozenset([("level", int(level)), (int(level), int(place), "cell")])
-            found[level, place] = ends in bridges
+        if not cells:
+            return found
+        place = {cell: i for i, cell in enumerate(cells)}
+        groups: list[dict[tuple[int, int], int]] = []
+        levels, width = known.shape
+        if self.adds_up:
+            groups += [{(level, k): 1 for k in range(width)} for level in range(levels)]
+        for block in self.blocks:
+            for k in range(width):
+                groups.append({(int(c), k): 1 for c in block} | {(levels - 1, k): -1})
+        if len(groups) * len(cells) > LARGEST:
+            found[~known] = True
+            return found
+        matrix = np.zeros((len(groups), len(cells)))
+        for row, group in zip(matrix, groups, strict=True):
+            for cell in group.keys() & place.keys():
+                row[place[cell]] = group[cell]
+        matrix = matrix[matrix.any(1)]
+        if len(matrix):
+            _, sizes, right = np.linalg.svd(matrix, full_matrices=False)
+            span = right[sizes > 1e-9 * sizes.max()]
+            for cell, share in zip(cells, (span**2).sum(0), strict=True):
+                found[cell] = share > 1 - 1e-9
         return found
 
     def _hide(self, known: Bools, level: int, place: int) -> None:
-        """Suppresses one more cell in the same level; where there is none, the whole coordinate."""
-        others = np.flatnonzero(known[level] & (self.counts[level] > 0))
-        if len(others):
-            known[level, others[self.counts[level, others].argmin()]] = False
-        else:
-            known[:, place] = self.counts[:, place] == 0
+        """Suppresses the smallest cell that is left, as near to a given one as there are any.
+
+        First in its level, then of its coordinate, then in levels that lack its coordinate, then
+        anywhere; sums over all rows last.
+        """
+        inner = np.arange(len(known)) < len(known) - 1
+        lacking, own = inner & ~known[:, place], np.arange(known.shape[1]) == place
+        everything = np.ones(known.shape[1], dtype=bool)
+        for rows, columns in (
+            (np.arange(len(known)) == level, everything),
+            (inner, own),
+            (lacking, everything),
+            (inner, everything),
+            (~inner, everything),
+        ):
+            left = known & (self.counts > 0) & rows[:, None] & columns
+            if left.any():
+                cost = np.where(left, self.counts, np.iinfo(np.int64).max)
+                known[np.unravel_index(cost.argmin(), cost.shape)] = False
+                return
