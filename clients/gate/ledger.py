@@ -23,6 +23,7 @@ from clients.questions import Cluster
 from clients.site import Site
 from fairness.clusters import AFTER_SPLIT, SETTLING
 from wgan.errors import StateError
+from wgan.state import make_folder
 
 NAME = "answered.txt"
 
@@ -223,7 +224,7 @@ def _open(path: Path) -> int:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, private=True)
             return os.open(path, flags, 0o600)
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror or error}") from error
