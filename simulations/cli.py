@@ -5,6 +5,7 @@ import difflib
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -395,8 +396,13 @@ def main() -> None:
         for problem in dict.fromkeys(error.problems):
             say(f"error: {problem}", sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        # A second Ctrl-C: Flower's worker threads would keep the interpreter waiting for ever.
+    except SystemExit as ended:
+        # 130 is a second Ctrl-C, as Typer tells of it. Flower's worker threads would keep the
+        # interpreter waiting for ever.
+        waiting = {t for t in threading.enumerate() if not t.daemon} - {threading.main_thread()}
+        if ended.code != 130 or not waiting:
+            raise
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(130)
 

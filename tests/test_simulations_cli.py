@@ -1,6 +1,7 @@
 """The command line as a person meets it: output, exit codes, and what is left behind."""
 
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -480,3 +481,23 @@ def test_split_by_values_needs_to_know_which(call: Call, table: Path) -> None:
             call("split", str(table), "--by", by, "--out", "sites"), f"--by {by}", "--column NAME"
         )
     assert not Path("sites").exists()
+
+
+def test_a_second_interrupt_ends_the_command_whatever_threads_still_wait(tmp_path: Path) -> None:
+    program = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from simulations import cli
+
+def interrupted(*_):
+    ThreadPoolExecutor(1).submit(threading.Event().wait)
+    raise KeyboardInterrupt
+
+cli.set_up = interrupted
+sys.argv = ["everymode", "simulate", "quick", "--out", sys.argv[1]]
+cli.main()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    # Of a command that waits for its threads, this would be the end of patience.
+    assert subprocess.run(command, timeout=120, check=False).returncode == 130
+    assert not (tmp_path / "run").exists()
