@@ -142,8 +142,9 @@ class LevelMoments:
         means: E[z z^T] within each level of the condition and, last, of all rows, `(C + 1, W, W)`;
             0 where it is not known.
         totals: Weight of the rows that each rests on, `(C + 1,)`; 0: the level takes no part.
-        choices: Which coordinates of z stand for a category, `(W,)`. Their shares, on the
-            diagonals, are known in every level that takes part.
+        choices: Which coordinates of z stand for a category, `(W,)`. Their shares, which are their
+            products with themselves and with the level's own coordinate, are known in every level
+            that takes part.
         known: Whose products with one another are known, `(C + 1, W)`.
     """
 
@@ -173,8 +174,10 @@ class LevelMoments:
             part = sums[start : start + len(rows)]
             matrix[place[rows], place[columns]] = matrix[place[columns], place[rows]] = part
             start += len(rows)
-        diagonal = np.arange(width)[choices]
-        matrices[:, diagonal, diagonal] = first[:, :-1][:, choices]
+        place, shares = np.flatnonzero(choices), first[:, :-1][:, choices]
+        matrices[:, place, place] = shares
+        for level, own in _own(levels, width):
+            matrices[level, own, place] = matrices[level, place, own] = shares[level]
         matrices[active] /= totals[active, None, None]
         matrices[~active] = 0.0
         return LevelMoments(matrices, totals, choices, published)
@@ -208,11 +211,14 @@ class LevelMoments:
     @property
     def pairs(self) -> Bools:
         """Which entries of `means` are known, `(C + 1, W, W)`."""
-        known = self.known[:, :, None] & self.known[:, None, :]
+        found: Bools = self.known[:, :, None] & self.known[:, None, :]
+        place = np.flatnonzero(self.choices)
+        found[:, place, place] = True
+        for level, own in _own(*self.known.shape):
+            loose = np.flatnonzero(self.choices & ~self.known[level])
+            found[level, own, loose] = found[level, loose, own] = True
         active: Bools = self.totals > 0
-        shares: Bools = np.diag(self.choices)[None] & active[:, None, None]
-        found: Bools = known | shares
-        return found
+        return found & active[:, None, None]
 
     def without(self, first: int, last: int) -> "LevelMoments":
         """The same of all coordinates but those from `first` to `last`."""
@@ -221,17 +227,24 @@ class LevelMoments:
         return LevelMoments(means, self.totals, self.choices[kept], self.known[:, kept])
 
 
+def _own(levels: int, width: int) -> list[tuple[int, int]]:
+    """Each level of the condition with its own coordinate, which is 1 in all of its rows."""
+    count = levels - 1
+    return [(level, width - count + level) for level in range(count)]
+
+
 @dataclass(frozen=True)
 class MomentMatching:
     """The generator's distance to the summed moments; one value per fake row.
 
     Attributes:
         weight: What it is multiplied with.
-        moments: E[z z^T] of each level and, last, of all rows, scaled, `(C + 1, W, W)`; 0 where a
-            coordinate is not known.
+        moments: E[z z^T] of each level and, last, of all rows, scaled, `(C + 1, W, W)`; 0 where an
+            entry is not known.
         active: Which levels take part, `(C + 1,)`.
         scale: What each coordinate of z is multiplied with, `(W,)`.
         known: 1 for coordinates whose products are known in a level, else 0, `(C + 1, W)`.
+        loose: 1 for categories of which just the share is known there, else 0, `(C + 1, W)`.
     """
 
     weight: float
@@ -239,6 +252,7 @@ class MomentMatching:
     active: Tensor
     scale: Tensor
     known: Tensor
+    loose: Tensor
     name: str = "moment_matching"
 
     @staticmethod
@@ -261,23 +275,26 @@ class MomentMatching:
         scale = np.ones(width)
         scale[one_hot] = (share + 0.01) ** -0.25
         scale[one_hot] *= share.sum() / max((scale[one_hot] * share).sum(), 1e-12)
-        known = found.known[:, :, None] & found.known[:, None, :]
-        matrices = np.where(known, found.means, 0.0) * scale[:, None] * scale[None, :]
+        matrices = np.where(found.pairs, found.means, 0.0) * scale[:, None] * scale[None, :]
+        loose = one_hot & ~found.known & (found.totals > 0)[:, None]
         return MomentMatching(
             weight,
             torch.tensor(matrices, dtype=torch.float32, device=device),
             torch.tensor(found.totals > 0, device=device),
             torch.tensor(scale, dtype=torch.float32, device=device),
             torch.tensor(found.known, dtype=torch.float32, device=device),
+            torch.tensor(loose, dtype=torch.float32, device=device),
         )
 
     def __call__(self, step: GeneratorStep) -> Tensor:
         """Each row's share of the summed squared distances of all levels, `(B,)`, up to a constant.
 
-        Within a level with n rows of the batch: sum_j!=i (z_i . z_j)^2 / (n - 1) - 2 z_i^T M z_i,
-        over the coordinates that the level knows, whose mean over the level is unbiased for
-        |E z z^T - M|_F^2 - |M|_F^2. A mean over the batch thus counts every level for its share of
-        the rows. A level with one row of the batch is left out, as one row has no pair.
+        Within a level with n rows of the batch: sum_j!=i <Z_i, Z_j> / (n - 1) - 2 <Z_i, M> with
+        Z = z z^T over the entries that the level knows, whose mean over the level is unbiased for
+        |E Z - M|_F^2 - |M|_F^2. Over all products of some coordinates <Z_i, Z_j> is (z_i . z_j)^2;
+        of a category of which just the share is known it is the product of squares, and that with
+        the level's own coordinate, twice. A mean over the batch thus counts every level for its
+        share of the rows. A level with one row of the batch is left out: one row has no pair.
         """
         joined = torch.cat([step.fake, step.condition], 1) * self.scale
         member = members(step.condition, self.active)
@@ -285,9 +302,14 @@ class MomentMatching:
         values = 0.0 * joined.sum(1)
         for level in torch.nonzero(member.any(0))[:, 0].tolist():
             index = torch.nonzero(member[:, level])[:, 0]
-            part = joined[index] * self.known[level]
-            kernel = (part @ part.T).square()
+            rows = joined[index]
+            part, shares = rows * self.known[level], rows * self.loose[level]
+            kernel = (part @ part.T).square() + shares.square() @ shares.square().T
+            if level < len(self.moments) - 1:
+                place = joined.shape[1] + 1 - len(self.moments) + level
+                others = shares.index_fill(1, index.new_tensor([place]), 0.0)
+                kernel = kernel + 2 * self.scale[place].square() * (others @ others.T)
             pairs = (kernel.sum(1) - kernel.diagonal()) / (len(index) - 1)
-            fit = ((part @ self.moments[level]) * part).sum(1)
+            fit = ((rows @ self.moments[level]) * rows).sum(1)
             values = values.index_add(0, index, pairs - 2 * fit)
         return values

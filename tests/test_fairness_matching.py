@@ -57,7 +57,11 @@ def matching_of(rows, conditions, weights=None, weight=1.0, published=None):
     found = LevelMoments.of_rows(rows, conditions, weights, CHOICES, published)
     made = MomentMatching.of(found, weight)
     return replace(
-        made, moments=made.moments.double(), scale=made.scale.double(), known=made.known.double()
+        made,
+        moments=made.moments.double(),
+        scale=made.scale.double(),
+        known=made.known.double(),
+        loose=made.loose.double(),
     )
 
 
@@ -76,17 +80,29 @@ def joined(matching, rows, conditions):
     return np.concatenate([rows, conditions], 1).astype(np.float64) * matching.scale.numpy()
 
 
+def entries(matching, level):
+    """Which products a level knows, `(W, W)`: those of coordinates, and shares of categories."""
+    known, loose = matching.known[level].numpy(), matching.loose[level].numpy()
+    found = np.outer(known, known) + np.diag(loose)
+    if level < LEVELS:
+        own = WIDTH + level
+        others = loose * (np.arange(len(loose)) != own)
+        found[own] += others
+        found[:, own] += others
+    return found
+
+
 def by_hand(matching, rows, conditions, unbiased=True):
     """The sum over levels, each counted for its share of the rows, with plain loops."""
     z = joined(matching, rows, conditions)
     total = 0.0
     for level, held in enumerate(members(conditions).T):
-        part = z[held] * matching.known[level].numpy()
+        part = z[held]
         n = len(part)
         if not matching.active[level] or n < 2:
             continue
         moment = matching.moments[level].numpy()
-        outer = [np.outer(v, v) for v in part]
+        outer = [np.outer(v, v) * entries(matching, level) for v in part]
         pairs = sum((outer[i] * outer[j]).sum() for i in range(n) for j in range(n) if i != j)
         norm = pairs / (n * (n - 1)) if unbiased else (np.mean(outer, 0) ** 2).sum()
         total += n / len(z) * (norm - 2 * (np.mean(outer, 0) * moment).sum())
@@ -194,6 +210,7 @@ def test_float32_is_close_to_float64():
         moments=exact.moments.float(),
         scale=exact.scale.float(),
         known=exact.known.float(),
+        loose=exact.loose.float(),
     )
     fake = table(200, seed=8)
     torch.testing.assert_close(at(rough, *fake).double(), at(exact, *fake), rtol=1e-4, atol=1e-3)
@@ -328,6 +345,9 @@ def test_what_a_level_does_not_know_pulls_nothing_there():
     published[0, 3] = published[LEVELS, 0] = False
     matching = matching_of(rows, conditions, published=published)
     assert not matching.moments[0, 3].any() and not matching.moments[LEVELS, :, 0].any()
+    published[1, 1:3] = published[3, [2, WIDTH + 1]] = published[2, WIDTH + 2] = False
+    matching = matching_of(rows, conditions, published=published)
+    assert matching.loose.sum(1).tolist() == [0, 2, 1, 2, 0, 0]
     fake, condition = table(40, seed=18)
     assert at(matching, fake, condition).mean().item() == pytest.approx(
         by_hand(matching, fake, condition), rel=1e-10
@@ -347,6 +367,9 @@ def test_shares_of_categories_are_known_even_where_their_products_are_not():
     whole = LevelMoments.of_rows(rows, conditions, np.ones(300), CHOICES)
     np.testing.assert_allclose(found.means[:, [1, 2], [1, 2]], whole.means[:, [1, 2], [1, 2]])
     assert found.pairs[0, 1, 1] and not found.pairs[0, 1, 2] and not found.means[0, 1, 2]
+    # A share is also the product with the level's own coordinate, which all of its rows have.
+    assert found.pairs[0, 1, WIDTH] and not found.pairs[0, 1, WIDTH + 1]
+    np.testing.assert_allclose(found.means[0, 1, WIDTH], whole.means[0, 1, WIDTH])
     assert found.pairs[0, 0, 3] and found.pairs[1:].all()
 
 
