@@ -21,12 +21,13 @@ import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from clients.gate.refusal import RefusedError
-from clients.gate.simulation import Ground, simulated
-from clients.orders import Request
+from clients.gate.simulation import simulated
+from clients.protocol.orders import Request
+from clients.protocol.refusal import RefusedError
+from clients.protocol.simulation_paths import SimulationPaths
+from clients.protocol.wire import pack_problems, pack_sums, unpack_request
 from clients.site import Site
-from clients.wire import pack_problems, pack_sums, unpack_request
-from clients.work import serve
+from clients.tasks.dispatch import serve
 from wgan.errors import DataError, EveryModeError
 
 app = ClientApp()
@@ -55,7 +56,7 @@ def answer(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def sites_of(context: Context, request: Request, ground: Ground) -> list[Site]:
+def sites_of(context: Context, request: Request, ground: SimulationPaths) -> list[Site]:
     """The sites that this node serves for this request.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.plan import Plan, plan_of
+from clients.protocol.plan import Plan, plan_of
 from clients.site import Site
 
 

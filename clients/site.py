@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.gate.refusal import checked_identity
+from clients.protocol.refusal import checked_identity
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole

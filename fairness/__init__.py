@@ -1,1 +1,1 @@
-"""Groups, their weights, and what is measured of each: marginals, coverage, utility."""
+"""Groups, their weights, what is matched, measured, mended and audited of each."""

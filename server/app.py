@@ -9,16 +9,16 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from clients import environment
-from clients.orders import Request
-from clients.sums import SiteSums
-from server.configuration import load
-from server.display import Display
-from server.grid import GridExchange, deal
-from server.outputs import RunFolder, default_folder
+from clients.protocol.orders import Request
+from clients.protocol.sums import SiteSums
+from server.config.files import load
+from server.config.settings import Settings
+from server.outputs.console import Display
+from server.outputs.run_directory import RunFolder, default_folder
 from server.session import Session
-from server.settings import Settings
-from server.sockets import refuse_exposed
-from server.stage import set_up
+from server.simulated_sites import set_up
+from server.transport.grid import GridExchange, deal
+from server.transport.sockets import refuse_exposed
 from wgan.errors import DataError, SettingsError
 
 app = ServerApp()

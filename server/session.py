@@ -1,4 +1,4 @@
-"""One run from tables to figures: query, prepare, rounds, and `server.conclusion`.
+"""One run from tables to figures: query, prepare, rounds, and `server.evaluation.conclusion`.
 
 The same for every exchange: in process, Flower's simulation, real sites.
 """
@@ -11,25 +11,25 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 
-from clients.orders import Matched, Prepare, Request
-from clients.plan import Plan, fingerprint
-from fairness.matching import width_of_moments
-from fairness.suppression import FLOOR
-from fairness.weights import group_mass
-from server.calibrating import has_categories, shares_of
-from server.conclusion import Trained, conclude
-from server.configuration import resolve
-from server.evaluation import check_holdout, check_values
-from server.exchange import Exchange
-from server.outputs import RunFolder
-from server.parts import recipe_of
-from server.penalties import moments_of, penalties_of
-from server.projecting import bins_of, projects
-from server.query import Agreement, agree
-from server.roster import Roster, uniform
-from server.rounds import Metrics, Rounds
-from server.run_identity import Named
-from server.settings import Settings, settings_digest
+from clients.protocol.orders import Matched, Prepare, Request
+from clients.protocol.plan import Plan, fingerprint
+from fairness.matching.moments import width_of_moments
+from fairness.matching.suppression import FLOOR
+from fairness.weighting.group_weights import group_mass
+from server.config.files import resolve
+from server.config.recipe import recipe_of
+from server.config.settings import Settings, settings_digest
+from server.evaluation.conclusion import Trained, conclude
+from server.evaluation.figures import check_holdout, check_values
+from server.outputs.run_directory import RunFolder
+from server.schema.agreement import Agreement, agree
+from server.synthesis.calibration import has_categories, shares_of
+from server.synthesis.projection import bins_of, projects
+from server.training.participation import Roster, uniform
+from server.training.penalties import moments_of, penalties_of
+from server.training.rounds import Metrics, Rounds
+from server.transport.exchange import Exchange
+from server.transport.run_identity import Named
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.errors import EveryModeError, SettingsError, StateError

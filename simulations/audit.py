@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from fairness.audit import audit as audited
-from fairness.fidelity import Effort
-from fairness.findings import Audit, Estimate
-from fairness.groups import Conditions
-from fairness.headline import headline, sentences
-from fairness.image_features import shape_of
-from fairness.report import write_report
-from fairness.thresholds import Thresholds
-from server.configuration import load, resolve
-from server.outputs import RunFolder
-from server.settings import Settings
-from server.terminal import Terminal, assembled, named, say, told
+from fairness.audit.fidelity import Effort
+from fairness.audit.findings import Audit
+from fairness.audit.headline import headline, sentences
+from fairness.audit.pooled import audit as audited
+from fairness.audit.thresholds import Thresholds
+from fairness.groups.conditions import Conditions
+from fairness.metrics.image_features import shape_of
+from fairness.metrics.results import Estimate
+from fairness.report.report import write_report
+from server.config.files import load, resolve
+from server.config.settings import Settings
+from server.outputs.run_directory import RunFolder
+from server.outputs.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.spreadsheets import guessed_marks, table_read_back

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from server.leftovers import Leftover, leftovers
-from server.terminal import say
+from server.outputs.leftovers import Leftover, leftovers
+from server.outputs.terminal import say
 from wgan.errors import EveryModeError, SettingsError, StateError
 
 DEPTH = 3

@@ -16,17 +16,17 @@ from rich import box
 from rich.table import Table
 from typer.core import TyperCommand
 
-from clients.partition import Split, assign, site_table, write_sites
-from server.conclusion import versions
-from server.configuration import keys, load, presets, resolve
-from server.generator_file import load_generator
-from server.locks import InUseError
-from server.outputs import RunFolder, default_folder
-from server.sections import OutputSettings
+from server.config.files import keys, load, presets, resolve
+from server.config.sections import OutputSettings
+from server.config.settings import Settings, decisive, differing, harmless_keys
+from server.evaluation.conclusion import versions
+from server.outputs.locks import InUseError
+from server.outputs.run_directory import RunFolder, default_folder
+from server.outputs.terminal import Terminal, named, say, say_traceback, told
+from server.partition import Split, assign, site_table, write_sites
 from server.session import Interrupted
-from server.settings import Settings, decisive, differing, harmless_keys
-from server.stage import set_up
-from server.terminal import Terminal, named, say, say_traceback, told
+from server.simulated_sites import set_up
+from server.synthesis.generator_file import load_generator
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
 from simulations.claims.command import HELP as CLAIMS

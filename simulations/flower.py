@@ -21,14 +21,14 @@ from flwr.simulation import run_simulation
 
 from clients.app import app as client_app
 from server.app import SimulationExchange
-from server.display import Display
-from server.grid import deal
-from server.leftovers import Scratch
-from server.outputs import RunFolder
+from server.config.settings import Settings
+from server.outputs.console import Display
+from server.outputs.leftovers import Scratch
+from server.outputs.run_directory import RunFolder
+from server.outputs.terminal import Terminal
 from server.session import Session, device_of
-from server.settings import Settings
-from server.stage import Stage
-from server.terminal import Terminal
+from server.simulated_sites import Stage
+from server.transport.grid import deal
 from simulations.streams import Stop, diverted
 from wgan.errors import StateError
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from server.display import Display
-from server.exchange import InProcess
-from server.outputs import RunFolder
+from server.config.settings import Settings
+from server.outputs.console import Display
+from server.outputs.run_directory import RunFolder
+from server.outputs.terminal import Terminal
 from server.session import Session
-from server.settings import Settings
-from server.stage import Stage
-from server.terminal import Terminal
+from server.simulated_sites import Stage
+from server.transport.exchange import InProcess
 from simulations.streams import Stop
 
 

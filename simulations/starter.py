@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from clients.protocol.sketch import BYTES, CAPACITY
 from clients.site import sites_in
-from clients.sketch import BYTES, CAPACITY
-from server.cells import LABEL_CLASSES, SENSITIVE_VALUES
-from server.configuration import commented, parse
-from server.query import check_names
-from server.sections import DataSettings, SplitSettings
-from server.terminal import named, told
+from server.config.files import commented, parse
+from server.config.sections import DataSettings, SplitSettings
+from server.outputs.terminal import named, told
+from server.schema.agreement import check_names
+from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from wgan.data.frame import canonical, describe, read_table
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes

@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import settings
 
-from server import pictures
-from server.configuration import parse
-from server.exchange import InProcess
-from server.outputs import RunFolder
+from server.config.files import parse
+from server.config.settings import Settings
+from server.outputs import plots
+from server.outputs.run_directory import RunFolder
 from server.session import Session
-from server.settings import Settings
-from server.stage import set_up
+from server.simulated_sites import set_up
+from server.transport.exchange import InProcess
 from tests.federated import Federation
 from wgan import state
 
@@ -213,12 +213,14 @@ def ready(asked: Federation) -> Federation:
 def sites_without_gate() -> Iterator[None]:
     """Sites in this process answer whatever they are asked: for tests of what is computed alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("server.exchange.admission", lambda request, sites: lambda site: None)
+        patch.setattr(
+            "server.transport.exchange.admission", lambda request, sites: lambda site: None
+        )
         yield
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw no pictures, which take most of a tiny run; `finished` has them all the same."""
-    monkeypatch.setattr(pictures, "curves", lambda history, path: None)
-    monkeypatch.setattr(pictures, "groups", lambda summary, path: None)
+    monkeypatch.setattr(plots, "curves", lambda history, path: None)
+    monkeypatch.setattr(plots, "groups", lambda summary, path: None)

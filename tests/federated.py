@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clients.orders import Prepare, Recall, Request, Train
-from clients.plan import Plan, fingerprint
+from clients.protocol.orders import Prepare, Recall, Request, Train
+from clients.protocol.plan import Plan, fingerprint
 from clients.site import Site
-from clients.work import serve
-from fairness.codebook import Codebook
-from server.query import agree
-from server.sections import DataSettings
+from clients.tasks.dispatch import serve
+from fairness.metrics.codebook import Codebook
+from server.config.sections import DataSettings
+from server.schema.agreement import agree
 from wgan.critics import MLPCriticSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.players import Players

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import simulations.cli
-from server.leftovers import MARK, Scratch, leftovers
-from server.locks import LOCK, locked
-from server.outputs import RunFolder
+from server.outputs.leftovers import MARK, Scratch, leftovers
+from server.outputs.locks import LOCK, locked
+from server.outputs.run_directory import RunFolder
 from wgan.state import is_temporary, temporary_beside
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -33,7 +33,7 @@ simulations.cli.main()
 """
 
 IN_TRAINING = """
-from server.outputs import RunFolder
+from server.outputs.run_directory import RunFolder
 real = RunFolder.append
 def append(run, metrics):
     real(run, metrics)
@@ -129,7 +129,7 @@ def test_rows_of_a_killed_run_are_for_its_user_only_and_gone_after_its_resume(
 
 
 def test_a_table_of_a_scenario_is_private_too(kit: Any, tmp_path: Path) -> None:
-    from server.configuration import load
+    from server.config.files import load
     from simulations.scenarios import place
 
     run = RunFolder(tmp_path / "run")
@@ -163,7 +163,7 @@ def test_leftovers_are_named_at_the_next_start_and_removed_by_clean(
     runs = tmp_path / "my runs"
     killed(IN_TRAINING, "simulate", config, *QUICK, "--out", runs / "a")
     killed(IN_TRAINING, "simulate", config, *QUICK, "--out", runs / "living")
-    ray = "from server.leftovers import Scratch\nscratch = Scratch()\nend()"
+    ray = "from server.outputs.leftovers import Scratch\nscratch = Scratch()\nend()"
     killed(ray, TMPDIR=str(tmp_path / "tmp"))
     (scratch,) = (tmp_path / "tmp").iterdir()
     # Neither ours, nor a run's, nor dead.

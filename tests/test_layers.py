@@ -8,7 +8,33 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("wgan", "fairness", "clients", "server", "simulations")
-FLOWER = {"clients/app.py", "clients/wire.py", "server/app.py", "server/grid.py"}
+FLOWER = {"clients/app.py", "clients/protocol/wire.py", "server/app.py", "server/transport/grid.py"}
+ORDER: dict[str, tuple[str, ...]] = {
+    "wgan": ("data", "theory"),
+    "fairness": (
+        "groups",
+        "weighting",
+        "metrics",
+        "matching",
+        "parity",
+        "postprocessing",
+        "audit",
+        "report",
+    ),
+    "clients": ("protocol", "gate", "tasks"),
+    "server": (
+        "config",
+        "replies",
+        "transport",
+        "schema",
+        "training",
+        "outputs",
+        "synthesis",
+        "evaluation",
+    ),
+    "simulations": ("scenarios", "claims", "compare"),
+}
+"""Subpackages of each layer; a file of one imports none that comes after it."""
 
 
 def imports(source: str, module: str) -> set[str]:
@@ -44,7 +70,23 @@ def violations(files: Mapping[str, str]) -> list[str]:
             problems.append(f"{path} imports ray")
         if "fairlearn" in tops and layer != "fairness":
             problems.append(f"{path} imports fairlearn")
+        problems += [f"{path} imports upward: {name}" for name in sorted(_later(source, path))]
     return problems + [f"circular: {' -> '.join(c)}" for c in cycles(files)]
+
+
+def _later(source: str, path: str) -> set[str]:
+    """Subpackages of the same layer that a file imports, though they come after its own."""
+    layer, _, rest = path.partition("/")
+    order = ORDER[layer]
+    own, inside, _ = rest.partition("/")
+    if not inside:
+        return set()
+    names = {
+        name.split(".")[1]
+        for name in imports(source, _module(path))
+        if name.startswith(f"{layer}.")
+    }
+    return {f"{layer}.{name}" for name in names if name in order[order.index(own) + 1 :]}
 
 
 def cycles(files: Mapping[str, str]) -> list[list[str]]:
@@ -96,6 +138,12 @@ def test_imports_run_downward_and_flower_is_kept_apart() -> None:
     assert violations(files) == []
 
 
+def test_every_subpackage_has_its_place() -> None:
+    for layer, order in ORDER.items():
+        found = {path.parent.name for path in (ROOT / layer).glob("*/__init__.py")}
+        assert found == set(order)
+
+
 def test_the_checker_sees_the_imports_there_are() -> None:
     files = _tree()
     for path in FLOWER:
@@ -115,6 +163,10 @@ def test_the_checker_sees_the_imports_there_are() -> None:
         ({"server/a.py": "import flwr.app"}, "server/a.py imports flwr"),
         ({"server/app.py": "import ray"}, "server/app.py imports ray"),
         ({"server/a.py": "from fairlearn.metrics import x"}, "server/a.py imports fairlearn"),
+        (
+            {"server/config/a.py": "from server.outputs.locks import x"},
+            "server/config/a.py imports upward: server.outputs",
+        ),
         ({"wgan/a.py": "import tests.conftest"}, "wgan/a.py imports tests"),
         (
             {"simulations/a.py": "import ray", "simulations/b.py": "import flwr"},

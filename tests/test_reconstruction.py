@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.partition import write_sites
 from clients.site import sites_in
-from server.configuration import resolve
-from server.exchange import InProcess
-from server.query import agree
-from server.sections import DataSettings
+from server.config.files import resolve
+from server.config.sections import DataSettings
+from server.partition import write_sites
+from server.schema.agreement import agree
+from server.transport.exchange import InProcess
 from tests.benchmarks.reconstruction import moments_attack
 from wgan.data.frame import read_table
 

@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wgan.data.codec import Block
 from wgan.errors import SettingsError
 from wgan.layers import (
     Activation,
@@ -25,7 +24,7 @@ from wgan.layers import (
     check_sizes,
     normalisation,
 )
-from wgan.shape import Shape
+from wgan.shape import Block, Shape
 
 
 class Head(nn.Module):

@@ -2,7 +2,8 @@
 
 Here alone is averaged: objectives and penalties give one value per example, which is weighted with
 the row's weight. A weighted mean over one site times that site's total weight, summed over sites,
-is therefore the weighted mean over all rows, and so is its gradient (`fairness.weights`).
+is therefore the weighted mean over all rows, and so is its gradient
+(`fairness.weighting.group_weights`).
 """
 
 from collections.abc import Sequence

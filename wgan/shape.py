@@ -2,8 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from wgan.data.codec import Block
+
+@dataclass(frozen=True)
+class Block:
+    """Outputs `start` to `stop` of a row: one number, or a one-hot group.
+
+    `gate` is, for a number that stands only in the state "continuous", the output that holds the
+    share of that state; the number is 0 in all others.
+    """
+
+    start: int
+    stop: int
+    kind: Literal["value", "choice"]
+    gate: int | None = None
 
 
 @dataclass(frozen=True)

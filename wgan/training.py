@@ -12,7 +12,7 @@
     >>> [finding.verdict for finding in diagnose([observation])][0]
     'unknown'
 
-Sites take the same steps in the same order (`clients.training`), with an exchange in between.
+Sites take the same steps in the same order (`clients.tasks.train`), with an exchange in between.
 """
 
 from collections.abc import Iterator, Sequence

@@ -3,7 +3,7 @@
 A server may be wrong, broken or hostile, so a site believes nothing that it can check itself:
 
 - `simulation`: only folders that a simulation marked serve as simulated sites.
-- `limits`: sizes and numbers, before anything is allocated.
+- `sizes`: sizes and numbers, before anything is allocated.
 - `inputs`: the arrays that go with an order.
 - `contents`: what an order describes is read strictly.
 - `held`: what an order names is held to what the site was asked before, and to its own rows.

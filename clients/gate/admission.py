@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from clients.gate import held, limits
+from clients.gate import held, sizes
 from clients.gate.contents import check_contents
 from clients.gate.inputs import check_arrays, digest_for, digest_of, own_shapes, shared_shapes
 from clients.gate.ledger import Question, enter, question_of, table_of
 from clients.gate.planned import check_plan
-from clients.gate.refusal import RefusedError, checked_identity, named, readable
-from clients.orders import Measure, Order, Prepare, Request, Train, to_json
-from clients.plan import fingerprint
+from clients.protocol.orders import Measure, Order, Prepare, Request, Train, to_json
+from clients.protocol.plan import fingerprint
+from clients.protocol.refusal import RefusedError, checked_identity, named, readable
 from clients.rows import opened
 from clients.site import Site
 
@@ -52,10 +52,10 @@ class Admission:
                 raise RefusedError("one site twice: its rows would count twice")
             if strangers := set(request.letters) - set(names):
                 raise RefusedError(f"arrays for {len(strangers)} sites that are not asked")
-            limits.check_order(order)
+            sizes.check_order(order)
             check_contents(order)
             with readable(f"'{order.order}'"):
-                limits.check_layout(order)
+                sizes.check_layout(order)
             check_arrays(request.tensors, shared_shapes(order), f"'{order.order}'")
         except RefusedError as error:
             raise RefusedError(named(error.problems, names)) from None

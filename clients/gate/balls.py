@@ -1,11 +1,11 @@
 """Balls and codebooks of a recall, held to what synthetic rows would make of them.
 
-`fairness.codebook` says how an honest server makes them: rows of the generator are the centres of
-balls that reach to their k-th neighbour; k-means over them makes the codebook; its reach is a
-quantile. All but the centres follows from the centres, so a site holds the rest to them: a radius
-or a reach around a guess cannot be chosen. Centres crowded around one point would make a small ball
-all the same; where a row holds a number, no two synthetic rows are alike, so such centres are
-refused.
+`fairness.metrics.codebook` says how an honest server makes them: rows of the generator are the
+centres of balls that reach to their k-th neighbour; k-means over them makes the codebook; its reach
+is a quantile. All but the centres follows from the centres, so a site holds the rest to them: a
+radius or a reach around a guess cannot be chosen. Centres crowded around one point would make a
+small ball all the same; where a row holds a number, no two synthetic rows are alike, so such
+centres are refused.
 
 What this leaves open: counts around centres that are chosen, far enough from one another. A site's
 floor (`clients.gate.floor`) is what keeps a count of one from leaving.
@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
-from clients.gate.refusal import RefusedError
-from fairness.codebook import NEIGHBOURS, Codebook, alike, radii_of, reach_of
-from wgan.data.codec import Block
+from clients.protocol.refusal import RefusedError
+from fairness.metrics.codebook import NEIGHBOURS, Codebook, alike, radii_of, reach_of
+from wgan.shape import Block
 
 Floats = npt.NDArray[np.float32]
 

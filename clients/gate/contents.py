@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from clients.gate import limits
-from clients.gate.refusal import RefusedError, readable
-from clients.orders import Audit, Order, Prepare
-from clients.questions import Cluster, Ranks
-from fairness.groups import Conditions
-from fairness.marginals import Marginals
+from clients.gate import sizes
+from clients.protocol import limits
+from clients.protocol.orders import Audit, Order, Prepare
+from clients.protocol.questions import Cluster, Ranks
+from clients.protocol.refusal import RefusedError, readable
+from fairness.groups.conditions import Conditions
+from fairness.metrics.marginals import Marginals
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import SettingsError, StateError
@@ -31,7 +32,7 @@ def check_contents(order: Order) -> None:
     """
     if isinstance(order, Ranks | Cluster | Prepare):
         schema, conditions = _read(order.schema, order.conditions)
-        problems = limits.check_schema(schema) + limits.check_conditions(conditions)
+        problems = sizes.check_schema(schema) + sizes.check_conditions(conditions)
         columns = {*conditions.sensitive, *([conditions.target] if conditions.target else [])}
         if strangers := columns - set(schema.names):
             problems.append(f"groups or labels of {len(strangers)} columns that are none")
@@ -48,7 +49,7 @@ def check_contents(order: Order) -> None:
     if isinstance(order, Audit):
         with readable("'marginals'"):
             marginals = Marginals.from_json(order.marginals)
-            found = limits.check_marginals(marginals)
+            found = sizes.check_marginals(marginals)
         if found:
             raise RefusedError(found[:5])
 
@@ -103,15 +104,15 @@ def _recipe(value: Any) -> list[str]:
             for name, inner in part.items():
                 walk(inner, f"{place}.{name}", depth + 1)
         elif isinstance(part, list):
-            problems.extend(limits.within(f"length of recipe{place}", len(part), 0, limits.LAYERS))
+            problems.extend(sizes.within(f"length of recipe{place}", len(part), 0, limits.LAYERS))
             for inner in part:
                 walk(inner, place, depth + 1)
         elif isinstance(part, int) and not place.endswith(".seed"):
-            problems.extend(limits.within(f"recipe{place}", part, -1, limits.UNITS))
+            problems.extend(sizes.within(f"recipe{place}", part, -1, limits.UNITS))
         elif isinstance(part, float) and not math.isfinite(part):
             problems.append(f"recipe{place} is not finite")
 
     walk(value, "", 0)
     if isinstance(value, dict) and isinstance(value.get("pack"), int):
-        problems += limits.within("recipe.pack", value["pack"], 1, limits.PACK)
+        problems += sizes.within("recipe.pack", value["pack"], 1, limits.PACK)
     return problems[:3]

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.gate.refusal import RefusedError
-from clients.orders import (
+from clients.protocol.orders import (
     Order,
     Prepare,
     from_json,
 )
-from clients.questions import Cluster, HeldOut, Look, Ranks, Values
+from clients.protocol.questions import Cluster, HeldOut, Look, Ranks, Values
+from clients.protocol.refusal import RefusedError
+from clients.protocol.sketch import log_edges
 from clients.site import Site
-from clients.sketch import log_edges
-from fairness.groups import MISSING, Conditions
+from fairness.groups.conditions import MISSING, Conditions
 from wgan.data.schema import Column, Schema
 from wgan.state import write_bytes
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from clients.gate.refusal import RefusedError
-from clients.orders import STATES, Measure, Order, Recall, Request, Tensors, Train, to_json
+from clients.protocol.orders import STATES, Measure, Order, Recall, Request, Tensors, Train, to_json
+from clients.protocol.refusal import RefusedError
 from wgan.errors import NumericalError
 
 Shapes = Mapping[str, tuple[int, ...] | None]

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from clients.gate.refusal import RefusedError
-from clients.orders import Measure, Order, Train
-from clients.questions import Cluster
+from clients.protocol.orders import Measure, Order, Train
+from clients.protocol.questions import Cluster
+from clients.protocol.refusal import RefusedError
 from clients.site import Site
-from fairness.clusters import AFTER_SPLIT, SETTLING
+from fairness.groups.clusters import AFTER_SPLIT, SETTLING
 from wgan.errors import StateError
 from wgan.state import make_folder
 
@@ -185,7 +185,7 @@ def _unchanged(before: Question | None, question: Question) -> None:
 
 
 def _step(known: _Known, question: Question, asked: int) -> None:
-    """Refuses k-means questions that no k-means asks; see `fairness.clusters.find`."""
+    """Refuses k-means questions that no k-means asks; see `fairness.groups.clusters.find`."""
     steps = known.steps.get((question.scope, "cluster"), [])
     most = max((q.number for q in steps), default=0)
     if question.kind == "cells":

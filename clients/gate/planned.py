@@ -2,12 +2,10 @@
 
 from typing import assert_never
 
-from clients import training
-from clients.gate import limits
 from clients.gate.balls import check_book
 from clients.gate.held import same
-from clients.gate.refusal import RefusedError
-from clients.orders import (
+from clients.protocol import limits
+from clients.protocol.orders import (
     Audit,
     Feel,
     Measure,
@@ -20,12 +18,12 @@ from clients.orders import (
     Train,
     from_json,
 )
-from clients.plan import plan_of
-from clients.profile import widths
-from clients.questions import Cluster, Look, Ranks, Values
-from fairness.codebook import Codebook
-from fairness.marginals import Marginals
-from fairness.suppression import of_text
+from clients.protocol.plan import plan_of, resident, widths
+from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.refusal import RefusedError
+from fairness.matching.suppression import of_text
+from fairness.metrics.codebook import Codebook
+from fairness.metrics.marginals import Marginals
 from wgan.data.schema import Schema
 
 
@@ -83,7 +81,7 @@ def _train(order: Train, plan_text: str) -> None:
     numbers = turn * max(order.batch, order.minimum) * max(plan.shape.width, 1)
     if numbers > limits.SUMS:
         raise RefusedError(f"{numbers:,} numbers drawn at once, more than {limits.SUMS:,}")
-    players = training.resident(plan_text, order.device)
+    players = resident(plan_text, order.device)
     same("sizes", order.sizes, (len(players.generator.vector), len(players.critic.vector)))
     same("buffers", order.buffers, len(players.critic.buffers))
 

@@ -11,11 +11,11 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clients.gate.refusal import RefusedError
+from clients.protocol.refusal import RefusedError
+from clients.protocol.simulation_paths import SimulationPaths
 from clients.site import Site, sites_in
 from wgan.state import write_json
 
@@ -25,20 +25,7 @@ LARGEST = 65_536
 """Bytes of a marker at most: it is read before it is trusted."""
 
 
-@dataclass(frozen=True)
-class Ground:
-    """Where a simulated node finds its sites; empty in deployment.
-
-    Attributes:
-        folder: The simulation's own folder, which holds the marker.
-        token: What the marker holds.
-    """
-
-    folder: str = ""
-    token: str = field(default="", repr=False)
-
-
-def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> Ground:
+def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> SimulationPaths:
     """Marks tables as sites of a simulation; only the user who runs it can read the marker.
 
     Args:
@@ -55,10 +42,10 @@ def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> Ground:
         "floor": floor,
     }
     write_json(folder / MARKER, content, durable=False, private=True)
-    return Ground(str(folder.resolve()), token)
+    return SimulationPaths(str(folder.resolve()), token)
 
 
-def simulated(ground: Ground) -> dict[str, Site]:
+def simulated(ground: SimulationPaths) -> dict[str, Site]:
     """The sites of a marked simulation, by name.
 
     Raises:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from server.terminal import Terminal, say, told
+from server.outputs.terminal import Terminal, say, told
 from simulations.claims.catalogue import CLAIMS
 from simulations.claims.claim import Claim, Result
 from simulations.claims.run import chosen, run

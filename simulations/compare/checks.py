@@ -2,9 +2,9 @@
 
 import difflib
 
-from server.configuration import resolve
-from server.settings import Settings, decisive, differing
-from server.strategies import STRATEGIES
+from server.config.files import resolve
+from server.config.settings import Settings, decisive, differing
+from server.config.strategies import STRATEGIES
 from simulations.scenarios import scenario_of
 from wgan.errors import SettingsError
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from server.locks import locked
+from server.config.strategies import STRATEGIES
+from server.outputs.locks import locked
+from server.outputs.terminal import Terminal, say, told
 from server.session import Interrupted
-from server.strategies import STRATEGIES
-from server.terminal import Terminal, say, told
 from simulations.compare import pictures, tables
 from simulations.compare.plan import Comparison, planned
 from simulations.compare.progress import Watch

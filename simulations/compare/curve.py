@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from clients.plan import Plan, fingerprint
-from server.checkpoint_file import load_checkpoint
-from server.configuration import resolve
-from server.evaluation import coverage_of
-from server.generator_file import load_generator
+from clients.protocol.plan import Plan, fingerprint
+from server.config.files import resolve
+from server.config.settings import Settings, settings_digest
+from server.evaluation.figures import coverage_of
+from server.outputs.checkpoint_file import load_checkpoint
 from server.session import Interrupted
-from server.settings import Settings, settings_digest
-from server.stage import Stage
-from server.synthesis import Synthesizer
+from server.simulated_sites import Stage
+from server.synthesis.generator_file import load_generator
+from server.synthesis.synthesizer import Synthesizer
 from simulations.compare.plan import Run
 from simulations.scenarios import Scenario
 from wgan.data.frame import read_table

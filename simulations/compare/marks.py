@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from server.drawing import DASHED, GREY, INK, PALETTE, write
-from server.strategies import STRATEGIES
+from server.config.strategies import STRATEGIES
+from server.outputs.plot_style import DASHED, GREY, INK, PALETTE, write
 
 # Beyond Okabe and Ito's: Tol (2021), muted. Sixteen can be told apart with the names beside them.
 MORE = ("#332288", "#882255", "#44AA99", "#999933", "#AA4499", "#117733", "#8C564B", "#7F6D00")

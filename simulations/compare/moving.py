@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from server.drawing import DASHED, INK, PALETTE, dress, short
-from server.strategies import STRATEGIES
+from server.config.strategies import STRATEGIES
+from server.outputs.plot_style import DASHED, INK, PALETTE, dress, short
 from simulations.compare.marks import beside
 from simulations.compare.plan import Run
 

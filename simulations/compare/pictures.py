@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from server.drawing import GREY, INK, dress, save, short, write
-from server.pictures import Floats
+from server.outputs.plot_style import GREY, INK, dress, save, short, write
+from server.outputs.plots import Floats
 from simulations.compare.curve import ROWS, read_curve
 from simulations.compare.marks import BOUND, COLOURS, name_ends
 from simulations.compare.moving import weights

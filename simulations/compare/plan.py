@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.configuration import load, parse
-from server.federation import FederationSettings
-from server.locks import is_own
-from server.outputs import RunFolder
-from server.settings import Settings
-from server.strategies import FREE, RIVALS, STRATEGIES
+from server.config.federation import FederationSettings
+from server.config.files import load, parse
+from server.config.settings import Settings
+from server.config.strategies import FREE, RIVALS, STRATEGIES
+from server.outputs.locks import is_own
+from server.outputs.run_directory import RunFolder
 from simulations.compare.checks import differences, names_of, seeds_of, unfit
 from wgan.errors import SettingsError
 

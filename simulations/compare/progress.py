@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from server.strategies import STRATEGIES
-from server.terminal import named, told
+from server.config.strategies import STRATEGIES
+from server.outputs.terminal import named, told
 from simulations.compare.plan import Run
 from simulations.compare.run import Outcome
 

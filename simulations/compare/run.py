@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import torch
 
-from clients.orders import Request
-from clients.sums import SiteSums
-from server.display import Display
-from server.exchange import InProcess, Traffic, weight_of
+from clients.protocol.orders import Request
+from clients.protocol.sums import SiteSums
+from server.outputs.console import Display
 from server.session import Interrupted, Session
-from server.stage import Stage, set_up
+from server.simulated_sites import Stage, set_up
+from server.transport.exchange import InProcess, Traffic, weight_of
 from simulations.compare import curve
 from simulations.compare.plan import Run
 from simulations.scenarios import place, scenario_of
@@ -71,7 +71,7 @@ class Apart:
         return self.inner.suspects
 
     def __call__(self, request: Request) -> SiteSums:
-        """Carries one request; see `server.exchange.Exchange`."""
+        """Carries one request; see `server.transport.exchange.Exchange`."""
         sums = self.inner(request)
         others = len(self.names if request.sites is None else request.sites) - 1
         down, up = weight_of(request), sums.travels

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from server.terminal import told
+from server.outputs.terminal import told
 from simulations.compare.results import COVERAGE, UNEQUAL
 from wgan.words import brief, line
 

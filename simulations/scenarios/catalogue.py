@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.settings import Settings
+from server.config.settings import Settings
 from simulations.scenarios.digits import DIGITS
 from simulations.scenarios.points import POINTS
 from simulations.scenarios.scenario import Scenario

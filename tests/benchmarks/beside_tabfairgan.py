@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fairness.parity import ParityMixture
-from fairness.utility import train_and_test
-from server.configuration import load, resolve
-from server.evaluation import coverage_of
-from server.generator_file import load_generator
-from server.outputs import RunFolder
+from fairness.metrics.utility import train_and_test
+from fairness.parity.mixture import ParityMixture
+from server.config.files import load, resolve
+from server.evaluation.figures import coverage_of
+from server.outputs.run_directory import RunFolder
+from server.synthesis.generator_file import load_generator
 from wgan.data.frame import read_table
 
 SEEDS = (0, 1, 2)

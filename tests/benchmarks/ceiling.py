@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from server.configuration import load, resolve
-from server.evaluation import coverage_of
-from server.generator_file import load_generator
-from server.outputs import RunFolder
+from server.config.files import load, resolve
+from server.evaluation.figures import coverage_of
+from server.outputs.run_directory import RunFolder
+from server.synthesis.generator_file import load_generator
 from wgan.data.frame import read_table
 
 DRAWS = 8

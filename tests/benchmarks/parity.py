@@ -23,12 +23,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from fairness.group_utility import group_utility
-from fairness.parity import ParityMixture
-from fairness.utility import train_and_test
-from server.configuration import load, resolve
-from server.generator_file import load_generator
-from server.outputs import RunFolder
+from fairness.metrics.group_utility import group_utility
+from fairness.metrics.utility import train_and_test
+from fairness.parity.mixture import ParityMixture
+from server.config.files import load, resolve
+from server.outputs.run_directory import RunFolder
+from server.synthesis.generator_file import load_generator
 from wgan.data.frame import read_table
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)

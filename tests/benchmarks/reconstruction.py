@@ -13,8 +13,8 @@ The attack reads nothing but what sites send: integer counts of coordinates in e
 A record counts as read where group, label and every column that is modelled are known and are those
 of a row of the data. Figures are given for the total over sites, which is all that is left to see
 under secure summation, and for the sums of single sites, which the server sees without. Each with
-every coordinate published and with those that `fairness.suppression` lets through, without and with
-a floor of ten rows at every site (`site.floor`).
+every coordinate published and with those that `fairness.matching.suppression` lets through, without
+and with a floor of ten rows at every site (`site.floor`).
 
 A second attack follows k-means over its exchanges (`data.clusters`): sums around a centre that
 differ by one row between two exchanges are that row.
@@ -32,21 +32,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.orders import Moments, Prepare, Request
-from clients.plan import Plan, fingerprint
-from clients.questions import Cluster
+from clients.protocol.orders import Moments, Prepare, Request
+from clients.protocol.plan import Plan, fingerprint
+from clients.protocol.questions import Cluster
+from clients.protocol.sums import SiteSums
 from clients.site import Site
-from clients.sums import SiteSums
-from clients.work import computed
-from fairness.matching import described
-from fairness.suppression import publishable, to_text
-from fairness.weights import group_mass
-from server.configuration import load
-from server.exchange import InProcess
-from server.parts import recipe_of
-from server.query import Agreement, agree
-from server.settings import Settings
-from server.stage import set_up
+from clients.tasks.dispatch import computed
+from fairness.matching.moments import described
+from fairness.matching.suppression import publishable, to_text
+from fairness.weighting.group_weights import group_mass
+from server.config.files import load
+from server.config.recipe import recipe_of
+from server.config.settings import Settings
+from server.schema.agreement import Agreement, agree
+from server.simulated_sites import set_up
+from server.transport.exchange import InProcess
 from wgan.data.codec import TableCodec
 
 Floats = npt.NDArray[np.float64]

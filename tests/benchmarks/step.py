@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
-from clients.orders import Request
-from clients.plan import Plan, fingerprint
-from clients.training import Rows
-from server.configuration import load
-from server.exchange import InProcess
-from server.outputs import RunFolder
-from server.parts import recipe_of
-from server.query import agree
-from server.rounds import Rounds
-from server.stage import set_up
+from clients.protocol.orders import Request
+from clients.protocol.plan import Plan, fingerprint
+from clients.tasks.train import Rows
+from server.config.files import load
+from server.config.recipe import recipe_of
+from server.outputs.run_directory import RunFolder
+from server.schema.agreement import agree
+from server.simulated_sites import set_up
+from server.training.rounds import Rounds
+from server.transport.exchange import InProcess
 
 HERE = Path(__file__).resolve().parent
 BATCH, CRITIC_STEPS = 256, 5
@@ -49,8 +49,8 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
     """Our rounds, and the same encoded rows for the textbook."""
     import numpy as np
 
-    from clients.orders import Prepare
-    from fairness.weights import group_mass
+    from clients.protocol.orders import Prepare
+    from fairness.weighting.group_weights import group_mass
 
     settings = load("adult", SETTINGS)
     run = RunFolder(folder)

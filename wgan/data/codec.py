@@ -1,7 +1,7 @@
 """A table's rows as tensors and back: rows hold numbers and one-hot groups, side by side."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,10 @@ from wgan.data.ranks import from_scores, grain, jitter, to_scores
 from wgan.data.schema import Column, Schema
 from wgan.data.values import canonical
 from wgan.errors import DataError, NumericalError
+from wgan.shape import Block
 
 JITTER: Final = 0.98
 """Part of the grain that noise spreads a value over: decoding in float32 still rounds it back."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Outputs `start` to `stop` of a row: one number, or a one-hot group.
-
-    `gate` is, for a number that stands only in the state "continuous", the output that holds the
-    share of that state; the number is 0 in all others.
-    """
-
-    start: int
-    stop: int
-    kind: Literal["value", "choice"]
-    gate: int | None = None
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan.data.arrays import ArrayCodec
-from wgan.data.codec import Block
 from wgan.errors import DataError, SettingsError
-from wgan.shape import Shape
+from wgan.shape import Block, Shape
 
 P = ParamSpec("P")
 Decoded = TypeVar("Decoded", covariant=True)

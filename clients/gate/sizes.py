@@ -1,0 +1,277 @@
+"""Whether anything that a server asks is too large, checked before anything is allocated."""
+
+import math
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+from clients.protocol import limits
+from clients.protocol.orders import (
+    Audit,
+    Feel,
+    Measure,
+    Moments,
+    Order,
+    Prepare,
+    Profile,
+    Recall,
+    Train,
+)
+from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.refusal import RefusedError
+from fairness.groups.conditions import Conditions
+from fairness.metrics.marginals import POINTS, Marginals
+from wgan.data.schema import Column, Schema
+
+
+@dataclass
+class _Budget:
+    left: int = limits.ITEMS
+
+
+def check_order(order: Order) -> None:
+    """Refuses an order with any size or number beyond its limit.
+
+    Nothing larger than the order itself is made.
+
+    Raises:
+        RefusedError: All that is wrong with its numbers.
+    """
+    budget = _Budget()
+    for field in fields(order):
+        if field.name != "recipe":
+            _walk(getattr(order, field.name), field.name, budget, 12)
+    problems = _problems(order)
+    if problems:
+        raise RefusedError(problems)
+
+
+def check_layout(order: Order) -> None:
+    """Refuses an order whose answer would be too long; nothing is allocated."""
+    layout = order.layout()
+    size = layout.size + sum(field.size for field in layout.letters)
+    if size > limits.SUMS:
+        raise RefusedError(f"'{order.order}' asks for {size:,} numbers, more than {limits.SUMS:,}")
+
+
+def check_schema(schema: Schema) -> list[str]:
+    """What is wrong with the sizes of a schema."""
+    problems = [
+        *within("columns", len(schema.columns), 1, limits.COLUMNS),
+        *(f"column '{c.name[:40]}': {problem}" for c in schema.columns for problem in _column(c)),
+    ]
+    if len(set(schema.names)) < len(schema.columns):
+        problems.append("two columns of one name")
+    return problems
+
+
+def check_conditions(conditions: Conditions) -> list[str]:
+    """What is wrong with the sizes of conditions."""
+    cells = len(conditions.groups) * conditions.per_group
+    problems = [
+        *within("groups", len(conditions.groups), 1, limits.GROUPS),
+        *within("labels", len(conditions.labels), 1, limits.LABELS),
+        *within("centres", len(conditions.centres), 0, limits.CENTRES),
+        *within("cells of group, label and cluster", cells, 1, limits.CELLS),
+    ]
+    if len({len(row) for row in conditions.counts} | {conditions.per_group}) > 1 or len(
+        conditions.counts
+    ) != len(conditions.groups):
+        problems.append("counts of other cells than those of its groups, labels and centres")
+    elif any(not 0 <= n <= limits.ROWS for row in conditions.counts for n in row):
+        problems.append(f"counts of rows below 0 or above {limits.ROWS:,}")
+    if any(len(group) != len(conditions.sensitive) for group in conditions.groups):
+        problems.append("groups that do not name one value of every sensitive feature")
+    for what, values in (("groups", conditions.groups), ("labels", conditions.labels)):
+        if len(set(values)) < len(values):
+            problems.append(f"two {what} of one name")
+    if list(conditions.label_edges) != sorted(set(conditions.label_edges)):
+        problems.append("edges of labels that do not rise")
+    return problems
+
+
+def _walk(value: Any, place: str, budget: _Budget, depth: int) -> None:
+    """Refuses words, whole numbers and floats beyond all limits, wherever they are."""
+    if depth < 0:
+        raise RefusedError(f"{place} is nested too deeply")
+    if isinstance(value, str):
+        if len(value) > limits.STRING:
+            raise RefusedError(
+                f"{place} holds {len(value):,} characters, more than {limits.STRING:,}"
+            )
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise RefusedError(f"{place} holds {value}; expected finite numbers")
+    elif isinstance(value, int):
+        if abs(value) >= limits.SEED:
+            raise RefusedError(f"{place} holds a number beyond 2^63")
+    elif isinstance(value, list | tuple):
+        budget.left -= len(value)
+        if budget.left < 0:
+            raise RefusedError(f"{place} and all before it hold more than {limits.ITEMS:,} values")
+        for inner in value:
+            _walk(inner, place, budget, depth - 1)
+    elif isinstance(value, dict):
+        budget.left -= len(value)
+        for name, inner in value.items():
+            _walk(name, place, budget, depth - 1)
+            _walk(inner, f"{place}.{str(name)[:40]}", budget, depth - 1)
+    elif isinstance(value, Train):
+        for field in fields(value):
+            _walk(getattr(value, field.name), f"{place}.{field.name}", budget, depth - 1)
+
+
+def within(what: str, value: float, least: float, most: float) -> list[str]:
+    """What is wrong with a number that must lie between two others."""
+    if least <= value <= most:
+        return []
+    return [f"{what}: {value:,}; expected {least:,} to {most:,}"]
+
+
+def _problems(order: Order) -> list[str]:
+    match order:
+        case Look():
+            return [
+                *within("columns", len(order.columns), 1, limits.COLUMNS),
+                *within("columns left out", len(order.drop), 0, limits.COLUMNS),
+                *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
+                *_share(order.held_out.share),
+            ]
+        case Values():
+            lengths = {len(order.columns), len(order.kinds), len(order.forms)}
+            problems = within("columns", len(order.columns), 1, limits.COLUMNS)
+            problems += within(
+                "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
+            )
+            return problems + _one_length(lengths) + _share(order.held_out.share)
+        case Ranks():
+            problems = within(
+                "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
+            )
+            return problems + _share(order.held_out.share)
+        case Cluster():
+            problems = within(
+                "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
+            )
+            return problems + _share(order.held_out)
+        case Prepare():
+            return [
+                *within("groups' masses", len(order.mass), 1, limits.GROUPS),
+                *_masses(order.mass),
+                *_share(order.held_out),
+                *([] if order.bins == 0 else within("bins", order.bins, 2, 64)),
+                *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
+            ]
+        case Moments():
+            return within(
+                "levels",
+                len(order.published),
+                1,
+                limits.GROUPS + limits.LABELS + limits.CENTRES + 1,
+            )
+        case Profile():
+            return [
+                *within("cells", order.cells, 1, limits.CELLS),
+                *within("bins", order.bins, 0, 20 * (limits.COLUMNS + limits.CATEGORIES)),
+            ]
+        case Feel():
+            return [
+                *within("groups", order.groups, 1, limits.GROUPS),
+                *within("frequencies", order.count, 1, limits.FREQUENCIES),
+                *within("seed", order.seed, 0, limits.SEED - 1),
+                *([] if 0 < order.deviation < 1e9 else [f"deviation = {order.deviation}"]),
+            ]
+        case Train():
+            return _train(order)
+        case Measure():
+            return [
+                *_train(order.train),
+                *within("batches", order.most, 1, limits.BATCH + limits.SITES),
+            ]
+        case Audit():
+            return within("groups", order.groups, 1, limits.GROUPS)
+        case Recall():
+            balls = [
+                problem for n in order.sizes for problem in within("balls", n, 0, limits.BALLS)
+            ]
+            return [
+                *within("groups", len(order.sizes), 1, limits.GROUPS),
+                *within("cells of the codebook", order.cells, 1, limits.BOOK),
+                *balls[:1],
+            ]
+
+
+def _train(order: Train) -> list[str]:
+    problems = [
+        *within("round", order.round, 1, limits.ROUNDS),
+        *within("critic_steps", order.critic_steps, 1, limits.STEPS),
+        *within("generator_steps", order.generator_steps, 0, limits.STEPS),
+        *within("batch", order.batch, 1, limits.BATCH),
+        *within("minimum", order.minimum, 1, limits.BATCH),
+        *within("factor", order.factor, 0, 1),
+        *within("strength", order.strength, 0, 1),
+        *within("proximal", order.proximal, 0, 1e9),
+        *within("critic_seen", order.critic_seen, 0, limits.ROWS),
+        *within("generator_seen", order.generator_seen, 0, limits.ROWS),
+        *within("groups", order.groups, 1, limits.GROUPS),
+        *within("sites", order.sites, 0, limits.SITES),
+        *within("buffers", order.buffers, 0, limits.PARAMETERS),
+        *(p for size in order.sizes for p in within("size", size, 1, limits.PARAMETERS)),
+        *([] if order.device in ("cpu", "cuda") else [f"device = {order.device[:20]!r}"]),
+    ]
+    turn = -(-order.critic_steps // max(order.generator_steps, 1))
+    problems += within("rows of a turn", turn * max(order.batch, order.minimum), 1, limits.DRAWN)
+    if order.weights == "equal" and not order.sites:
+        problems.append("sites: 0, of which each counts the same")
+    if order.mass:
+        problems += [*within("masses", len(order.mass), 1, limits.GROUPS), *_masses(order.mass)]
+    if len(set(order.own)) < len(order.own):
+        problems.append("a player twice")
+    return problems
+
+
+def _masses(mass: tuple[float, ...]) -> list[str]:
+    right = all(0 <= m <= 1 + 1e-6 for m in mass) and abs(sum(mass) - 1) < 1e-3
+    return [] if right else ["masses of groups; expected shares that add up to 1"]
+
+
+def _share(share: float) -> list[str]:
+    return [] if 0 <= share < 1 else [f"held_out = {share}; expected 0 to below 1"]
+
+
+def _one_length(lengths: set[int]) -> list[str]:
+    return [] if len(lengths) == 1 else ["expected one kind and one form for each column"]
+
+
+def _column(column: Column) -> list[str]:
+    edges, shares = column.edges, column.cumulative
+    problems = [
+        *within("categories", len(column.categories), 0, limits.CATEGORIES),
+        *within("atoms", len(column.atoms), 0, limits.ATOMS),
+        *within("edges", len(edges), 0, limits.EDGES),
+        *within("decimals", column.decimals, 0, 15),
+    ]
+    if len(edges) == 1 or any(a >= b for a, b in pairwise(edges)):
+        problems.append("edges that do not rise, or one alone")
+    if shares and (
+        len(shares) != len(edges)
+        or any(a > b for a, b in pairwise(shares))
+        or not 0 <= shares[0] <= shares[-1] <= 1 + 1e-9
+    ):
+        problems.append("shares below its edges that do not rise from 0 to 1")
+    for what, values in (("categories", column.categories), ("atoms", column.atoms)):
+        if len(set(values)) < len(values):
+            problems.append(f"{what} named twice")
+    return problems
+
+
+def check_marginals(marginals: Marginals) -> list[str]:
+    """What is wrong with the sizes of an audit's bins."""
+    problems = within("columns", len(marginals.columns), 1, limits.COLUMNS)
+    for column in marginals.columns:
+        name = f"column '{column.name[:40]}'"
+        problems += within(f"points of {name}", len(column.points), 0, POINTS)
+        problems += within(f"categories of {name}", len(column.categories), 0, limits.CATEGORIES)
+        if any(a >= b for a, b in pairwise(column.points)):
+            problems.append(f"points of {name} that do not rise")
+    return problems

@@ -1,0 +1,414 @@
+"""What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
+
+They are: *look*, *values*, *ranks* and *cluster* (`clients.protocol.questions`), *prepare* (encode
+the table once; counts and shares), *moments* (second moments, once), *profile* and *feel* (what
+rules of weights read), *train* (one round), *measure* (rows that a round would take), *audit*
+(counts of marginals per group) and *recall* (counts of rows near synthetic ones).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Discriminator, TypeAdapter
+
+from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.sums import Field, Layout
+from fairness.groups.conditions import Conditions
+from fairness.matching.binning import Binning
+from fairness.matching.features import size_of
+from fairness.matching.moments import size_of_moments
+from fairness.matching.suppression import of_text
+from fairness.metrics.marginals import Marginals
+from wgan.data.codec import TableCodec
+from wgan.data.schema import Schema
+from wgan.slopes import SLOPE_EDGES
+
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+Matched = Literal["none", "moments", "kernel", "sliced"]
+"""What of the encoded rows is summed, for the generator to be matched with."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Everything a site must know for training; it encodes its table once, onto its own disk.
+
+    Attributes:
+        schema: The agreed schema.
+        conditions: The agreed cells with their counts over all sites.
+        mass: pi_g, the mass of each group.
+        recipe: The parts of the training, as JSON.
+        seed: The run's seed.
+        matching: What describes the encoded rows for matching.
+        marginals: Whether the shares of their categories are, too.
+        bins: How many bins numbers are cut into, whose one-hot vectors join their moments.
+        held_out: Share of a site's rows that no critic is trained on.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    mass: tuple[float, ...]
+    recipe: str
+    seed: int
+    matching: Matched
+    marginals: bool = False
+    missing: tuple[str, ...] = ()
+    held_out: float = 0.0
+    bins: int = 0
+    order: Literal["prepare"] = "prepare"
+
+    def layout(self) -> Layout:
+        """Rows, weight, sites per group; counts and shares of categories in every level.
+
+        `left_out` are rows that sites leave out by a floor of their own.
+        """
+        conditions = Conditions.from_json(self.conditions)
+        fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
+        fields.append(Field("group_sites", (len(conditions.groups),)))
+        fields.append(Field("taking", (1,)))
+        fields.append(Field("left_out", (1,)))
+        codec = TableCodec(Schema.from_json(self.schema).without(conditions.given))
+        levels = conditions.width + 1
+        width = codec.width + Binning.of(codec, self.bins).width + conditions.width
+        if self.matching in ("kernel", "sliced"):
+            shape = (levels, size_of(self.matching) + 1)
+            fields.append(Field("description", shape, bits=48))
+        if self.matching == "moments":
+            fields.append(Field("counts", (levels, width)))
+        if self.marginals or self.matching == "moments":
+            fields.append(Field("marginals", (levels, width + 1), bits=48))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of the rows trained on, in every level, of the coordinates it may publish.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        published: Per level, groups first and all rows last, "1" for each coordinate whose
+            products are summed and "0" for the others; see `fairness.matching.suppression`.
+    """
+
+    plan: str
+    published: tuple[str, ...]
+    order: Literal["moments"] = "moments"
+
+    def layout(self) -> Layout:
+        """The upper triangles of all levels, one after another."""
+        size = size_of_moments(of_text(self.published))
+        return Layout((Field("moments", (size,), bits=48),))
+
+
+SCORES = ("train", "held", "fake", "sign")
+"""Mean scores of rows trained on, held out and fake, and of the sign of the first."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What some weight rules, and critics of their own, need to know of each site: letters.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        cells: Number of cells of group, label and cluster.
+        bins: Number of bins and categories over all columns; see `clients.tasks.statistics`.
+    """
+
+    plan: str
+    cells: int
+    bins: int
+    order: Literal["profile"] = "profile"
+
+    def layout(self) -> Layout:
+        """Sites; and apart, counts of cells and of columns' bins, of rows trained on."""
+        letters = (Field("cells", (self.cells,)), Field("bins", (self.bins,)))
+        return Layout((Field("sites", (1,)),), letters)
+
+
+@dataclass(frozen=True)
+class Feel:
+    """Sums of random features of the rows held out, per group: once, for held-out risks.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose rows are meant.
+        groups: G, number of groups.
+        count: Frequencies; a row has twice as many features.
+        deviation: Of the kernel.
+        seed: Of the frequencies.
+    """
+
+    plan: str
+    groups: int
+    count: int
+    deviation: float
+    seed: int
+    order: Literal["feel"] = "feel"
+
+    def layout(self) -> Layout:
+        """Held-out rows and the sum of their features, per group."""
+        features = Field("features", (self.groups, 2 * self.count), bits=40)
+        return Layout((Field("held", (self.groups,)), features))
+
+
+Player = Literal["generator", "critic"]
+
+STATES: tuple[Player, ...] = ("generator", "critic")
+"""The players, as the names of their vectors begin."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """One round of local steps from the shared state.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` that this round builds on.
+        round: Number of the round, from 1; the seed of a site's steps derives from it.
+        critic_steps: Steps of the critic, in all.
+        generator_steps: Steps of the generator at the site; 0 where the server trains it.
+        batch: Rows a critic step uses over all sites together.
+        minimum: Rows a site uses at least.
+        factor: What the learning rates are multiplied with.
+        frozen: Whether the optimizers' statistics stay at the common point.
+        critic_seen: Gradients the critic's statistics have seen.
+        generator_seen: Likewise of the generator's.
+        device: `cpu` or `cuda`.
+        sizes: P, lengths of the generator's and the critic's vectors.
+        groups: G, number of groups.
+        buffers: Q, length of what the critic keeps besides its parameters.
+        strength: Strength of the views.
+        inspect: Whether slopes and scores of the trained critic are wanted.
+        mass: pi_g where it has moved since `Prepare`; empty: it has not.
+        weights: What a site's update counts: as its rows do (`groups`), by its number of rows,
+            or all alike.
+        draw: Whether a site draws its rows by their groups' weights or all alike.
+        sites: K, number of sites.
+        own: Players that are each site's own instead of shared.
+        private: Whether each site keeps optimizer statistics of its own.
+        apart: Whether sites send their updates apart, for a rule that weighs each.
+        risk: Whether each also says its risk, before its steps or after them.
+        proximal: mu of FedProx: every step is pulled back to the shared point.
+        controls: Whether steps are corrected by control variates.
+    """
+
+    plan: str
+    round: int
+    critic_steps: int
+    generator_steps: int
+    batch: int
+    minimum: int
+    factor: float
+    frozen: bool
+    critic_seen: int
+    generator_seen: int
+    device: str
+    sizes: tuple[int, int]
+    groups: int
+    buffers: int = 0
+    strength: float = 0.0
+    inspect: bool = False
+    mass: tuple[float, ...] = ()
+    weights: Literal["groups", "rows", "equal"] = "groups"
+    draw: Literal["groups", "rows"] = "groups"
+    sites: int = 1
+    own: tuple[Player, ...] = ()
+    private: bool = False
+    apart: bool = False
+    risk: Literal["none", "before", "after"] = "none"
+    proximal: float = 0.0
+    controls: bool = False
+    order: Literal["train"] = "train"
+
+    def layout(self) -> Layout:
+        """Weighted updates of vectors and statistics, and sums of diagnostics per group.
+
+        With frozen statistics a site sends its gradient at the common point instead of them.
+        """
+        fields = [
+            Field("sites", (1,)),
+            Field("weight", (1,), bits=40),
+            Field("estimate", (self.groups,), bits=24),
+            Field("estimated", (self.groups,)),
+            Field("penalty", (1,), bits=30),
+            Field("penalties", (self.groups,), bits=24),
+            Field("generator_loss", (1,), bits=30),
+        ]
+        if self.inspect:
+            fields.append(Field("slopes", (len(SLOPE_EDGES) + 1,), bits=30))
+            fields.append(Field("group_slopes", (self.groups,), bits=24))
+            fields.append(Field("sloped", (self.groups,)))
+            fields.append(Field("scored", (1,), bits=40))
+            fields.append(Field("scores", (len(SCORES),), bits=24))
+        updates: list[Field] = []
+        letters: list[Field] = []
+        if self.buffers:
+            own = "critic" in self.own
+            buffers = Field("critic_buffers", (self.buffers,), bits=40, kept=own)
+            (letters if own else updates).append(buffers)
+        for name, size in (("critic", self.sizes[1]), ("generator", self.sizes[0])):
+            if name == "generator" and not self.generator_steps:
+                continue
+            own = name in self.own
+            moments = [Field(f"{name}_first", (size,), bits=40, kept=own or self.private)]
+            moments += [Field(f"{name}_second", (size,), bits=46, kept=own or self.private)]
+            if own:
+                # A server that trains its generator against the sites' critics has to see them.
+                letters.append(Field(name, (size,), kept=self.generator_steps > 0))
+                letters += moments
+                continue
+            updates.append(Field(name, (size,), bits=40))
+            if self.private:
+                letters += moments
+            elif self.frozen:
+                updates.append(Field(f"{name}_gradient", (size,), bits=40))
+            else:
+                updates += moments
+            if self.controls:
+                fields.append(Field(f"{name}_control", (size,), bits=40))
+                letters.append(Field(f"{name}_control_own", (size,), kept=True))
+        if self.own or self.private:
+            letters.append(Field("seen", (2,), kept=True))
+        if self.risk != "none":
+            letters.append(Field("risk", (1,)))
+        if self.apart:
+            return Layout(tuple(fields), (*updates, *letters))
+        return Layout((*fields, *updates), tuple(letters))
+
+    def updates(self) -> tuple[str, ...]:
+        """Names of what the server averages and adds to the shared state."""
+        layout = self.layout()
+        fields = layout.letters if self.apart else layout.fields
+        told = ("generator_loss", "critic_control", "generator_control")
+        return tuple(
+            f.name
+            for f in fields
+            if f.name.startswith(STATES) and f.name not in told
+            if not (f.kept or f.name in self.own)
+        )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How many rows a critic step of a round takes, for every size of the batch.
+
+    Attributes:
+        train: The round; its batch means nothing.
+        most: The largest batch that is asked about.
+    """
+
+    train: Train
+    most: int
+    order: Literal["measure"] = "measure"
+
+    def layout(self) -> Layout:
+        """Rows for a batch of 1, 2, ..., `(most,)`."""
+        return Layout((Field("rows", (self.most,)),))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Counts of every column's bins per group.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose groups are meant.
+        marginals: The bins.
+        groups: G, number of groups.
+    """
+
+    plan: str
+    marginals: dict[str, Any]
+    groups: int
+    missing: tuple[str, ...] = ()
+    order: Literal["audit"] = "audit"
+
+    def layout(self) -> Layout:
+        """Per column counts, `(G, bins)`."""
+        shapes = Marginals.from_json(self.marginals).shapes(self.groups)
+        return Layout(tuple(Field(name, shape) for name, shape in shapes.items()))
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Real rows within synthetic balls and in the cells of a codebook, counted per group.
+
+    The balls and the codebook (`fairness.metrics.codebook`) come as tensors.
+
+    Attributes:
+        plan: Fingerprint of the `Prepare` whose encoded rows are meant.
+        sizes: Balls of each group, `(G,)`.
+        cells: K, cells of a group's codebook.
+        held_out: Whether rows held out are counted, or those trained on.
+    """
+
+    plan: str
+    sizes: tuple[int, ...]
+    cells: int
+    held_out: bool
+    order: Literal["recall"] = "recall"
+
+    def layout(self) -> Layout:
+        """Rows, those within a ball, those beyond the codebook, those in each cell; per group."""
+        groups = (len(self.sizes),)
+        named = [Field(name, groups) for name in ("rows", "recalled", "outside")]
+        return Layout((*named, Field("cells", (*groups, self.cells))))
+
+
+Order = (
+    Look
+    | Values
+    | Ranks
+    | Cluster
+    | Prepare
+    | Moments
+    | Profile
+    | Feel
+    | Train
+    | Measure
+    | Audit
+    | Recall
+)
+
+_ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
+
+
+def to_json(order: Order) -> str:
+    """An order as JSON text.
+
+    >>> from_json(to_json(Look(columns=("age",)))).columns
+    ('age',)
+    """
+    return _ORDER.dump_json(order).decode()
+
+
+def from_json(text: str) -> Order:
+    """The inverse of `to_json`; raises `pydantic.ValidationError` on anything else."""
+    return _ORDER.validate_json(text)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An order with the tensors that go with it.
+
+    Attributes:
+        order: What is asked.
+        tensors: Shared vectors by name, float32.
+        sites: Names of the sites that shall answer; None: all that the node serves.
+        letters: What single sites get besides, by site and name.
+        run: 16 hexadecimal digits that name the run: a site answers each question of a run once.
+            Not part of the order, so that equal plans have equal fingerprints in any run.
+    """
+
+    order: Order
+    tensors: Tensors = field(default_factory=dict)
+    sites: tuple[str, ...] | None = None
+    letters: Mapping[str, Tensors] = field(default_factory=dict)
+    run: str = "0" * 16
+
+    def only(self, sites: tuple[str, ...] | None) -> "Request":
+        """The same for these sites only, with their letters."""
+        letters = self.letters
+        if sites is not None:
+            letters = {name: letters[name] for name in sites if name in letters}
+        return replace(self, sites=sites, letters=letters)

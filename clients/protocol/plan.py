@@ -1,0 +1,141 @@
+"""What a site was told before training, and the seeds that all its randomness derives from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clients.protocol.orders import Prepare, from_json, to_json
+from fairness.groups.conditions import Conditions
+from fairness.matching.binning import Binning
+from fairness.matching.moments import described, memberships
+from fairness.weighting.group_weights import row_weights
+from wgan.data.codec import TableCodec
+from wgan.data.schema import Schema
+from wgan.errors import StateError
+from wgan.players import Players
+from wgan.recipe import Recipe
+from wgan.shape import Block, Shape
+
+Joined = npt.NDArray[np.float32]
+
+
+STATISTICS_EDGES = np.linspace(-1.0, 1.0, 19)
+"""Between the bins of an encoded number: ranks are normal with deviation 1/2, or lie in [-1, 1]."""
+
+STATISTICS_BINS = len(STATISTICS_EDGES) + 1
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that derives from names and numbers alone: run, site, round, purpose.
+
+    >>> seed_of(0, "site-00", 1) == seed_of(0, "site-00", 1) != seed_of(0, "site-01", 1)
+    True
+    """
+    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def fingerprint(order: Prepare) -> str:
+    """16 hexadecimal digits naming all that a site was told before training."""
+    return hashlib.sha256(to_json(order).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `Prepare` agreed on, ready for use."""
+
+    seed: int
+    conditions: Conditions
+    mass: npt.NDArray[np.float64]
+    recipe: Recipe
+    shape: Shape
+    schema: Schema
+    held_out: float
+    binning: Binning = field(default_factory=Binning)
+
+    @staticmethod
+    def of(order: Prepare) -> "Plan":
+        """Reads the order."""
+        schema = Schema.from_json(order.schema)
+        conditions = Conditions.from_json(order.conditions)
+        codec = TableCodec(schema.without(conditions.given))
+        return Plan(
+            order.seed,
+            conditions,
+            np.array(order.mass),
+            Recipe.from_json(order.recipe),
+            Shape(codec.blocks, codec.width, conditions.width),
+            schema,
+            order.held_out,
+            Binning.of(codec, order.bins),
+        )
+
+    @property
+    def choices(self) -> npt.NDArray[np.bool_]:
+        """Which coordinates of a binned row beside its condition stand for a category, `(W,)`."""
+        choices = np.ones(self.shape.width + self.binning.width + self.conditions.width, dtype=bool)
+        for block in self.shape.blocks:
+            choices[block.start : block.stop] = block.kind == "choice"
+        return choices
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where its one-hot vectors stand: categories, bins of numbers, parts of the condition."""
+        spans = [(b.start, b.stop) for b in self.shape.blocks if b.kind == "choice"]
+        spans += self.binning.spans(self.shape.width)
+        start = self.shape.width + self.binning.width
+        for size in self.conditions.blocks:
+            if size:
+                spans.append((start, start + size))
+            start += size
+        return spans
+
+    def joined(self, rows: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> Joined:
+        """Rows `(n, D)` of cells `(n,)` with their numbers' bins and conditions, `(n, W)`."""
+        binned = self.binning(torch.from_numpy(rows)).numpy()
+        return np.concatenate([binned, self.conditions.encode(cells)], 1)
+
+    def weights(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What a row of each of the cells `(n,)` counts in each level's sums, `(n, C + 1)`.
+
+        Rows of groups that are too small count in none (`fairness.matching.moments.described`).
+        """
+        taking, levels = described(self.conditions)
+        each = row_weights(self.mass, self.conditions.group_counts) * taking
+        member = memberships(self.conditions.encode(cells))
+        weights: npt.NDArray[np.float64] = (
+            each[cells // self.conditions.per_group][:, None] * member * np.append(levels, True)
+        )
+        return weights
+
+
+@lru_cache(maxsize=4)
+def plan_of(text: str) -> Plan:
+    """The plan in an order's JSON text, read once a process.
+
+    Raises:
+        StateError: It holds another order.
+    """
+    order = from_json(text)
+    if not isinstance(order, Prepare):
+        raise StateError("a site's plan holds another order than 'prepare'")
+    return Plan.of(order)
+
+
+@lru_cache(maxsize=1)
+def resident(text: str, device: str) -> Players:
+    """One resident pair of networks a process: every order loads its own state into it."""
+    plan = plan_of(text)
+    return Players(plan.recipe, plan.shape, device)
+
+
+def widths(blocks: Sequence[Block]) -> tuple[int, ...]:
+    """Bins or categories of each block of an encoded row."""
+    return tuple(
+        STATISTICS_BINS if block.kind == "value" else block.stop - block.start for block in blocks
+    )

@@ -1,0 +1,155 @@
+"""What a server asks before anything is agreed on: the orders from which a schema is made.
+
+They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks* (fine
+histograms, exact counts of categories, groups and labels): a grid can be refined only where the
+coarser one is known. *Cluster* (sums around centres of latent clusters) follows, where there are to
+be any.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clients.protocol.sketch import BINS, SKETCH, VOTES
+from clients.protocol.sums import Field, Layout
+from fairness.groups.conditions import Conditions
+from wgan.data.codec import TableCodec
+from wgan.data.frame import DATE_FORMS
+from wgan.data.schema import KINDS, Kind, Schema
+
+DECIMALS = 16
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which rows of every site no question but the kinds of columns is about.
+
+    Attributes:
+        share: Share of a site's rows.
+        seed: The run's seed; with the site's name it says which rows they are.
+    """
+
+    share: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """Votes on the kind of every column.
+
+    Attributes:
+        columns: The columns expected, in order; a table with others is refused by its site.
+        drop: Columns to be left out where they exist.
+        held_out: Rows that are counted apart: kinds are those of all rows.
+    """
+
+    columns: tuple[str, ...]
+    drop: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
+    order: Literal["look"] = "look"
+
+    def layout(self) -> Layout:
+        """Rows and those held out; per column votes for a kind, a gap, decimals, forms of dates."""
+        fields = [Field("rows", (1,)), Field("held", (1,))]
+        for i in range(len(self.columns)):
+            fields += [
+                Field(f"kind.{i}", (len(KINDS),)),
+                Field(f"missing.{i}", (1,)),
+                Field(f"decimals.{i}", (DECIMALS,)),
+                Field(f"form.{i}", (len(DATE_FORMS),)),
+            ]
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Values:
+    """Vocabularies, candidates for atoms, coarse histograms.
+
+    Attributes:
+        kinds: The agreed kind of every column, in order.
+        forms: How its date-times are written; empty for other kinds.
+        held_out: Rows that are not read.
+    """
+
+    columns: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    forms: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
+    order: Literal["values"] = "values"
+
+    def layout(self) -> Layout:
+        """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram."""
+        fields = []
+        for i, kind in enumerate(self.kinds):
+            if kind in ("category", "boolean"):
+                fields.append(Field(f"sketch.{i}", SKETCH))
+            else:
+                fields.append(Field(f"vote.{i}", VOTES))
+                fields.append(Field(f"histogram.{i}", (BINS,)))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Exact counts over what was agreed: categories, atoms, fine bins, cells of group and label.
+
+    Attributes:
+        schema: Columns with candidates for categories and atoms, and fine edges without shares.
+        conditions: All cells that could occur, without counts.
+        held_out: Rows that are not counted.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    missing: tuple[str, ...] = ()
+    held_out: HeldOut = HeldOut()
+    order: Literal["ranks"] = "ranks"
+
+    def layout(self) -> Layout:
+        """Per column counts of its categories or of its atoms and bins; counts of cells.
+
+        `left_out` are rows that sites leave out by a floor of their own.
+        """
+        conditions = Conditions.from_json(self.conditions)
+        fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
+        fields.append(Field("left_out", (1,)))
+        for i, column in enumerate(Schema.from_json(self.schema).columns):
+            if column.numeric:
+                fields.append(Field(f"atoms.{i}", (len(column.atoms),)))
+                fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),)))
+            else:
+                fields.append(Field(f"categories.{i}", (len(column.categories),)))
+        return Layout(tuple(fields))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How rows lie around the centres of latent clusters; see `fairness.groups.clusters`.
+
+    Attributes:
+        schema: The agreed schema.
+        conditions: The agreed cells of group and label, with the centres.
+        seed: The run's seed, for a site encodes its rows as it will for training.
+        cells: Whether counts of cells are wanted, instead of sums around the centres.
+        held_out: Share of the rows that are not counted.
+    """
+
+    schema: dict[str, Any]
+    conditions: dict[str, Any]
+    seed: int
+    missing: tuple[str, ...] = ()
+    cells: bool = False
+    held_out: float = 0.0
+    order: Literal["cluster"] = "cluster"
+
+    def layout(self) -> Layout:
+        """Rows per cell; or per centre rows, their sum, and the sum of their squares."""
+        conditions = Conditions.from_json(self.conditions)
+        if self.cells:
+            return Layout((Field("cells", (len(conditions.groups), conditions.per_group)),))
+        schema = Schema.from_json(self.schema).without(conditions.given)
+        shape = (conditions.clusters, TableCodec(schema).width)
+        # Codes are of the order of 1: totals may reach 2^32 rows.
+        sums = (Field("sums", shape, bits=30), Field("squares", shape, bits=30))
+        return Layout((Field("counts", shape[:1]), *sums))

@@ -1,0 +1,199 @@
+"""Requests and sums as Flower messages: arrays and one JSON text, never a pickle."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+
+from clients.protocol.limits import SITES, TEXT
+from clients.protocol.orders import Request, Tensors, from_json, to_json
+from clients.protocol.refusal import RefusedError, readable
+from clients.protocol.simulation_paths import SimulationPaths
+from clients.protocol.sums import Layout, Letter, ReplyError, SiteSums
+from wgan.errors import DataError, EveryModeError, NumericalError
+
+ORDER = "query.everymode"
+"""The message type: one handler on the client serves all orders."""
+
+
+LETTER = "letter."
+"""Begins the name of the record that holds a single site's arrays."""
+
+KINDS: dict[Any, type[EveryModeError]] = {
+    "numerical": NumericalError,
+    "refused": RefusedError,
+    "data": DataError,
+}
+"""Errors that keep their kind on the wire; all others become the last."""
+
+NUMPY = "numpy.ndarray"
+"""What Flower calls arrays that were written by `numpy.save`."""
+
+PROBLEMS, LENGTH = 100, 2000
+"""Most problems that a node may name in a reply, and most characters of each."""
+
+
+def pack_request(request: Request, ground: SimulationPaths) -> RecordDict:
+    """A request as the content of a message to one node."""
+    config: dict[str, Any] = {
+        "order": to_json(request.order),
+        "sites": json.dumps(request.sites),
+        "run": request.run,
+        "folder": ground.folder,
+        "token": ground.token,
+    }
+    content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
+    return _enclosed(content, request.letters)
+
+
+def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
+    """The inverse of `pack_request`.
+
+    Raises:
+        RefusedError: It is not one, or a part is missing or too long.
+    """
+    with readable("the request"):
+        config = content.config_records["order"]
+        text, names = str(config["order"]), str(config["sites"])
+        if max(len(text), len(names)) > TEXT:
+            raise RefusedError(f"a request of more than {TEXT:,} characters")
+        sites = json.loads(names)
+        if sites is not None and (
+            not isinstance(sites, list)
+            or len(sites) > SITES
+            or not all(isinstance(name, str) for name in sites)
+        ):
+            raise RefusedError("sites that are not a list of names")
+        request = Request(
+            from_json(text),
+            {n: a.numpy() for n, a in content.array_records["tensors"].items()},
+            None if sites is None else tuple(sites),
+            _letters(content),
+            str(config["run"]),
+        )
+        return request, SimulationPaths(str(config["folder"]), str(config["token"]))
+
+
+def pack_sums(sums: SiteSums) -> RecordDict:
+    """Sums as the content of a reply."""
+    content = RecordDict({"sums": ArrayRecord({"sums": Array(sums.vector)})})
+    return _enclosed(content, sums.letters)
+
+
+def pack_problems(error: EveryModeError) -> RecordDict:
+    """What is wrong with a site's table, in words that hold no cell of it."""
+    kind = next((k for k, known in KINDS.items() if isinstance(error, known)), "data")
+    return RecordDict({"problems": ConfigRecord({"kind": kind, "text": list(error.problems)})})
+
+
+def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) -> SiteSums:
+    """The sums of a reply, of which no byte is trusted.
+
+    Nothing is unpickled or evaluated, and nothing is allocated of a size that the sender names: an
+    array is taken where its bytes begin with the very header of the agreed type and shape and have
+    the very length that follows from it.
+
+    Args:
+        message: The reply; it holds content.
+        layout: What was agreed on.
+        sites: Who was asked; None: the node's own site, whose name is not known.
+
+    Raises:
+        DataError: The node says that a table does not fit.
+        RefusedError: The node does not answer such a request.
+        NumericalError: The node says that training has diverged.
+        ReplyError: The reply is not what was agreed on.
+    """
+    records = dict(message.content.items())
+    if "problems" in records:
+        raise _told(records.pop("problems"), records)
+    found = _taken(records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, "")
+    letters: dict[str, Letter] = {}
+    agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.letters}
+    for name, record in records.items():
+        site = name.removeprefix(LETTER)
+        if not name.startswith(LETTER) or not agreed:
+            raise ReplyError(f"a record {_short(name)} came that nobody asked for")
+        if site not in (sites if sites is not None else [site]):
+            raise ReplyError(f"letters of site {_short(site)} came, which was not asked")
+        letters[site] = _taken(record, agreed, f" of the letters of site {_short(site)}")
+    if sites is None and len(letters) > 1:
+        raise ReplyError(f"letters of {len(letters)} sites came from a node that serves one")
+    return SiteSums(layout, found["sums"], letters)
+
+
+def _told(record: Any, others: Mapping[str, Any]) -> EveryModeError:
+    """What a node says is wrong; a `ReplyError` where it does not say it as agreed."""
+    if not isinstance(record, ConfigRecord) or others or set(record) != {"kind", "text"}:
+        return ReplyError("the node says that something is wrong, but not in the agreed form")
+    kind, text = record["kind"], record["text"]
+    told = text if isinstance(text, list) and text else None
+    if not isinstance(kind, str) or kind not in KINDS or told is None:
+        return ReplyError("the node says that something is wrong, of a kind that is not known")
+    problems = [p if len(p) <= LENGTH else p[:LENGTH] + "..." for p in map(str, told[:PROBLEMS])]
+    if len(told) > PROBLEMS:
+        problems.append(f"and {len(told) - PROBLEMS} problems more")
+    return KINDS[kind](problems)
+
+
+def _taken(
+    record: Any, agreed: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], of: str
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a record, each of the agreed type and shape, and finite."""
+    if not isinstance(record, ArrayRecord):
+        raise ReplyError(f"the record{of or ' of sums'} is missing")
+    if set(record) != set(agreed):
+        raise ReplyError(f"the arrays{of} are not those that were agreed on")
+    found = {}
+    for name, (kind, shape) in agreed.items():
+        array, expected = record[name], f"{kind} {shape}"
+        head, came = _header(kind, shape), f"{array.dtype} {array.shape}"
+        length = len(head) + kind.itemsize * math.prod(shape)
+        if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
+            other = f"came as {_short(came)}" if came != expected else "came with other bytes"
+            raise ReplyError(f"'{name}'{of} {other}, agreed on was {expected}")
+        # A copy of our own: the bytes are read-only, and live as long as the message.
+        values = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
+        if kind.kind == "f" and not np.isfinite(values).all():
+            raise ReplyError(f"'{name}'{of} is not finite")
+        found[name] = values
+    return found
+
+
+@lru_cache(maxsize=256)
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What the bytes of an array of this type and shape begin with."""
+    buffer = BytesIO()
+    told = {"descr": dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    write_array_header_1_0(buffer, told)
+    return buffer.getvalue()
+
+
+def _short(text: str) -> str:
+    """A word of a sender, no longer than a line."""
+    return repr(text if len(text) <= 80 else text[:80] + "...")
+
+
+def _arrays(arrays: Tensors) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ascontiguousarray(t)) for name, t in arrays.items()})
+
+
+def _enclosed(content: RecordDict, letters: Mapping[str, Tensors]) -> RecordDict:
+    for site, own in letters.items():
+        content[LETTER + site] = _arrays(own)
+    return content
+
+
+def _letters(content: RecordDict) -> dict[str, Letter]:
+    return {
+        name.removeprefix(LETTER): {n: a.numpy() for n, a in record.items()}
+        for name, record in content.array_records.items()
+        if name.startswith(LETTER)
+    }

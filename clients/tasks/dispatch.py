@@ -1,0 +1,241 @@
+"""What one site does for an order, and a node for the sites it serves: sums, and nothing else."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clients.gate import floor
+from clients.gate.admission import Admission
+from clients.gate.held import check_claims
+from clients.protocol.orders import (
+    Audit,
+    Feel,
+    Measure,
+    Moments,
+    Order,
+    Prepare,
+    Profile,
+    Recall,
+    Request,
+    Tensors,
+    Train,
+    to_json,
+)
+from clients.protocol.plan import Plan, fingerprint, plan_of, seed_of
+from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.refusal import RefusedError
+from clients.protocol.sums import SiteSums
+from clients.rows import opened
+from clients.site import Site
+from clients.tasks import schema
+from clients.tasks.statistics import feel, profile
+from clients.tasks.train import measure, train
+from fairness.matching.features import Description
+from fairness.matching.moments import (
+    described,
+    first_moments,
+    level_counts,
+    memberships,
+    second_moments,
+)
+from fairness.matching.suppression import of_text, publishable
+from fairness.metrics.codebook import Codebook
+from fairness.metrics.marginals import Marginals
+from fairness.weighting.group_weights import row_weights, site_mass
+from wgan.errors import DataError, NumericalError, named
+
+
+def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
+    """The sum of the answers of all sites that a node serves, once each has let the request in.
+
+    Raises:
+        RefusedError: A site does not answer such a request; those of all sites at once.
+        DataError: Tables do not fit; the problems of all sites at once.
+    """
+    together = tuple(sites)
+    return computed(request, together, admission(request, together))
+
+
+def computed(
+    request: Request, sites: Iterable[Site], admit: Callable[[Site], None] = lambda site: None
+) -> SiteSums:
+    """The sum of what sites compute, each of which `admit` may refuse; see `serve`."""
+    total = request.order.layout().zero()
+    refusals: list[str] = []
+    problems: list[str] = []
+    for site in sites:
+        try:
+            total += served(request, site, admit)
+        except RefusedError as error:
+            refusals += error.problems
+        except DataError as error:
+            problems += error.problems
+    if refusals:
+        raise RefusedError([*refusals, *problems])
+    if problems:
+        raise DataError(problems)
+    return total
+
+
+def admission(request: Request, sites: tuple[Site, ...]) -> Callable[[Site], None]:
+    """What lets a request in at each of the sites that are asked together, or refuses it there.
+
+    Raises:
+        RefusedError: No site answers such a request.
+    """
+    return Admission.of(request, sites).admit
+
+
+def served(
+    request: Request, site: Site, admit: Callable[[Site], None] = lambda site: None
+) -> SiteSums:
+    """What one site sends back for a request; what goes wrong there names it.
+
+    Raises:
+        RefusedError: The site does not answer such a request.
+        DataError: Its table does not fit.
+        NumericalError: Its training has diverged.
+    """
+    own = request.letters.get(site.name, {})
+    try:
+        admit(site)
+        return answer(request.order, {**request.tensors, **own}, site)
+    except (DataError, NumericalError) as error:
+        raise type(error)(named(error.problems, f"site '{site.name}'")) from error
+
+
+def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
+    """What one site sends back to a request that it has let in (see `serve`)."""
+    match order:
+        case Look():
+            return schema.look(order, site)
+        case Values():
+            return schema.values(order, site)
+        case Ranks():
+            return schema.ranks(order, site)
+        case Cluster():
+            return schema.cluster(order, site)
+        case Prepare():
+            return prepare(order, site)
+        case Moments():
+            return moments(order, site)
+        case Profile():
+            return profile(order, site)
+        case Feel():
+            return feel(order, site)
+        case Train():
+            return train(order, tensors, site)
+        case Measure():
+            return measure(order, site)
+        case Audit():
+            return audit(order, site)
+        case Recall():
+            return recall(order, tensors, site)
+
+
+def prepare(order: Prepare, site: Site) -> SiteSums:
+    """Encodes the site's rows onto its disk; rows of cells that were floored are left out.
+
+    Rows held out are encoded, too, but they are in none of the sums.
+    """
+    plan = Plan.of(order)
+    conditions = plan.conditions
+    pairs, rows, held, left_out = schema.encoded(site, plan.schema, conditions, order)
+    cells = conditions.refined(pairs, rows)
+    own_counts = np.bincount(cells[~held], minlength=conditions.table.size)
+    enough = own_counts[cells] >= site.floor
+    left_out += int((~enough & ~held).sum())
+    cells, rows, held = cells[enough], rows[enough], held[enough]
+    check_claims(conditions.table.reshape(-1), own_counts, site.name)
+    arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
+    site.store(fingerprint(order), arrays, {"order": to_json(order)})
+    rows, cells = rows[~held], cells[~held]
+    groups = cells // conditions.per_group
+    present = np.bincount(groups, minlength=len(conditions.groups)) > 0
+    taking, _ = described(conditions)
+    sums: dict[str, npt.NDArray[Any]] = {
+        "rows": np.array([len(rows)]),
+        "weight": np.array([site_mass(row_weights(plan.mass, conditions.group_counts), groups)]),
+        "sites": np.array([1]),
+        "group_sites": present.astype(np.int64),
+        "taking": np.array([int(present.any())]),
+        "left_out": np.array([left_out]),
+    }
+    weights = plan.weights(cells)
+    if order.matching in ("kernel", "sliced"):
+        seed = seed_of(order.seed, "description")
+        described_by = Description.of(order.matching, plan.shape.blocks, conditions.width, seed)
+        sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
+    layout = order.layout()
+    wanted = {field.name for field in layout.fields}
+    if wanted & {"counts", "marginals"}:
+        joined = plan.joined(rows, cells)
+        mine = _published(plan, joined, cells, site.floor)
+    if "counts" in wanted:
+        member = memberships(conditions.encode(cells)) * taking[groups, None]
+        sums["counts"] = level_counts(joined, member) * mine
+    if "marginals" in wanted:
+        # The sum of a number over few rows would be theirs; shares are asked of categories only.
+        joined[:, ~plan.choices] = 0
+        sums["marginals"] = first_moments(joined, weights)
+        sums["marginals"][:, :-1] *= mine
+    return layout.pack(sums)
+
+
+def _published(
+    plan: Plan,
+    joined: npt.NDArray[np.float32],
+    cells: npt.NDArray[np.int64],
+    least: int,
+) -> npt.NDArray[np.bool_]:
+    """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor."""
+    _, levels = described(plan.conditions)
+    counts = level_counts(joined, (plan.weights(cells) > 0).astype(np.float32))
+    if not least:
+        return np.ones(counts.shape, dtype=np.bool_)
+    active = np.append(levels, True)
+    return publishable(counts, active, plan.conditions.blocks, plan.spans, least)
+
+
+def moments(order: Moments, site: Site) -> SiteSums:
+    """Second moments of the rows trained on, of what every level may publish."""
+    text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    plan = plan_of(text)
+    trained = ~data.held_out.numpy()
+    cells = data.cells.numpy()[trained]
+    joined = plan.joined(data.rows.numpy()[trained], cells)
+    mine = _published(plan, joined, cells, site.floor)
+    sums = second_moments(joined, plan.weights(cells), of_text(order.published), mine)
+    return order.layout().pack({"moments": sums})
+
+
+def audit(order: Audit, site: Site) -> SiteSums:
+    """Counts of the site's rows in every bin, by group."""
+    plan = plan_of(str(site.plan(order.plan)["order"]))
+    frame = site.frame(order.missing)
+    group = plan.conditions.group_index(frame, plan.schema, str(site.table))
+    if site.floor:
+        group[~schema.enough(frame, plan.schema, plan.conditions, site)] = -1
+    known = floor.large(group, order.groups, site.floor)
+    marginals = Marginals.from_json(order.marginals)
+    counts = marginals.count(frame.loc[known], group[known], order.groups)
+    for column in marginals.columns:
+        few = floor.joined if column.numeric else floor.folded
+        counts[column.name] = few(counts[column.name], site.floor)
+    return order.layout().pack(counts)
+
+
+def recall(order: Recall, tensors: Tensors, site: Site) -> SiteSums:
+    """Counts of the site's encoded rows near synthetic ones, by group."""
+    _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    groups = data.groups.numpy()
+    wanted = data.held_out.numpy() == order.held_out
+    wanted &= floor.large(np.where(wanted, groups, -1), len(order.sizes), site.floor)
+    book = Codebook.of_tensors(tensors, order.sizes)
+    counts = book.count(data.rows.numpy()[wanted], groups[wanted])
+    for name in ("recalled", "outside"):
+        counts[name] = floor.apart(counts[name], counts["rows"], site.floor)
+    counts["cells"] = floor.folded(counts["cells"], site.floor)
+    return order.layout().pack(counts)

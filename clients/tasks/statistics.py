@@ -1,0 +1,58 @@
+"""What rules of weights read of a site before training: counts apart, and sums of features."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from clients.gate import floor
+from clients.protocol.orders import Feel, Profile
+from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, plan_of
+from clients.protocol.sums import SiteSums
+from clients.rows import Rows, opened
+from clients.site import Site
+from fairness.matching.kernels import Features
+from wgan.shape import Block
+
+
+def profile(order: Profile, site: Site) -> SiteSums:
+    """Counts of the rows trained on, in every cell and every bin of an encoded row."""
+    data, rows, blocks = _trained(order.plan, site)
+    cells = data.cells.numpy()[~data.held_out.numpy()]
+    counts = [
+        np.bincount(
+            np.searchsorted(STATISTICS_EDGES, rows[:, block.start], side="right"),
+            minlength=STATISTICS_BINS,
+        )
+        if block.kind == "value"
+        else rows[:, block.start : block.stop].sum(0)
+        for block in blocks
+    ]
+    bins = np.concatenate([np.zeros(0), *counts])
+    letters = {
+        "cells": floor.without_small(np.bincount(cells, minlength=order.cells), site.floor),
+        "bins": np.where(bins < site.floor, 0, bins),
+    }
+    layout = order.layout()
+    return layout.pack({"sites": np.array([1])}, layout.letter(site.name, letters))
+
+
+def feel(order: Feel, site: Site) -> SiteSums:
+    """Random features of the rows held out, summed per group."""
+    text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
+    held = data.held_out.numpy()
+    groups = data.groups.numpy()[held]
+    width = plan_of(text).shape.width
+    features = Features.of(width, order.count, order.deviation, order.seed)
+    values = np.asarray(features(data.rows.numpy()[held]), dtype=np.float64)
+    sums = np.zeros((order.groups, 2 * order.count))
+    np.add.at(sums, groups, values)
+    counts = np.bincount(groups, minlength=order.groups)
+    sums[counts < site.floor] = 0.0
+    counts = floor.without_small(counts, site.floor)
+    return order.layout().pack({"held": counts, "features": sums})
+
+
+def _trained(plan: str, site: Site) -> tuple[Rows, npt.NDArray[np.float32], Sequence[Block]]:
+    text, data = opened(site, plan, site.stamp(plan), "cpu")
+    return data, data.rows.numpy()[~data.held_out.numpy()], plan_of(text).shape.blocks

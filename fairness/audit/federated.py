@@ -1,0 +1,171 @@
+"""The audit of a federated run: from counts that sites add up, without a row of anybody's.
+
+What counts can tell is told as `fairness.audit.pooled` tells it, to the same thresholds: distances
+of marginals and missing categories of every group, of every feature's values (their groups' counts
+added up) and of all rows; sizes of groups; recall of each group against synthetic balls. Coverage,
+precision, ties between columns, copies and utility need rows side by side: they are not judged
+here, nothing stands in for them, and no table is called fit for release. Sizes of groups that the
+generator is told are `given`: they cannot come out wrong, and count for nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairness.audit.checks import held_against
+from fairness.audit.fidelity import Effort, lost_categories
+from fairness.audit.findings import Audit
+from fairness.audit.tables import levels
+from fairness.audit.thresholds import Thresholds
+from fairness.audit.verdict import with_verdict
+from fairness.groups.conditions import Conditions
+from fairness.metrics.marginals import Marginals, compare
+from fairness.metrics.results import Estimate, GroupFinding
+
+Counts = Mapping[str, NDArray[np.int64]]
+
+UNJUDGED = (
+    "coverage_group_min",
+    "coverage_difference",
+    "precision",
+    "pairwise",
+    "modes",
+    "copied",
+    "copied_held_out",
+    "closer_to_training",
+    "closer_to_held_out",
+    "auc_ratio",
+    "base_rate_difference",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+)
+"""Checks that take rows."""
+
+
+def audit_of_sums(
+    conditions: Conditions,
+    marginals: Marginals,
+    real: Counts,
+    made: Counts,
+    recall: Sequence[Mapping[str, Any]],
+    *,
+    names: tuple[str, str],
+    thresholds: Thresholds | None = None,
+    effort: Effort | None = None,
+    training: Sequence[Mapping[str, Any]] = (),
+    versions: Mapping[str, str] | None = None,
+) -> Audit:
+    """Audits the table of a federated run.
+
+    Args:
+        conditions: The groups.
+        marginals: The bins of every column.
+        real: Counts of the sites' rows by group, `(G, bins)` a column.
+        made: Counts of the synthetic rows; a row beyond G are those of no known group.
+        recall: By group, what `fairness.metrics.codebook.recall_by_group` found.
+        names: What the page calls the real and the synthetic rows.
+        thresholds: What the checks hold figures against.
+        effort: How few rows are too few.
+        training: The metrics of each round, for the page's curves.
+        versions: Of what the figures depend on.
+    """
+    limits, effort = thresholds or Thresholds(), effort or Effort()
+    limits = limits.model_copy(update=dict.fromkeys(UNJUDGED))
+    size = len(conditions.groups)
+    found: list[GroupFinding] = []
+    for features in levels(conditions.sensitive):
+        found += _level(conditions, marginals, real, made, recall, features, effort)
+    whole = compare(_first(real, size), _first(made, size), marginals)
+    columns: dict[str, dict[str, float | None]] = {
+        name: {"tv": value} for name, value in whole.tv.items()
+    }
+    for name, value in whole.ks.items():
+        columns[name] = {"ks": value, "missing": whole.missing[name]}
+    audit = Audit(
+        verdict="insufficient",
+        real=names[0],
+        synthetic=names[1],
+        sensitive_features=conditions.sensitive,
+        rows_real=int(conditions.group_counts.sum()),
+        rows_synthetic=int(_rows(made).sum()),
+        groups=tuple(found),
+        columns={column.name: columns[column.name] for column in marginals.columns},
+        utility=None,
+        checks=(),
+        coverage_group_min=None,
+        coverage_difference=None,
+        given=conditions.given,
+        vocabulary_given=True,
+        settings={"thresholds": limits.model_dump(), "by": "sums over sites"},
+        training=tuple(training),
+        federated=dict(zip(conditions.names, map(dict, recall), strict=True)),
+        versions=versions or {},
+    )
+    return with_verdict(audit, held_against(audit, limits, effort.least), sums=True)
+
+
+def _level(
+    conditions: Conditions,
+    marginals: Marginals,
+    real: Counts,
+    made: Counts,
+    recall: Sequence[Mapping[str, Any]],
+    features: tuple[str, ...],
+    effort: Effort,
+) -> list[GroupFinding]:
+    at = [conditions.sensitive.index(name) for name in features]
+    own = [tuple(group[i] for i in at) for group in conditions.groups]
+    names = sorted(set(own))
+    member = np.array([[group == name for group in own] for name in names], dtype=np.int64)
+    within = Marginals(tuple(c for c in marginals.columns if c.name not in features))
+    size = len(own)
+    real_counts = {c.name: member @ real[c.name][:size] for c in within.columns}
+    made_counts = {c.name: member @ made[c.name][:size] for c in within.columns}
+    apart = compare(real_counts, made_counts, within)
+    lost = lost_categories(within, real_counts, made_counts)
+    rows_real, rows_made = member @ conditions.group_counts, member @ _rows(made)[:size]
+    total = _rows(made).sum()
+    single = len(features) == len(conditions.sensitive)
+    found = []
+    for g, values in enumerate(names):
+        n, m = int(rows_real[g]), int(rows_made[g])
+        known: dict[str, Any] = {
+            "name": ", ".join(values) or "all rows",
+            "sensitive": dict(zip(features, values, strict=True)),
+            "rows_real": n,
+            "rows_synthetic": m,
+            "share_real": n / max(int(rows_real.sum()), 1),
+            "share_synthetic": m / max(int(total), 1),
+        }
+        if min(n, m) < effort.least:
+            gone = m == 0 and min(n, n * total / rows_real.sum()) >= effort.least
+            zero = Estimate(0.0, 0.0, 0.0) if gone else Estimate()
+            state: Literal["absent", "insufficient"] = "absent" if gone else "insufficient"
+            found.append(GroupFinding(**known, state=state, standardised_recall=zero))
+            continue
+        recalled = recall[own.index(values)] if single else {}
+        figure = Estimate(*(recalled.get(key) for key in ("value", "low", "high")))
+        found.append(
+            GroupFinding(
+                **known,
+                state="measured",
+                recall=recalled.get("recall"),
+                standardised_recall=figure,
+                tv=apart.tv_groups[g],
+                ks=apart.ks_groups[g],
+                missing_categories=lost[g],
+            )
+        )
+    return found
+
+
+def _first(counts: Counts, size: int) -> dict[str, NDArray[np.int64]]:
+    return {name: value[:size] for name, value in counts.items()}
+
+
+def _rows(counts: Counts) -> NDArray[np.int64]:
+    """Rows of each group: every column counts each row once."""
+    rows: NDArray[np.int64] = next(iter(counts.values())).sum(axis=1)
+    return rows

@@ -1,0 +1,299 @@
+"""The audit of a synthetic table: which groups it covers, which it forgets, and how sure that is.
+
+    found = audit(real, synthetic, sensitive_features=["sex", "race"], target="income")
+    found.verdict, found.coverage_group_min
+
+Every figure of a group is measured in the same way and with an interval; groups too small to judge
+are `insufficient`. Thresholds turn figures into checks (`fairness.audit.checks`), and checks into a
+verdict (`fairness.audit.verdict`).
+"""
+
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairness.audit.checks import held_against
+from fairness.audit.copies import Copies, Nearness
+from fairness.audit.fidelity import Effort, level_findings
+from fairness.audit.findings import Audit
+from fairness.audit.tables import Tables, keys, levels
+from fairness.audit.thresholds import Thresholds
+from fairness.audit.verdict import with_verdict
+from fairness.groups.spellings import spelled_alike
+from fairness.metrics.group_utility import group_utility
+from fairness.metrics.image_features import ImageFeatures
+from fairness.metrics.marginals import Marginals, compare
+from fairness.metrics.results import UtilityFinding
+from wgan.data.fit import fit_schema
+from wgan.data.frame import canonical
+from wgan.data.schema import Kind, Schema
+from wgan.errors import DataError
+from wgan.versions import versions_of
+
+GROUPS = 500
+"""Most groups of one level: a feature with more values is no group feature."""
+
+PACKAGES = ("everymode", "numpy", "pandas", "scikit-learn", "fairlearn")
+
+
+def audit(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    *,
+    sensitive_features: Sequence[str],
+    target: str | None = None,
+    holdout: pd.DataFrame | None = None,
+    thresholds: Thresholds | None = None,
+    effort: Effort | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    schema: Schema | None = None,
+    image: tuple[int, int, int] | None = None,
+    drop: Sequence[str] = (),
+    given: Sequence[str] = (),
+    seed: int = 0,
+    names: tuple[str, str] = ("the real table", "the synthetic table"),
+    training: Sequence[Mapping[str, Any]] = (),
+    federated: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Audit:
+    """Audits a synthetic table against a real one.
+
+    Args:
+        real: The rows that the generator was trained on.
+        synthetic: The rows to judge, with the same columns in any order.
+        sensitive_features: Columns whose values, and whose joint values, are the groups.
+        target: The column that users will predict; None: no utility is measured.
+        holdout: Real rows of the same law that the table's maker did not see. With them, coverage
+            is measured on rows the generator never saw; without them, models are not tested and
+            copies not told from coincidences: neither is judged.
+        thresholds: What the checks hold figures against.
+        effort: How much is compared.
+        kinds: Kinds of columns, where they are not to be read off the real rows.
+        schema: The columns as a run has agreed on them, so that its table can have no other
+            categories; None: read off the real rows.
+        image: Channels, height and width, where all columns but sensitive features and target are
+            the pixels of an image: rows are then compared by features of a random network.
+        drop: Columns to leave out, of whichever tables have them: identifiers, say.
+        given: Columns that the table's maker was told to make so many rows of: sizes of their
+            groups are then `given`, not judged.
+        seed: Of the rows that are drawn.
+        names: What messages call the two tables.
+        training: The metrics of each round of a run, for its curves.
+        federated: What was summed over sites at the end of a run, for the report.
+        progress: Hears what is measured next.
+
+    Raises:
+        DataError: The tables cannot be audited; all problems at once.
+    """
+    started = time.perf_counter()
+    limits, effort = thresholds or Thresholds(), effort or Effort()
+    features = tuple(dict.fromkeys(sensitive_features))
+    grouping = (*features, *([target] if target else []))
+    tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
+    _check(tables, features, target, effort, names)
+    if image is not None:
+        made_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
+        tables = replace(tables, image=made_of)
+    rng = np.random.default_rng(seed)
+    progress("copies")
+    copies, unseen = Copies.of(tables), tables
+    if copies.overlap is not None:
+        # What was trained on is no test, of copies or of models.
+        notes += (f"held-out rows are not taken for such: {copies.overlap}",)
+        unseen = replace(tables, holdout=None)
+        copies = Copies.of(unseen)
+    nearness = Nearness.of(unseen)
+    groups = []
+    for level in levels(features):
+        groups += level_findings(tables, level, effort, rng, copies, nearness, progress)
+    utility = None
+    if target is not None:
+        progress("utility")
+        utility = _utility(unseen, target, features, effort, rng)
+    known = [
+        group.standardised_coverage.value
+        for group in groups
+        if group.features and group.standardised_coverage.value is not None
+    ]
+    found = Audit(
+        verdict="insufficient",
+        real=names[0],
+        synthetic=names[1],
+        sensitive_features=features,
+        rows_real=len(real),
+        rows_synthetic=len(synthetic),
+        groups=tuple(groups),
+        columns=_columns(tables),
+        utility=utility,
+        checks=(),
+        coverage_group_min=min(known, default=None),
+        coverage_difference=max(known) - min(known) if known else None,
+        given=tuple(given),
+        vocabulary_given=schema is not None,
+        notes=notes,
+        settings={
+            "thresholds": limits.model_dump(),
+            "effort": asdict(effort),
+            "seed": seed,
+            "image": None if image is None else " x ".join(map(str, image)),
+            "rows_holdout": None if holdout is None else len(holdout),
+        },
+        training=tuple(training),
+        federated=federated or {},
+        versions=versions_of(PACKAGES),
+    )
+    found = with_verdict(found, held_against(found, limits, effort.least))
+    return replace(found, seconds=round(time.perf_counter() - started, 2))
+
+
+def _tables(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    holdout: pd.DataFrame | None,
+    schema: Schema | None,
+    kinds: Mapping[str, Kind] | None,
+    drop: tuple[str, ...],
+    grouping: tuple[str, ...],
+    names: tuple[str, str],
+) -> tuple[Tables, tuple[str, ...]]:
+    # Pairs, for both tables may be one file.
+    frames = [(names[0], real), (names[1], synthetic)]
+    if holdout is not None:
+        frames.append(("the held-out table", holdout))
+    problems = [f"{name}: holds no rows" for name, frame in frames if not len(frame)]
+    held = list(dict.fromkeys(str(column) for _, frame in frames for column in frame.columns))
+    problems += [
+        f"drop: no table has a column '{name}'{_hint(name, held)}"
+        for name in drop
+        if name not in held
+    ]
+    frames = [(name, frame.drop(columns=list(drop), errors="ignore")) for name, frame in frames]
+    if schema is None:
+        wanted = [str(name) for name in frames[0][1].columns]
+    else:
+        schema = schema.without(drop)
+        wanted = list(schema.names)
+    for name, frame in frames:
+        twice = frame.columns[frame.columns.duplicated()]
+        problems += [f"{name}: column '{again}' is there twice" for again in twice]
+        for lacking in [c for c in wanted if c not in frame.columns]:
+            hint = _hint(lacking, frame.columns) or "; add it, or leave it out: drop (--drop)"
+            problems.append(f"{name}: lacks the column '{lacking}'{hint}")
+        more = [] if schema is not None else [c for c in frame.columns if c not in wanted]
+        problems += [
+            f"{name}: has a column '{extra}' that {names[0]} lacks; leave it out: drop (--drop)"
+            for extra in more
+        ]
+    if problems:
+        raise DataError(problems)
+    frames, notes = spelled_alike(frames, wanted, grouping, schema, kinds)
+    if schema is None:
+        schema = fit_schema(frames[0][1], kinds=kinds)
+    kept = []
+    for name, frame in frames:
+        columns = {}
+        for column in schema.columns:
+            own = columns[column.name] = frame[column.name].reset_index(drop=True)
+            try:
+                values = canonical(own, column.kind, column.name, name, column.form)
+            except DataError as error:
+                problems += error.problems
+                continue
+            if column.kind in ("integer", "float"):
+                # Read once: every figure asks for them anew.
+                columns[column.name] = pd.Series(values)
+        kept.append(pd.DataFrame(columns))
+    if problems:
+        raise DataError(problems)
+    return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None), notes
+
+
+def _check(
+    tables: Tables,
+    features: tuple[str, ...],
+    target: str | None,
+    effort: Effort,
+    names: tuple[str, str],
+) -> None:
+    known = tables.schema.names
+    problems = [
+        f"sensitive feature '{name}': {names[0]} has no such column{_hint(name, known)}"
+        for name in features
+        if name not in known
+    ]
+    if not features:
+        problems.append("no sensitive feature is named: name the columns whose values are groups")
+    if target is not None and target not in known:
+        problems.append(f"target '{target}': {names[0]} has no such column{_hint(target, known)}")
+    if problems:
+        raise DataError(problems)
+    if target is not None and tables.real[target].dropna().nunique() < 2:
+        problems.append(
+            f"target '{target}': {names[0]} has fewer than two values of it, so nothing can be "
+            "predicted; name another target, or none"
+        )
+    largest = 0
+    for level in levels(features)[1:]:
+        counts = keys(tables.real, tables.schema, level, names[0]).value_counts()
+        if len(counts) > GROUPS:
+            problems.append(
+                f"sensitive features {', '.join(level)}: {len(counts):,} groups are more than "
+                f"{GROUPS}; group their values first (age into bands, say), or name fewer features"
+            )
+            break
+        largest = max(largest, int(counts.max()))
+    else:
+        if largest < effort.least:
+            problems.append(
+                f"every group has fewer than {effort.least} real rows (the largest {largest}): "
+                "nothing can be said of any; name fewer features, or more rows"
+            )
+    if problems:
+        raise DataError(problems)
+
+
+def _utility(
+    tables: Tables,
+    target: str,
+    features: tuple[str, ...],
+    effort: Effort,
+    rng: np.random.Generator,
+) -> UtilityFinding:
+    return group_utility(
+        tables.real,
+        tables.synthetic,
+        tables.holdout,
+        tables.schema,
+        target,
+        features,
+        rng,
+        minimum=effort.minimum,
+    )
+
+
+def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
+    marginals = Marginals.of(tables.schema, tables.synthetic)
+    frames = (tables.reference, tables.synthetic)
+    real, made = (
+        marginals.count(frame, np.zeros(len(frame), dtype=np.int64), 1) for frame in frames
+    )
+    apart = compare(real, made, marginals)
+    found: dict[str, dict[str, float | None]] = {}
+    for column in marginals.columns:
+        name = column.name
+        if column.numeric:
+            found[name] = {"ks": apart.ks[name], "missing": apart.missing[name]}
+        else:
+            unseen = made[name][0, len(column.categories)] / len(tables.synthetic)
+            found[name] = {"tv": apart.tv[name], "unseen": float(unseen)}
+    return found
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

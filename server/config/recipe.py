@@ -1,0 +1,124 @@
+"""From the keys under [model] and [views] to the parts of a training."""
+
+from server.config.sections import ModelSettings, ViewSettings
+from server.config.settings import Settings
+from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
+from wgan.generators import SkipGeneratorSpec
+from wgan.lipschitz import (
+    Clipping,
+    CriticPenaltySpec,
+    LipschitzSpec,
+    Penalised,
+    SpectralNorm,
+    Unconstrained,
+)
+from wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
+from wgan.optimizers import Adam, OptimizerSpec, RMSprop
+from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from wgan.points import Fake, Manifold, Mixed, PointsSpec, Real
+from wgan.recipe import Recipe
+from wgan.strength import Adaptive, Constant, Decay, StrengthSpec
+from wgan.views import Diffusion, InstanceNoise, TableAugmentation, ViewSpec
+
+
+def recipe_of(settings: Settings) -> Recipe:
+    """The recipe that a configuration describes; see `Recipe.check` for what it refuses."""
+    model, views = settings.model, settings.views
+    return Recipe(
+        generator=SkipGeneratorSpec(model.generator_hidden, model.noise, model.temperature),
+        critic=_critic(model),
+        objective=_objective(model),
+        lipschitz=_lipschitz(model),
+        views=tuple(_view(kind, views) for kind in views.use),
+        strength=_strength(views),
+        pack=model.pack,
+        generator_optimizer=_optimizer(model, model.generator_rate),
+        critic_optimizer=_optimizer(model, model.critic_rate),
+        averaging=model.averaging,
+    )
+
+
+def _critic(model: ModelSettings) -> CriticSpec:
+    critic: CriticSpec = MLPCriticSpec(
+        hidden=model.critic_hidden,
+        activation=model.activation,
+        norm=model.norm,
+        conditioning=model.conditioning,
+    )
+    if model.committee > 1:
+        critic = CommitteeSpec(critic, model.committee)
+    return MultipliersSpec(critic) if model.multipliers else critic
+
+
+def _objective(model: ModelSettings) -> ObjectiveSpec:
+    match model.objective:
+        case "wasserstein":
+            return Wasserstein()
+        case "hinge":
+            return Hinge()
+        case "jensen_shannon":
+            return JensenShannon()
+        case "jensen_shannon_saturating":
+            return JensenShannon(saturating=True)
+
+
+def _lipschitz(model: ModelSettings) -> LipschitzSpec:
+    further: list[CriticPenaltySpec] = []
+    if model.condition_penalty:
+        further.append(ConditionPenalty(model.condition_penalty))
+    if model.drift:
+        further.append(Drift(model.drift))
+    match model.lipschitz:
+        case "gradient_penalty":
+            penalty = GradientPenalty(
+                weight=model.gradient_penalty,
+                one_sided=model.penalty_one_sided,
+                points=_points(model),
+                per_condition=model.penalty_by_class,
+                every=model.penalty_every,
+            )
+            return Penalised((penalty, *further))
+        case "clipping":
+            return Clipping(model.clip, tuple(further))
+        case "spectral_norm":
+            return SpectralNorm(penalties=tuple(further))
+        case "none":
+            return Unconstrained(tuple(further))
+
+
+def _points(model: ModelSettings) -> PointsSpec:
+    match model.penalty_points:
+        case "mixed":
+            return Mixed()
+        case "real":
+            return Real()
+        case "fake":
+            return Fake()
+        case "manifold":
+            return Manifold()
+
+
+def _optimizer(model: ModelSettings, rate: float) -> OptimizerSpec:
+    if model.optimizer == "rmsprop":
+        return RMSprop(rate)
+    return Adam(rate, model.beta1, model.beta2)
+
+
+def _view(kind: str, views: ViewSettings) -> ViewSpec:
+    match kind:
+        case "noise":
+            return InstanceNoise(views.deviation)
+        case "diffusion":
+            return Diffusion(deviation=views.deviation)
+        case _:
+            return TableAugmentation()
+
+
+def _strength(views: ViewSettings) -> StrengthSpec:
+    match views.rule:
+        case "constant":
+            return Constant(views.strength)
+        case "decay":
+            return Decay(views.strength, views.until)
+        case "adaptive":
+            return Adaptive(views.target, views.speed, views.statistic)

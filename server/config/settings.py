@@ -1,0 +1,138 @@
+"""A whole configuration, and which of its keys make a result what it is.
+
+How it is read from files and written to them: `server.config.files`. What its sections must not
+say of one another: `server.config.compatibility`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from fairness.audit.thresholds import Thresholds
+from server.config.federation import FederationSettings
+from server.config.sections import (
+    HARMLESS,
+    DataSettings,
+    FairnessSettings,
+    GroupSettings,
+    ModelSettings,
+    OutputSettings,
+    Section,
+    SimulationSettings,
+    SiteSettings,
+    SplitSettings,
+    TrainSettings,
+    ViewSettings,
+)
+from server.config.strategies import RIVALS, StrategyName, switched
+from wgan.state import digest_of
+
+
+class Settings(Section):
+    """A whole configuration."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="where tensors live; auto: a GPU if there is one",
+        json_schema_extra=HARMLESS,
+    )
+    strategy: StrategyName = Field(
+        "everymode",
+        description="everymode: as the other keys say; pooled: the same on one site that holds all "
+        f"rows (the upper bound to compare with); or a rival: {', '.join(RIVALS)}",
+    )
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    site: SiteSettings = SiteSettings()
+    groups: GroupSettings = GroupSettings()
+    fairness: FairnessSettings = FairnessSettings()
+    model: ModelSettings = ModelSettings()
+    views: ViewSettings = ViewSettings()
+    train: TrainSettings = TrainSettings()
+    federation: FederationSettings = FederationSettings()
+    simulation: SimulationSettings = SimulationSettings()
+    output: OutputSettings = OutputSettings()
+    audit: Thresholds = Thresholds()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strategy(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return switched(values, FederationSettings().model_dump())
+
+    @property
+    def groups_moved(self) -> bool:
+        """Whether a term of the generator's loss draws the groups' rows together."""
+        return self.penalised or self.fairness.bias_head > 0
+
+    @property
+    def penalised(self) -> bool:
+        """Whether parity takes a penalty; demographic parity of told cells is asked for instead."""
+        asked = self.data.condition == "group_and_label"
+        parity = self.fairness.parity
+        return parity == "equal_opportunity" or (parity == "demographic" and not asked)
+
+
+def harmless_keys(section: type[BaseModel] = Settings, path: str = "") -> tuple[str, ...]:
+    """The keys that cannot change a result; all others make a run what it is.
+
+    >>> "output.keep" in harmless_keys(), "output.rows" in harmless_keys()
+    (True, False)
+    """
+    found: list[str] = []
+    for name, info in section.model_fields.items():
+        inner = info.annotation
+        if info.json_schema_extra == HARMLESS:
+            found.append(path + name)
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += harmless_keys(inner, f"{path}{name}.")
+    return tuple(found)
+
+
+def decisive(settings: Settings) -> dict[str, Any]:
+    """The value of every key that can change a result, as plain JSON values."""
+    harmless = harmless_keys()
+    values = _flat(settings.model_dump(mode="json"))
+    return {key: value for key, value in values if key not in harmless}
+
+
+def settings_digest(settings: Settings) -> str:
+    """SHA-256, in hexadecimal, of every key that can change a result, and its value.
+
+    >>> one = Settings.model_validate({"data": {"path": "a.csv"}})
+    >>> two = one.model_copy(update={"device": "cpu"})
+    >>> settings_digest(one) == settings_digest(two)
+    True
+    >>> settings_digest(one) == settings_digest(one.model_copy(update={"seed": 1}))
+    False
+    """
+    return digest_of(decisive(settings))
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys of two flat configurations that differ, with both values.
+
+    >>> differing({"seed": 0, "data.target": None}, {"seed": 7, "data.target": None})
+    ['seed is 0 there and 7 now']
+    """
+    return [
+        f"{key} is {_shown(before.get(key))} there and {_shown(now.get(key))} now"
+        for key in dict.fromkeys((*before, *now))
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", None if value == {} else value
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

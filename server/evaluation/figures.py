@@ -1,0 +1,217 @@
+"""What is said of a finished synthetic table: marginals from sums, and figures on held-out rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clients.protocol.orders import Audit, Recall, Request
+from clients.protocol.plan import Plan, seed_of
+from fairness.metrics.codebook import Codebook, alike, recall_by_group
+from fairness.metrics.coverage import coverage_difference, coverage_group_min, group_coverage
+from fairness.metrics.marginals import Marginals, compare
+from fairness.metrics.utility import train_and_test
+from server.transport.exchange import Exchange
+from wgan.data.codec import TableCodec
+from wgan.data.frame import canonical
+from wgan.errors import DataError
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Counts of all rows, real ones summed over sites, in the bins of every column, by group.
+
+    The last row of each is that of no known group, where no real row is. A generator that makes
+    the sensitive features itself may make such rows.
+
+    Attributes:
+        marginals: The bins.
+        real: Counts `(G + 1, bins)` by column.
+        made: The same of the synthetic rows.
+    """
+
+    marginals: Marginals
+    real: dict[str, npt.NDArray[np.int64]]
+    made: dict[str, npt.NDArray[np.int64]]
+
+
+def counted(
+    plan: Plan,
+    plan_name: str,
+    synthetic: pd.DataFrame,
+    exchange: Exchange,
+    missing: tuple[str, ...],
+) -> Counted:
+    """Asks the sites once for counts of their rows."""
+    marginals = Marginals.of(plan.schema, synthetic)
+    groups = len(plan.conditions.groups)
+    order = Audit(plan_name, marginals.to_json(), groups, missing)
+    sums = exchange(Request(order))
+    names = [field.name for field in sums.layout.fields]
+    real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}
+    made = marginals.count(synthetic, _made(plan, synthetic), groups + 1)
+    return Counted(marginals, real, made)
+
+
+def marginals_of(counts: Counted) -> dict[str, Any]:
+    """Distances of all marginals; per group too. Rows of no known group count in those of all."""
+    found = compare(counts.real, counts.made, counts.marginals)
+    rows = next(iter(counts.made.values())).sum(axis=1).tolist()
+    groups = len(rows) - 1
+    return {
+        "tv": found.tv,
+        "ks": found.ks,
+        "missing": found.missing,
+        "tv_mean": found.tv_mean,
+        "ks_mean": found.ks_mean,
+        "tv_groups": list(found.tv_groups)[:groups],
+        "ks_groups": list(found.ks_groups)[:groups],
+        "rows_synthetic": rows[:groups],
+        "rows_of_no_group": rows[groups],
+    }
+
+
+BALLS = 500
+"""Synthetic rows of a group around which sites look for real ones, and as many to compare with."""
+
+CELLS = 16
+"""Cells of a group's codebook."""
+
+
+def recall_of(
+    plan: Plan, plan_name: str, synthetic: pd.DataFrame, exchange: Exchange
+) -> list[dict[str, Any]]:
+    """Recall of each group from counts that sites add up; see `fairness.metrics.codebook`.
+
+    Where sites hold rows out of training, those are counted. One half of a group's synthetic rows
+    gives the balls and the codebook, the other shows what to expect of rows of the same law.
+    """
+    codec = TableCodec(plan.schema.without(plan.conditions.given))
+    rng = np.random.default_rng(seed_of(plan.seed, "recall"))
+    made = _made(plan, synthetic)
+    own: list[npt.NDArray[np.float32]] = []
+    fresh: list[npt.NDArray[np.float32]] = []
+    for g in range(len(plan.conditions.groups)):
+        pool = rng.permutation(np.flatnonzero(made == g))
+        half = min(BALLS, len(pool) // 2)
+        rows = codec.encode(synthetic.iloc[pool[: 2 * half]], rng, "the synthetic table")
+        # Sites refuse balls that are crowded around one point.
+        own.append(rows[:half][~alike(rows[:half], codec.blocks)])
+        fresh.append(rows[half:])
+    book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
+    order = Recall(plan_name, book.sizes, CELLS, plan.held_out > 0)
+    sums = exchange(Request(order, book.tensors()))
+    groups = np.repeat(np.arange(len(fresh)), [len(rows) for rows in fresh])
+    real = {field.name: sums.units(field.name) for field in sums.layout.fields}
+    return recall_by_group(real, book.count(np.concatenate(fresh), groups))
+
+
+def coverage_of(
+    plan: Plan, reference: pd.DataFrame, synthetic: pd.DataFrame, seed: int, where: str
+) -> dict[str, Any]:
+    """Standardised coverage of each group's reference rows; see `fairness.metrics.coverage`.
+
+    Rows of no known group cover nobody. A group of which no row was made is not covered at all.
+    """
+    conditions, schema = plan.conditions, plan.schema
+    groups, count = conditions.group_index(reference, schema, where), len(conditions.groups)
+    known = groups >= 0
+    found = group_coverage(
+        reference.loc[known].reset_index(drop=True),
+        synthetic,
+        schema.without(conditions.sensitive),
+        groups[known],
+        _made(plan, synthetic),
+        count + 1,
+        np.random.default_rng(seed_of(seed, "coverage")),
+    )[:count]
+    return {
+        "groups": [asdict(group) for group in found],
+        "coverage_group_min": coverage_group_min(found),
+        "coverage_difference": coverage_difference(found),
+    }
+
+
+def utility_of(
+    plan: Plan,
+    synthetic: pd.DataFrame,
+    holdout: pd.DataFrame,
+    real: pd.DataFrame | None,
+    seed: int,
+) -> dict[str, Any] | None:
+    """AUC on held-out rows after training on synthetic and, where at hand, on real rows."""
+    target = plan.conditions.target
+    if target is None:
+        return None
+    tables = {"synthetic": synthetic} | ({} if real is None else {"real": real})
+    return {
+        name: asdict(
+            train_and_test(table, holdout, plan.schema, target, seed_of(seed, "utility") % 2**31)
+        )
+        for name, table in tables.items()
+    }
+
+
+def _made(plan: Plan, synthetic: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The group of each synthetic row, `(m,)`; those of no known group are one group more, G."""
+    made = plan.conditions.group_index(synthetic, plan.schema, "the synthetic table")
+    return np.where(made < 0, len(plan.conditions.groups), made)
+
+
+def check_holdout(holdout: pd.DataFrame, columns: tuple[str, ...], where: str) -> None:
+    """Raises `DataError` where held-out rows lack a column, before any training."""
+    lacking = [name for name in columns if name not in holdout.columns]
+    if lacking:
+        names = ", ".join(f"'{name}'" for name in lacking)
+        raise DataError(
+            f"{where} (data.holdout): lacks the columns {names} of the training tables; name a "
+            "table with the same columns"
+        )
+
+
+def check_values(plan: Plan, holdout: pd.DataFrame, where: str) -> None:
+    """Raises `DataError` where held-out cells do not parse, before any training."""
+    problems: list[str] = []
+    for column in plan.schema.columns:
+        try:
+            canonical(holdout[column.name], column.kind, column.name, where, column.form)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+
+
+def by_group(
+    plan: Plan,
+    measured: Mapping[str, Any],
+    coverage: Mapping[str, Any] | None,
+    sites: npt.NDArray[np.int64],
+    recall: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, dict[str, Any]]:
+    """One record a group, for `summary.json` and the picture."""
+    conditions = plan.conditions
+    real = conditions.group_counts
+    made = np.array(measured["rows_synthetic"])
+    total = max(int(made.sum()) + measured["rows_of_no_group"], 1)
+    records = {}
+    for i, name in enumerate(conditions.names):
+        cover = coverage["groups"][i] if coverage else {}
+        records[name] = {
+            "sensitive": dict(zip(conditions.sensitive, conditions.groups[i], strict=True)),
+            "sites": int(sites[i]),
+            "rows_real": int(real[i]),
+            "rows_synthetic": int(made[i]),
+            "share_real": float(real[i] / real.sum()),
+            "share_synthetic": float(made[i] / total),
+            "tv": measured["tv_groups"][i],
+            "ks": measured["ks_groups"][i],
+            "coverage": cover.get("value"),
+            "coverage_low": cover.get("low"),
+            "coverage_high": cover.get("high"),
+            "coverage_verdict": cover.get("verdict", "not measured"),
+            "recall_federated": dict(recall[i]) if recall else None,
+        }
+    return records

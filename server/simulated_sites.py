@@ -1,0 +1,138 @@
+"""Sites of a simulation: one table dealt out, or a folder of tables, laid on this machine's disk.
+
+Real sites bring their own tables; this is for `everymode simulate` and for `flwr run` in Flower's
+simulation, where server and nodes share a disk.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from clients.gate.simulation import mark
+from clients.protocol.simulation_paths import SimulationPaths
+from clients.site import Site, sites_in
+from clients.tasks.schema import check_columns
+from server.config.files import resolve
+from server.config.settings import Settings
+from server.partition import Split, assign, write_sites
+from server.schema.agreement import check_names
+from wgan.data.frame import read_table
+from wgan.errors import DataError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Simulated sites.
+
+    Attributes:
+        sites: The sites.
+        columns: The headers every table must have.
+        loads: Expected work of each site, relative; what sites are dealt to nodes by.
+        ground: Where nodes find them.
+    """
+
+    sites: tuple[Site, ...]
+    columns: tuple[str, ...]
+    loads: tuple[float, ...]
+    ground: SimulationPaths = field(compare=False)
+
+    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+        """All rows of all sites: for figures that only a simulation can have."""
+        frames = [site.frame(missing) for site in self.sites]
+        return pd.concat(frames, ignore_index=True)
+
+
+def set_up(settings: Settings, folder: Path) -> Stage:
+    """Deals out `data.path` under `folder`, or takes the tables of that folder as sites.
+
+    Raises:
+        DataError: The tables cannot be used; every site's problems at once.
+    """
+    data = settings.data
+    source = resolve(data.path)
+    pooled = settings.strategy == "pooled"
+    # A folder's tables are whole: no column of theirs says whose a row is.
+    named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
+    if source.is_dir():
+        sites = sites_in(source, folder / "work", settings.site.floor, simulated=True)
+        frames = [_read(site, settings) for site in sites]
+        columns = _columns(frames[0], settings, named)
+        problems: list[str] = []
+        for site, frame in zip(sites, frames, strict=True):
+            try:
+                check_columns(frame, columns, data.drop, site)
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        if not pooled:
+            ground = mark(folder, source, folder / "work", settings.site.floor)
+            return Stage(sites, columns, tuple(float(len(frame)) for frame in frames), ground)
+        frame = pd.concat(frames, ignore_index=True)
+    else:
+        frame = read_table(source, data.missing)
+        columns = _columns(frame, settings, named)
+    tables = folder / "tables"
+    owners = assign(keys(frame, settings), split_of(settings), settings.seed)
+    frame = frame.drop(columns=list(named))
+    if not tables.is_dir():
+        typed = source.name.lower().endswith(".parquet")
+        write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
+    sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
+    loads = [float((owners == k).sum()) for k in range(len(sites))]
+    ground = mark(folder, tables, folder / "work", settings.site.floor)
+    return Stage(sites, columns, tuple(loads), ground)
+
+
+def split_of(settings: Settings) -> Split:
+    """The split that a configuration asks for; one site where the strategy pools."""
+    split, data = settings.split, settings.data
+    if settings.strategy == "pooled":
+        return Split("iid", 1, minimum=1)
+    target = (data.target,) if data.target and split.by == "dirichlet" else ()
+    named = split.by == "column"
+    columns = split.column or (() if named else (*data.sensitive, *target))
+    isolated = split.isolate_below if data.sensitive else 0.0
+    return Split(
+        by=split.by,
+        sites=split.sites,
+        alpha=split.alpha,
+        columns=tuple(dict.fromkeys(columns)),
+        minimum=split.minimum,
+        group_columns=data.sensitive if isolated else (),
+        isolate_below=isolated,
+        largest=split.largest,
+    )
+
+
+def keys(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The table as text with missing values as "", for dealing it out."""
+    wanted = dict.fromkeys((*split_of(settings).columns, *settings.data.sensitive))
+    known = [name for name in wanted if name in frame.columns]
+    if not wanted:
+        return pd.DataFrame(index=frame.index)
+    if len(known) < len(wanted):
+        # Whoever deals them out names the columns there are.
+        known = list(frame.columns)
+    text = frame[known].astype("str")
+    return text.mask(frame[known].isna(), "")
+
+
+def _read(site: Site, settings: Settings) -> pd.DataFrame:
+    return site.frame(settings.data.missing)
+
+
+def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) -> tuple[str, ...]:
+    known = [str(name) for name in frame.columns]
+    for name in sites:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+            raise DataError(f"split.column: the table has no column '{name}'; {hint}")
+    apart = {*settings.data.drop, *sites}
+    columns = tuple(str(name) for name in frame.columns if name not in apart)
+    check_names(columns, settings.data)
+    return columns

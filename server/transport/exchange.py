@@ -1,0 +1,131 @@
+"""How an order reaches the sites and their sum comes back: one protocol, whatever carries it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from clients.protocol.orders import Request, to_json
+from clients.protocol.refusal import RefusedError
+from clients.protocol.sums import ReplyError, SiteSums
+from clients.site import Site
+from clients.tasks.dispatch import admission, served
+from server.replies.replies import Checker, Source
+from wgan.errors import DataError, EveryModeError, NumericalError
+
+
+class ExchangeError(EveryModeError):
+    """Sites could not be reached or failed again and again."""
+
+
+@dataclass
+class Traffic:
+    """Bytes that went over the wire so far, as messages' contents.
+
+    Attributes:
+        down: From the server to nodes.
+        up: From nodes to the server.
+    """
+
+    down: int = 0
+    up: int = 0
+
+
+class Exchange(Protocol):
+    """Sends a request to every site and returns the sum of their answers."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been carried so far."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name; none where each node knows only its own."""
+        ...
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates of the last rounds were far out of line with the others', in words."""
+        ...
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request.
+
+        Raises:
+            DataError: Tables do not fit; the problems of all sites, in their words.
+            NumericalError: Training has diverged at sites, or their sum leaves its range.
+            ExchangeError: Sites failed for another reason, and repeating did not help; all of them.
+        """
+        ...
+
+
+def weight_of(request: Request) -> int:
+    """Bytes of a request's content, less what a real site would have kept."""
+    kept = {field.name for field in request.order.layout().letters if field.kept}
+    arrays = [*request.tensors.values()]
+    arrays += [a for own in request.letters.values() for n, a in own.items() if n not in kept]
+    return len(to_json(request.order)) + sum(array.nbytes for array in arrays)
+
+
+@dataclass
+class InProcess:
+    """The very same rounds without Flower or Ray: yardstick, debugging aid and oracle.
+
+    Attributes:
+        sites: All sites.
+        traffic: Counted as if the process were one node.
+        tell: Is told what a user should know of replies.
+    """
+
+    sites: Sequence[Site]
+    traffic: Traffic = field(default_factory=Traffic)
+    tell: Callable[[str], None] = lambda text: None
+    _checker: Checker = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has been said yet."""
+        exact = all(site.floor == 0 for site in self.sites)
+        self._checker = Checker(exact, self.tell)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return tuple(sorted(site.name for site in self.sites))
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line; see `Exchange`."""
+        return self._checker.accused()
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Serves the request on this thread, one site after another; see `Exchange`."""
+        collector = self._checker.open(request.order)
+        failures: list[str] = []
+        # Actors compute on one thread each; sums of floats depend on how many there are.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            wanted = request.sites
+            asked = tuple(s for s in self.sites if wanted is None or s.name in wanted)
+            admit = admission(request, asked)
+            for site in asked:
+                source = Source((site.name,))
+                try:
+                    collector.take(source, served(request, site, admit))
+                except (DataError, RefusedError) as error:
+                    collector.refusals.append((source, error))
+                except ReplyError as error:
+                    failures += source.named(error.problems)
+        except NumericalError as error:
+            raise collector.explained(error) from error
+        finally:
+            torch.set_num_threads(threads)
+        if collector.refusals:
+            raise collector.refused(failures)
+        if failures:
+            raise ExchangeError(failures)
+        self.traffic.down += weight_of(request)
+        self.traffic.up += collector.total.travels
+        return collector.close()

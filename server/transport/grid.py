@@ -1,0 +1,254 @@
+"""The exchange that drives Flower's grid, and how sites are dealt to its nodes.
+
+The grid is driven by `push_messages` and `pull_messages` with short polling of our own:
+`send_and_receive` sleeps a tenth of a second between pulls in simulation and three in deployment,
+which at hundreds of exchanges is most of a run.
+
+Whatever is wrong with a node's reply is that node's failure. It is named by its sites, asked again,
+and in the end it stops the run or is left out of the round, as configured; a reply that was not
+asked for, came twice or came too late is told of and not counted.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from clients.protocol.orders import Request, Train
+from clients.protocol.refusal import RefusedError
+from clients.protocol.simulation_paths import SimulationPaths
+from clients.protocol.sums import ReplyError, SiteSums
+from clients.protocol.wire import ORDER, pack_request, unpack_reply
+from server.replies.replies import Checker, Collector, Source
+from server.transport.exchange import ExchangeError, Traffic, weight_of
+from wgan.errors import DataError, NumericalError
+
+POLL = 0.004
+"""Seconds between looks at the grid."""
+
+RETRY_WAIT = 2.0
+"""Seconds before a failed node is asked again, doubled each time: Ray restarts its process then."""
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+"""What Flower raises where the parts of a reply do not make a message."""
+
+REASON = 500
+"""Most characters of a reason that a node gives for its failure."""
+
+Failures = dict[Source, str]
+"""Why sources failed that are worth asking again."""
+
+
+@dataclass
+class GridExchange:
+    """Sends each node one message with the sites it serves, and adds up what comes back.
+
+    Attributes:
+        grid: Flower's grid.
+        shares: The sites each node serves, one tuple a node; None: every node its own.
+        ground: Where simulated nodes find their sites.
+        retries: How often a failed node is asked again.
+        skip: Whether a round goes on without nodes that keep failing.
+        timeout: Seconds after which a node counts as failed.
+        traffic: What was carried.
+        tell: Is told what a user should know of replies.
+        exact: Whether sites have no floor, so that they send all counts they have.
+    """
+
+    grid: Grid
+    shares: Sequence[tuple[str, ...]] | None
+    ground: SimulationPaths
+    retries: int = 3
+    skip: bool = False
+    timeout: float = 600.0
+    traffic: Traffic = field(default_factory=Traffic)
+    tell: Callable[[str], None] = lambda text: None
+    exact: bool = True
+    _checker: Checker = field(init=False, repr=False)
+    _strangers: set[int] = field(default_factory=set, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has been said yet."""
+        self._checker = Checker(self.exact, self.tell)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites that nodes serve, by name."""
+        return tuple(sorted(name for share in self.shares or () for name in share))
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line; see `server.transport.exchange.Exchange`."""
+        return self._checker.accused()
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request; see `server.transport.exchange.Exchange`."""
+        collector = self._checker.open(request.order)
+        left, failures = self._sources(request), Failures()
+        for attempt in range(self.retries + 1):
+            if attempt:
+                # A process that died is started anew by Ray, which takes it a moment.
+                time.sleep(min(RETRY_WAIT * 2 ** (attempt - 1), 10.0))
+            failures = self._once(request, left, collector)
+            left = list(failures)
+            if not left or (collector.refusals and not self._may_skip(request)):
+                break
+        self._settle(request, failures, collector)
+        return collector.close()
+
+    def _may_skip(self, request: Request) -> bool:
+        return self.skip and isinstance(request.order, Train)
+
+    def _settle(self, request: Request, failures: Failures, collector: Collector) -> None:
+        """Goes on without sources that failed to the end, or says all that went wrong."""
+        lost = [p for source, error in collector.refusals for p in source.named(error.problems)]
+        tries = f"failed {self.retries + 1} times in a row" if self.retries else "failed"
+        again = [f"{source}: {tries}: {reason}" for source, reason in failures.items()]
+        if not lost and not again:
+            return
+        order = request.order
+        if (
+            self._may_skip(request)
+            and isinstance(order, Train)
+            and float(collector.total["weight"][0]) > 0
+        ):
+            for problem in [*lost, *again]:
+                self.tell(f"note: round {order.round} goes on without a site's part: {problem}")
+            return
+        if collector.refusals:
+            raise collector.refused(again)
+        advice = "The last checkpoint is whole: mend the cause and continue with --resume"
+        if isinstance(order, Train) and not self.skip:
+            advice += ", or set train.on_failure = 'skip' to go on without"
+        raise ExchangeError([*again[:-1], f"{again[-1]}. {advice}"])
+
+    def _once(self, request: Request, sources: Sequence[Source], collector: Collector) -> Failures:
+        """Asks every source once and takes what comes back; returns those that failed, and why."""
+        failures: Failures = {}
+        waiting: dict[str, Source] = {}
+        for source in sources:
+            if identity := self._asked(request, source):
+                waiting[identity] = source
+            else:
+                failures[source] = "Flower could not hand it the message; is it still connected?"
+        deadline = time.monotonic() + self.timeout
+        while waiting:
+            heard = False
+            for reply in self._pulled(waiting, failures):
+                heard = True
+                whose = waiting.get(reply.metadata.reply_to_message_id)
+                # Errors come from Flower itself, whatever node they are about.
+                if whose is None or not (reply.has_error() or _sender(reply) == whose.node):
+                    self._ignore(_sender(reply), sources)
+                    continue
+                del waiting[reply.metadata.reply_to_message_id]
+                if reason := self._taken(reply, whose, collector):
+                    failures[whose] = reason
+            if waiting and time.monotonic() > deadline:
+                failures |= dict.fromkeys(waiting.values(), f"no reply in {self.timeout:g} seconds")
+                break
+            if not heard:
+                time.sleep(POLL)
+        # In the order in which they were asked, whoever failed first.
+        return {source: failures[source] for source in sources if source in failures}
+
+    def _asked(self, request: Request, source: Source) -> str:
+        """Sends a source its part of a request; returns the message's id, "" where that failed."""
+        part = request.only(source.sites or None)
+        content = pack_request(part, self.ground)
+        ttl = self.timeout + 60
+        message = Message(content, dst_node_id=source.node, message_type=ORDER, ttl=ttl)
+        identities = list(self.grid.push_messages([message]))
+        if not identities or not identities[0]:
+            return ""
+        self.traffic.down += weight_of(part)
+        return identities[0]
+
+    def _pulled(self, waiting: dict[str, Source], failures: Failures) -> Iterator[Message]:
+        """Replies that have come, one message's after another's; some may be nobody's."""
+        for identity in list(waiting):
+            if identity not in waiting:
+                continue
+            try:
+                replies = list(self.grid.pull_messages([identity]))
+            except UNREADABLE as error:
+                # Each is asked for alone, so that it is known whose reply cannot be read.
+                failures[waiting.pop(identity)] = (
+                    f"its reply is no message that Flower can read ({type(error).__name__})"
+                )
+                continue
+            yield from replies
+
+    def _ignore(self, node: int, sources: Sequence[Source]) -> None:
+        """Tells, once a node, of a reply that came twice or late, or that nobody asked for."""
+        if node not in self._strangers:
+            self._strangers.add(node)
+            who = next((str(s) for s in sources if s.node == node), f"node {node}")
+            self.tell(f"note: {who}: a reply came that nobody waits for; it is not counted")
+
+    def _taken(self, reply: Message, source: Source, collector: Collector) -> str:
+        """Adds a reply; returns why it could not be, "" where it was or says so itself."""
+        if reply.has_error():
+            return str(reply.error.reason)[:REASON]
+        if not reply.has_content():
+            return "its reply is empty"
+        try:
+            sums = unpack_reply(reply, collector.layout, source.sites or None)
+        except (DataError, NumericalError, RefusedError) as error:
+            collector.refusals.append((source, error))
+            return ""
+        except ReplyError as error:
+            return "; ".join(error.problems)
+        self.traffic.up += sums.travels
+        try:
+            collector.take(source, sums)
+        except ReplyError as error:
+            return "; ".join(error.problems)
+        return ""
+
+    def _sources(self, request: Request) -> list[Source]:
+        """Whom to ask: nodes, with those sites of theirs that are wanted."""
+        nodes = self._nodes()
+        if self.shares is None:
+            return [Source((), node) for node in nodes]
+        wanted = set(self.names if request.sites is None else request.sites)
+        shares = (tuple(n for n in share if n in wanted) for share in self.shares)
+        return [Source(share, n) for n, share in zip(nodes, shares, strict=True) if share]
+
+    def _nodes(self) -> list[int]:
+        """The connected nodes; waits until there are enough."""
+        wanted = 1 if self.shares is None else len(self.shares)
+        deadline = time.monotonic() + self.timeout
+        while True:
+            nodes = sorted(self.grid.get_node_ids())
+            if len(nodes) >= wanted:
+                return nodes if self.shares is None else nodes[:wanted]
+            if time.monotonic() > deadline:
+                raise ExchangeError(
+                    f"only {len(nodes)} of {wanted} nodes are connected after {self.timeout:g} s"
+                )
+            time.sleep(0.05)
+
+
+def _sender(reply: Message) -> int:
+    return int(reply.metadata.src_node_id)
+
+
+def deal(names: Sequence[str], loads: Sequence[float], nodes: int) -> list[tuple[str, ...]]:
+    """Deals sites to nodes, heaviest first, each to the node with the least load so far.
+
+    Source: Graham, "Bounds on Multiprocessing Timing Anomalies", 1969 (longest processing time).
+
+    >>> deal(["a", "b", "c"], [1.0, 5.0, 2.0], 2)
+    [('b',), ('c', 'a')]
+    """
+    shares: list[list[str]] = [[] for _ in range(nodes)]
+    totals = [0.0] * nodes
+    heaviest = sorted(zip(loads, names, strict=True), key=lambda site: (-site[0], site[1]))
+    for weight, name in heaviest:
+        least = totals.index(min(totals))
+        shares[least].append(name)
+        totals[least] += weight
+    return [tuple(share) for share in shares]

@@ -1,0 +1,35 @@
+"""The name of a run, which every request carries: a site answers each question of a run once."""
+
+from dataclasses import replace
+
+from clients.protocol.orders import Request
+from clients.protocol.sums import SiteSums
+from server.transport.exchange import Exchange, Traffic
+
+
+class Named:
+    """An exchange whose requests all carry the run's name; see `exchange.Exchange`."""
+
+    def __init__(self, inner: Exchange, run: str) -> None:
+        """Takes what carries requests, and the name."""
+        self.inner = inner
+        self.run = run
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been carried so far."""
+        return self.inner.traffic
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return self.inner.names
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line."""
+        return self.inner.suspects
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request."""
+        return self.inner(replace(request, run=self.run))

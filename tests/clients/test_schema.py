@@ -1,0 +1,125 @@
+"""What a single site answers to the three questions behind the schema."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clients.protocol.questions import Look, Ranks, Values
+from clients.protocol.sketch import frequent, log_bin, peel
+from clients.site import Site
+from clients.tasks.schema import check_columns, look, ranks, values
+from fairness.groups.conditions import Conditions
+from wgan.data.frame import DATE_FORMS
+from wgan.data.schema import KINDS, Column, Schema
+from wgan.errors import DataError
+
+FRAME = pd.DataFrame(
+    {
+        "n": ["1", "2", "2", None, "-7"],
+        "x": ["0.25", "0.5", "0.25", "1e-3", None],
+        "flag": ["True", "FALSE", "TRUE", "true", None],
+        "job": ["clerk", "smith", "clerk", None, "clerk"],
+        "day": ["03/04/2021", "05/06/2021", "07/08/2021", None, None],
+        "none": [None] * 5,
+    },
+    dtype=object,
+)
+KIND = ("integer", "float", "boolean", "category", "datetime", "category")
+NAMES = tuple(FRAME.columns)
+
+
+@pytest.fixture
+def site(tmp_path):
+    FRAME.to_csv(tmp_path / "a.csv", index=False)
+    return Site("a", tmp_path / "a.csv", tmp_path / "work")
+
+
+def test_a_look_votes_once_a_column(site):
+    order = Look(NAMES, missing=("",))
+    answer = look(order, site)
+    assert answer["rows"].tolist() == [5]
+    for i, kind in enumerate(KIND):
+        expected = [int(k == kind and NAMES[i] != "none") for k in KINDS]
+        assert answer[f"kind.{i}"].tolist() == expected
+    assert [int(answer[f"missing.{i}"][0]) for i in range(6)] == [1] * 6
+    assert answer["decimals.1"].nonzero()[0].tolist() == [3]
+    fitting = [DATE_FORMS[i] for i in answer["form.4"].nonzero()[0]]
+    assert fitting == ["%d/%m/%Y", "%m/%d/%Y"]
+
+
+def test_an_answer_has_the_length_of_its_layout_whatever_the_table_holds(site, tmp_path):
+    other = Site("b", tmp_path / "b.csv", tmp_path)
+    pd.concat([FRAME] * 7).to_csv(other.table, index=False)
+    for order in (Look(NAMES), Values(NAMES, KIND, ("",) * 6)):
+        function = look if isinstance(order, Look) else values
+        sizes = {len(function(order, s).vector) for s in (site, other)}
+        assert sizes == {order.layout().size}
+
+
+def test_values_are_sketches_votes_and_histograms(site):
+    order = Values(NAMES, KIND, ("", "", "", "", "%m/%d/%Y", ""))
+    answer = values(order, site)
+    assert peel(answer.units("sketch.3"), "job") == {"clerk": 3, "smith": 1}
+    assert peel(answer.units("sketch.2"), "flag") == {"True": 1, "FALSE": 1, "TRUE": 1, "true": 1}
+    assert peel(answer.units("sketch.5"), "none") == {}
+    assert frequent(answer.units("vote.0"), 1) == (2.0,)
+    assert frequent(answer.units("vote.1"), 1) == (0.25,)
+    numbers = np.array([1.0, 2, 2, -7])
+    np.testing.assert_array_equal(
+        answer["histogram.0"], np.bincount(log_bin(numbers), minlength=len(answer["histogram.0"]))
+    )
+    # March, not April.
+    march = pd.Timestamp("2021-03-04").timestamp()
+    assert answer["histogram.4"][log_bin(np.array([march]))[0]] > 0
+    assert answer["histogram.4"].sum() == 3
+
+
+def test_ranks_count_categories_atoms_bins_and_cells(site):
+    schema = Schema(
+        (
+            Column("n", "integer", atoms=(2.0,), edges=(-7.5, 0.5, 1.5, 9.5)),
+            Column("flag", "boolean", ("FALSE", "True")),
+            Column("job", "category", ("smith", "clerk", "cook"), missing=True),
+            Column("x", "float"),
+        )
+    )
+    conditions = Conditions(
+        ("job",), "flag", (("clerk",), ("smith",)), ("FALSE", "True"), (), ((0, 0), (0, 0))
+    )
+    answer = ranks(Ranks(schema.to_json(), conditions.to_json()), site)
+    assert answer["atoms.0"].tolist() == [2]
+    assert answer["bins.0"].tolist() == [1, 1, 0]
+    assert answer["categories.1"].tolist() == [1, 3]
+    assert answer["categories.2"].tolist() == [1, 3, 0]
+    assert answer["bins.3"].tolist() == answer["atoms.3"].tolist() == []
+    # The row without a job and that without a flag are in no cell.
+    assert answer["cells"].tolist() == [[0, 2], [1, 0]]
+
+
+def test_a_value_on_an_edge_counts_above_it_and_beyond_the_edges_in_the_last_bin(tmp_path):
+    site = Site("a", tmp_path / "a.csv", tmp_path)
+    pd.DataFrame({"x": [-5.0, 0.0, 1.0, 2.0, 2.5]}).to_csv(site.table, index=False)
+    schema = Schema((Column("x", "float", edges=(0.0, 1.0, 2.0)),))
+    conditions = Conditions((), None, ((),), ("all",), (), ((0,),))
+    answer = ranks(Ranks(schema.to_json(), conditions.to_json()), site)
+    assert answer["bins.0"].tolist() == [2, 3]
+    assert answer["cells"].tolist() == [[5]]
+
+
+def test_all_columns_with_trouble_are_told_at_once_without_their_cells(site):
+    kinds = ("boolean", "float", "boolean", "integer", "datetime", "category")
+    with pytest.raises(DataError) as caught:
+        values(Values(NAMES, kinds, ("",) * 6), site)
+    n, job = caught.value.problems
+    assert n.startswith(f"{site.table}: column 'n' of kind boolean does not parse in rows 1, 2, 3")
+    assert "column 'job' of kind integer" in job and 'data.columns.job.kind = "category"' in job
+    assert "clerk" not in job
+
+
+def test_columns_are_checked_both_ways(site):
+    check_columns(FRAME, ("x", "n"), ("flag", "job", "day", "none"), site)
+    with pytest.raises(DataError) as caught:
+        check_columns(FRAME, ("n", "y", "z"), ("flag", "job", "day", "unheard"), site)
+    lacks, has = caught.value.problems
+    assert lacks.startswith(f"site 'a' ({site.table}): lacks the columns 'y', 'z' that the other")
+    assert has.startswith(f"site 'a' ({site.table}): has the columns 'x', 'none' that the other")

@@ -1,0 +1,140 @@
+"""Rows next to rows trained on: exact where nothing was learnt, whatever the sizes and the ties."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairness.audit.copies import Copies, share_closer
+from fairness.audit.copy_checks import of_copies
+from fairness.audit.tables import Tables
+from fairness.audit.thresholds import Thresholds
+from fairness.metrics.results import Estimate, GroupFinding
+from wgan.data.fit import fit_schema
+
+
+def normal(rng, *sizes, d=3):
+    return [rng.standard_normal((size, d)).astype(np.float32) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("n", "h", "m", "grid"),
+    [(400, 100, 300, False), (150, 150, 300, False), (600, 60, 200, False), (200, 50, 200, True)],
+)
+def test_it_is_a_half_where_nothing_was_learnt(n, h, m, grid):
+    rng = np.random.default_rng(n)
+    found = []
+    for _ in range(150):
+        points = normal(rng, n, h, m)
+        found.append(share_closer(*(np.rint(p) for p in points) if grid else points))
+    # What is exact is the plain share of the nearest rows.
+    plain = [e.value * n / (e.value * n + (1 - e.value) * h) for e in found]
+    error = np.std(plain) / np.sqrt(len(plain))
+    assert abs(np.mean(plain) - n / (n + h)) < 4 * error
+    assert np.mean([e.low <= 0.5 <= e.high for e in found]) > 0.9
+    assert np.mean([e.low > 0.55 or e.high < 0.45 for e in found]) < 0.02
+
+
+@pytest.mark.parametrize("n", [500, 5000])
+def test_noisy_copies_are_found_however_large_the_table(n):
+    rng = np.random.default_rng(0)
+    real, held = normal(rng, n, 400, d=8)
+    made = (real[:300] + rng.normal(0, 0.05, (300, 8))).astype(np.float32)
+    assert share_closer(real, held, made).low > 0.8
+    # Seen from the held-out rows it is the same turned round.
+    assert share_closer(held, real, made).high < 0.2
+
+
+def test_the_two_kinds_of_rows_swapped_turn_it_round():
+    real, held, made = normal(np.random.default_rng(1), 300, 90, 200)
+    one, two = share_closer(real, held, made), share_closer(held, real, made)
+    assert (one.value, one.low, one.high) == pytest.approx(
+        (1 - two.value, 1 - two.high, 1 - two.low)
+    )
+
+
+def test_rows_that_tie_count_by_how_many_there_are():
+    spot = np.zeros((1, 2), dtype=np.float32)
+    found = share_closer(spot.repeat(30, 0), spot.repeat(10, 0), spot.repeat(7, 0))
+    assert found.value == pytest.approx(0.5) and found.low < 0.5 < found.high
+    other = np.ones((10, 2), dtype=np.float32)
+    assert share_closer(spot.repeat(30, 0), other, spot).value == 1
+    assert share_closer(other, spot.repeat(30, 0), spot).value == 0
+
+
+def test_one_real_row_next_to_all_is_one_draw():
+    rng = np.random.default_rng(2)
+    real, held, made = normal(rng, 200, 200, 300)
+    many = share_closer(real, held, np.repeat(made[:1], 300, axis=0))
+    each = share_closer(real, held, made)
+    assert many.high - many.low > 0.7 > 0.2 > each.high - each.low
+
+
+def test_which_rows_come_first_does_not_matter():
+    rng = np.random.default_rng(3)
+    real, held, made = (np.rint(p) for p in normal(rng, 200, 70, 100))
+    found = share_closer(real, held, made)
+    other = share_closer(real[::-1], held[::-1], made[::-1])
+    assert (found.value, found.low) == pytest.approx((other.value, other.low))
+
+
+def test_without_rows_nothing_is_known():
+    none, some = np.zeros((0, 2), dtype=np.float32), np.zeros((3, 2), dtype=np.float32)
+    for tables in ((none, some, some), (some, none, some), (some, some, none)):
+        assert share_closer(*tables) == Estimate()
+
+
+def frame(values):
+    return pd.DataFrame({"a": [f"v{value}" for value in values], "b": "same"})
+
+
+def test_rows_that_equal_another_are_marked():
+    real = frame([*range(95), 0, 1, 2, 3, 4])
+    held, made = frame([0, *range(200, 299)]), frame([7, 7, 250, 400, *range(500, 596)])
+    schema = fit_schema(pd.concat([real, held, made]))
+    copies = Copies.of(Tables(schema, real, made, held))
+    marked = (copies.synthetic, copies.synthetic_held, copies.holdout, copies.real_held)
+    assert [int(each.sum()) for each in marked] == [2, 1, 1, 2]
+    assert (int(copies.real_again.sum()), int(copies.synthetic_again.sum())) == (10, 2)
+    assert copies.overlap is None
+    assert "trained on too" in Copies.of(Tables(schema, real, made, real.tail(50))).overlap
+
+
+def group(**figures):
+    shares = {"rows_real": 500, "rows_synthetic": 500, "share_real": 1, "share_synthetic": 1}
+    return GroupFinding("all rows", {}, state="measured", **(shares | figures))
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict"),
+    [
+        ({"copied": 0.2, "copied_expected": 0.0, "rows_holdout": 500}, "fail"),
+        # As many held-out rows do: they are coincidences.
+        ({"copied": 0.2, "copied_expected": 0.25, "rows_holdout": 5000}, "pass"),
+        # Of thirty held-out rows none does; of many, some may.
+        ({"copied": 0.03, "copied_expected": 0.0, "rows_holdout": 30}, "insufficient"),
+        ({"copied": 0.0, "copied_expected": 0.0, "rows_holdout": 30}, "pass"),
+        # Without held-out rows: none is none, and repeats stand for coincidence.
+        ({"copied": 0.0, "repeated": 0.01}, "pass"),
+        ({"copied": 1.0, "repeated": 0.01}, "fail"),
+        ({"copied": 0.3, "repeated": 0.4}, "insufficient"),
+        ({}, "insufficient"),
+    ],
+)
+def test_copies_are_judged_beyond_chance(figures, verdict):
+    (check,) = (c for c in of_copies(group(**figures), Thresholds()) if c.name == "copied")
+    assert check.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "training", "held_out"),
+    [
+        (Estimate(0.5, 0.48, 0.52), "pass", "pass"),
+        (Estimate(0.9, 0.8, 0.95), "fail", "pass"),
+        (Estimate(0.1, 0.05, 0.2), "pass", "fail"),
+        (Estimate(0.5, 0.4, 0.6), "insufficient", "insufficient"),
+        (Estimate(), "insufficient", "insufficient"),
+    ],
+)
+def test_nearness_is_judged_both_ways(value, training, held_out):
+    checks = {c.name: c.verdict for c in of_copies(group(closer_to_training=value), Thresholds())}
+    assert (checks["closer_to_training"], checks["closer_to_held_out"]) == (training, held_out)

@@ -1,0 +1,117 @@
+"""`init`: what is dropped, what is refused, and that the file says all there is to set."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from server.config.files import load
+from simulations.starter import start_configuration
+from wgan.errors import DataError, SettingsError, StateError
+
+
+def start(frame: pd.DataFrame, folder: Path, *sensitive: str, target: str | None = None) -> Any:
+    path = folder / "t.csv"
+    frame.to_csv(path, index=False)
+    table = start_configuration(path, sensitive, target, folder / "t.toml", force=True)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return load(folder / "t.toml"), capture.get()
+
+
+def uses(shown: str) -> dict[str, str]:
+    rows = [line.strip("│ ").split("│") for line in shown.splitlines() if line.startswith("│")]
+    return {row[0].strip(): row[-1].strip() for row in rows}
+
+
+def test_what_is_modelled_and_what_is_dropped(kit: Any, tmp_path: Path) -> None:
+    frame = kit.people(700).assign(
+        number=range(1000, 1700),
+        code=[f"P{i}" for i in range(700)],
+        empty="",
+        essay=["word " * 40] * 350 + ["x"] * 350,
+        money=[str(3 * i) for i in range(700)],
+    )
+    frame["[/odd]"] = "a"
+    settings, shown = start(frame, tmp_path, "group", target="outcome")
+    found = uses(shown)
+    assert found["number"] == "dropped: numbers the rows"
+    assert found["code"] == "dropped: text or identifier"
+    assert found["empty"] == "dropped: no values"
+    assert found["essay"] == "dropped: long text"
+    assert found["money"] == "modelled; an identifier? drop it"
+    assert found["[/odd]"] == found["age"] == "modelled"
+    assert (found["group"], found["outcome"]) == ("sensitive feature", "target")
+    assert settings.data.drop == ("number", "code", "empty", "essay")
+    assert settings.data.sensitive == ("group",)
+    assert settings.data.target == "outcome"
+
+
+def test_a_few_identifiers_are_dropped_too(kit: Any, tmp_path: Path) -> None:
+    frame = kit.people(100).assign(code=[f"P{i}" for i in range(100)])
+    assert start(frame, tmp_path)[0].data.drop == ("code",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "by", "sites"),
+    [(15, (), "iid", 1), (100, (), "iid", 5), (500, ("group",), "dirichlet", 10)],
+)
+def test_the_split_fits_the_table(
+    kit: Any, tmp_path: Path, rows: int, options: tuple[str, ...], by: str, sites: int
+) -> None:
+    settings, _ = start(kit.people(rows), tmp_path, *options)
+    assert (settings.split.by, settings.split.sites) == (by, sites)
+
+
+def test_the_path_is_relative_to_the_configuration(kit: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "t.csv"
+    kit.people(50).to_csv(path, index=False)
+    output = tmp_path / "conf" / "t.toml"
+    start_configuration(path, (), None, output, force=False)
+    assert 'path = "../data/t.csv"' in output.read_text()
+    assert load(output).data.path == str(path)
+
+
+def test_a_folder_of_sites(kit: Any, tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    for i in range(2):
+        kit.people(50, i).to_csv(tmp_path / "sites" / f"{i}.csv", index=False)
+    table = start_configuration(tmp_path / "sites", ("sex",), None, tmp_path / "t.toml", False)
+    assert str(table.title).endswith("100 rows")
+    assert load(tmp_path / "t.toml").data.path == str(tmp_path / "sites")
+
+
+def test_what_simulate_would_refuse_is_refused_at_once(kit: Any, tmp_path: Path) -> None:
+    frame = kit.people(300).assign(empty="", many=[f"c{i % 60}" for i in range(300)])
+    for sensitive, target, problem in [
+        (("weight kg",), None, "--sensitive weight kg"),
+        (("joined",), None, "--sensitive joined"),
+        (("age",), None, "column of bands"),
+        (("empty",), None, "column 'empty' has no values"),
+        ((), "empty", "column 'empty' has no values"),
+        ((), "many", "--target many: has 60 classes"),
+        (("gruop",), None, "did you mean 'group'"),
+    ]:
+        with pytest.raises(DataError) as caught:
+            start(frame, tmp_path, *sensitive, target=target)
+        assert len(caught.value.problems) == 1
+        assert problem in str(caught.value)
+    assert not (tmp_path / "t.toml").exists()
+    with pytest.raises(DataError) as caught:
+        start(frame, tmp_path, "age", "joined", target="many")
+    assert len(caught.value.problems) == 3
+    with pytest.raises(SettingsError, match="names group twice"):
+        start(frame, tmp_path, "group", "group")
+    assert not (tmp_path / "t.toml").exists()
+
+
+def test_a_file_is_not_replaced_unasked(kit: Any, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.toml"
+    output.write_text("precious")
+    with pytest.raises(StateError, match="--force"):
+        start_configuration(table, (), None, output, force=False)
+    assert output.read_text() == "precious"
