@@ -22,12 +22,12 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from clients.gate.simulation import simulated
-from clients.protocol.orders import Request
+from clients.protocol.messages import Request
 from clients.protocol.refusal import RefusedError
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.protocol.wire import pack_problems, pack_sums, unpack_request
 from clients.site import Site
-from clients.tasks.dispatch import serve
+from clients.tasks.dispatch import handle
 from wgan.errors import DataError, EveryModeError
 
 app = ClientApp()
@@ -45,7 +45,7 @@ def answer(message: Message, context: Context) -> Message:
     torch.set_num_threads(1)
     try:
         request, ground = unpack_request(message.content)
-        content = pack_sums(serve(request, sites_of(context, request, ground)))
+        content = pack_sums(handle(request, sites_of(context, request, ground)))
     except EveryModeError as error:
         content = pack_problems(error)
     except Exception as error:

@@ -9,14 +9,14 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from clients import environment
-from clients.protocol.orders import Request
+from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
 from server.config.files import load
 from server.config.settings import Settings
 from server.outputs.console import Display
 from server.outputs.run_directory import RunFolder, default_folder
 from server.session import Session
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.transport.grid import GridExchange, deal
 from server.transport.sockets import refuse_exposed
 from wgan.errors import DataError, SettingsError
@@ -65,7 +65,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
     """Lays out the sites and runs to the end, in a directory that is held."""
-    stage = set_up(settings, folder.fresh_sites())
+    stage = create_simulated_sites(settings, folder.fresh_sites())
     nodes = min(len(list(grid.get_node_ids())), len(stage.sites))
     train = settings.train
     with Display(None) as display:

@@ -11,22 +11,22 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 
-from clients.protocol.orders import Matched, Prepare, Request
+from clients.protocol.messages import EncodeData, Matched, Request
 from clients.protocol.plan import Plan, fingerprint
 from fairness.matching.moments import width_of_moments
 from fairness.matching.suppression import FLOOR
 from fairness.weighting.group_weights import group_mass
 from server.config.files import resolve
-from server.config.recipe import recipe_of
+from server.config.recipe import build_recipe
 from server.config.settings import Settings, settings_digest
-from server.evaluation.conclusion import Trained, conclude
+from server.evaluation.conclusion import TrainingResult, conclude
 from server.evaluation.figures import check_holdout, check_values
 from server.outputs.run_directory import RunFolder
 from server.schema.agreement import Agreement, agree
-from server.synthesis.calibration import has_categories, shares_of
-from server.synthesis.projection import bins_of, projects
-from server.training.participation import Roster, uniform
-from server.training.penalties import moments_of, penalties_of
+from server.synthesis.calibration import category_marginals, has_categories
+from server.synthesis.projection import build_binning, projects
+from server.training.participation import ClientSampler, uniform
+from server.training.penalties import build_penalties, request_moments
 from server.training.rounds import Metrics, Rounds
 from server.transport.exchange import Exchange
 from server.transport.run_identity import Named
@@ -103,9 +103,9 @@ class Session:
         """
         started = time.perf_counter()
         settings, run, report = self.settings, self.run, self.reporter
-        device = device_of(settings)
+        device = choose_device(settings)
         names, seed, last = self.exchange.names, settings.seed, settings.train.rounds
-        Roster(names, settings.federation, seed, uniform, last).check()
+        ClientSampler(names, settings.federation, seed, uniform, last).check()
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
@@ -135,15 +135,17 @@ class Session:
             check_values(plan, holdout, str(settings.data.holdout))
         moments = None
         if prepare.matching == "moments":
-            moments, missing = moments_of(self.exchange, plan, name, ready)
+            moments, missing = request_moments(self.exchange, plan, name, ready)
             if missing:
                 report.phase(
                     f"note: {missing:.1%} of the second moments rest on fewer than {FLOOR} rows "
                     "of their level, or would give such away, and are left out"
                 )
-        penalties = penalties_of(settings, plan, prepare.matching, ready, moments, device)
+        penalties = build_penalties(settings, plan, prepare.matching, ready, moments, device)
         rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
-        shares = shares_of(settings, plan, ready["marginals"]) if prepare.marginals else None
+        shares = (
+            category_marginals(settings, plan, ready["marginals"]) if prepare.marginals else None
+        )
         if not projects(settings, plan):
             moments = None
         for warning in plan.recipe.warnings():
@@ -154,7 +156,7 @@ class Session:
         rounds.introduce()
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
-        trained = Trained(rounds, name, rows, ready, shares, moments, history)
+        trained = TrainingResult(rounds, name, rows, ready, shares, moments, history)
         summary = conclude(
             settings,
             run,
@@ -194,7 +196,7 @@ class Session:
         check_holdout(holdout, self.columns, str(path))
         return holdout[list(self.columns)]
 
-    def _plan(self) -> tuple[Prepare, int]:
+    def _plan(self) -> tuple[EncodeData, int]:
         if self.resume and self.run.planned:
             self.run.check_settings(self.settings)
             return self.run.read_plan()
@@ -213,11 +215,11 @@ class Session:
                 "model.matching_by = 'kernel'"
             )
         codec = TableCodec(agreed.schema.without(agreed.conditions.given))
-        order = Prepare(
+        order = EncodeData(
             schema=agreed.schema.to_json(),
             conditions=agreed.conditions.to_json(),
             mass=tuple(mass.tolist()),
-            recipe=recipe_of(settings).to_json(),
+            recipe=build_recipe(settings).to_json(),
             seed=settings.seed,
             matching=matching,
             marginals=settings.model.marginals
@@ -225,7 +227,7 @@ class Session:
             and has_categories(agreed.schema.without(agreed.conditions.given)),
             missing=settings.data.missing,
             held_out=settings.data.held_out,
-            bins=bins_of(settings, codec, agreed.conditions, self.reporter.phase)
+            bins=build_binning(settings, codec, agreed.conditions, self.reporter.phase)
             if matching == "moments"
             else 0,
         )
@@ -262,7 +264,7 @@ def count_of_moments(agreed: Agreement) -> int:
     return (conditions.width + 1) * width_of_moments(width, conditions.width)
 
 
-def device_of(settings: Settings) -> str:
+def choose_device(settings: Settings) -> str:
     """`cpu` or `cuda`, from the configuration and what the machine has.
 
     Raises:

@@ -24,7 +24,7 @@ from wgan.errors import DataError
 
 
 @dataclass(frozen=True)
-class Stage:
+class SimulatedSites:
     """Simulated sites.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stage:
         return pd.concat(frames, ignore_index=True)
 
 
-def set_up(settings: Settings, folder: Path) -> Stage:
+def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     """Deals out `data.path` under `folder`, or takes the tables of that folder as sites.
 
     Raises:
@@ -70,13 +70,15 @@ def set_up(settings: Settings, folder: Path) -> Stage:
             raise DataError(problems)
         if not pooled:
             ground = mark(folder, source, folder / "work", settings.site.floor)
-            return Stage(sites, columns, tuple(float(len(frame)) for frame in frames), ground)
+            return SimulatedSites(
+                sites, columns, tuple(float(len(frame)) for frame in frames), ground
+            )
         frame = pd.concat(frames, ignore_index=True)
     else:
         frame = read_table(source, data.missing)
         columns = _columns(frame, settings, named)
     tables = folder / "tables"
-    owners = assign(keys(frame, settings), split_of(settings), settings.seed)
+    owners = assign(keys(frame, settings), read_split(settings), settings.seed)
     frame = frame.drop(columns=list(named))
     if not tables.is_dir():
         typed = source.name.lower().endswith(".parquet")
@@ -84,10 +86,10 @@ def set_up(settings: Settings, folder: Path) -> Stage:
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     ground = mark(folder, tables, folder / "work", settings.site.floor)
-    return Stage(sites, columns, tuple(loads), ground)
+    return SimulatedSites(sites, columns, tuple(loads), ground)
 
 
-def split_of(settings: Settings) -> Split:
+def read_split(settings: Settings) -> Split:
     """The split that a configuration asks for; one site where the strategy pools."""
     split, data = settings.split, settings.data
     if settings.strategy == "pooled":
@@ -110,7 +112,7 @@ def split_of(settings: Settings) -> Split:
 
 def keys(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The table as text with missing values as "", for dealing it out."""
-    wanted = dict.fromkeys((*split_of(settings).columns, *settings.data.sensitive))
+    wanted = dict.fromkeys((*read_split(settings).columns, *settings.data.sensitive))
     known = [name for name in wanted if name in frame.columns]
     if not wanted:
         return pd.DataFrame(index=frame.index)

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from fairness.audit.fidelity import Effort
+from fairness.audit.fidelity import SamplingLimits
 from fairness.audit.findings import Audit
 from fairness.audit.headline import headline, sentences
 from fairness.audit.pooled import audit as audited
 from fairness.audit.thresholds import Thresholds
-from fairness.groups.conditions import Conditions
-from fairness.metrics.image_features import shape_of
+from fairness.groups.conditions import ConditionSpace
+from fairness.metrics.image_features import image_shape
 from fairness.metrics.results import Estimate
 from fairness.report.report import write_report
 from server.config.files import load, resolve
@@ -122,7 +122,7 @@ def audit(
     """See HELP."""
     thresholds_of(set_ or [])
     try:
-        shape = None if image is None else shape_of(image)
+        shape = None if image is None else image_shape(image)
     except ValueError as error:
         raise SettingsError(f"--image {error}") from None
     limits = limits_of(thresholds)
@@ -147,7 +147,7 @@ def audit(
         limits = {**settings.audit.model_dump(), **limits}
         order = folder.read_plan()[0]
         schema = Schema.from_json(order.schema)
-        given = Conditions.from_json(order.conditions).given
+        given = ConditionSpace.from_json(order.conditions).given
         training, synthetic = folder.read_metrics(), folder.synthetic
         federated, marks = _federated(folder), _marks(folder)
         real, holdout = _tables_of(settings, real, holdout)
@@ -174,7 +174,7 @@ def audit(
             sensitive_features=sensitive or [],
             target=target,
             thresholds=thresholds_of(set_ or [], limits),
-            effort=Effort(minimum=minimum, rows=rows),
+            effort=SamplingLimits(minimum=minimum, rows=rows),
             schema=schema,
             image=shape,
             drop=drop or [],

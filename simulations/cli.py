@@ -25,7 +25,7 @@ from server.outputs.run_directory import RunFolder, default_folder
 from server.outputs.terminal import Terminal, named, say, say_traceback, told
 from server.partition import Split, assign, site_table, write_sites
 from server.session import Interrupted
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.synthesis.generator_file import load_generator
 from simulations.audit import HELP as AUDIT
 from simulations.audit import WithThresholds, audit
@@ -141,7 +141,7 @@ def _simulate(
     """Runs to the end in a directory that is held."""
     try:
         sites = folder.fresh_sites()
-        stage = set_up(place(settings, sites), sites)
+        stage = create_simulated_sites(place(settings, sites), sites)
         if backend == "inline":
             run_inline(settings, folder, stage, resume, quiet)
         else:

@@ -26,8 +26,8 @@ from server.outputs.console import Display
 from server.outputs.leftovers import Scratch
 from server.outputs.run_directory import RunFolder
 from server.outputs.terminal import Terminal
-from server.session import Session, device_of
-from server.simulated_sites import Stage
+from server.session import Session, choose_device
+from server.simulated_sites import SimulatedSites
 from server.transport.grid import deal
 from simulations.streams import Stop, diverted
 from wgan.errors import StateError
@@ -50,7 +50,7 @@ def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str
     cores = os.cpu_count() or 1
     actors = simulation.actors or max(1, int(cores / simulation.num_cpus))
     nodes = min(actors, sites)
-    gpus = simulation.num_gpus if device_of(settings) == "cuda" else 0.0
+    gpus = simulation.num_gpus if choose_device(settings) == "cuda" else 0.0
     resources: dict[str, Any] = {
         "num_cpus": simulation.num_cpus,
         "num_gpus": gpus,
@@ -70,7 +70,7 @@ def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str
 
 
 def run_flower(
-    settings: Settings, folder: RunFolder, stage: Stage, resume: bool, quiet: bool = False
+    settings: Settings, folder: RunFolder, stage: SimulatedSites, resume: bool, quiet: bool = False
 ) -> dict[str, Any]:
     """Runs to the end in Flower's simulation and returns the summary.
 
@@ -82,7 +82,7 @@ def run_flower(
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []
     app = ServerApp()
-    with Stop().listening() as stop, diverted(folder.log) as person, _Household() as household:
+    with Stop().listening() as stop, diverted(folder.log) as person, _RayProcesses() as household:
         nodes, resources = backend(settings, len(stage.sites), household.folder)
         shares = deal([site.name for site in stage.sites], stage.loads, nodes)
         display = Display(Terminal(file=person), quiet)
@@ -133,7 +133,7 @@ def run_flower(
     return results[0]
 
 
-class _Household:
+class _RayProcesses:
     """Ray's processes and session files: none of them outlives the run."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class _Household:
         """Notes the processes there are: once their parent is gone, nothing tells they are ours."""
         self._members.update(psutil.Process().children(recursive=True))
 
-    def __enter__(self) -> "_Household":
+    def __enter__(self) -> "_RayProcesses":
         """Nothing runs yet."""
         return self
 

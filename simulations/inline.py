@@ -7,13 +7,13 @@ from server.outputs.console import Display
 from server.outputs.run_directory import RunFolder
 from server.outputs.terminal import Terminal
 from server.session import Session
-from server.simulated_sites import Stage
+from server.simulated_sites import SimulatedSites
 from server.transport.exchange import InProcess
 from simulations.streams import Stop
 
 
 def run_inline(
-    settings: Settings, folder: RunFolder, stage: Stage, resume: bool, quiet: bool = False
+    settings: Settings, folder: RunFolder, stage: SimulatedSites, resume: bool, quiet: bool = False
 ) -> dict[str, Any]:
     """Runs to the end and returns the summary; see `server.session.Session`."""
     missing = settings.data.missing

@@ -14,7 +14,8 @@ from server.config.sections import DataSettings, SplitSettings
 from server.outputs.terminal import named, told
 from server.schema.agreement import check_names
 from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
-from wgan.data.frame import canonical, describe, read_table
+from wgan.data.frame import read_table
+from wgan.data.values import describe, parse_column
 from wgan.errors import DataError, StateError
 from wgan.state import write_bytes
 from wgan.words import visible
@@ -79,7 +80,7 @@ def _look(series: pd.Series, where: str) -> tuple[str, int, str]:
     found = describe(series)
     if found.kind is None:
         return "none", 0, "dropped: no values"
-    values = pd.Series(canonical(series, found.kind, str(series.name), where)).dropna()
+    values = pd.Series(parse_column(series, found.kind, str(series.name), where)).dropna()
     distinct = int(values.nunique())
     if found.kind == "category" and distinct > CAPACITY:
         return found.kind, distinct, "dropped: text or identifier"

@@ -16,7 +16,7 @@ from server.config.settings import Settings
 from server.outputs import plots
 from server.outputs.run_directory import RunFolder
 from server.session import Session
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
 from tests.federated import Federation
 from wgan import state
@@ -113,7 +113,7 @@ def run(
     folder = RunFolder(path)
     if not resume:
         folder.create(settings)
-    stage = set_up(settings, folder.sites)
+    stage = create_simulated_sites(settings, folder.sites)
     session = Session(
         settings,
         folder,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clients.protocol.orders import Prepare, Recall, Request, Train
+from clients.protocol.messages import CountNeighbours, EncodeData, Request, Train
 from clients.protocol.plan import Plan, fingerprint
 from clients.site import Site
-from clients.tasks.dispatch import serve
+from clients.tasks.dispatch import handle
 from fairness.metrics.codebook import Codebook
 from server.config.sections import DataSettings
 from server.schema.agreement import agree
@@ -51,7 +51,7 @@ class Recorder:
     def __call__(self, request: Request) -> Any:
         request = replace(request, run=self.run)
         self.requests.append(request)
-        return serve(request, self.sites)
+        return handle(request, self.sites)
 
 
 class Federation:
@@ -67,7 +67,7 @@ class Federation:
         self.exchange = Recorder(self.sites, [])
         agreed = agree(self.exchange, tuple(people(1, 0).columns), data)
         groups = len(agreed.conditions.groups)
-        self.prepare = Prepare(
+        self.prepare = EncodeData(
             agreed.schema.to_json(),
             agreed.conditions.to_json(),
             (1 / groups,) * groups,
@@ -85,7 +85,7 @@ class Federation:
 
     def ask(self, order: Any, tensors: Any = None, sites: Any = None, **more: Any) -> Any:
         request = Request(order, tensors or {}, **{"run": RUN} | more)
-        return serve(request, self.sites if sites is None else sites)
+        return handle(request, self.sites if sites is None else sites)
 
     def train(self, number: int = 1, **changes: Any) -> tuple[Train, dict[str, Any]]:
         players = Players(RECIPE, self.plan.shape)
@@ -109,7 +109,7 @@ class Federation:
         names = ("generator", "critic", "critic_first", "critic_second")
         return replace(order, **changes), {name: tensors[name].numpy() for name in names}
 
-    def book(self, seed: int = 0) -> tuple[Recall, Codebook]:
+    def book(self, seed: int = 0) -> tuple[CountNeighbours, Codebook]:
         """What an honest server would count recall with."""
         rng = np.random.default_rng(seed)
         rows = np.concatenate([s.array(self.name, "rows") for s in self.sites]).copy()
@@ -118,4 +118,4 @@ class Federation:
         rows[:, numbers] += rng.normal(0, 0.05, (len(rows), len(numbers)))
         groups = cells // self.plan.conditions.per_group
         book = Codebook.of([rows[groups == g][:30] for g in range(2)], 4)
-        return Recall(self.name, book.sizes, 4, False), book
+        return CountNeighbours(self.name, book.sizes, 4, False), book

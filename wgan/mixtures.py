@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-Judge = Callable[[Tensor, Tensor], Tensor]
+ScoreFn = Callable[[Tensor, Tensor], Tensor]
 """Rows `(B, D)` and conditions `(B, C)` -> scores `(B,)`."""
 
 
-def judged_in_parts(critic: nn.Module, vectors: Tensor) -> Judge:
+def judged_in_parts(critic: nn.Module, vectors: Tensor) -> ScoreFn:
     """Every critic scores a part of the batch, all parts alike in size.
 
     With a loss that is a mean over rows this is the mean of the critics' losses, each on rows of
@@ -36,7 +36,7 @@ def judged_in_parts(critic: nn.Module, vectors: Tensor) -> Judge:
     return judge
 
 
-def judged_by_odds(critic: nn.Module, vectors: Tensor, log_prior: Tensor) -> Judge:
+def judged_by_odds(critic: nn.Module, vectors: Tensor, log_prior: Tensor) -> ScoreFn:
     """The logit of a discriminator whose odds are the mixture of the critics' odds.
 
     With D_k the sigmoid of critic k's score and pi_k the share of the rows (of the row's class)

@@ -10,7 +10,7 @@ _DEPTH = threading.local()
 
 
 @contextlib.contextmanager
-def flushed() -> Iterator[None]:
+def flush_denormals() -> Iterator[None]:
     """Takes subnormal numbers (below 1.2e-38 in float32) for zero on this thread meanwhile.
 
     A softmax at a low temperature and the statistics of its gradients end up full of them late in
@@ -19,7 +19,7 @@ def flushed() -> Iterator[None]:
     another, enters this alike. Nested use is fine.
 
     >>> small = torch.full((1,), 1e-30)
-    >>> with flushed():
+    >>> with flush_denormals():
     ...     bool(small * small == 0)
     True
     """

@@ -37,7 +37,7 @@ class Statistics:
 
 
 @dataclass
-class Guard:
+class UpdateBound:
     """What holds a site's frozen steps as short as an optimizer's own.
 
     Steps along shared statistics that stand still are linear in the gradient, so that their mean
@@ -91,7 +91,7 @@ class Optimizer(Protocol):
         vector: Tensor,
         gradient: Tensor,
         statistics: Statistics,
-        guard: Guard,
+        guard: UpdateBound,
         factor: float = 1.0,
     ) -> None:
         """A local step with the shared statistics left as they are, held by the site's guard."""
@@ -134,7 +134,7 @@ class Adam:
         vector: Tensor,
         gradient: Tensor,
         statistics: Statistics,
-        guard: Guard,
+        guard: UpdateBound,
         factor: float = 1.0,
     ) -> None:
         """A local step with the shared statistics left as they are (Mime-lite).
@@ -194,7 +194,7 @@ class RMSprop:
         vector: Tensor,
         gradient: Tensor,
         statistics: Statistics,
-        guard: Guard,
+        guard: UpdateBound,
         factor: float = 1.0,
     ) -> None:
         """A local step divided by the shared second moment, or by the guard's (see `Adam`).
@@ -235,7 +235,7 @@ class SGD:
         vector: Tensor,
         gradient: Tensor,
         statistics: Statistics,
-        guard: Guard,
+        guard: UpdateBound,
         factor: float = 1.0,
     ) -> None:
         """A local step with the shared momentum left as it is; nothing is divided by."""

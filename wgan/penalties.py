@@ -7,7 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from wgan.points import Mixed, PointsSpec, interpolates
+from wgan.points import Interpolates, PointsSpec, interpolates
 
 Scores = Callable[[Tensor, Tensor], Tensor]
 """A conditional critic: samples `(B, D)` and conditions `(B, C)` -> scores `(B,)`."""
@@ -67,7 +67,7 @@ class GeneratorPenalty(Protocol):
 
 
 @runtime_checkable
-class Learner(Protocol):
+class Stateful(Protocol):
     """A term that learns while it is used: all that it knows is in its tensors."""
 
     @property
@@ -154,7 +154,7 @@ class GradientPenalty:
     target: float = 1.0
     one_sided: bool = False
     name: str = "gradient_penalty"
-    points: PointsSpec = field(default_factory=Mixed)
+    points: PointsSpec = field(default_factory=Interpolates)
     per_condition: bool = False
     class_weights: tuple[float, ...] = ()
     every: int = 1

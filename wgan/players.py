@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import StateError
-from wgan.mixtures import Judge
-from wgan.optimizers import Guard, Optimizer, Statistics
+from wgan.mixtures import ScoreFn
+from wgan.optimizers import Optimizer, Statistics, UpdateBound
 from wgan.packed import Packed
 from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep, lengths, slopes
 from wgan.points import interpolates
@@ -150,7 +150,7 @@ class Players:
         weights: Tensor,
         rng: torch.Generator,
         penalties: Sequence[GeneratorPenalty] = (),
-        judge: Judge | None = None,
+        judge: ScoreFn | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The generator's gradient `(P,)` against the critic as it is, or against `judge`.
 
@@ -188,7 +188,7 @@ class Players:
         return (lengths(gradient) * self.shape.scale).repeat_interleave(self.recipe.pack)
 
     def step_critic(
-        self, gradient: Tensor, factor: float = 1.0, guard: Guard | None = None
+        self, gradient: Tensor, factor: float = 1.0, guard: UpdateBound | None = None
     ) -> None:
         """Moves the critic; with a `guard` the statistics stay frozen as they are."""
         rule = self.recipe.critic_optimizer
@@ -196,7 +196,7 @@ class Players:
         self.settle()
 
     def step_generator(
-        self, gradient: Tensor, factor: float = 1.0, guard: Guard | None = None
+        self, gradient: Tensor, factor: float = 1.0, guard: UpdateBound | None = None
     ) -> None:
         """Moves the generator; with a `guard` the statistics stay frozen as they are."""
         rule = self.recipe.generator_optimizer
@@ -284,7 +284,7 @@ def _step(
     statistics: Statistics,
     gradient: Tensor,
     factor: float,
-    guard: Guard | None,
+    guard: UpdateBound | None,
 ) -> None:
     if guard is not None:
         rule.apply_frozen(vector, gradient, statistics, guard, factor)

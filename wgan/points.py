@@ -39,7 +39,7 @@ def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class Interpolates:
     """Points on the segments between real and fake samples (Gulrajani et al., 2017)."""
 
     kind: Literal["mixed"] = "mixed"
@@ -122,4 +122,4 @@ class Manifold:
         return samples + step + shake, directions[:, : self.dimension]
 
 
-PointsSpec = Annotated[Mixed | Real | Fake | Manifold, Field(discriminator="kind")]
+PointsSpec = Annotated[Interpolates | Real | Fake | Manifold, Field(discriminator="kind")]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 
-def versions_of(packages: Sequence[str]) -> dict[str, str]:
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """The version of each distribution, or that it is not installed.
 
     >>> versions_of(["no-such-package"])

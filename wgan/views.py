@@ -33,7 +33,7 @@ _Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class View(Protocol):
+class Augmentation(Protocol):
     """A distribution of maps, the identity at strength 0."""
 
     @property
@@ -59,9 +59,9 @@ class View(Protocol):
 
 
 def compose(
-    views: Sequence[View], like: Tensor, shape: Shape, strength: float, rng: torch.Generator
+    views: Sequence[Augmentation], like: Tensor, shape: Shape, strength: float, rng: torch.Generator
 ) -> Map:
-    """One draw of every view, applied in order; same arguments as `View.draw`.
+    """One draw of every view, applied in order; same arguments as `Augmentation.draw`.
 
     Raises:
         ValueError: The strength is not in [0, 1].
@@ -101,7 +101,7 @@ class InstanceNoise:
     kind: Literal["instance_noise"] = "instance_noise"
 
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
-        """As in `View`."""
+        """As in `Augmentation`."""
         noise = _normal(like, like.shape[1], rng) * (strength * self.deviation)
         return lambda samples: samples + noise
 
@@ -138,7 +138,7 @@ class Diffusion:
         return torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
 
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
-        """As in `View`."""
+        """As in `Augmentation`."""
         step = _below(_uniform(like, 1, rng), round(strength * self.steps) + 1)
         noise = _normal(like, like.shape[1], rng)
         kept = self.kept().to(like.device)[step]
@@ -175,7 +175,7 @@ class TableAugmentation:
     kind: Literal["table_augmentation"] = "table_augmentation"
 
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
-        """As in `View`."""
+        """As in `Augmentation`."""
         owner, numbers = _units(shape)
         units = max(owner, default=-1) + 1
         gates = (_uniform(like, 3, rng) < strength)[:, :, None]
@@ -251,7 +251,7 @@ class ImageAugmentation:
         return channels, high, wide
 
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
-        """As in `View`."""
+        """As in `Augmentation`."""
         channels, high, wide = self.check(shape)
         gates = (_uniform(like, 6, rng) < strength)[:, :, None, None]
         places = _uniform(like, 6, rng)[:, :, None, None]

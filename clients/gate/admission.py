@@ -7,16 +7,16 @@ from clients.gate.contents import check_contents
 from clients.gate.inputs import check_arrays, digest_for, digest_of, own_shapes, shared_shapes
 from clients.gate.ledger import Question, enter, question_of, table_of
 from clients.gate.planned import check_plan
-from clients.protocol.orders import Measure, Order, Prepare, Request, Train, to_json
+from clients.protocol.messages import CountBatchRows, EncodeData, Request, Task, Train, to_json
 from clients.protocol.plan import fingerprint
 from clients.protocol.refusal import RefusedError, checked_identity, named, readable
 from clients.rows import opened
 from clients.site import Site
 
 
-def plan_named(order: Order) -> str | None:
+def plan_named(order: Task) -> str | None:
     """The plan that an order builds on; None before there is one."""
-    return order.train.plan if isinstance(order, Measure) else getattr(order, "plan", None)
+    return order.train.plan if isinstance(order, CountBatchRows) else getattr(order, "plan", None)
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Admission:
         digest = digest_for(site.name, self.shared, request)
         question = question_of(order, request.run, digest, site)
         new = enter(site, question)
-        if isinstance(order, Prepare):
+        if isinstance(order, EncodeData):
             # What comes after a plan is held to the table that was encoded for it.
             enter(site, Question(fingerprint(order), "prepared", 0, digest, table_of(site)))
         if question.kind in held.KEPT and (
@@ -93,8 +93,8 @@ class Admission:
         ):
             held.keep(site, request.run, question.kind, self.text)
 
-    def _planned(self, site: Site, order: Order, plan: str) -> None:
-        train = order.train if isinstance(order, Measure) else order
+    def _planned(self, site: Site, order: Task, plan: str) -> None:
+        train = order.train if isinstance(order, CountBatchRows) else order
         stamp = site.stamp(plan)
         if not stamp:
             # Says that it was never prepared.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from clients.protocol.refusal import RefusedError
-from fairness.metrics.codebook import NEIGHBOURS, Codebook, alike, radii_of, reach_of
+from fairness.metrics.codebook import NEIGHBOURS, Codebook, alike, ball_radii, codebook_reach
 from wgan.shape import Block
 
 Floats = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ def _problem(
         return f"{len(rows)} of them; expected none, or more than {NEIGHBOURS}"
     if (pair := alike(rows, blocks)).any():
         return f"{int(pair.sum())} centres are copies of others, or nearly so"
-    if not _near(radii, radii_of(rows)):
+    if not _near(radii, ball_radii(rows)):
         return f"radii that are not the distances to the {NEIGHBOURS}th neighbour"
     distances = cdist(rows, cells, "sqeuclidean")
     used = np.unique(distances.argmin(1))
@@ -82,7 +82,7 @@ def _problem(
         moved = rows[nearest == cell].astype(np.float64).mean(0) - cells[cell]
         if float((moved**2).sum()) > DRIFT**2 * spread + 1e-9:
             return "a codebook whose cells are not the means of their balls"
-    if not _near(np.array([reach]), np.array([reach_of(rows, cells)])):
+    if not _near(np.array([reach]), np.array([codebook_reach(rows, cells)])):
         return "a codebook whose reach is not that of its balls"
     return None
 

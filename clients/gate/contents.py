@@ -8,10 +8,10 @@ from pydantic import TypeAdapter
 
 from clients.gate import sizes
 from clients.protocol import limits
-from clients.protocol.orders import Audit, Order, Prepare
-from clients.protocol.questions import Cluster, Ranks
+from clients.protocol.messages import CountMarginals, EncodeData, Task
 from clients.protocol.refusal import RefusedError, readable
-from fairness.groups.conditions import Conditions
+from clients.protocol.schema_messages import CountHistograms, KMeansStep
+from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import Marginals
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
@@ -19,18 +19,18 @@ from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 
-_CONDITIONS: TypeAdapter[Conditions] = TypeAdapter(Conditions)
+_CONDITIONS: TypeAdapter[ConditionSpace] = TypeAdapter(ConditionSpace)
 _SCHEMA: TypeAdapter[Schema] = TypeAdapter(Schema)
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
 
-def check_contents(order: Order) -> None:
+def check_contents(order: Task) -> None:
     """Reads what an order describes, and refuses sizes and numbers beyond all limits.
 
     Raises:
         RefusedError: It cannot be read, is too large, or does not fit together.
     """
-    if isinstance(order, Ranks | Cluster | Prepare):
+    if isinstance(order, CountHistograms | KMeansStep | EncodeData):
         schema, conditions = _read(order.schema, order.conditions)
         problems = sizes.check_schema(schema) + sizes.check_conditions(conditions)
         columns = {*conditions.sensitive, *([conditions.target] if conditions.target else [])}
@@ -38,15 +38,15 @@ def check_contents(order: Order) -> None:
             problems.append(f"groups or labels of {len(strangers)} columns that are none")
         if problems:
             raise RefusedError(problems[:5])
-        if isinstance(order, Prepare):
+        if isinstance(order, EncodeData):
             _check_networks(order, schema, conditions)
-        if not isinstance(order, Ranks):
+        if not isinstance(order, CountHistograms):
             width = TableCodec(schema.without(conditions.given)).width
             if any(len(centre) != width for centre in conditions.centres):
                 raise RefusedError(f"centres of other lengths than {width}")
             if len(set(conditions.centres)) < len(conditions.centres):
                 raise RefusedError("a centre twice")
-    if isinstance(order, Audit):
+    if isinstance(order, CountMarginals):
         with readable("'marginals'"):
             marginals = Marginals.from_json(order.marginals)
             found = sizes.check_marginals(marginals)
@@ -54,15 +54,15 @@ def check_contents(order: Order) -> None:
             raise RefusedError(found[:5])
 
 
-def _read(schema: dict[str, Any], conditions: dict[str, Any]) -> tuple[Schema, Conditions]:
+def _read(schema: dict[str, Any], conditions: dict[str, Any]) -> tuple[Schema, ConditionSpace]:
     """Both, with every value of the type that it should have."""
     with readable("'schema' or 'conditions'"):
         _SCHEMA.validate_json(_JSON.dump_json(schema), strict=True)
         _CONDITIONS.validate_json(_JSON.dump_json(conditions), strict=True)
-        return Schema.from_json(schema), Conditions.from_json(conditions)
+        return Schema.from_json(schema), ConditionSpace.from_json(conditions)
 
 
-def _check_networks(order: Prepare, schema: Schema, conditions: Conditions) -> None:
+def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpace) -> None:
     """Refuses a recipe whose networks would be too large, without making them."""
     with readable("'recipe'"):
         if len(order.recipe) > limits.RECIPE:

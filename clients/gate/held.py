@@ -16,16 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.orders import (
-    Order,
-    Prepare,
+from clients.protocol.messages import (
+    EncodeData,
+    Task,
     from_json,
 )
-from clients.protocol.questions import Cluster, HeldOut, Look, Ranks, Values
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    HeldOut,
+    KMeansStep,
+)
 from clients.protocol.sketch import log_edges
 from clients.site import Site
-from fairness.groups.conditions import MISSING, Conditions
+from fairness.groups.conditions import MISSING, ConditionSpace
 from wgan.data.schema import Column, Schema
 from wgan.state import write_bytes
 
@@ -56,7 +62,7 @@ def keep(site: Site, run: str, kind: str, text: str) -> None:
     write_bytes(path, text.encode(), durable=False, private=True)
 
 
-def check_question(order: Order, text: str, site: Site, run: str) -> None:
+def check_question(order: Task, text: str, site: Site, run: str) -> None:
     """Holds a question before training to those before it.
 
     Args:
@@ -73,7 +79,7 @@ def check_question(order: Order, text: str, site: Site, run: str) -> None:
         return
     known = kept(site, run, before)
     if known is None:
-        if isinstance(order, Prepare) and site.simulated:
+        if isinstance(order, EncodeData) and site.simulated:
             # A resumed simulation starts with empty disks; its plan is the one it had.
             return
         raise RefusedError(
@@ -81,7 +87,7 @@ def check_question(order: Order, text: str, site: Site, run: str) -> None:
             "has to come first"
         )
     _follows(text, known)
-    if isinstance(order, Prepare) and order.conditions.get("centres"):
+    if isinstance(order, EncodeData) and order.conditions.get("centres"):
         cells = kept(site, run, "cells")
         if cells is None and not site.simulated:
             raise RefusedError("latent clusters that this site never counted")
@@ -119,31 +125,41 @@ def _follows(text: str, before: str) -> None:
     same("cells that stand for no value", order_missing(order), order_missing(asked))
     # The difference of two sums of which one holds other rows out would be those rows'.
     same("rows held out", rows_held_out(order), rows_held_out(asked))
-    if isinstance(order, Values) and isinstance(asked, Look):
+    if isinstance(order, CollectVocabulary) and isinstance(asked, DescribeColumns):
         same("columns", order.columns, asked.columns)
-    elif isinstance(order, Ranks) and isinstance(asked, Values):
+    elif isinstance(order, CountHistograms) and isinstance(asked, CollectVocabulary):
         _ranks(order, asked)
-    elif isinstance(order, Cluster | Prepare) and isinstance(asked, Ranks):
+    elif isinstance(order, KMeansStep | EncodeData) and isinstance(asked, CountHistograms):
         _narrows(order, asked)
     else:
         raise RefusedError(f"'{order.order}' after '{asked.order}'")
 
 
-def order_missing(order: Order) -> tuple[str, ...]:
+def order_missing(order: Task) -> tuple[str, ...]:
     """Cells that stand for no value in the table, as an order says."""
-    return order.missing if isinstance(order, Look | Values | Ranks | Cluster | Prepare) else ()
+    return (
+        order.missing
+        if isinstance(
+            order, DescribeColumns | CollectVocabulary | CountHistograms | KMeansStep | EncodeData
+        )
+        else ()
+    )
 
 
-def rows_held_out(order: Order) -> HeldOut:
+def rows_held_out(order: Task) -> HeldOut:
     """Which rows an order before training leaves out."""
-    if isinstance(order, Cluster | Prepare):
+    if isinstance(order, KMeansStep | EncodeData):
         return HeldOut(order.held_out, order.seed)
-    return order.held_out if isinstance(order, Look | Values | Ranks) else HeldOut()
+    return (
+        order.held_out
+        if isinstance(order, DescribeColumns | CollectVocabulary | CountHistograms)
+        else HeldOut()
+    )
 
 
-def _ranks(order: Ranks, asked: Values) -> None:
+def _ranks(order: CountHistograms, asked: CollectVocabulary) -> None:
     """All cells that values of the sensitive features and of the target make, and no others."""
-    schema, conditions = Schema.from_json(order.schema), Conditions.from_json(order.conditions)
+    schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
     same("columns", schema.names, asked.columns)
     same("kinds", tuple(c.kind for c in schema.columns), asked.kinds)
     same("forms of dates", tuple(c.form for c in schema.columns), asked.forms)
@@ -166,7 +182,7 @@ def _states(column: Column) -> tuple[str, ...]:
     return column.categories + ((MISSING,) if column.missing else ())
 
 
-def _labels(conditions: Conditions, schema: Schema) -> tuple[str, ...]:
+def _labels(conditions: ConditionSpace, schema: Schema) -> tuple[str, ...]:
     edges = conditions.label_edges
     if conditions.target is None:
         return ("all",) if not edges else ()
@@ -182,10 +198,13 @@ def _labels(conditions: Conditions, schema: Schema) -> tuple[str, ...]:
     return bins + ((MISSING,) if column.missing else ())
 
 
-def _narrows(order: Cluster | Prepare, asked: Ranks) -> None:
+def _narrows(order: KMeansStep | EncodeData, asked: CountHistograms) -> None:
     """Nothing is told apart that *ranks* did not count."""
     schema, wide = Schema.from_json(order.schema), Schema.from_json(asked.schema)
-    now, then = Conditions.from_json(order.conditions), Conditions.from_json(asked.conditions)
+    now, then = (
+        ConditionSpace.from_json(order.conditions),
+        ConditionSpace.from_json(asked.conditions),
+    )
     same("columns", schema.names, wide.names)
     for column, candidate in zip(schema.columns, wide.columns, strict=True):
         for field in fields(Column):
@@ -209,11 +228,11 @@ def _narrows(order: Cluster | Prepare, asked: Ranks) -> None:
 def _among(text: str, cells: str) -> None:
     """Holds a plan's latent clusters to those that the site counted rows of."""
     order, asked = from_json(text), from_json(cells)
-    assert isinstance(order, Prepare) and isinstance(asked, Cluster)
+    assert isinstance(order, EncodeData) and isinstance(asked, KMeansStep)
     _among_those(
         "centres of latent clusters",
-        Conditions.from_json(order.conditions).centres,
-        Conditions.from_json(asked.conditions).centres,
+        ConditionSpace.from_json(order.conditions).centres,
+        ConditionSpace.from_json(asked.conditions).centres,
     )
 
 

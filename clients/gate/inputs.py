@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from clients.protocol.orders import STATES, Measure, Order, Recall, Request, Tensors, Train, to_json
+from clients.protocol.messages import (
+    STATES,
+    CountBatchRows,
+    CountNeighbours,
+    Request,
+    Task,
+    Tensors,
+    Train,
+    to_json,
+)
 from clients.protocol.refusal import RefusedError
 from wgan.errors import NumericalError
 
@@ -14,9 +23,9 @@ Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes by name; None: any, since another check knows it."""
 
 
-def shared_shapes(order: Order) -> Shapes:
+def shared_shapes(order: Task) -> Shapes:
     """The arrays that all sites get with an order."""
-    if isinstance(order, Recall):
+    if isinstance(order, CountNeighbours):
         groups = len(order.sizes)
         balls = sum(order.sizes)
         return {"balls": None, "radii": (balls,), "book": None, "reach": (groups,)}
@@ -38,7 +47,7 @@ def shared_shapes(order: Order) -> Shapes:
     return found
 
 
-def own_shapes(order: Order) -> Shapes:
+def own_shapes(order: Task) -> Shapes:
     """The arrays that each site gets for itself: what it sent apart and would have kept."""
     if not isinstance(order, Train):
         return {}
@@ -71,7 +80,7 @@ def check_arrays(arrays: Tensors, shapes: Shapes, what: str) -> None:
             )
 
 
-def digest_of(order: Order, tensors: Tensors, together: tuple[str, ...]) -> bytes:
+def digest_of(order: Task, tensors: Tensors, together: tuple[str, ...]) -> bytes:
     """What tells one question of a node from another: all that its sites' answers depend on.
 
     Args:
@@ -80,7 +89,7 @@ def digest_of(order: Order, tensors: Tensors, together: tuple[str, ...]) -> byte
         together: The sites that the node answers for in one sum. Without one of them, the
             difference of two sums is that one's own.
     """
-    if isinstance(order, Measure):
+    if isinstance(order, CountBatchRows):
         # The answer does not depend on these, which differ once a run is resumed.
         train = replace(order.train, critic_seen=0, generator_seen=0, strength=0.0)
         order = replace(order, train=train)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from clients.protocol.orders import Measure, Order, Train
-from clients.protocol.questions import Cluster
+from clients.protocol.messages import CountBatchRows, Task, Train
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import KMeansStep
 from clients.site import Site
 from fairness.groups.clusters import AFTER_SPLIT, SETTLING
 from wgan.errors import StateError
@@ -75,14 +75,14 @@ class _Known:
             self.steps.setdefault(key, []).append(question)
 
 
-def question_of(order: Order, run: str, digest: str, site: Site) -> Question:
+def question_of(order: Task, run: str, digest: str, site: Site) -> Question:
     """What a site would write down of a request."""
     kind, number, scope = str(order.order), 0, run
     if isinstance(order, Train):
         number, scope = order.round, order.plan
-    elif isinstance(order, Measure):
+    elif isinstance(order, CountBatchRows):
         scope = order.train.plan
-    elif isinstance(order, Cluster):
+    elif isinstance(order, KMeansStep):
         number = len(order.conditions.get("centres") or ())
         kind = "cells" if order.cells else kind
     else:

@@ -5,34 +5,39 @@ from typing import assert_never
 from clients.gate.balls import check_book
 from clients.gate.held import same
 from clients.protocol import limits
-from clients.protocol.orders import (
-    Audit,
-    Feel,
-    Measure,
-    Moments,
-    Order,
-    Prepare,
-    Profile,
-    Recall,
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+    SumMoments,
+    Task,
     Tensors,
     Train,
     from_json,
 )
 from clients.protocol.plan import plan_of, resident, widths
-from clients.protocol.questions import Cluster, Look, Ranks, Values
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from fairness.matching.suppression import of_text
 from fairness.metrics.codebook import Codebook
 from fairness.metrics.marginals import Marginals
 from wgan.data.schema import Schema
 
 
-def check_plan(order: Order, plan_text: str, tensors: Tensors) -> None:
-    """Holds a request after `Prepare` to the plan.
+def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
+    """Holds a request after `EncodeData` to the plan.
 
     Args:
         order: What is asked.
-        plan_text: The JSON of the `Prepare` that the site was prepared with.
+        plan_text: The JSON of the `EncodeData` that the site was prepared with.
         tensors: The arrays that all sites get.
 
     Raises:
@@ -41,28 +46,34 @@ def check_plan(order: Order, plan_text: str, tensors: Tensors) -> None:
     plan = plan_of(plan_text)
     groups, width = len(plan.conditions.groups), plan.shape.width
     match order:
-        case Look() | Values() | Ranks() | Cluster() | Prepare():
+        case (
+            DescribeColumns()
+            | CollectVocabulary()
+            | CountHistograms()
+            | KMeansStep()
+            | EncodeData()
+        ):
             return
-        case Moments():
+        case SumMoments():
             shape = of_text(order.published).shape
             wide = width + plan.binning.width + plan.conditions.width
             same("levels and coordinates", shape, (plan.conditions.width + 1, wide))
-        case Profile():
+        case SiteStatistics():
             bins = sum(widths(plan.shape.blocks))
             same("cells and bins", (order.cells, order.bins), (plan.conditions.table.size, bins))
-        case Feel():
+        case HeldOutFeatureSums():
             same("groups", order.groups, groups)
         case Train():
             _train(order, plan_text)
-        case Measure():
+        case CountBatchRows():
             _train(order.train, plan_text)
-        case Audit():
+        case CountMarginals():
             same("groups", order.groups, groups)
             prepared = from_json(plan_text)
-            assert isinstance(prepared, Prepare)
+            assert isinstance(prepared, EncodeData)
             same("cells that stand for no value", order.missing, prepared.missing)
             _marginals(Marginals.from_json(order.marginals), plan.schema)
-        case Recall():
+        case CountNeighbours():
             same("groups", len(order.sizes), groups)
             same("held_out", order.held_out, plan.held_out > 0)
             book = Codebook.of_tensors(tensors, order.sizes)

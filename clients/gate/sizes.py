@@ -6,20 +6,25 @@ from itertools import pairwise
 from typing import Any
 
 from clients.protocol import limits
-from clients.protocol.orders import (
-    Audit,
-    Feel,
-    Measure,
-    Moments,
-    Order,
-    Prepare,
-    Profile,
-    Recall,
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+    SumMoments,
+    Task,
     Train,
 )
-from clients.protocol.questions import Cluster, Look, Ranks, Values
 from clients.protocol.refusal import RefusedError
-from fairness.groups.conditions import Conditions
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
+from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import POINTS, Marginals
 from wgan.data.schema import Column, Schema
 
@@ -29,7 +34,7 @@ class _Budget:
     left: int = limits.ITEMS
 
 
-def check_order(order: Order) -> None:
+def check_order(order: Task) -> None:
     """Refuses an order with any size or number beyond its limit.
 
     Nothing larger than the order itself is made.
@@ -46,7 +51,7 @@ def check_order(order: Order) -> None:
         raise RefusedError(problems)
 
 
-def check_layout(order: Order) -> None:
+def check_layout(order: Task) -> None:
     """Refuses an order whose answer would be too long; nothing is allocated."""
     layout = order.layout()
     size = layout.size + sum(field.size for field in layout.letters)
@@ -65,7 +70,7 @@ def check_schema(schema: Schema) -> list[str]:
     return problems
 
 
-def check_conditions(conditions: Conditions) -> list[str]:
+def check_conditions(conditions: ConditionSpace) -> list[str]:
     """What is wrong with the sizes of conditions."""
     cells = len(conditions.groups) * conditions.per_group
     problems = [
@@ -128,33 +133,33 @@ def within(what: str, value: float, least: float, most: float) -> list[str]:
     return [f"{what}: {value:,}; expected {least:,} to {most:,}"]
 
 
-def _problems(order: Order) -> list[str]:
+def _problems(order: Task) -> list[str]:
     match order:
-        case Look():
+        case DescribeColumns():
             return [
                 *within("columns", len(order.columns), 1, limits.COLUMNS),
                 *within("columns left out", len(order.drop), 0, limits.COLUMNS),
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
                 *_share(order.held_out.share),
             ]
-        case Values():
+        case CollectVocabulary():
             lengths = {len(order.columns), len(order.kinds), len(order.forms)}
             problems = within("columns", len(order.columns), 1, limits.COLUMNS)
             problems += within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
             return problems + _one_length(lengths) + _share(order.held_out.share)
-        case Ranks():
+        case CountHistograms():
             problems = within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
             return problems + _share(order.held_out.share)
-        case Cluster():
+        case KMeansStep():
             problems = within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
             return problems + _share(order.held_out)
-        case Prepare():
+        case EncodeData():
             return [
                 *within("groups' masses", len(order.mass), 1, limits.GROUPS),
                 *_masses(order.mass),
@@ -162,19 +167,19 @@ def _problems(order: Order) -> list[str]:
                 *([] if order.bins == 0 else within("bins", order.bins, 2, 64)),
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
             ]
-        case Moments():
+        case SumMoments():
             return within(
                 "levels",
                 len(order.published),
                 1,
                 limits.GROUPS + limits.LABELS + limits.CENTRES + 1,
             )
-        case Profile():
+        case SiteStatistics():
             return [
                 *within("cells", order.cells, 1, limits.CELLS),
                 *within("bins", order.bins, 0, 20 * (limits.COLUMNS + limits.CATEGORIES)),
             ]
-        case Feel():
+        case HeldOutFeatureSums():
             return [
                 *within("groups", order.groups, 1, limits.GROUPS),
                 *within("frequencies", order.count, 1, limits.FREQUENCIES),
@@ -183,14 +188,14 @@ def _problems(order: Order) -> list[str]:
             ]
         case Train():
             return _train(order)
-        case Measure():
+        case CountBatchRows():
             return [
                 *_train(order.train),
                 *within("batches", order.most, 1, limits.BATCH + limits.SITES),
             ]
-        case Audit():
+        case CountMarginals():
             return within("groups", order.groups, 1, limits.GROUPS)
-        case Recall():
+        case CountNeighbours():
             balls = [
                 problem for n in order.sizes for problem in within("balls", n, 0, limits.BALLS)
             ]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clients.protocol.orders import Prepare, from_json, to_json
-from fairness.groups.conditions import Conditions
+from clients.protocol.messages import EncodeData, from_json, to_json
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
-from fairness.matching.moments import described, memberships
+from fairness.matching.moments import eligible_strata, stratum_memberships
 from fairness.weighting.group_weights import row_weights
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
@@ -40,17 +40,17 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def fingerprint(order: Prepare) -> str:
+def fingerprint(order: EncodeData) -> str:
     """16 hexadecimal digits naming all that a site was told before training."""
     return hashlib.sha256(to_json(order).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `Prepare` agreed on, ready for use."""
+    """What `EncodeData` agreed on, ready for use."""
 
     seed: int
-    conditions: Conditions
+    conditions: ConditionSpace
     mass: npt.NDArray[np.float64]
     recipe: Recipe
     shape: Shape
@@ -59,10 +59,10 @@ class Plan:
     binning: Binning = field(default_factory=Binning)
 
     @staticmethod
-    def of(order: Prepare) -> "Plan":
+    def of(order: EncodeData) -> "Plan":
         """Reads the order."""
         schema = Schema.from_json(order.schema)
-        conditions = Conditions.from_json(order.conditions)
+        conditions = ConditionSpace.from_json(order.conditions)
         codec = TableCodec(schema.without(conditions.given))
         return Plan(
             order.seed,
@@ -103,11 +103,12 @@ class Plan:
     def weights(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What a row of each of the cells `(n,)` counts in each level's sums, `(n, C + 1)`.
 
-        Rows of groups that are too small count in none (`fairness.matching.moments.described`).
+        Rows of groups that are too small count in none
+        (`fairness.matching.moments.eligible_strata`).
         """
-        taking, levels = described(self.conditions)
+        taking, levels = eligible_strata(self.conditions)
         each = row_weights(self.mass, self.conditions.group_counts) * taking
-        member = memberships(self.conditions.encode(cells))
+        member = stratum_memberships(self.conditions.encode(cells))
         weights: npt.NDArray[np.float64] = (
             each[cells // self.conditions.per_group][:, None] * member * np.append(levels, True)
         )
@@ -122,7 +123,7 @@ def plan_of(text: str) -> Plan:
         StateError: It holds another order.
     """
     order = from_json(text)
-    if not isinstance(order, Prepare):
+    if not isinstance(order, EncodeData):
         raise StateError("a site's plan holds another order than 'prepare'")
     return Plan.of(order)
 

@@ -25,7 +25,7 @@ from wgan.errors import EveryModeError, NumericalError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Letter = dict[str, npt.NDArray[np.float32]]
+SitePayload = dict[str, npt.NDArray[np.float32]]
 """What one site sends apart, by name."""
 
 LARGEST = 2.0**62
@@ -88,7 +88,7 @@ class Layout:
         return sum(field.size for field in self.fields)
 
     def pack(
-        self, values: Mapping[str, Any], letters: Mapping[str, Letter] | None = None
+        self, values: Mapping[str, Any], letters: Mapping[str, SitePayload] | None = None
     ) -> "SiteSums":
         """Rounds named arrays to the resolution; `letters` come from `letter`.
 
@@ -111,7 +111,7 @@ class Layout:
             start = stop
         return SiteSums(self, vector, letters or {})
 
-    def letter(self, site: str, values: Mapping[str, Any]) -> dict[str, Letter]:
+    def letter(self, site: str, values: Mapping[str, Any]) -> dict[str, SitePayload]:
         """One site's letters, checked and as float32.
 
         Raises:
@@ -119,7 +119,7 @@ class Layout:
             KeyError: A letter without a value.
             ValueError: An array of another shape.
         """
-        checked: Letter = {}
+        checked: SitePayload = {}
         for field in self.letters:
             array = np.asarray(values[field.name], dtype=np.float32)
             if array.shape != field.shape:
@@ -149,7 +149,7 @@ class SiteSums:
 
     layout: Layout
     vector: Ints
-    letters: Mapping[str, Letter] = dataclass_field(default_factory=dict)
+    letters: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
 
     @property
     def travels(self) -> int:

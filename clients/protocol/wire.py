@@ -13,10 +13,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from clients.protocol.limits import SITES, TEXT
-from clients.protocol.orders import Request, Tensors, from_json, to_json
+from clients.protocol.messages import Request, Tensors, from_json, to_json
 from clients.protocol.refusal import RefusedError, readable
 from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.sums import Layout, Letter, ReplyError, SiteSums
+from clients.protocol.sums import Layout, ReplyError, SitePayload, SiteSums
 from wgan.errors import DataError, EveryModeError, NumericalError
 
 ORDER = "query.everymode"
@@ -115,7 +115,7 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
     if "problems" in records:
         raise _told(records.pop("problems"), records)
     found = _taken(records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, "")
-    letters: dict[str, Letter] = {}
+    letters: dict[str, SitePayload] = {}
     agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.letters}
     for name, record in records.items():
         site = name.removeprefix(LETTER)
@@ -191,7 +191,7 @@ def _enclosed(content: RecordDict, letters: Mapping[str, Tensors]) -> RecordDict
     return content
 
 
-def _letters(content: RecordDict) -> dict[str, Letter]:
+def _letters(content: RecordDict) -> dict[str, SitePayload]:
     return {
         name.removeprefix(LETTER): {n: a.numpy() for n, a in record.items()}
         for name, record in content.array_records.items()

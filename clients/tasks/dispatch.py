@@ -9,36 +9,41 @@ import numpy.typing as npt
 from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
-from clients.protocol.orders import (
-    Audit,
-    Feel,
-    Measure,
-    Moments,
-    Order,
-    Prepare,
-    Profile,
-    Recall,
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
     Request,
+    SiteStatistics,
+    SumMoments,
+    Task,
     Tensors,
     Train,
     to_json,
 )
 from clients.protocol.plan import Plan, fingerprint, plan_of, seed_of
-from clients.protocol.questions import Cluster, Look, Ranks, Values
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sums import SiteSums
 from clients.rows import opened
 from clients.site import Site
 from clients.tasks import schema
-from clients.tasks.statistics import feel, profile
-from clients.tasks.train import measure, train
-from fairness.matching.features import Description
+from clients.tasks.statistics import held_out_feature_sums, site_statistics
+from clients.tasks.train import count_batch_rows, train
+from fairness.matching.features import FeatureMap
 from fairness.matching.moments import (
-    described,
+    eligible_strata,
     first_moments,
     level_counts,
-    memberships,
     second_moments,
+    stratum_memberships,
 )
 from fairness.matching.suppression import of_text, publishable
 from fairness.metrics.codebook import Codebook
@@ -47,7 +52,7 @@ from fairness.weighting.group_weights import row_weights, site_mass
 from wgan.errors import DataError, NumericalError, named
 
 
-def serve(request: Request, sites: Iterable[Site]) -> SiteSums:
+def handle(request: Request, sites: Iterable[Site]) -> SiteSums:
     """The sum of the answers of all sites that a node serves, once each has let the request in.
 
     Raises:
@@ -101,41 +106,41 @@ def served(
     own = request.letters.get(site.name, {})
     try:
         admit(site)
-        return answer(request.order, {**request.tensors, **own}, site)
+        return handle_at_site(request.order, {**request.tensors, **own}, site)
     except (DataError, NumericalError) as error:
         raise type(error)(named(error.problems, f"site '{site.name}'")) from error
 
 
-def answer(order: Order, tensors: Tensors, site: Site) -> SiteSums:
+def handle_at_site(order: Task, tensors: Tensors, site: Site) -> SiteSums:
     """What one site sends back to a request that it has let in (see `serve`)."""
     match order:
-        case Look():
-            return schema.look(order, site)
-        case Values():
+        case DescribeColumns():
+            return schema.describe_columns(order, site)
+        case CollectVocabulary():
             return schema.values(order, site)
-        case Ranks():
-            return schema.ranks(order, site)
-        case Cluster():
-            return schema.cluster(order, site)
-        case Prepare():
-            return prepare(order, site)
-        case Moments():
+        case CountHistograms():
+            return schema.count_histograms(order, site)
+        case KMeansStep():
+            return schema.kmeans_step(order, site)
+        case EncodeData():
+            return encode_data(order, site)
+        case SumMoments():
             return moments(order, site)
-        case Profile():
-            return profile(order, site)
-        case Feel():
-            return feel(order, site)
+        case SiteStatistics():
+            return site_statistics(order, site)
+        case HeldOutFeatureSums():
+            return held_out_feature_sums(order, site)
         case Train():
             return train(order, tensors, site)
-        case Measure():
-            return measure(order, site)
-        case Audit():
+        case CountBatchRows():
+            return count_batch_rows(order, site)
+        case CountMarginals():
             return audit(order, site)
-        case Recall():
+        case CountNeighbours():
             return recall(order, tensors, site)
 
 
-def prepare(order: Prepare, site: Site) -> SiteSums:
+def encode_data(order: EncodeData, site: Site) -> SiteSums:
     """Encodes the site's rows onto its disk; rows of cells that were floored are left out.
 
     Rows held out are encoded, too, but they are in none of the sums.
@@ -154,7 +159,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
-    taking, _ = described(conditions)
+    taking, _ = eligible_strata(conditions)
     sums: dict[str, npt.NDArray[Any]] = {
         "rows": np.array([len(rows)]),
         "weight": np.array([site_mass(row_weights(plan.mass, conditions.group_counts), groups)]),
@@ -166,7 +171,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
     weights = plan.weights(cells)
     if order.matching in ("kernel", "sliced"):
         seed = seed_of(order.seed, "description")
-        described_by = Description.of(order.matching, plan.shape.blocks, conditions.width, seed)
+        described_by = FeatureMap.of(order.matching, plan.shape.blocks, conditions.width, seed)
         sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
     layout = order.layout()
     wanted = {field.name for field in layout.fields}
@@ -174,7 +179,7 @@ def prepare(order: Prepare, site: Site) -> SiteSums:
         joined = plan.joined(rows, cells)
         mine = _published(plan, joined, cells, site.floor)
     if "counts" in wanted:
-        member = memberships(conditions.encode(cells)) * taking[groups, None]
+        member = stratum_memberships(conditions.encode(cells)) * taking[groups, None]
         sums["counts"] = level_counts(joined, member) * mine
     if "marginals" in wanted:
         # The sum of a number over few rows would be theirs; shares are asked of categories only.
@@ -191,7 +196,7 @@ def _published(
     least: int,
 ) -> npt.NDArray[np.bool_]:
     """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor."""
-    _, levels = described(plan.conditions)
+    _, levels = eligible_strata(plan.conditions)
     counts = level_counts(joined, (plan.weights(cells) > 0).astype(np.float32))
     if not least:
         return np.ones(counts.shape, dtype=np.bool_)
@@ -199,7 +204,7 @@ def _published(
     return publishable(counts, active, plan.conditions.blocks, plan.spans, least)
 
 
-def moments(order: Moments, site: Site) -> SiteSums:
+def moments(order: SumMoments, site: Site) -> SiteSums:
     """Second moments of the rows trained on, of what every level may publish."""
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     plan = plan_of(text)
@@ -211,7 +216,7 @@ def moments(order: Moments, site: Site) -> SiteSums:
     return order.layout().pack({"moments": sums})
 
 
-def audit(order: Audit, site: Site) -> SiteSums:
+def audit(order: CountMarginals, site: Site) -> SiteSums:
     """Counts of the site's rows in every bin, by group."""
     plan = plan_of(str(site.plan(order.plan)["order"]))
     frame = site.frame(order.missing)
@@ -227,7 +232,7 @@ def audit(order: Audit, site: Site) -> SiteSums:
     return order.layout().pack(counts)
 
 
-def recall(order: Recall, tensors: Tensors, site: Site) -> SiteSums:
+def recall(order: CountNeighbours, tensors: Tensors, site: Site) -> SiteSums:
     """Counts of the site's encoded rows near synthetic ones, by group."""
     _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     groups = data.groups.numpy()

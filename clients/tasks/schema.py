@@ -11,23 +11,29 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.gate import floor
-from clients.protocol.orders import Prepare
+from clients.protocol.messages import EncodeData
 from clients.protocol.plan import seed_of
-from clients.protocol.questions import DECIMALS, Cluster, Look, Ranks, Values
+from clients.protocol.schema_messages import (
+    DECIMALS,
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
 from clients.protocol.sums import Floats, SiteSums
 from clients.site import Site
 from fairness.groups.clusters import Centres
-from fairness.groups.conditions import Conditions, spelled
+from fairness.groups.conditions import ConditionSpace, category_labels
 from wgan.data.codec import TableCodec
-from wgan.data.frame import DATE_FORMS, canonical, date_forms, describe
 from wgan.data.schema import KINDS, Schema
+from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
 from wgan.errors import DataError
 
 Answer = Mapping[str, npt.NDArray[Any]]
 
 
-def look(order: Look, site: Site) -> SiteSums:
+def describe_columns(order: DescribeColumns, site: Site) -> SiteSums:
     """Votes: one per column that holds a value.
 
     Raises:
@@ -60,7 +66,7 @@ def look(order: Look, site: Site) -> SiteSums:
     return order.layout().pack(answer)
 
 
-def values(order: Values, site: Site) -> SiteSums:
+def values(order: CollectVocabulary, site: Site) -> SiteSums:
     """Value sketches of text; votes and coarse histograms of numbers.
 
     Raises:
@@ -74,7 +80,7 @@ def values(order: Values, site: Site) -> SiteSums:
     columns = zip(order.columns, order.kinds, order.forms, strict=True)
     for i, (name, kind, form) in enumerate(columns):
         try:
-            column = canonical(frame[name], kind, name, where, form)
+            column = parse_column(frame[name], kind, name, where, form)
             if kind in ("category", "boolean"):
                 counts = Counter(v for v in column if v is not None)
                 answer[f"sketch.{i}"] = sketch(floor.frequent(counts, site.floor), name, where)
@@ -94,11 +100,11 @@ def values(order: Values, site: Site) -> SiteSums:
     return order.layout().pack(answer)
 
 
-def ranks(order: Ranks, site: Site) -> SiteSums:
+def count_histograms(order: CountHistograms, site: Site) -> SiteSums:
     """Exact counts over the agreed categories, atoms, fine bins and cells."""
     frame = _learnt(order, site)
     schema = Schema.from_json(order.schema)
-    conditions = Conditions.from_json(order.conditions)
+    conditions = ConditionSpace.from_json(order.conditions)
     where = str(site.table)
     group = conditions.group_index(frame, schema, where)
     label = conditions.label_index(frame, schema, where)
@@ -112,11 +118,11 @@ def ranks(order: Ranks, site: Site) -> SiteSums:
         frame = frame.loc[known].reset_index(drop=True)
     for i, column in enumerate(schema.columns):
         if not column.numeric:
-            tally = Counter(spelled(frame[column.name], column, where))
+            tally = Counter(category_labels(frame[column.name], column, where))
             counts = np.array([tally[c] for c in column.categories], np.int64)
             answer[f"categories.{i}"] = floor.folded(counts, site.floor)
             continue
-        content = canonical(frame[column.name], column.kind, column.name, where, column.form)
+        content = parse_column(frame[column.name], column.kind, column.name, where, column.form)
         present = content[~np.isnan(content)]
         atoms = np.array(column.atoms)
         masses = np.array([(present == a).sum() for a in atoms], np.int64)
@@ -133,9 +139,9 @@ def ranks(order: Ranks, site: Site) -> SiteSums:
     return order.layout().pack(answer)
 
 
-def cluster(order: Cluster, site: Site) -> SiteSums:
+def kmeans_step(order: KMeansStep, site: Site) -> SiteSums:
     """Sums around centres, or counts of cells; rows are encoded once, onto the site's disk."""
-    schema, conditions = Schema.from_json(order.schema), Conditions.from_json(order.conditions)
+    schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
     found, plain = site.table.stat(), conditions.plain
     # All that codes depend on; a table that was written anew is encoded anew.
     pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
@@ -160,7 +166,7 @@ def cluster(order: Cluster, site: Site) -> SiteSums:
 
 
 def encoded(
-    site: Site, schema: Schema, conditions: Conditions, order: Cluster | Prepare
+    site: Site, schema: Schema, conditions: ConditionSpace, order: KMeansStep | EncodeData
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_], int]:
     """Group and label g * L + l, `(n,)`, codes, `(n, D)`, and whether held out, `(n,)`.
 
@@ -193,14 +199,14 @@ def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.b
     return held
 
 
-def _learnt(order: Values | Ranks, site: Site) -> pd.DataFrame:
+def _learnt(order: CollectVocabulary | CountHistograms, site: Site) -> pd.DataFrame:
     """The site's rows less those held out."""
     frame, held = site.frame(order.missing), order.held_out
     return frame.loc[~held_out(len(frame), held.share, held.seed, site.name)]
 
 
 def enough(
-    frame: pd.DataFrame, schema: Schema, conditions: Conditions, site: Site
+    frame: pd.DataFrame, schema: Schema, conditions: ConditionSpace, site: Site
 ) -> npt.NDArray[np.bool_]:
     """Which rows `(n,)` lie in cells of group and label that the site's floor lets take part."""
     plain = conditions.plain
@@ -208,16 +214,16 @@ def enough(
     return floor.large(pairs, plain.table.size, site.floor)
 
 
-def small_rows(frame: pd.DataFrame, schema: Schema, conditions: Conditions, site: Site) -> int:
+def small_rows(frame: pd.DataFrame, schema: Schema, conditions: ConditionSpace, site: Site) -> int:
     """How many rows a site's floor leaves out, whether or not others have such a cell."""
     if not site.floor:
         return 0
     where = str(site.table)
-    keys = [spelled(frame[name], schema[name], where) for name in conditions.sensitive]
+    keys = [category_labels(frame[name], schema[name], where) for name in conditions.sensitive]
     if conditions.target is not None and conditions.label_edges:
         keys.append(conditions.label_index(frame, schema, where).astype(object))
     elif conditions.target is not None:
-        keys.append(spelled(frame[conditions.target], schema[conditions.target], where))
+        keys.append(category_labels(frame[conditions.target], schema[conditions.target], where))
     rows = Counter(zip(*keys, strict=True)) if keys else Counter({(): len(frame)})
     return sum(n for n in rows.values() if n < site.floor)
 

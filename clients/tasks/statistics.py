@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clients.gate import floor
-from clients.protocol.orders import Feel, Profile
+from clients.protocol.messages import HeldOutFeatureSums, SiteStatistics
 from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, plan_of
 from clients.protocol.sums import SiteSums
 from clients.rows import Rows, opened
@@ -15,7 +15,7 @@ from fairness.matching.kernels import Features
 from wgan.shape import Block
 
 
-def profile(order: Profile, site: Site) -> SiteSums:
+def site_statistics(order: SiteStatistics, site: Site) -> SiteSums:
     """Counts of the rows trained on, in every cell and every bin of an encoded row."""
     data, rows, blocks = _trained(order.plan, site)
     cells = data.cells.numpy()[~data.held_out.numpy()]
@@ -37,7 +37,7 @@ def profile(order: Profile, site: Site) -> SiteSums:
     return layout.pack({"sites": np.array([1])}, layout.letter(site.name, letters))
 
 
-def feel(order: Feel, site: Site) -> SiteSums:
+def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> SiteSums:
     """Random features of the rows held out, summed per group."""
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     held = data.held_out.numpy()

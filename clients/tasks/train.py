@@ -8,15 +8,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.orders import SCORES, Measure, Tensors, Train
+from clients.protocol.messages import SCORES, CountBatchRows, Tensors, Train
 from clients.protocol.plan import Plan, plan_of, resident, seed_of
 from clients.protocol.sums import SiteSums
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
-from fairness.matching.kernels import deviation_of, mmd2
+from fairness.matching.kernels import bandwidth, mmd2
 from fairness.weighting.group_weights import row_weights
-from wgan.numerics import flushed
-from wgan.optimizers import Guard
+from wgan.numerics import flush_denormals
+from wgan.optimizers import UpdateBound
 from wgan.players import Batch, Players
 from wgan.slopes import slope_histogram
 
@@ -39,7 +39,7 @@ class _Steps:
     start: Tensor
     proximal: float
     correction: Tensor | None
-    guard: Guard | None
+    guard: UpdateBound | None
     count: int = 0
     first: Tensor | None = None
     total: Tensor | None = None
@@ -79,7 +79,7 @@ def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
             return urn, 1 / order.sites
 
 
-def measure(order: Measure, site: Site) -> SiteSums:
+def count_batch_rows(order: CountBatchRows, site: Site) -> SiteSums:
     """How many rows the site would take, for every size of the batch."""
     text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
     plan, layout = plan_of(text), order.layout()
@@ -96,7 +96,7 @@ def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
     return -(-max(order.minimum, round(batch * weight)) // pack) * pack
 
 
-@flushed()
+@flush_denormals()
 def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     """Local steps from the shared state; sends p_k times what they changed.
 
@@ -204,7 +204,7 @@ def _steps(
     if f"{name}_control_own" in start:
         shared, own = start[f"{name}_control"], start[f"{name}_control_own"]
         correction = (shared - own).to(vector.device)
-    guard = Guard(weight) if order.frozen else None
+    guard = UpdateBound(weight) if order.frozen else None
     return _Steps(vector, vector.clone(), order.proximal, correction, guard)
 
 
@@ -215,7 +215,7 @@ def _risk(order: Train, plan: Plan, players: Players, data: Rows, urn: Urn, site
     drawn = urn.draw(RISK_ROWS, rng)
     fake = players.fake(data.conditions[drawn], rng)
     kinds = [block.kind for block in plan.shape.blocks]
-    deviation = deviation_of(kinds.count("value"), kinds.count("choice"))
+    deviation = bandwidth(kinds.count("value"), kinds.count("choice"))
     return max(mmd2(data.rows[drawn], fake, deviation), 0.0)
 
 

@@ -18,7 +18,7 @@ from fairness.audit.utility_checks import of_utility
 from fairness.metrics.results import Estimate, GroupFinding
 
 
-def held_against(audit: Audit, limits: Thresholds, least: int) -> tuple[Check, ...]:
+def evaluate_thresholds(audit: Audit, limits: Thresholds, least: int) -> tuple[Check, ...]:
     """Every limit against every figure it speaks of, failures first.
 
     Args:

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.audit.checks import held_against
-from fairness.audit.fidelity import Effort, lost_categories
+from fairness.audit.checks import evaluate_thresholds
+from fairness.audit.fidelity import SamplingLimits, lost_categories
 from fairness.audit.findings import Audit
 from fairness.audit.tables import levels
 from fairness.audit.thresholds import Thresholds
 from fairness.audit.verdict import with_verdict
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import Marginals, compare
 from fairness.metrics.results import Estimate, GroupFinding
 
@@ -45,7 +45,7 @@ UNJUDGED = (
 
 
 def audit_of_sums(
-    conditions: Conditions,
+    conditions: ConditionSpace,
     marginals: Marginals,
     real: Counts,
     made: Counts,
@@ -53,7 +53,7 @@ def audit_of_sums(
     *,
     names: tuple[str, str],
     thresholds: Thresholds | None = None,
-    effort: Effort | None = None,
+    effort: SamplingLimits | None = None,
     training: Sequence[Mapping[str, Any]] = (),
     versions: Mapping[str, str] | None = None,
 ) -> Audit:
@@ -71,7 +71,7 @@ def audit_of_sums(
         training: The metrics of each round, for the page's curves.
         versions: Of what the figures depend on.
     """
-    limits, effort = thresholds or Thresholds(), effort or Effort()
+    limits, effort = thresholds or Thresholds(), effort or SamplingLimits()
     limits = limits.model_copy(update=dict.fromkeys(UNJUDGED))
     size = len(conditions.groups)
     found: list[GroupFinding] = []
@@ -103,17 +103,17 @@ def audit_of_sums(
         federated=dict(zip(conditions.names, map(dict, recall), strict=True)),
         versions=versions or {},
     )
-    return with_verdict(audit, held_against(audit, limits, effort.least), sums=True)
+    return with_verdict(audit, evaluate_thresholds(audit, limits, effort.least), sums=True)
 
 
 def _level(
-    conditions: Conditions,
+    conditions: ConditionSpace,
     marginals: Marginals,
     real: Counts,
     made: Counts,
     recall: Sequence[Mapping[str, Any]],
     features: tuple[str, ...],
-    effort: Effort,
+    effort: SamplingLimits,
 ) -> list[GroupFinding]:
     at = [conditions.sensitive.index(name) for name in features]
     own = [tuple(group[i] for i in at) for group in conditions.groups]

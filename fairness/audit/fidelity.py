@@ -29,14 +29,14 @@ from wgan.data.schema import Schema
 Rows = NDArray[np.int64]
 Points = NDArray[np.float32]
 
-LEAST = 5
+MIN_MODE_ROWS = 5
 """Rows of a mode before its absence says something (chance: .7 %)."""
 
-SURE = 10
+MIN_EXPECTED_ROWS = 10
 """Rows to expect of a category before its absence is no chance, which takes 5 in 100,000: there are
 hundreds of categories and groups to look at."""
 
-THIN = 0.2
+MIN_MODE_SHARE = 0.2
 """A mode is covered where the synthetic rows have this part of its share at least."""
 
 PERMUTATIONS = 20
@@ -44,7 +44,7 @@ PERMUTATIONS = 20
 
 
 @dataclass(frozen=True)
-class Effort:
+class SamplingLimits:
     """How much is compared.
 
     Attributes:
@@ -69,7 +69,7 @@ class Effort:
 def level_findings(
     tables: Tables,
     features: tuple[str, ...],
-    effort: Effort,
+    effort: SamplingLimits,
     rng: np.random.Generator,
     copies: Copies,
     nearness: Nearness | None,
@@ -126,7 +126,7 @@ class _Group:
 
     tables: Tables
     within: Schema
-    effort: Effort
+    effort: SamplingLimits
     rng: np.random.Generator
     values: dict[str, str]
     real: Rows
@@ -248,8 +248,8 @@ class _Group:
         book = KMeans(cells_, n_init=1, random_state=seed).fit(real)
         held = np.bincount(book.labels_, minlength=cells_)
         got = np.bincount(book.predict(made), minlength=cells_)
-        modes = held >= LEAST
-        return int(modes.sum()), int((modes & (got >= np.maximum(THIN * held, 1))).sum())
+        modes = held >= MIN_MODE_ROWS
+        return int(modes.sum()), int((modes & (got >= np.maximum(MIN_MODE_SHARE * held, 1))).sum())
 
     def _closer(self, nearness: Nearness | None) -> Estimate:
         if nearness is None:
@@ -314,7 +314,7 @@ def lost_categories(
         held, got = real[column.name], made[column.name]
         rows = np.maximum(held.sum(axis=1, keepdims=True), 1)
         expected = held / rows * got.sum(axis=1, keepdims=True)
-        gone = (expected >= SURE) & (held >= SURE) & (got == 0)
+        gone = (expected >= MIN_EXPECTED_ROWS) & (held >= MIN_EXPECTED_ROWS) & (got == 0)
         for g, c in zip(*np.nonzero(gone[:, : len(column.categories)]), strict=True):
             lost[g][column.name] = (*lost[g].get(column.name, ()), column.categories[c])
     return lost

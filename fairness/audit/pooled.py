@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairness.audit.checks import held_against
+from fairness.audit.checks import evaluate_thresholds
 from fairness.audit.copies import Copies, Nearness
-from fairness.audit.fidelity import Effort, level_findings
+from fairness.audit.fidelity import SamplingLimits, level_findings
 from fairness.audit.findings import Audit
 from fairness.audit.tables import Tables, keys, levels
 from fairness.audit.thresholds import Thresholds
@@ -30,10 +30,10 @@ from fairness.metrics.image_features import ImageFeatures
 from fairness.metrics.marginals import Marginals, compare
 from fairness.metrics.results import UtilityFinding
 from wgan.data.fit import fit_schema
-from wgan.data.frame import canonical
 from wgan.data.schema import Kind, Schema
+from wgan.data.values import parse_column
 from wgan.errors import DataError
-from wgan.versions import versions_of
+from wgan.versions import package_versions
 
 GROUPS = 500
 """Most groups of one level: a feature with more values is no group feature."""
@@ -49,7 +49,7 @@ def audit(
     target: str | None = None,
     holdout: pd.DataFrame | None = None,
     thresholds: Thresholds | None = None,
-    effort: Effort | None = None,
+    effort: SamplingLimits | None = None,
     kinds: Mapping[str, Kind] | None = None,
     schema: Schema | None = None,
     image: tuple[int, int, int] | None = None,
@@ -91,7 +91,7 @@ def audit(
         DataError: The tables cannot be audited; all problems at once.
     """
     started = time.perf_counter()
-    limits, effort = thresholds or Thresholds(), effort or Effort()
+    limits, effort = thresholds or Thresholds(), effort or SamplingLimits()
     features = tuple(dict.fromkeys(sensitive_features))
     grouping = (*features, *([target] if target else []))
     tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
@@ -145,9 +145,9 @@ def audit(
         },
         training=tuple(training),
         federated=federated or {},
-        versions=versions_of(PACKAGES),
+        versions=package_versions(PACKAGES),
     )
-    found = with_verdict(found, held_against(found, limits, effort.least))
+    found = with_verdict(found, evaluate_thresholds(found, limits, effort.least))
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
@@ -200,7 +200,7 @@ def _tables(
         for column in schema.columns:
             own = columns[column.name] = frame[column.name].reset_index(drop=True)
             try:
-                values = canonical(own, column.kind, column.name, name, column.form)
+                values = parse_column(own, column.kind, column.name, name, column.form)
             except DataError as error:
                 problems += error.problems
                 continue
@@ -217,7 +217,7 @@ def _check(
     tables: Tables,
     features: tuple[str, ...],
     target: str | None,
-    effort: Effort,
+    effort: SamplingLimits,
     names: tuple[str, str],
 ) -> None:
     known = tables.schema.names
@@ -261,7 +261,7 @@ def _utility(
     tables: Tables,
     target: str,
     features: tuple[str, ...],
-    effort: Effort,
+    effort: SamplingLimits,
     rng: np.random.Generator,
 ) -> UtilityFinding:
     return group_utility(

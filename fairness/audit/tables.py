@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fairness.groups.conditions import spelled
+from fairness.groups.conditions import category_labels
 from fairness.metrics.image_features import ImageFeatures
 from wgan.data.schema import Schema
 
@@ -46,6 +46,6 @@ def levels(sensitive: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def keys(frame: pd.DataFrame, schema: Schema, features: Sequence[str], where: str) -> pd.Series:
     """The group of each row: a tuple of the features' values as text."""
-    columns = [spelled(frame[name], schema[name], where) for name in features]
+    columns = [category_labels(frame[name], schema[name], where) for name in features]
     groups = list(zip(*columns, strict=True)) if columns else [()] * len(frame)
     return pd.Series(groups, dtype=object)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from fairness.groups.clusters import Centres
-from wgan.data.frame import canonical
 from wgan.data.schema import Column, Schema
+from wgan.data.values import parse_column
 from wgan.errors import DataError
 
 MISSING = "(missing)"
@@ -26,16 +26,16 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.float32] | None
 
-Told = Literal["group_and_label", "group", "label", "none"]
+ConditionedOn = Literal["group_and_label", "group", "label", "none"]
 """What of group and label the generator is told; the rest it makes itself, as columns."""
 
 
-def spelled(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:
+def category_labels(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:
     """The values of a category or boolean column as text, `(n,)`; missing spelled as such.
 
     TRUE and True are one value of a boolean column, spelled as its schema says.
     """
-    values = canonical(series, "category", column.name, where)
+    values = parse_column(series, "category", column.name, where)
     if column.kind == "boolean":
         known = {c.lower(): c for c in column.categories}
         values = np.array([v and known.get(v.lower(), v) for v in values], dtype=object)
@@ -43,7 +43,7 @@ def spelled(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.obj
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ConditionSpace:
     """Which cells of group and label there are, and how many rows each holds over all sites.
 
     Attributes:
@@ -64,7 +64,7 @@ class Conditions:
     labels: tuple[str, ...]
     label_edges: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
-    told: Told = "group_and_label"
+    told: ConditionedOn = "group_and_label"
     centres: tuple[tuple[float, ...], ...] = ()
 
     @property
@@ -121,7 +121,7 @@ class Conditions:
         if not self.sensitive:
             return np.zeros(len(frame), dtype=np.int64)
         known = {group: i for i, group in enumerate(self.groups)}
-        values = [spelled(frame[name], schema[name], where) for name in self.sensitive]
+        values = [category_labels(frame[name], schema[name], where) for name in self.sensitive]
         return np.array([known.get(group, -1) for group in zip(*values, strict=True)], np.int64)
 
     def label_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
@@ -130,12 +130,12 @@ class Conditions:
             return np.zeros(len(frame), dtype=np.int64)
         column = schema[self.target]
         if self.label_edges:
-            values = canonical(frame[self.target], column.kind, column.name, where, column.form)
+            values = parse_column(frame[self.target], column.kind, column.name, where, column.form)
             label = bin_of(values, self.label_edges)
             label[label >= len(self.labels)] = -1
             return label
         known = {label: i for i, label in enumerate(self.labels)}
-        texts = spelled(frame[self.target], column, where)
+        texts = category_labels(frame[self.target], column, where)
         return np.array([known.get(label, -1) for label in texts], np.int64)
 
     def cell_index(
@@ -178,12 +178,12 @@ class Conditions:
         return np.where(pairs >= 0, pairs * self.clusters + cluster, -1)
 
     @property
-    def plain(self) -> "Conditions":
+    def plain(self) -> "ConditionSpace":
         """The same without clusters."""
         table = self.table.reshape(len(self.groups), len(self.labels), self.clusters).sum(2)
         return replace(self, centres=(), counts=_nested(table))
 
-    def clustered(self, centres: Floats, counts: Ints | None = None) -> "Conditions":
+    def clustered(self, centres: Floats, counts: Ints | None = None) -> "ConditionSpace":
         """The same with clusters around `centres` `(K, D)`.
 
         Args:
@@ -261,9 +261,9 @@ class Conditions:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Conditions":
+    def from_json(value: Mapping[str, Any]) -> "ConditionSpace":
         """The inverse of `to_json`."""
-        return Conditions(
+        return ConditionSpace(
             sensitive=tuple(value["sensitive"]),
             target=value["target"],
             groups=tuple(tuple(group) for group in value["groups"]),

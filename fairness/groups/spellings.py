@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from wgan.data.frame import canonical
 from wgan.data.schema import Kind, Schema
-from wgan.data.values import describe
+from wgan.data.values import describe, parse_column
 
 _NUMBER = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.([0-9]*))?")
 
@@ -69,7 +68,7 @@ def spelled_alike(
             other = {value: meant[value] for value in own if meant.get(value, value) != value}
             if not other:
                 continue
-            texts = canonical(frame[column], "category", column, name)
+            texts = parse_column(frame[column], "category", column, name)
             frame[column] = pd.Series(
                 [None if text is None else other.get(text, text) for text in texts],
                 index=frame.index,
@@ -140,5 +139,5 @@ def _typed(series: "pd.Series") -> bool:
 
 
 def _spellings(series: "pd.Series", column: str, where: str) -> Spellings:
-    counts = pd.Series(canonical(series, "category", column, where), dtype=object).value_counts()
+    counts = pd.Series(parse_column(series, "category", column, where), dtype=object).value_counts()
     return {str(text): int(count) for text, count in counts.items()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wgan.data.codec import TableCodec
-from wgan.data.ranks import grain, to_scores
+from wgan.data.ranks import resolution, to_scores
 from wgan.data.schema import Column
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Binning:
                 numbers.append(codec.span(column.name).start)
                 single = _values(column, 2 * bins)
                 if len(single):
-                    inner = single[:-1] + grain(column) / 2
+                    inner = single[:-1] + resolution(column) / 2
                 else:
                     inner = np.interp(ranks, column.cumulative, column.edges)
                 edges.append(_scores(inner, column))
@@ -95,7 +95,7 @@ class Binning:
 
 def _values(column: Column, most: int) -> Floats:
     """All values of a column on a grid; none where it has more than `most` or no grid."""
-    step = grain(column)
+    step = resolution(column)
     # Of a wide range of fine numbers the quotient is infinite.
     steps = (column.high - column.low) / step if step else np.inf
     if steps > most - 0.5:

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.matching.kernels import Features, deviation_of
-from fairness.matching.moments import members, within
+from fairness.matching.kernels import Features, bandwidth
+from fairness.matching.moments import mean_within_stratum, stratum_membership
 from wgan.penalties import GeneratorStep
 from wgan.shape import Block
 
@@ -48,13 +48,13 @@ STRENGTH = {"kernel": 100.0, "sliced": 10.0}
 """What the penalty's weight is multiplied with, so that 0.3 is a sensible one of either kind."""
 
 
-def size_of(kind: Kind) -> int:
+def feature_count(kind: Kind) -> int:
     """Sums of each level, less the one of weights."""
     return 2 * FREQUENCIES * len(WIDTHS) if kind == "kernel" else DIRECTIONS * BINS
 
 
 @dataclass(frozen=True)
-class Description:
+class FeatureMap:
     """What describes rows: random features, or directions.
 
     Attributes:
@@ -66,7 +66,7 @@ class Description:
     matrix: Floats
 
     @staticmethod
-    def of(kind: Kind, blocks: Sequence[Block], condition: int, seed: int) -> "Description":
+    def of(kind: Kind, blocks: Sequence[Block], condition: int, seed: int) -> "FeatureMap":
         """The same for all who know the layout of a row and the seed.
 
         Args:
@@ -79,14 +79,14 @@ class Description:
         numbers = sum(block.kind == "value" for block in blocks)
         choices = len(blocks) - numbers
         if kind == "kernel":
-            rule = deviation_of(numbers, choices)
+            rule = bandwidth(numbers, choices)
             parts = [
                 Features.of(width, FREQUENCIES, rule * factor, seed + i).frequencies
                 for i, factor in enumerate(WIDTHS)
             ]
-            return Description(kind, np.hstack(parts))
+            return FeatureMap(kind, np.hstack(parts))
         directions = np.random.default_rng(seed).standard_normal((width, DIRECTIONS))
-        return Description(kind, directions / np.linalg.norm(directions, axis=0))
+        return FeatureMap(kind, directions / np.linalg.norm(directions, axis=0))
 
     @property
     def edges(self) -> Floats:
@@ -146,8 +146,8 @@ class KernelMatching:
         """
         along = torch.cat([step.fake, step.condition], 1) @ self.frequencies
         features = torch.cat([along.cos(), along.sin()], 1) / math.sqrt(along.shape[1])
-        member = members(step.condition, self.active)
-        values = within(features @ features.T, member)
+        member = stratum_membership(step.condition, self.active)
+        values = mean_within_stratum(features @ features.T, member)
         return values - 2 * (member * (features @ self.means.T)).sum(1)
 
 
@@ -177,7 +177,7 @@ class SlicedMatching:
         between i / n and (i + 1) / n, of which the middle one is taken.
         """
         along = torch.cat([step.fake, step.condition], 1) @ self.directions
-        member = members(step.condition, self.active)
+        member = stratum_membership(step.condition, self.active)
         values = torch.zeros(len(along), device=along.device, dtype=along.dtype)
         for level in torch.nonzero(member.any(0))[:, 0].tolist():
             index = torch.nonzero(member[:, level])[:, 0]
@@ -198,10 +198,10 @@ class SlicedMatching:
         return torch.lerp(self.edges[above - 1], self.edges[above], part).T
 
 
-def matching_of(
-    description: Description, sums: Floats, weight: float, device: torch.device | str = "cpu"
+def build_matching(
+    description: FeatureMap, sums: Floats, weight: float, device: torch.device | str = "cpu"
 ) -> KernelMatching | SlicedMatching:
-    """Reads totals of `Description.sums`, `(C + 1, T + 1)`; levels without weight take no part."""
+    """Reads totals of `FeatureMap.sums`, `(C + 1, T + 1)`; levels without weight take no part."""
     total = sums[:, -1:]
     active = torch.tensor(total[:, 0] > 0, device=device)
     means = np.divide(sums[:, :-1], total, out=np.zeros_like(sums[:, :-1]), where=total > 0)

@@ -16,7 +16,7 @@ from torch import Tensor
 Floats = npt.NDArray[np.float64]
 
 
-def deviation_of(numbers: int, choices: int, spread: float = 0.5) -> float:
+def bandwidth(numbers: int, choices: int, spread: float = 0.5) -> float:
     """A bandwidth for encoded rows: about the root of their mean squared distance.
 
     Two rows' numbers of standard deviation `spread` differ by 2 spread^2 in the mean square. Two

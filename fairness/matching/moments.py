@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from wgan.penalties import GeneratorStep
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ def size_of_moments(published: Bools) -> int:
     return int((counts * (counts + 1) // 2).sum())
 
 
-def described(conditions: Conditions) -> tuple[Bools, Bools]:
+def eligible_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
     """Which groups' rows are in the moments, `(G,)`, and which levels have moments, `(C,)`.
 
     Rows of a group that is too small are in no sum at all: the difference between the labels' and
@@ -57,7 +57,7 @@ def described(conditions: Conditions) -> tuple[Bools, Bools]:
     return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
-def memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def stratum_memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Which levels rows are in, the last being that of all rows, `(n, C + 1)`; from `(n, C)`."""
     everyone = np.ones((len(conditions), 1), dtype=conditions.dtype)
     return np.concatenate([conditions, everyone], 1)
@@ -114,7 +114,7 @@ def second_moments(
     return np.concatenate(parts)
 
 
-def members(condition: Tensor, active: Tensor) -> Tensor:
+def stratum_membership(condition: Tensor, active: Tensor) -> Tensor:
     """Which levels each row of a batch counts in, `(B, C + 1)`; the last is that of all rows.
 
     Args:
@@ -127,7 +127,7 @@ def members(condition: Tensor, active: Tensor) -> Tensor:
     return member * (member.sum(0) > 1)
 
 
-def within(kernel: Tensor, member: Tensor) -> Tensor:
+def mean_within_stratum(kernel: Tensor, member: Tensor) -> Tensor:
     """For each row and each of its levels of n rows, sum_j!=i k(z_i, z_j) / (n - 1), `(B,)`."""
     pairs = (member / (member.sum(0) - 1).clamp_min(1)) @ member.T
     pairs = pairs - torch.diag(pairs.diagonal())
@@ -201,7 +201,9 @@ class LevelMoments:
                 has weight.
         """
         joined = np.concatenate([rows, conditions], 1)
-        each = memberships(conditions) * (weights[:, None] if weights.ndim == 1 else weights)
+        each = stratum_memberships(conditions) * (
+            weights[:, None] if weights.ndim == 1 else weights
+        )
         if published is None:
             published = np.tile(np.any(each, axis=0, keepdims=True).T, joined.shape[1])
         both = np.append(choices, np.ones(conditions.shape[1], dtype=bool))
@@ -297,7 +299,7 @@ class MomentMatching:
         share of the rows. A level with one row of the batch is left out: one row has no pair.
         """
         joined = torch.cat([step.fake, step.condition], 1) * self.scale
-        member = members(step.condition, self.active)
+        member = stratum_membership(step.condition, self.active)
         # Zeros that hang on the rows, for there may be no level with two of them.
         values = 0.0 * joined.sum(1)
         for level in torch.nonzero(member.any(0))[:, 0].tolist():

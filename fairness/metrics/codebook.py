@@ -80,7 +80,7 @@ class Codebook:
                 sizes.append(0)
                 continue
             balls.append(rows)
-            radii.append(radii_of(rows, k))
+            radii.append(ball_radii(rows, k))
             sizes.append(len(rows))
             found = KMeans(wanted, n_init=1, random_state=seed).fit(rows).cluster_centers_
             # Its last step may leave a cell empty; sites refuse cells that no ball lies in.
@@ -88,7 +88,7 @@ class Codebook:
             # Cells that are not needed repeat the first: the nearest centre is the first of ties.
             book[g] = np.resize(found[:1], (cells, width))
             book[g, : len(found)] = found
-            reach[g] = reach_of(rows, book[g])
+            reach[g] = codebook_reach(rows, book[g])
         return Codebook(np.concatenate(balls), np.concatenate(radii), tuple(sizes), book, reach)
 
     def count(self, rows: Floats, groups: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -145,7 +145,7 @@ class Codebook:
         return Codebook(balls, radii, tuple(sizes), book, reach)
 
 
-def radii_of(rows: Floats, k: int = NEIGHBOURS) -> Floats:
+def ball_radii(rows: Floats, k: int = NEIGHBOURS) -> Floats:
     """Squared distances `(m,)` to the k-th neighbour among rows `(m, D)`, m > k."""
     distances = cdist(rows, rows, "sqeuclidean")
     np.fill_diagonal(distances, np.inf)
@@ -154,7 +154,7 @@ def radii_of(rows: Floats, k: int = NEIGHBOURS) -> Floats:
     return np.nextafter(radius, np.float32(np.inf))
 
 
-def reach_of(rows: Floats, book: Floats) -> np.float32:
+def codebook_reach(rows: Floats, book: Floats) -> np.float32:
     """Squared distance from the nearest of the cells `(K, D)` that `REACH` of the rows are in."""
     nearest = cdist(rows, book, "sqeuclidean").min(axis=1)
     reach: np.float32 = np.nextafter(np.float32(np.quantile(nearest, REACH)), np.float32(np.inf))

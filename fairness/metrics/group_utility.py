@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from fairness.groups.conditions import spelled
+from fairness.groups.conditions import category_labels
 from fairness.metrics.bootstrap import (
     Counts,
     Floats,
@@ -40,12 +40,12 @@ from fairness.metrics.bootstrap import (
 )
 from fairness.metrics.results import Estimate, Prediction, UtilityFinding
 from fairness.metrics.utility import (
+    boosted_trees,
     encode_features,
     for_trees,
     labelled,
     linear,
     mean_area,
-    trees_of,
 )
 from wgan.data.schema import Schema
 
@@ -221,7 +221,7 @@ def group_utility(
 def _groups(
     frame: pd.DataFrame, schema: Schema, features: Sequence[str]
 ) -> dict[str, NDArray[np.object_]]:
-    values = {name: spelled(frame[name], schema[name], "the table") for name in features}
+    values = {name: category_labels(frame[name], schema[name], "the table") for name in features}
     if len(values) > 1:
         joint = [", ".join(row) for row in zip(*values.values(), strict=True)]
         values[", ".join(features)] = np.array(joint, dtype=object)
@@ -258,7 +258,7 @@ def _predicted(
     if learner == "logistic":
         model = linear(LogisticRegression(max_iter=2000), categorical)
     else:
-        model = trees_of(True, train[1], categorical, seed)
+        model = boosted_trees(True, train[1], categorical, seed)
         x_train, x_test = for_trees(x_train, x_test, categorical)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

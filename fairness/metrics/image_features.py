@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fairness.metrics.marginals import cells
 from wgan.data.schema import Schema
 from wgan.errors import DataError
-from wgan.numerics import flushed
+from wgan.numerics import flush_denormals
 
 Points = NDArray[np.float32]
 
@@ -106,17 +106,17 @@ class ImageFeatures:
         mean, deviation = self.centre
         images = torch.from_numpy((values - mean) / deviation).view(-1, *self.shape)
         network = _network(self.shape[0])
-        with torch.no_grad(), flushed():
+        with torch.no_grad(), flush_denormals():
             return np.concatenate([network(p).numpy() for p in torch.split(images, PIECE)])
 
 
-def shape_of(text: str) -> tuple[int, int, int]:
+def image_shape(text: str) -> tuple[int, int, int]:
     """Reads `HxW` or `CxHxW`.
 
     Raises:
         ValueError: It is neither.
 
-    >>> shape_of("8x8"), shape_of("3x32x32")
+    >>> image_shape("8x8"), image_shape("3x32x32")
     ((1, 8, 8), (3, 32, 32))
     """
     parts = text.lower().split("x")

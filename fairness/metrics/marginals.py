@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wgan.data.frame import canonical
 from wgan.data.schema import Column, Kind, Schema
+from wgan.data.values import parse_column
 
 POINTS = 512
 """Most points a numeric column is compared at; each gives two edges."""
@@ -67,7 +67,7 @@ def cells(frame: pd.DataFrame, column: "Column | Bins", where: str = "table") ->
     Raises:
         DataError: Where a value is not of the column's kind.
     """
-    values = canonical(frame[column.name], column.kind, column.name, where, column.form)
+    values = parse_column(frame[column.name], column.kind, column.name, where, column.form)
     if column.kind != "boolean":
         return values
     return np.array([None if v is None else v.lower() for v in values], dtype=object)

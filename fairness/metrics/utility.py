@@ -78,7 +78,7 @@ def train_and_test(
         return Utility(metric, None, None, reason)
     x_train, x_test, categorical = encode_features(train, test, features)
     model = linear(LogisticRegression(max_iter=2000) if classes else Ridge(), categorical)
-    trees = trees_of(classes, y_train, categorical, seed)
+    trees = boosted_trees(classes, y_train, categorical, seed)
     with warnings.catch_warnings():
         # Two thousand steps that end short of the tolerance still rank the rows.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -156,7 +156,9 @@ def linear(model: Any, categorical: NDArray[np.bool_]) -> Any:
     return make_pipeline(ColumnTransformer([part for part in parts if len(part[2])]), model)
 
 
-def trees_of(classes: bool, labels: NDArray[Any], categorical: NDArray[np.bool_], seed: int) -> Any:
+def boosted_trees(
+    classes: bool, labels: NDArray[Any], categorical: NDArray[np.bool_], seed: int
+) -> Any:
     """Gradient-boosted trees for inputs of `for_trees`."""
     if not classes:
         return HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed)

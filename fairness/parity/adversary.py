@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
-from fairness.parity.membership import Reader, readers
+from fairness.groups.conditions import ConditionSpace
+from fairness.parity.membership import Membership, build_memberships
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
@@ -33,8 +33,8 @@ BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
-class BiasHeadSpec:
-    """How a `BiasHead` is built.
+class GroupAdversarySpec:
+    """How a `GroupAdversary` is built.
 
     Attributes:
         weight: What the penalty is multiplied with.
@@ -52,11 +52,11 @@ class BiasHeadSpec:
 
     def build(
         self,
-        conditions: Conditions,
+        conditions: ConditionSpace,
         schema: Schema,
         seed: int,
         device: torch.device | str = "cpu",
-    ) -> "BiasHead":
+    ) -> "GroupAdversary":
         """A head over the made columns that are no sensitive features.
 
         Raises:
@@ -69,13 +69,13 @@ class BiasHeadSpec:
                 held[codec.span(name)] = False
         if len(conditions.groups) < 2 or not held.any():
             raise ValueError("a bias head needs two groups or more, and a column to tell them from")
-        groups, _ = readers(conditions, schema)
+        groups, _ = build_memberships(conditions, schema)
         inputs = torch.tensor(held.nonzero()[0], device=device)
         sizes = (len(inputs), *self.hidden, len(conditions.groups))
-        return BiasHead(self, groups.to(device), inputs, sizes, seed)
+        return GroupAdversary(self, groups.to(device), inputs, sizes, seed)
 
 
-class BiasHead:
+class GroupAdversary:
     """A penalty on the generator that learns; all it knows is in `tensors`.
 
     Attributes:
@@ -86,7 +86,12 @@ class BiasHead:
     name = "bias_head"
 
     def __init__(
-        self, spec: BiasHeadSpec, groups: Reader, inputs: Tensor, sizes: Sequence[int], seed: int
+        self,
+        spec: GroupAdversarySpec,
+        groups: Membership,
+        inputs: Tensor,
+        sizes: Sequence[int],
+        seed: int,
     ) -> None:
         """Draws the first weights.
 

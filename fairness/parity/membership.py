@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fairness.groups.conditions import MISSING, Conditions, bin_of
+from fairness.groups.conditions import MISSING, ConditionSpace, bin_of
 from wgan.data.codec import TableCodec
-from wgan.data.ranks import grain, to_scores
+from wgan.data.ranks import resolution, to_scores
 from wgan.data.schema import Column, Schema
 
 FADE = 0.1
@@ -21,7 +21,7 @@ CONTINUOUS = 1e-3
 
 
 @dataclass(frozen=True)
-class Reader:
+class Membership:
     """Reads how much each row is of each class, from made columns or from the condition.
 
     Attributes:
@@ -35,13 +35,13 @@ class Reader:
         """Rows beside conditions and a one `(B, D + C + 1)` -> memberships `(B, N)`."""
         return joined[:, self.index].prod(1)
 
-    def to(self, device: torch.device | str) -> "Reader":
+    def to(self, device: torch.device | str) -> "Membership":
         """The same on another device."""
-        return Reader(self.index.to(device))
+        return Membership(self.index.to(device))
 
 
 @dataclass(frozen=True)
-class BinReader:
+class BinMembership:
     """Reads in which bin each made number lies.
 
     A row is wholly in the bin of its number, so that rates are those of a table. The gradient is
@@ -87,12 +87,14 @@ class BinReader:
         soft = torch.nn.functional.pad(soft, (0, width - soft.shape[1]))
         return soft + (hard - soft).detach()
 
-    def to(self, device: torch.device | str) -> "BinReader":
+    def to(self, device: torch.device | str) -> "BinMembership":
         """The same on another device."""
         return replace(self, cuts=self.cuts.to(device), fixed=self.fixed.to(device))
 
 
-def readers(conditions: Conditions, schema: Schema) -> tuple[Reader, Reader | BinReader]:
+def build_memberships(
+    conditions: ConditionSpace, schema: Schema
+) -> tuple[Membership, Membership | BinMembership]:
     """Who reads a row's group and its label."""
     codec = TableCodec(schema.without(conditions.given))
     group, label, _ = conditions.blocks
@@ -104,7 +106,7 @@ def readers(conditions: Conditions, schema: Schema) -> tuple[Reader, Reader | Bi
             [_place(codec, name, g[i], conditions) for g in conditions.groups]
             for i, name in enumerate(conditions.sensitive)
         ]
-    read = Reader(torch.tensor(groups))
+    read = Membership(torch.tensor(groups))
     if not label and target is not None and schema[target].numeric:
         return read, _bins_of(codec, schema[target], conditions)
     if label or target is None:
@@ -115,10 +117,10 @@ def readers(conditions: Conditions, schema: Schema) -> tuple[Reader, Reader | Bi
         ]
     else:
         labels = [_place(codec, target, name, conditions) for name in conditions.labels]
-    return read, Reader(torch.tensor([labels]))
+    return read, Membership(torch.tensor([labels]))
 
 
-def _place(codec: TableCodec, name: str, value: str, conditions: Conditions) -> int:
+def _place(codec: TableCodec, name: str, value: str, conditions: ConditionSpace) -> int:
     column, span = codec.schema[name], codec.span(name)
     start, stop = int(span.start), int(span.stop)
     if stop == start:
@@ -128,7 +130,7 @@ def _place(codec: TableCodec, name: str, value: str, conditions: Conditions) -> 
     return start + column.categories.index(value)
 
 
-def _bins_of(codec: TableCodec, column: Column, conditions: Conditions) -> BinReader:
+def _bins_of(codec: TableCodec, column: Column, conditions: ConditionSpace) -> BinMembership:
     """Who reads the bins of a number that the generator makes."""
     span, dense = codec.span(column.name), bool(column.edges)
     value = int(span.start) if dense else None
@@ -140,14 +142,14 @@ def _bins_of(codec: TableCodec, column: Column, conditions: Conditions) -> BinRe
     known = where < len(conditions.labels)
     fixed[dense + known.nonzero()[0], where[known]] = 1.0
     cuts = _cuts(column, np.array(conditions.label_edges)) if dense else np.empty(0)
-    return BinReader(
+    return BinMembership(
         value, states, torch.tensor(cuts, dtype=torch.float32), torch.from_numpy(fixed)
     )
 
 
 def _cuts(column: Column, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The scores from which numbers lie at or above each edge once they are on their grid."""
-    step = grain(column)
+    step = resolution(column)
     if step:
         edges = column.low + step * (np.ceil((edges - column.low) / step - 1e-9) - 0.5)
     return to_scores(edges, column)

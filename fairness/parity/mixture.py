@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def parity_counts(
     if not total or level == 1:
         return table
     chosen = tuple(features) or tuple(range(len(groups[0])))
-    joint = members_of(groups, [chosen])[0]
+    joint = feature_members(groups, [chosen])[0]
     goals = [(member, _within(_goal(table, member, level), table[member])) for member in joint]
     fitted = _fitted(table, goals)
     lacking = np.array([not _can(table[m], _goal(table, m, 0.0)) for m in joint])
@@ -74,7 +74,7 @@ def parity_counts(
         return fitted
     # A feature is held as a whole: with one of its values given up, the others would have to make
     # up for that one.
-    held = [list(members_of(groups, [(i,)])[0]) for i in chosen]
+    held = [list(feature_members(groups, [(i,)])[0]) for i in chosen]
     held = [f for f in held if all(_can(table[v], _goal(table, v, level)) for v in f)]
     while held:
         found = _fitted(fitted, [(v, _goal(table, v, level)) for f in held for v in f])
@@ -151,7 +151,7 @@ def parity_gaps(
     table = np.array(counts, dtype=np.float64)
     found = {}
     for chosen in feature_sets(range(len(names))):
-        sums = members_of(groups, [chosen])[0].astype(np.float64) @ table
+        sums = feature_members(groups, [chosen])[0].astype(np.float64) @ table
         sums = sums[sums.sum(1) > 0]
         rates = sums / sums.sum(1, keepdims=True)
         gap = float((rates.max(0) - rates.min(0)).max(initial=0.0)) if len(rates) else 0.0
@@ -165,7 +165,7 @@ def feature_sets(features: Sequence[int]) -> list[tuple[int, ...]]:
     return [*alone, tuple(features)] if len(alone) > 1 else alone
 
 
-def members_of(
+def feature_members(
     groups: Sequence[Sequence[str]], sets: Sequence[tuple[int, ...]]
 ) -> tuple[Bools, Floats]:
     """Which groups each value has, `(V, G)`, and 1 / the values beside it, `(V,)`."""
@@ -190,7 +190,7 @@ class ParityMixture:
     level: float
     features: tuple[str, ...] = ()
 
-    def counts(self, conditions: Conditions) -> Floats:
+    def counts(self, conditions: ConditionSpace) -> Floats:
         """Rows to ask for per group and cell, `(G, L * K)`; clusters keep their shares."""
         plain = conditions.plain.table
         chosen = [conditions.sensitive.index(name) for name in self.features]

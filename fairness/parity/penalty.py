@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.moments import MomentMatching
-from fairness.parity.membership import BinReader, Reader, readers
-from fairness.parity.mixture import feature_sets, members_of
+from fairness.parity.membership import BinMembership, Membership, build_memberships
+from fairness.parity.mixture import feature_members, feature_sets
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
@@ -66,8 +66,8 @@ class ParityPenalty:
     """
 
     weight: float
-    groups: Reader
-    labels: Reader | BinReader
+    groups: Membership
+    labels: Membership | BinMembership
     members: Tensor
     factors: Tensor
     shares: Tensor | None
@@ -80,7 +80,7 @@ class ParityPenalty:
 
     @staticmethod
     def of(
-        conditions: Conditions,
+        conditions: ConditionSpace,
         schema: Schema,
         weight: float,
         level: float = 0.0,
@@ -107,9 +107,9 @@ class ParityPenalty:
             ValueError: A level above 0 asks for a gap of scores, and there are no moments of
                 groups, or none of the label, since it is a bin of a number that is made.
         """
-        groups, labels = readers(conditions, schema)
+        groups, labels = build_memberships(conditions, schema)
         chosen = [conditions.sensitive.index(name) for name in features or conditions.sensitive]
-        members, factors = members_of(conditions.groups, feature_sets(chosen))
+        members, factors = feature_members(conditions.groups, feature_sets(chosen))
         table = conditions.plain.table.astype(np.float64)
         position = None if label is None else conditions.labels.index(label)
         rows = table.sum(1) if position is None else table[:, position]
@@ -122,7 +122,7 @@ class ParityPenalty:
         else:
             inputs = _inputs(conditions, schema)
             if level > 0:
-                if isinstance(labels, BinReader):
+                if isinstance(labels, BinMembership):
                     raise ValueError(
                         "the data's gap in a score is read from moments of the label, and "
                         f"'{conditions.target}' is a number that the generator makes"
@@ -220,7 +220,7 @@ def _contrast(members: Bools, rows: Floats) -> Floats:
     return found
 
 
-def _inputs(conditions: Conditions, schema: Schema) -> Ints:
+def _inputs(conditions: ConditionSpace, schema: Schema) -> Ints:
     """The outputs of a row that a score may read: neither target nor sensitive features."""
     codec = TableCodec(schema.without(conditions.given))
     held = np.ones(codec.width, dtype=np.bool_)
@@ -231,7 +231,7 @@ def _inputs(conditions: Conditions, schema: Schema) -> Ints:
 
 
 def _means(
-    conditions: Conditions, matching: MomentMatching | None, inputs: Ints, place: int
+    conditions: ConditionSpace, matching: MomentMatching | None, inputs: Ints, place: int
 ) -> tuple[Floats, Bools]:
     """Means `(G, I)` of inputs over each group's rows of a label, and which are known, `(G,)`.
 

@@ -1,10 +1,10 @@
 """A generator's categories held to the shares that the sites' sums tell, level by level.
 
 Training leaves a trap for rare categories: once a category's logit has fallen, no row of a batch
-shows it, its gradient vanishes with its probability, and it never comes back, wherever it began.
-So the last layer of a trained generator is tilted by exp(a_c + sum_l u_lc) within each column, such
-that the shares of every level of the condition are the data's (`tilt_of`). Among all laws with
-these shares and the noise's own law, the tilted one is closest to what was learnt in relative
+shows it, its gradient vanishes with its probability, and it never comes back, wherever it began. So
+the last layer of a trained generator is tilted by exp(a_c + sum_l u_lc) within each column, such
+that the shares of every level of the condition are the data's (`fit_calibration`). Among all laws
+with these shares and the noise's own law, the tilted one is closest to what was learnt in relative
 entropy; it is found by generalised iterative scaling, one vector of the condition at a time, which
 never moves away from it.
 
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
-from fairness.matching.moments import described
+from fairness.groups.conditions import ConditionSpace
+from fairness.matching.moments import eligible_strata
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Shares:
+class CategoryMarginals:
     """What the sums tell of categories.
 
     Attributes:
@@ -55,18 +55,20 @@ class Shares:
     spans: tuple[tuple[int, int], ...]
 
     @staticmethod
-    def of(sums: Floats, conditions: Conditions, spans: Sequence[tuple[int, int]]) -> "Shares":
+    def of(
+        sums: Floats, conditions: ConditionSpace, spans: Sequence[tuple[int, int]]
+    ) -> "CategoryMarginals":
         """Reads totals of `fairness.matching.moments.first_moments`, `(C + 1, W + 1)`."""
-        taking, levels = described(conditions)
+        taking, levels = eligible_strata(conditions)
         cells = conditions.encode(np.arange(conditions.table.size))
         counts = (conditions.table * taking[:, None]).reshape(-1)
         rows = np.append(cells.T @ counts * levels, counts.sum())
         total = sums[:, -1:]
         rows[total[:, 0] <= 0] = 0
         means = np.divide(sums[:, :-1], total, out=np.zeros_like(sums[:, :-1]), where=total > 0)
-        return Shares(means, rows.astype(np.float64), conditions.blocks, tuple(spans))
+        return CategoryMarginals(means, rows.astype(np.float64), conditions.blocks, tuple(spans))
 
-    def without_groups(self) -> "Shares":
+    def without_groups(self) -> "CategoryMarginals":
         """The same, with no group held to its own shares: labels, clusters and all rows are."""
         rows = self.rows.copy()
         rows[: self.vectors[0]] = 0
@@ -74,7 +76,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Tilt:
+class MarginalCalibration:
     """What is added to a generator's raw outputs.
 
     Attributes:
@@ -90,7 +92,9 @@ class Tilt:
     after: float
 
 
-def tilt_of(raw: Tensor, conditions: Tensor, weights: Tensor, shares: Shares) -> Tilt:
+def fit_calibration(
+    raw: Tensor, conditions: Tensor, weights: Tensor, shares: CategoryMarginals
+) -> MarginalCalibration:
     """Fits the tilt on raw outputs of a generator.
 
     A level of n rows is held to (n p + m q) / (n + m): p its share in the data, q the generator's
@@ -111,7 +115,7 @@ def tilt_of(raw: Tensor, conditions: Tensor, weights: Tensor, shares: Shares) ->
     # Levels of one one-hot vector do not overlap: they are fitted together, and vectors in turn.
     turns = [
         turn
-        for levels in [*levels_of(shares.vectors), [len(active) - 1]]
+        for levels in [*stratum_levels(shares.vectors), [len(active) - 1]]
         if (turn := [i for i in levels if active[i]])
     ]
     tilt = torch.zeros(len(active), raw.shape[1])
@@ -137,7 +141,7 @@ def tilt_of(raw: Tensor, conditions: Tensor, weights: Tensor, shares: Shares) ->
                 break
         before = max(before, _farthest(trained, target, active))
         after = max(after, _farthest(found(), target, active))
-    return Tilt(tilt[-1], tilt[:-1], before, after)
+    return MarginalCalibration(tilt[-1], tilt[:-1], before, after)
 
 
 def _farthest(found: Tensor, target: Tensor, active: Tensor) -> float:
@@ -145,7 +149,7 @@ def _farthest(found: Tensor, target: Tensor, active: Tensor) -> float:
     return float(gaps.max()) if len(gaps) else 0.0
 
 
-def levels_of(vectors: Sequence[int]) -> list[list[int]]:
+def stratum_levels(vectors: Sequence[int]) -> list[list[int]]:
     """Levels of each one-hot vector.
 
     >>> levels_of((2, 0, 1))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
 from wgan.data.codec import TableCodec
@@ -33,7 +33,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Following:
+class FunctionalDependency:
     """One column that follows from another.
 
     Attributes:
@@ -75,13 +75,13 @@ class _Source:
     values: Ints
 
 
-def followings(
+def find_dependencies(
     codec: TableCodec,
     binning: Binning,
     moments: LevelMoments,
     rows: int,
-    conditions: Conditions,
-) -> dict[tuple[str, str], Following]:
+    conditions: ConditionSpace,
+) -> dict[tuple[str, str], FunctionalDependency]:
     """What follows from what, by the names of both columns; nothing follows from what follows.
 
     Args:
@@ -95,7 +95,7 @@ def followings(
     described = {
         column.name: _options(codec, binning, column.name) for column in codec.schema.columns
     }
-    found: dict[tuple[str, str], Following] = {}
+    found: dict[tuple[str, str], FunctionalDependency] = {}
     for source in _sources(codec, binning, conditions):
         if source.name in {target for _, target in found}:
             continue
@@ -116,7 +116,7 @@ def followings(
             if known[seen].all() and len(np.unique(values[seen], axis=0)) > 1:
                 target = codec.span(name)
                 value = np.where(known[:, None], values, np.nan)[source.values]
-                found[source.name, name] = Following(
+                found[source.name, name] = FunctionalDependency(
                     (source.first, source.first + len(source.places)),
                     (target.start, target.stop),
                     torch.from_numpy(value.astype(np.float32)),
@@ -124,14 +124,16 @@ def followings(
     return found
 
 
-def filled(followings: Sequence[Following], rows: Tensor, conditions: Tensor) -> Tensor:
+def impute_dependents(
+    followings: Sequence[FunctionalDependency], rows: Tensor, conditions: Tensor
+) -> Tensor:
     """Rows `(n, D)` for conditions `(n, C)` with every column filled in that follows."""
     for following in followings:
         rows = following(rows, conditions)
     return rows
 
 
-def _sources(codec: TableCodec, binning: Binning, conditions: Conditions) -> Iterator[_Source]:
+def _sources(codec: TableCodec, binning: Binning, conditions: ConditionSpace) -> Iterator[_Source]:
     """What is told first, for it is certain; then the categories that the generator makes."""
     group, label, _ = conditions.blocks
     after = codec.width + binning.width

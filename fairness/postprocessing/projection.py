@@ -29,14 +29,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.moments import LevelMoments
 from fairness.postprocessing.projection_problem import (
     STEPS,
     Made,
     ProjectionProblem,
-    ceilings,
     joint_tilt,
+    log_envelopes,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -115,7 +115,7 @@ def project(
     made: Made,
     fresh: Made,
     mass: Tensor,
-    conditions: Conditions,
+    conditions: ConditionSpace,
     moments: LevelMoments,
     spans: Sequence[tuple[int, int]],
     tell: Callable[[int, int], None] = lambda steps, of: None,
@@ -134,7 +134,7 @@ def project(
     problem = ProjectionProblem.of(made, mass, conditions, moments)
     if not problem.cells:
         return Fit(None, 0, 0, 1.0)
-    before = problem.beyond([torch.zeros(len(part)) for part in problem.parts])
+    before = problem.count_violations([torch.zeros(len(part)) for part in problem.parts])
     if not before:
         return Fit(None, 0, 0, 1.0)
     levels = problem.solved(lambda steps: tell(steps, STEPS))
@@ -143,9 +143,9 @@ def project(
     if spans:
         levels = problem.with_shares(levels, spans, conditions.blocks)
     scores = problem.scores(levels)
-    own = ceilings(scores)
+    own = log_envelopes(scores)
     within = torch.full((conditions.table.size,), -torch.inf)
     within[problem.cells] = torch.stack(own)
     each = [(s - c).exp().clamp_max(1.0).mean() for s, c in zip(scores, own, strict=True)]
     kept = float(problem.shares @ torch.stack(each))
-    return Fit(Projection(levels, within), before, problem.beyond(scores), kept)
+    return Fit(Projection(levels, within), before, problem.count_violations(scores), kept)

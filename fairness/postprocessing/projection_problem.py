@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import Conditions
-from fairness.matching.moments import LevelMoments, described
-from fairness.postprocessing.calibration import BELIEF, TINY, levels_of
+from fairness.groups.conditions import ConditionSpace
+from fairness.matching.moments import LevelMoments, eligible_strata
+from fairness.postprocessing.calibration import BELIEF, TINY, stratum_levels
 
 Made = Mapping[int, Tensor]
 """By cell, rows made for it with every category chosen, `(n, D)`."""
@@ -20,16 +20,16 @@ Made = Mapping[int, Tensor]
 TOLERANCE = 3.0
 """Standard errors that a moment may be off."""
 
-SEEN = 30.0
+MIN_COUNT = 30.0
 """Rows of the generator that must show two categories together for their moment to be moved."""
 
-SPREAD = 10.0
+MIN_COUNT_WITH_NUMBER = 10.0
 """How many times as many must show a category for its product with a number to be moved."""
 
-LIMIT = 1.0
+MAX_TILT = 1.0
 """Largest entry off the diagonal of an A: one level weighs a pair of categories exp(2) at most."""
 
-CEILING = 20.0
+MAX_WEIGHT = 20.0
 """What the most wanted rows of a cell weigh at most, beside its mean row."""
 
 QUANTILE = 0.999
@@ -46,7 +46,7 @@ STEPS = 150
 RIDGE = 1e-3
 """Bends A back to 0, per unit of a product's standard deviation, where hardly a row has it."""
 
-SETTLED = 1e-5
+TOLERANCE = 1e-5
 """The fit ends where ten steps gain less."""
 
 
@@ -84,10 +84,10 @@ class ProjectionProblem:
 
     @staticmethod
     def of(
-        made: Made, mass: Tensor, conditions: Conditions, moments: LevelMoments
+        made: Made, mass: Tensor, conditions: ConditionSpace, moments: LevelMoments
     ) -> "ProjectionProblem":
         """Reads rows of the generator and what the sums say; see `projection.project`."""
-        taking, levels = described(conditions)
+        taking, levels = eligible_strata(conditions)
         counts = torch.from_numpy((conditions.table * taking[:, None]).reshape(-1)).float()
         active = torch.from_numpy((moments.totals > 0) & np.append(levels, True))
         told = torch.from_numpy(conditions.encode(np.arange(conditions.table.size)))
@@ -114,7 +114,9 @@ class ProjectionProblem:
         shown = first * drawn[:, None, None]
         category = torch.where(choice, shown.diagonal(dim1=1, dim2=2), torch.inf)
         fewer = torch.minimum(category[:, :, None], category[:, None, :])
-        slack[torch.where(pairs, shown < SEEN, fewer < SPREAD * SEEN)] = UNBOUNDED
+        slack[torch.where(pairs, shown < MIN_COUNT, fewer < MIN_COUNT_WITH_NUMBER * MIN_COUNT)] = (
+            UNBOUNDED
+        )
         slack[~torch.from_numpy(moments.pairs)] = UNBOUNDED
         weight = within[:, None, None]
         return ProjectionProblem(
@@ -152,10 +154,11 @@ class ProjectionProblem:
             found[member > 0] += second
         return found
 
-    def beyond(self, scores: Sequence[Tensor]) -> int:
+    def count_violations(self, scores: Sequence[Tensor]) -> int:
         """Moments that lie beyond their tolerance, each counted once, of rows that are kept."""
         shares = [
-            torch.softmax(s.clamp_max(c), 0) for s, c in zip(scores, ceilings(scores), strict=True)
+            torch.softmax(s.clamp_max(c), 0)
+            for s, c in zip(scores, log_envelopes(scores), strict=True)
         ]
         off = (self.moments(shares) - self.target).abs() > 1.1 * self.slack
         return int(torch.triu(off).sum())
@@ -177,13 +180,15 @@ class ProjectionProblem:
         within = (self.members.T @ self.shares)[:, None].clamp_min(TINY)
         wanted = self.target.diagonal(dim1=1, dim2=2) / within
         turns = [
-            torch.tensor(turn) for turn in (*levels_of(vectors), [len(within) - 1]) if len(turn)
+            torch.tensor(turn)
+            for turn in (*stratum_levels(vectors), [len(within) - 1])
+            if len(turn)
         ]
         rows = torch.cat([part[:, : max(last for _, last in spans)] for part in self.parts])
         own: dict[tuple[int, int], Tensor] = {}
         for _ in range(SWEEPS):
             ceiling = torch.repeat_interleave(
-                torch.stack(ceilings(torch.split(scores, sizes))), torch.tensor(sizes)
+                torch.stack(log_envelopes(torch.split(scores, sizes))), torch.tensor(sizes)
             )
             for first, last in spans:
                 choice = rows[:, first:last].argmax(1)
@@ -219,7 +224,7 @@ class ProjectionProblem:
             tell: Hears how many of `STEPS` are done.
         """
         within = (self.members.T @ self.shares)[:, None, None]
-        threshold, limit = self.slack / self.spread, LIMIT * self.spread
+        threshold, limit = self.slack / self.spread, MAX_TILT * self.spread
 
         def smooth(point: Tensor) -> tuple[float, list[Tensor]]:
             value, shares = self.value(point / self.spread)
@@ -248,19 +253,19 @@ class ProjectionProblem:
             ahead = moved + (momentum - 1) / after * (moved - point)
             point, momentum, size = moved, after, size * 1.05
             whole = reached + float((threshold * moved.abs()).sum())
-            since = 0 if whole < best - SETTLED else since + 1
+            since = 0 if whole < best - TOLERANCE else since + 1
             best = min(best, whole)
             if since >= 10:
                 break
         return point / self.spread
 
 
-def ceilings(scores: Sequence[Tensor]) -> list[Tensor]:
+def log_envelopes(scores: Sequence[Tensor]) -> list[Tensor]:
     """The score from which a row of each part is surely kept."""
     found = []
     for score in scores:
         mean = torch.logsumexp(score, 0) - np.log(len(score))
-        found.append(torch.minimum(torch.quantile(score, QUANTILE), mean + np.log(CEILING)))
+        found.append(torch.minimum(torch.quantile(score, QUANTILE), mean + np.log(MAX_WEIGHT)))
     return found
 
 

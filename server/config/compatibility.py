@@ -6,9 +6,9 @@ here are those that look at several, and those of the training that the sections
 
 from collections.abc import Iterator
 
-from server.config.recipe import recipe_of
+from server.config.recipe import build_recipe
 from server.config.settings import Settings
-from server.config.strategies import APART
+from server.config.strategies import NEEDS_PER_SITE_UPDATES
 from wgan.data.frame import SUFFIXES
 from wgan.errors import SettingsError
 
@@ -128,7 +128,7 @@ def _drift(settings: Settings) -> Iterator[str]:
                     f"federation.{key}: nothing is shared between sites that it could act on; "
                     "leave it out"
                 )
-        if federation.weights in APART:
+        if federation.weights in NEEDS_PER_SITE_UPDATES:
             yield (
                 f"federation.weights = '{federation.weights}' weighs the sites' updates, and "
                 "nothing is averaged here; write 'equal'"
@@ -148,7 +148,7 @@ def _sums(settings: Settings) -> Iterator[str]:
         "which no sum over sites contains; write weights = 'groups', 'rows' or 'equal' and a "
         "shared critic"
     )
-    if federation.weights in APART:
+    if federation.weights in NEEDS_PER_SITE_UPDATES:
         yield (
             f"federation.sums_only: federation.weights = '{federation.weights}' looks at every "
             f"site's update, {remedy}"
@@ -274,6 +274,6 @@ def _devices(settings: Settings) -> Iterator[str]:
 
 def _recipe(settings: Settings) -> Iterator[str]:
     try:
-        recipe_of(settings).check()
+        build_recipe(settings).check()
     except SettingsError as error:
         yield from (f"[model]: {problem}" for problem in error.problems)

@@ -15,13 +15,13 @@ from wgan.lipschitz import (
 from wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
 from wgan.optimizers import Adam, OptimizerSpec, RMSprop
 from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.points import Fake, Manifold, Mixed, PointsSpec, Real
+from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real
 from wgan.recipe import Recipe
 from wgan.strength import Adaptive, Constant, Decay, StrengthSpec
 from wgan.views import Diffusion, InstanceNoise, TableAugmentation, ViewSpec
 
 
-def recipe_of(settings: Settings) -> Recipe:
+def build_recipe(settings: Settings) -> Recipe:
     """The recipe that a configuration describes; see `Recipe.check` for what it refuses."""
     model, views = settings.model, settings.views
     return Recipe(
@@ -89,7 +89,7 @@ def _lipschitz(model: ModelSettings) -> LipschitzSpec:
 def _points(model: ModelSettings) -> PointsSpec:
     match model.penalty_points:
         case "mixed":
-            return Mixed()
+            return Interpolates()
         case "real":
             return Real()
         case "fake":

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.config import JsonDict
 
 from clients.protocol import limits
-from fairness.groups.conditions import Told
+from fairness.groups.conditions import ConditionedOn
 from wgan.data.frame import MISSING as MISSING_CELLS
 from wgan.data.schema import Kind
 
@@ -74,7 +74,7 @@ class DataSettings(Section):
         description="how numbers are encoded: ranks, with frequent values as states of their own; "
         "linear, from their range to [-1, 1], where distances mean something (points, pixels)",
     )
-    condition: Told = Field(
+    condition: ConditionedOn = Field(
         "group_and_label",
         description="what generator and critic are told of a row, so that it can be asked for; the "
         "rest the generator makes as columns",

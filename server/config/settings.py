@@ -26,7 +26,7 @@ from server.config.sections import (
     TrainSettings,
     ViewSettings,
 )
-from server.config.strategies import RIVALS, StrategyName, switched
+from server.config.strategies import BASELINES, StrategyName, apply_strategy
 from wgan.state import digest_of
 
 
@@ -42,7 +42,7 @@ class Settings(Section):
     strategy: StrategyName = Field(
         "everymode",
         description="everymode: as the other keys say; pooled: the same on one site that holds all "
-        f"rows (the upper bound to compare with); or a rival: {', '.join(RIVALS)}",
+        f"rows (the upper bound to compare with); or a rival: {', '.join(BASELINES)}",
     )
     data: DataSettings
     split: SplitSettings = SplitSettings()
@@ -62,7 +62,7 @@ class Settings(Section):
     def _strategy(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return switched(values, FederationSettings().model_dump())
+        return apply_strategy(values, FederationSettings().model_dump())
 
     @property
     def groups_moved(self) -> bool:

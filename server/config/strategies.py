@@ -30,10 +30,10 @@ StrategyName = Literal[
     "term",
 ]
 
-APART = ("fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term")
+NEEDS_PER_SITE_UPDATES = ("fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term")
 """Rules of weights that look at each site, and so need its update apart."""
 
-FREE = (
+SHARED_KEYS = (
     "weights_strength",
     "swap_every",
     "warmup",
@@ -71,7 +71,7 @@ class Strategy:
     @property
     def additive(self) -> bool:
         """Whether it runs on sums over sites alone, as secure summation wants."""
-        looks = self.switches.get("weights", "groups") in APART
+        looks = self.switches.get("weights", "groups") in NEEDS_PER_SITE_UPDATES
         server = self.switches.get("generator", "server") == "server"
         return not looks and not (server and self.switches.get("critic") == "own")
 
@@ -218,10 +218,10 @@ _ALL = (
 
 STRATEGIES: Mapping[str, Strategy] = {strategy.name: strategy for strategy in _ALL}
 
-RIVALS = tuple(name for name in get_args(StrategyName) if name not in ("everymode", "pooled"))
+BASELINES = tuple(name for name in get_args(StrategyName) if name not in ("everymode", "pooled"))
 
 
-def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def apply_strategy(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's plain values with the switches that its strategy means.
 
     Args:
@@ -236,7 +236,7 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
         # One site has nobody to share statistics with: its optimizers are plain ones.
         plain = {**values.get("federation", {}), "statistics": "averaged"}
         return {**values, "federation": plain}
-    if not isinstance(name, str) or name not in RIVALS:
+    if not isinstance(name, str) or name not in BASELINES:
         return dict(values)
     strategy = STRATEGIES[name]
     federation = dict(values.get("federation", {}))
@@ -244,7 +244,7 @@ def switched(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     others = {
         key: value
         for key, value in federation.items()
-        if key not in FREE and key in meant and value != meant[key]
+        if key not in SHARED_KEYS and key in meant and value != meant[key]
     }
     if others:
         given = ", ".join(f"federation.{key} = {value!r}" for key, value in others.items())

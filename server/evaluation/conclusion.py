@@ -14,16 +14,16 @@ from fairness.audit.federated import audit_of_sums
 from fairness.audit.headline import headline
 from fairness.matching.moments import LevelMoments
 from fairness.parity.mixture import parity_gaps
-from fairness.postprocessing.calibration import Shares
+from fairness.postprocessing.calibration import CategoryMarginals
 from fairness.report.report import write_report
 from server.config.settings import Settings, settings_digest
 from server.evaluation.figures import (
     by_group,
+    compute_coverage,
+    compute_utility,
     counted,
-    coverage_of,
-    marginals_of,
-    recall_of,
-    utility_of,
+    request_marginals,
+    request_recall,
 )
 from server.outputs import plots
 from server.outputs.run_directory import RunFolder
@@ -31,18 +31,18 @@ from server.synthesis.calibration import calibrated
 from server.synthesis.generator_file import save_generator
 from server.synthesis.projection import projected
 from server.synthesis.synthesizer import Synthesizer
-from server.training.generator_step import mixture_of
+from server.training.generator_step import build_mixture
 from server.training.rounds import Metrics, Rounds
 from server.transport.exchange import Exchange
 from wgan.data.write import write_table
 from wgan.state import write_json
-from wgan.versions import versions_of
+from wgan.versions import package_versions
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A finished training and what was learned on the way to it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Trained:
     name: str
     rows: int
     ready: SiteSums
-    shares: Shares | None
+    shares: CategoryMarginals | None
     moments: LevelMoments | None
     history: list[Metrics]
 
@@ -68,7 +68,7 @@ def conclude(
     settings: Settings,
     run: RunFolder,
     exchange: Exchange,
-    trained: Trained,
+    trained: TrainingResult,
     holdout: pd.DataFrame | None,
     rows: Callable[[], pd.DataFrame] | None,
     phase: Callable[[str], None],
@@ -92,7 +92,7 @@ def conclude(
     plan = rounds.plan
     phase("synthetic table")
     synthesizer = Synthesizer.of_state(plan, rounds.tensors(), rounds.profiles)
-    synthesizer = replace(synthesizer, parity=mixture_of(settings))
+    synthesizer = replace(synthesizer, parity=build_mixture(settings))
     calibration = None
     if trained.shares is not None:
         synthesizer, calibration = calibrated(synthesizer, trained.shares)
@@ -101,24 +101,28 @@ def conclude(
         phase("projection onto the sites' second moments")
         synthesizer, projection = projected(synthesizer, trained.moments, step)
     save_generator(synthesizer, run, trained.name, settings_digest(settings))
-    synthetic = synthesizer.like_data(settings.output.rows or trained.rows, settings.seed)
+    synthetic = synthesizer.sample_matching_data(
+        settings.output.rows or trained.rows, settings.seed
+    )
     safe = settings.output.spreadsheet_safe
     marked = write_table(synthetic, plan.schema, run.synthetic, safe)
     if marked:
         phase(f"note: {marked.sentence(run.synthetic.name)}; output.spreadsheet_safe = false: none")
     phase("figures: marginals, coverage, utility")
     counts = counted(plan, trained.name, synthetic, exchange, settings.data.missing)
-    measured = marginals_of(counts)
-    recall = recall_of(plan, trained.name, synthetic, exchange)
+    measured = request_marginals(counts)
+    recall = request_recall(plan, trained.name, synthetic, exchange)
     # Rows that the generator never saw are the fairer reference, where there are any.
     real = rows() if rows else None
     reference = holdout if holdout is not None else real
     coverage = None
     if reference is not None:
-        coverage = coverage_of(plan, reference, synthetic, settings.seed, "the reference table")
+        coverage = compute_coverage(
+            plan, reference, synthetic, settings.seed, "the reference table"
+        )
     utility = None
     if holdout is not None:
-        utility = utility_of(plan, synthetic, holdout, real, settings.seed)
+        utility = compute_utility(plan, synthetic, holdout, real, settings.seed)
     done = rounds.progress
     summary: dict[str, Any] = {
         "version": 1,
@@ -212,7 +216,7 @@ def _parity(
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    return {"python": platform.python_version(), **versions_of(PACKAGES)}
+    return {"python": platform.python_version(), **package_versions(PACKAGES)}
 
 
 def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.protocol.orders import Audit, Recall, Request
+from clients.protocol.messages import CountMarginals, CountNeighbours, Request
 from clients.protocol.plan import Plan, seed_of
 from fairness.metrics.codebook import Codebook, alike, recall_by_group
 from fairness.metrics.coverage import coverage_difference, coverage_group_min, group_coverage
@@ -16,7 +16,7 @@ from fairness.metrics.marginals import Marginals, compare
 from fairness.metrics.utility import train_and_test
 from server.transport.exchange import Exchange
 from wgan.data.codec import TableCodec
-from wgan.data.frame import canonical
+from wgan.data.values import parse_column
 from wgan.errors import DataError
 
 
@@ -48,7 +48,7 @@ def counted(
     """Asks the sites once for counts of their rows."""
     marginals = Marginals.of(plan.schema, synthetic)
     groups = len(plan.conditions.groups)
-    order = Audit(plan_name, marginals.to_json(), groups, missing)
+    order = CountMarginals(plan_name, marginals.to_json(), groups, missing)
     sums = exchange(Request(order))
     names = [field.name for field in sums.layout.fields]
     real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}
@@ -56,7 +56,7 @@ def counted(
     return Counted(marginals, real, made)
 
 
-def marginals_of(counts: Counted) -> dict[str, Any]:
+def request_marginals(counts: Counted) -> dict[str, Any]:
     """Distances of all marginals; per group too. Rows of no known group count in those of all."""
     found = compare(counts.real, counts.made, counts.marginals)
     rows = next(iter(counts.made.values())).sum(axis=1).tolist()
@@ -81,7 +81,7 @@ CELLS = 16
 """Cells of a group's codebook."""
 
 
-def recall_of(
+def request_recall(
     plan: Plan, plan_name: str, synthetic: pd.DataFrame, exchange: Exchange
 ) -> list[dict[str, Any]]:
     """Recall of each group from counts that sites add up; see `fairness.metrics.codebook`.
@@ -102,14 +102,14 @@ def recall_of(
         own.append(rows[:half][~alike(rows[:half], codec.blocks)])
         fresh.append(rows[half:])
     book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
-    order = Recall(plan_name, book.sizes, CELLS, plan.held_out > 0)
+    order = CountNeighbours(plan_name, book.sizes, CELLS, plan.held_out > 0)
     sums = exchange(Request(order, book.tensors()))
     groups = np.repeat(np.arange(len(fresh)), [len(rows) for rows in fresh])
     real = {field.name: sums.units(field.name) for field in sums.layout.fields}
     return recall_by_group(real, book.count(np.concatenate(fresh), groups))
 
 
-def coverage_of(
+def compute_coverage(
     plan: Plan, reference: pd.DataFrame, synthetic: pd.DataFrame, seed: int, where: str
 ) -> dict[str, Any]:
     """Standardised coverage of each group's reference rows; see `fairness.metrics.coverage`.
@@ -135,7 +135,7 @@ def coverage_of(
     }
 
 
-def utility_of(
+def compute_utility(
     plan: Plan,
     synthetic: pd.DataFrame,
     holdout: pd.DataFrame,
@@ -177,7 +177,7 @@ def check_values(plan: Plan, holdout: pd.DataFrame, where: str) -> None:
     problems: list[str] = []
     for column in plan.schema.columns:
         try:
-            canonical(holdout[column.name], column.kind, column.name, where, column.form)
+            parse_column(holdout[column.name], column.kind, column.name, where, column.form)
         except DataError as error:
             problems += error.problems
     if problems:

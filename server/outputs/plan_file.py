@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clients.protocol.orders import Prepare
+from clients.protocol.messages import EncodeData
 from server.config.settings import Settings, decisive, differing
 from wgan.errors import StateError
 from wgan.recipe import Recipe
@@ -16,7 +16,7 @@ VERSION = 2
 _MEND = "put it back as it was, or start a new run"
 
 
-def save_plan(path: Path, order: Prepare, rows: int, settings: Settings) -> None:
+def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> None:
     """Writes schema, conditions, masses and recipe, all read from sums, and the settings.
 
     Args:
@@ -43,7 +43,7 @@ def save_plan(path: Path, order: Prepare, rows: int, settings: Settings) -> None
     write_json(path, value | {"digest": digest_of(value)})
 
 
-def load_plan(path: Path) -> tuple[Prepare, int, Mapping[str, Any]]:
+def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
     """Reads the order, the number of real rows, and the settings that decide a result.
 
     Raises:
@@ -58,7 +58,7 @@ def load_plan(path: Path) -> tuple[Prepare, int, Mapping[str, Any]]:
             "go on with the EveryMode that wrote it, or start a new run"
         )
     try:
-        order = Prepare(
+        order = EncodeData(
             schema=value["schema"],
             conditions=value["conditions"],
             mass=tuple(value["mass"]),

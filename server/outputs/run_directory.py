@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clients.protocol.orders import Prepare
+from clients.protocol.messages import EncodeData
 from server.config.files import commented
 from server.config.settings import Settings
 from server.outputs.checkpoint_file import load_checkpoint, save_checkpoint
@@ -153,7 +153,7 @@ class RunFolder:
                 if is_temporary(entry.name):
                     remove_tree(entry)
 
-    def write_plan(self, order: Prepare, rows: int, settings: Settings) -> None:
+    def write_plan(self, order: EncodeData, rows: int, settings: Settings) -> None:
         """Writes `schema.json`; see `server.outputs.plan_file`."""
         save_plan(self.plan, order, rows, settings)
 
@@ -167,7 +167,7 @@ class RunFolder:
         """Whether the sites had agreed on a schema, or anything after that had happened."""
         return self.plan.exists() or bool(self.checkpoints())
 
-    def read_plan(self) -> tuple[Prepare, int]:
+    def read_plan(self) -> tuple[EncodeData, int]:
         """Reads `schema.json`; returns the order that made it and the number of real rows.
 
         Raises:

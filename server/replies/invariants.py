@@ -17,11 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.orders import Audit, Recall
+from clients.protocol.messages import CountMarginals, CountNeighbours
 from clients.protocol.plan import Plan
-from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sums import LARGEST, Field, SiteSums
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from wgan.data.schema import KINDS, Schema
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +93,7 @@ class Reply:
     sites: tuple[str, ...]
     known: Known
     exact: bool
-    proposed: Conditions | None = None
+    proposed: ConditionSpace | None = None
     plan: Plan | None = None
 
     @property
@@ -110,7 +115,7 @@ class Reply:
         """A field of one count."""
         return int(self.sums.units(name).reshape(-1)[0])
 
-    def kept(self, conditions: Conditions) -> Ints | None:
+    def kept(self, conditions: ConditionSpace) -> Ints | None:
         """Rows that the sites counted in the cells that were kept, `(G, L)`; None: not known."""
         if self.known.cells is None or self.proposed is None:
             return None
@@ -161,7 +166,7 @@ def _sketched(entry: Field) -> bool:
     return entry.name.startswith("sketch.")
 
 
-def look(order: Look, reply: Reply) -> Problems:
+def look(order: DescribeColumns, reply: Reply) -> Problems:
     """A site has a vote on every column, or none where it has no value of it."""
     yield from reply.fits("'rows'", reply.count("rows"), ROWS)
     yield from reply.fits("'held'", reply.count("held"), reply.count("rows"))
@@ -177,7 +182,7 @@ def look(order: Look, reply: Reply) -> Problems:
             yield f"the votes on column '{column}' contradict one another"
 
 
-def values(order: Values, reply: Reply) -> Problems:
+def values(order: CollectVocabulary, reply: Reply) -> Problems:
     """A value lies in one cell of each table of a sketch or vote, and in one bin."""
     for i, (column, kind) in enumerate(zip(order.columns, order.kinds, strict=True)):
         what = f"the values of column '{column}'"
@@ -198,7 +203,7 @@ def values(order: Values, reply: Reply) -> Problems:
         yield from reply.fits(what, rows, reply.learnt, exact=_full(i, reply))
 
 
-def present(order: Values, sums: SiteSums) -> dict[int, int]:
+def present(order: CollectVocabulary, sums: SiteSums) -> dict[int, int]:
     """Rows with a value, by the place of the column."""
     names = [
         f"sketch.{i}" if kind in ("category", "boolean") else f"vote.{i}"
@@ -213,9 +218,9 @@ def _full(column: int, reply: Reply) -> bool:
     return known.rows is not None and column < len(known.blank) and known.blank[column] == 0
 
 
-def ranks(order: Ranks, reply: Reply) -> Problems:
+def ranks(order: CountHistograms, reply: Reply) -> Problems:
     """A row lies in one cell, and its value in one category, point mass or bin."""
-    schema, conditions = Schema.from_json(order.schema), Conditions.from_json(order.conditions)
+    schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
     cells = reply.sums.units("cells")
     yield from reply.fits("'cells'", int(cells.sum()), reply.learnt)
     yield from reply.fits("'left_out'", reply.count("left_out"), reply.learnt)
@@ -244,9 +249,9 @@ def ranks(order: Ranks, reply: Reply) -> Problems:
             yield from reply.fits(what, found, most)
 
 
-def cluster(order: Cluster, reply: Reply) -> Problems:
+def cluster(order: KMeansStep, reply: Reply) -> Problems:
     """Every row that was counted lies in one cluster, and its codes are of the order of 1."""
-    conditions = Conditions.from_json(order.conditions)
+    conditions = ConditionSpace.from_json(order.conditions)
     kept = reply.kept(conditions)
     if order.cells:
         shape = (len(conditions.groups), len(conditions.labels), conditions.clusters)
@@ -267,7 +272,7 @@ def cluster(order: Cluster, reply: Reply) -> Problems:
         yield "the sums around centres are larger than their squares allow"
 
 
-def audit(order: Audit, reply: Reply) -> Problems:
+def audit(order: CountMarginals, reply: Reply) -> Problems:
     """Every column counts the rows of a group once."""
     totals = {f.name: reply.sums.units(f.name).sum(1) for f in reply.sums.layout.fields}
     first: Any = None
@@ -278,7 +283,7 @@ def audit(order: Audit, reply: Reply) -> Problems:
             yield f"column '{name}' counts other rows of a group than the columns before it"
 
 
-def recall(order: Recall, reply: Reply) -> Problems:
+def recall(order: CountNeighbours, reply: Reply) -> Problems:
     """Every row of a group with a codebook lies in one of its cells."""
     rows, recalled, outside = (reply.sums.units(n) for n in ("rows", "recalled", "outside"))
     cells = reply.sums.units("cells").sum(1)

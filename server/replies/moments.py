@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from clients.protocol.orders import Moments
+from clients.protocol.messages import SumMoments
 from fairness.matching.suppression import of_text
 from server.replies.invariants import CODE, Problems, Reply
 
 
-def moments(order: Moments, reply: Reply) -> Problems:
+def moments(order: SumMoments, reply: Reply) -> Problems:
     """They are those of rows that are one-hot in part, and of as much weight as was told before."""
     plan, published, found = reply.plan, of_text(order.published), reply.sums["moments"]
     if plan is None:

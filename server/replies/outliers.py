@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from clients.protocol.orders import Train
+from clients.protocol.messages import Train
 from clients.protocol.sums import SiteSums
 
 FAR = 100.0
@@ -13,7 +13,7 @@ FAR = 100.0
 Sizes = Mapping[str, float]
 
 
-def sizes_of(order: Train, sums: SiteSums, who: str) -> dict[str, dict[str, float]]:
+def update_norms(order: Train, sums: SiteSums, who: str) -> dict[str, dict[str, float]]:
     """The largest entry of each update per unit of weight, by field and who sent it."""
     found: dict[str, dict[str, float]] = {}
     if order.apart:

@@ -7,26 +7,31 @@ opens a `Collector`, which takes the replies one by one and gives the total.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from clients.protocol.orders import (
-    Audit,
-    Feel,
-    Measure,
-    Moments,
-    Order,
-    Prepare,
-    Profile,
-    Recall,
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+    SumMoments,
+    Task,
     Train,
 )
 from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sums import Layout, ReplyError, SiteSums
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from server.replies import invariants
 from server.replies import moments as moment_invariants
 from server.replies import training as training_invariants
 from server.replies.invariants import Known, Prepared, Problems, Reply
-from server.replies.outliers import outliers, sizes_of
+from server.replies.outliers import outliers, update_norms
 from wgan.errors import EveryModeError, NumericalError, named
 
 SHOWN = 5
@@ -82,16 +87,16 @@ class Checker:
     suspects: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     _known: dict[frozenset[str], Known] = field(default_factory=dict)
     _plans: dict[str, Plan] = field(default_factory=dict)
-    _proposed: Conditions | None = None
+    _proposed: ConditionSpace | None = None
 
-    def open(self, order: Order) -> "Collector":
+    def open(self, order: Task) -> "Collector":
         """What takes the replies to one request."""
         plan = self._plans.get(_plan_name(order))
-        if isinstance(order, Prepare):
+        if isinstance(order, EncodeData):
             plan = self._plans[fingerprint(order)] = Plan.of(order)
         return Collector(order, order.layout(), plan, self)
 
-    def check(self, order: Order, plan: Plan | None, source: Source, sums: SiteSums) -> None:
+    def check(self, order: Task, plan: Plan | None, source: Source, sums: SiteSums) -> None:
         """Raises `ReplyError` where a reply breaks what is known of it; names nobody."""
         known, same = self._said(source)
         exact = self.exact and same
@@ -101,19 +106,19 @@ class Checker:
         if problems:
             raise ReplyError(problems)
 
-    def learn(self, order: Order, source: Source, sums: SiteSums) -> None:
+    def learn(self, order: Task, source: Source, sums: SiteSums) -> None:
         """Remembers what a reply said that was taken."""
         match order:
-            case Look():
+            case DescribeColumns():
                 blank = tuple(int(sums.units(f"missing.{i}")[0]) for i in range(len(order.columns)))
                 rows, held = (int(sums.units(name)[0]) for name in ("rows", "held"))
                 self._known[source.key] = Known(rows, held, blank)
-            case Values():
+            case CollectVocabulary():
                 self._of(source).present = invariants.present(order, sums)
-            case Ranks():
-                self._proposed = Conditions.from_json(order.conditions)
+            case CountHistograms():
+                self._proposed = ConditionSpace.from_json(order.conditions)
                 self._of(source).cells = sums.units("cells").copy()
-            case Prepare():
+            case EncodeData():
                 told = any(field.name == "marginals" for field in sums.layout.fields)
                 first = sums["marginals"] if told else None
                 said = Prepared(int(sums.units("rows")[0]), float(sums["weight"][0]), first)
@@ -151,42 +156,49 @@ class Checker:
         return tuple(text for _, text in self.suspects.values())
 
 
-def _plan_name(order: Order) -> str:
+def _plan_name(order: Task) -> str:
     match order:
-        case Measure():
+        case CountBatchRows():
             return order.train.plan
-        case Moments() | Profile() | Feel() | Train() | Audit() | Recall():
+        case (
+            SumMoments()
+            | SiteStatistics()
+            | HeldOutFeatureSums()
+            | Train()
+            | CountMarginals()
+            | CountNeighbours()
+        ):
             return order.plan
         case _:
             return ""
 
 
-def _broken(order: Order, reply: Reply) -> Problems:
+def _broken(order: Task, reply: Reply) -> Problems:
     """The table of invariants: which hold of which order."""
     match order:
-        case Look():
+        case DescribeColumns():
             return invariants.look(order, reply)
-        case Values():
+        case CollectVocabulary():
             return invariants.values(order, reply)
-        case Ranks():
+        case CountHistograms():
             return invariants.ranks(order, reply)
-        case Cluster():
+        case KMeansStep():
             return invariants.cluster(order, reply)
-        case Prepare():
+        case EncodeData():
             return training_invariants.prepare(order, reply)
-        case Moments():
+        case SumMoments():
             return moment_invariants.moments(order, reply)
-        case Profile():
+        case SiteStatistics():
             return training_invariants.profile(order, reply)
-        case Feel():
+        case HeldOutFeatureSums():
             return training_invariants.feel(order, reply)
         case Train():
             return training_invariants.train(order, reply)
-        case Measure():
+        case CountBatchRows():
             return training_invariants.measure(order, reply)
-        case Audit():
+        case CountMarginals():
             return invariants.audit(order, reply)
-        case Recall():
+        case CountNeighbours():
             return invariants.recall(order, reply)
 
 
@@ -203,7 +215,7 @@ class Collector:
         refusals: Sources that say what is wrong with a table, or that training has diverged.
     """
 
-    order: Order
+    order: Task
     layout: Layout
     plan: Plan | None
     checker: Checker
@@ -226,7 +238,7 @@ class Collector:
         if self.total.letters.keys() & sums.letters.keys():
             raise ReplyError("letters of its sites have come before")
         if isinstance(self.order, Train):
-            for name, sizes in sizes_of(self.order, sums, str(source)).items():
+            for name, sizes in update_norms(self.order, sums, str(source)).items():
                 self._sizes.setdefault(name, {}).update(sizes)
         try:
             self.total = self.total + sums
@@ -242,7 +254,7 @@ class Collector:
             ReplyError: Replies do not go together.
         """
         self._compare()
-        if isinstance(self.order, Prepare):
+        if isinstance(self.order, EncodeData):
             problems = list(training_invariants.whole(self.plan, self.total)) if self.plan else []
             if problems:
                 raise ReplyError(problems)

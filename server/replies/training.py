@@ -10,12 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.orders import Feel, Measure, Prepare, Profile, Train
+from clients.protocol.messages import (
+    CountBatchRows,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+    Train,
+)
 from clients.protocol.plan import Plan, widths
 from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.features import BINS
-from fairness.matching.moments import described
+from fairness.matching.moments import eligible_strata
 from fairness.weighting.group_weights import row_weights
 from server.replies.invariants import Floats, Ints, Problems, Reply
 
@@ -23,7 +29,7 @@ RISK = 2.0
 """Largest squared discrepancy under a kernel between 0 and 1."""
 
 
-def prepare(order: Prepare, reply: Reply) -> Problems:
+def prepare(order: EncodeData, reply: Reply) -> Problems:
     """Rows are those counted before, and weights are those of so many rows."""
     plan = reply.plan or Plan.of(order)
     conditions = plan.conditions
@@ -40,7 +46,7 @@ def prepare(order: Prepare, reply: Reply) -> Problems:
         yield f"it counts {weight:.6g} of the whole, where its rows allow {allowed:.6g}"
     elif kept is not None and reply.exact and weight < allowed - slack:
         yield f"it counts only {weight:.6g} of the whole, where its rows make {allowed:.6g}"
-    taking, levels = described(conditions)
+    taking, levels = eligible_strata(conditions)
     # Rows of all sites are an upper bound where those of this one are not known.
     cells = conditions.plain.table if kept is None else kept
     most_of = _level_weights(cells * (weights * taking)[:, None], conditions)
@@ -89,7 +95,7 @@ def _participants(reply: Reply, kept: Ints | None) -> Problems:
             yield "its groups are not those that it counted rows of"
 
 
-def _level_weights(cells: Floats, conditions: Conditions) -> Floats:
+def _level_weights(cells: Floats, conditions: ConditionSpace) -> Floats:
     """Weight of each level's rows and of all, `(C + 1,)`, from that of cells `(G, L)`."""
     told = conditions.blocks
     # Nobody has said yet how rows spread over clusters.
@@ -146,7 +152,7 @@ def _description(reply: Reply, kind: str, ceilings: Floats, exact: bool) -> Prob
         yield from _one_hot(reply, "description", sums, weights, spans)
 
 
-def profile(order: Profile, reply: Reply) -> Problems:
+def profile(order: SiteStatistics, reply: Reply) -> Problems:
     """Every row trained on lies in one cell, and in one bin of every column."""
     letters = reply.sums.letters
     if reply.count("sites") != reply.asked or len(letters) != reply.asked:
@@ -168,7 +174,7 @@ def profile(order: Profile, reply: Reply) -> Problems:
     yield from reply.fits("'cells'", round(total), most)
 
 
-def feel(order: Feel, reply: Reply) -> Problems:
+def feel(order: HeldOutFeatureSums, reply: Reply) -> Problems:
     """Features of so many rows are no longer than they."""
     held = reply.sums["held"]
     most = reply.rows if reply.known.rows is None else reply.known.held
@@ -265,7 +271,7 @@ def _inspected(order: Train, reply: Reply, sites: int, weight: float) -> Problem
         yield "it reports slopes of groups of which it took none"
 
 
-def measure(order: Measure, reply: Reply) -> Problems:
+def measure(order: CountBatchRows, reply: Reply) -> Problems:
     """A larger batch takes no fewer rows, and no more than its weight's part."""
     rows: npt.NDArray[np.int64] = reply.sums.units("rows")
     weight, _ = weight_allowed(order.train, reply)

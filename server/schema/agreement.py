@@ -13,18 +13,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.orders import Request
-from clients.protocol.questions import HeldOut, Look, Ranks, Values
+from clients.protocol.messages import Request
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    HeldOut,
+)
 from clients.protocol.sketch import frequent, log_edges, peel
 from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from server.config.sections import DataSettings
 from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells, possible_cells
 from server.schema.clusters import clustered
 from server.transport.exchange import Exchange
-from wgan.data.frame import DATE_FORMS, widest
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema
+from wgan.data.values import DATE_FORMS, widest
 from wgan.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +53,7 @@ class Agreement:
     """
 
     schema: Schema
-    conditions: Conditions
+    conditions: ConditionSpace
     rows: int
     notes: tuple[str, ...] = ()
 
@@ -72,11 +77,11 @@ def agree(
     names = tuple(columns)
     check_names(names, data)
     held_out = HeldOut(data.held_out, seed)
-    looked = exchange(Request(Look(names, data.drop, data.missing, held_out)))
+    looked = exchange(Request(DescribeColumns(names, data.drop, data.missing, held_out)))
     rows = int(looked["rows"][0] - looked["held"][0])
     drafts = _draft(looked, names, data)
     kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
-    order = Values(names, kinds, forms, data.missing, held_out)
+    order = CollectVocabulary(names, kinds, forms, data.missing, held_out)
     found = exchange(Request(order))
     candidates: list[Column] = []
     problems: list[str] = []
@@ -89,7 +94,9 @@ def agree(
         raise DataError(problems)
     proposal = possible_cells(Schema(tuple(candidates)), data, found)
     drafted = Schema(tuple(candidates)).to_json()
-    counted = exchange(Request(Ranks(drafted, proposal.to_json(), data.missing, held_out)))
+    counted = exchange(
+        Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
+    )
     settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)]
     schema = Schema(tuple(column for column, _ in settled))
     check_declared(proposal, counted, data)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from clients.protocol.sketch import log_edges
 from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import MISSING, Conditions
+from fairness.groups.conditions import MISSING, ConditionSpace
 from server.config.sections import DataSettings
 from wgan.data.schema import Schema
 from wgan.errors import DataError
@@ -22,7 +22,7 @@ GROUPS = 4096
 SENSITIVE_VALUES = 50
 
 
-def possible_cells(schema: Schema, data: DataSettings, found: SiteSums) -> Conditions:
+def possible_cells(schema: Schema, data: DataSettings, found: SiteSums) -> ConditionSpace:
     """All cells of group and label that could occur, without counts.
 
     Args:
@@ -64,7 +64,7 @@ def possible_cells(schema: Schema, data: DataSettings, found: SiteSums) -> Condi
         raise DataError(problems)
     groups = tuple(product(*values))
     blank = tuple((0,) * len(labels) for _ in groups)
-    return Conditions(
+    return ConditionSpace(
         data.sensitive, data.target, groups, labels, edges, blank, told=data.condition
     )
 
@@ -76,7 +76,7 @@ def _quantiles(histogram: npt.NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(sorted({float(upper[np.searchsorted(cumulative, q)]) for q in inner}))
 
 
-def check_declared(proposal: Conditions, counted: SiteSums, data: DataSettings) -> None:
+def check_declared(proposal: ConditionSpace, counted: SiteSums, data: DataSettings) -> None:
     """Raises `DataError` where a declared value of a sensitive feature is on no site."""
     rows = counted["cells"].sum(1)
     problems = []
@@ -95,7 +95,9 @@ def check_declared(proposal: Conditions, counted: SiteSums, data: DataSettings) 
         raise DataError(problems)
 
 
-def counted_cells(proposal: Conditions, counted: SiteSums, data: DataSettings) -> Conditions:
+def counted_cells(
+    proposal: ConditionSpace, counted: SiteSums, data: DataSettings
+) -> ConditionSpace:
     """Keeps the groups and labels that hold enough rows.
 
     A group with enough rows is kept whole if they are spread so thinly over labels that no cell of

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from clients.protocol.orders import Request
-from clients.protocol.questions import Cluster
+from clients.protocol.messages import Request
+from clients.protocol.schema_messages import KMeansStep
 from fairness.groups.clusters import Centres, Tally, find
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from server.config.sections import DataSettings
 from server.transport.exchange import Exchange
 from wgan.data.codec import TableCodec
@@ -14,8 +14,8 @@ from wgan.errors import DataError
 
 
 def clustered(
-    exchange: Exchange, schema: Schema, conditions: Conditions, data: DataSettings, seed: int
-) -> Conditions:
+    exchange: Exchange, schema: Schema, conditions: ConditionSpace, data: DataSettings, seed: int
+) -> ConditionSpace:
     """Parts every cell of group and label by latent clusters of its rows.
 
     The clusters are those of all rows together. A cell that would hold fewer than `data.floor` rows
@@ -41,8 +41,8 @@ def clustered(
             "or 0 for none"
         )
 
-    def question(asked: Conditions, cells: bool = False) -> Request:
-        question = Cluster(
+    def question(asked: ConditionSpace, cells: bool = False) -> Request:
+        question = KMeansStep(
             schema.to_json(), asked.to_json(), seed, data.missing, cells, data.held_out
         )
         return Request(question)

@@ -8,14 +8,14 @@ import numpy.typing as npt
 import torch
 
 from clients.protocol.plan import Plan, seed_of
-from fairness.postprocessing.calibration import Shares, tilt_of
+from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
 from fairness.weighting.group_weights import row_weights
 from server.config.settings import Settings
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.generators import SkipGenerator
-from wgan.numerics import flushed
+from wgan.numerics import flush_denormals
 from wgan.packed import Packed
 
 LEAST, MOST = 16_384, 131_072
@@ -33,20 +33,24 @@ def has_categories(schema: Schema) -> bool:
     return any(block.kind == "choice" for block in TableCodec(schema).blocks)
 
 
-def shares_of(settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]) -> Shares:
-    """What the sums of `Prepare` tell, less what is of groups where these are moved on purpose."""
+def category_marginals(
+    settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]
+) -> CategoryMarginals:
+    """Category shares from the sums, without those of groups that a penalty moves on purpose."""
     spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
-    shares = Shares.of(sums, plan.conditions, spans)
+    shares = CategoryMarginals.of(sums, plan.conditions, spans)
     return shares.without_groups() if settings.groups_moved else shares
 
 
-def proposal_of(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def fit_proposal(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How often each cell is made to fit on, of its share in the data, `(cells,)` both."""
     proposal: npt.NDArray[np.float64] = (1 - EVEN) * share + EVEN * (share > 0) / (share > 0).sum()
     return proposal
 
 
-def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, dict[str, float]]:
+def calibrated(
+    synthesizer: Synthesizer, shares: CategoryMarginals
+) -> tuple[Synthesizer, dict[str, float]]:
     """The synthesizer with its one generator tilted to `shares`, and how far it was and is off.
 
     Args:
@@ -60,7 +64,7 @@ def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, d
     each = row_weights(plan.mass, plan.conditions.group_counts)
     weights = (plan.conditions.table * each[:, None]).reshape(-1)
     share = weights / weights.sum()
-    proposal = proposal_of(share)
+    proposal = fit_proposal(share)
     rows = int(np.clip(8 * plan.conditions.table.sum(), LEAST, MOST))
     rng = np.random.default_rng(seed_of(plan.seed, "calibration"))
     cells = rng.choice(len(share), rows, p=proposal)
@@ -69,10 +73,12 @@ def calibrated(synthesizer: Synthesizer, shares: Shares) -> tuple[Synthesizer, d
         (rows, module.noise),
         generator=torch.Generator().manual_seed(seed_of(plan.seed, "calibration noise")),
     )
-    with torch.no_grad(), flushed():
+    with torch.no_grad(), flush_denormals():
         pieces = zip(torch.split(noise, PIECE), torch.split(conditions, PIECE), strict=True)
         raw = torch.cat([module.raw(z, c) for z, c in pieces])
-        tilt = tilt_of(raw, conditions, torch.from_numpy(share[cells] / proposal[cells]), shares)
+        tilt = fit_calibration(
+            raw, conditions, torch.from_numpy(share[cells] / proposal[cells]), shares
+        )
         module.tilt(tilt.bias, tilt.levels)
     found = {"largest_distance_before": tilt.before, "largest_distance_after": tilt.after}
     return replace(synthesizer, generators=(packed,)), found

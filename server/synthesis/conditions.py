@@ -9,12 +9,12 @@ import pandas as pd
 
 from clients.protocol.plan import Plan
 from fairness.groups.conditions import MISSING
-from wgan.data.frame import canonical
 from wgan.data.schema import Column
+from wgan.data.values import parse_column
 from wgan.errors import DataError
 
 
-def wanted_of(
+def parse_conditions(
     plan: Plan, given: Mapping[str, str], sought: Mapping[str, str]
 ) -> dict[str, str | float | None]:
     """The values sought, by column, as `fits` compares them.
@@ -43,7 +43,7 @@ def wanted_of(
         elif column.numeric:
             try:
                 cell = pd.Series([value], dtype=object)
-                number = float(canonical(cell, column.kind, name, told, column.form)[0])
+                number = float(parse_column(cell, column.kind, name, told, column.form)[0])
             except DataError:
                 problems.append(f"{told}: expected a value of kind {column.kind}")
                 continue
@@ -62,14 +62,14 @@ def wanted_of(
     return wanted
 
 
-def fits(
+def matches(
     series: "pd.Series[Any]", column: Column, value: str | float | None
 ) -> npt.NDArray[np.bool_]:
-    """Which cells of a column of synthetic rows, `(n,)`, have a value of `wanted_of`."""
+    """Which cells of a column of synthetic rows, `(n,)`, have a value of `parse_conditions`."""
     if value is None:
         return series.isna().to_numpy()
     if column.numeric:
-        cells = canonical(series, column.kind, column.name, "the rows drawn", column.form)
+        cells = parse_column(series, column.kind, column.name, "the rows drawn", column.form)
         return np.asarray(cells == value)
     text = series.astype("str")
     text = text.str.lower() if column.kind == "boolean" else text

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from clients.protocol.plan import Plan, fingerprint
 from fairness.parity.mixture import ParityMixture
-from fairness.postprocessing.dependencies import Following
+from fairness.postprocessing.dependencies import FunctionalDependency
 from fairness.postprocessing.projection import Projection
 from server.outputs.run_directory import RunFolder
-from server.synthesis.synthesizer import Synthesizer, untrained
+from server.synthesis.synthesizer import Synthesizer, build_generator
 from wgan.errors import StateError
 from wgan.packed import Packed
 from wgan.state import parse_json, read_tensors, write_tensors
@@ -117,7 +117,7 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
         if not (0 <= first < last <= width + plan.conditions.width and 0 <= start < stop <= width):
             raise ValueError(f"columns {source} and {target} of a row of {width} entries")
         _expect(f"{FOLLOWING}_{k}", table.nan_to_num(), (last - first, stop - start))
-        followings.append(Following((first, last), (start, stop), table))
+        followings.append(FunctionalDependency((first, last), (start, stop), table))
     if COUNTS not in tensors:
         one = np.ones((cells, 1))
         maker = _module(plan, tensors)
@@ -135,7 +135,7 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
 
 
 def _module(plan: Plan, state: Mapping[str, Tensor]) -> Packed[nn.Module]:
-    module = untrained(plan)
+    module = build_generator(plan)
     for name, tensor in state.items():
         _expect(name, tensor, tuple(tensor.shape))
     module.load_state_dict(state)

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from clients.protocol.plan import Plan, seed_of
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.dependencies import filled, followings
+from fairness.postprocessing.dependencies import find_dependencies, impute_dependents
 from fairness.postprocessing.projection import project
 from fairness.weighting.group_weights import row_weights
 from server.config.settings import Settings
-from server.synthesis.calibration import proposal_of
+from server.synthesis.calibration import fit_proposal
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.generators import SkipGenerator
-from wgan.numerics import flushed
+from wgan.numerics import flush_denormals
 
 LEAST, MOST = 8192, 65_536
 """Rows that a projection is fitted on: twice the sites' own, within these."""
@@ -42,8 +42,8 @@ def projects(settings: Settings, plan: Plan) -> bool:
     )
 
 
-def bins_of(
-    settings: Settings, codec: TableCodec, conditions: Conditions, tell: Callable[[str], None]
+def build_binning(
+    settings: Settings, codec: TableCodec, conditions: ConditionSpace, tell: Callable[[str], None]
 ) -> int:
     """Bins that the sites cut numbers into for the projection; 0: none.
 
@@ -75,14 +75,14 @@ def bins_of(
     return bins
 
 
-def _wanted(settings: Settings, conditions: Conditions) -> bool:
+def _wanted(settings: Settings, conditions: ConditionSpace) -> bool:
     # Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
     # too narrow for the rows that a fit can be made on.
     wanted = settings.model.projection and conditions.clusters == 1
     return wanted and not settings.groups_moved and settings.federation.generator != "own"
 
 
-def _entries(row: int, conditions: Conditions) -> int:
+def _entries(row: int, conditions: ConditionSpace) -> int:
     """Entries of all levels' matrices over rows of so many coordinates."""
     return (conditions.width + 1) * (row + conditions.width) ** 2
 
@@ -103,7 +103,7 @@ def projected(
     module = synthesizer.generators[0].module
     assert isinstance(module, SkipGenerator)
     conditions = plan.conditions
-    found = followings(
+    found = find_dependencies(
         TableCodec(plan.schema.without(conditions.given)),
         plan.binning,
         moments,
@@ -119,18 +119,18 @@ def projected(
 
     def rows(count: int, seed: str) -> dict[int, Tensor]:
         rng = np.random.default_rng(seed_of(plan.seed, seed))
-        cells = rng.choice(len(mass), count, p=proposal_of(mass / mass.sum()))
+        cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
         drawn = torch.Generator().manual_seed(seed_of(plan.seed, seed))
         made = {}
         for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
             if many >= FEWEST:
                 told = torch.from_numpy(conditions.encode(np.full(many, cell)))
                 part = module.head.chosen(module(told, drawn))
-                part = filled(synthesizer.followings, part, told)
+                part = impute_dependents(synthesizer.followings, part, told)
                 made[int(cell)] = plan.binning(part)
         return made
 
-    with torch.no_grad(), flushed():
+    with torch.no_grad(), flush_denormals():
         made, fresh = rows(count, "projection"), rows(2 * count, "projection shares")
         fresh = {cell: part for cell, part in fresh.items() if cell in made}
         # Categories come last, and so are what their shares say.

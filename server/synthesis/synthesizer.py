@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from clients.protocol.plan import Plan, seed_of
 from fairness.parity.mixture import ParityMixture
-from fairness.postprocessing.dependencies import Following, filled
+from fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
 from fairness.postprocessing.projection import Projection
-from server.synthesis.conditions import fits, wanted_of
+from server.synthesis.conditions import matches, parse_conditions
 from server.training.participation import Letters
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
 from wgan.generators import SkipGenerator
-from wgan.numerics import flushed
+from wgan.numerics import flush_denormals
 from wgan.packed import Packed
 
 Ints = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class Synthesizer:
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
     projection: Projection | None = None
-    followings: tuple[Following, ...] = ()
+    followings: tuple[FunctionalDependency, ...] = ()
 
     @staticmethod
     def of(plan: Plan, vector: Tensor) -> "Synthesizer":
@@ -88,7 +88,7 @@ class Synthesizer:
     def _of(
         plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
     ) -> "Synthesizer":
-        generators = tuple(Packed(untrained(plan)) for _ in vectors)
+        generators = tuple(Packed(build_generator(plan)) for _ in vectors)
         for generator, vector in zip(generators, vectors, strict=True):
             generator.load(vector.to("cpu"))
         return Synthesizer(plan, generators, counts)
@@ -148,14 +148,14 @@ class Synthesizer:
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
         maker = self._makers(cells, seed)
-        with torch.no_grad(), flushed():
+        with torch.no_grad(), flush_denormals():
             for k, generator in enumerate(self.generators):
                 for index in np.split(
                     mine := (maker == k).nonzero()[0], range(PIECE, len(mine), PIECE)
                 ):
                     if len(index):
                         rows = generator.module(conditions[index], rng)
-                        rows = filled(self.followings, rows, conditions[index])
+                        rows = impute_dependents(self.followings, rows, conditions[index])
                         encoded[index] = rows.numpy()
         return encoded
 
@@ -184,20 +184,20 @@ class Synthesizer:
             makers = (point[:, None] >= cumulative).sum(1).clip(max=len(self.generators) - 1)
         return makers
 
-    def like_data(self, rows: int, seed: int) -> pd.DataFrame:
+    def sample_matching_data(self, rows: int, seed: int) -> pd.DataFrame:
         """Each cell's share of `rows`, rounded to whole rows, shuffled.
 
         Groups and labels that the generator is not told come as it makes them.
         """
         conditions = self.plan.conditions
         if self.parity is None:
-            counts = whole_shares(conditions.table.reshape(-1), rows)
+            counts = apportion(conditions.table.reshape(-1), rows)
         else:
             asked = self.parity.counts(conditions)
-            sizes = whole_shares(conditions.group_counts, rows)
+            sizes = apportion(conditions.group_counts, rows)
             # Groups first: their rows stay what they are whatever the labels within.
             counts = np.concatenate(
-                [whole_shares(own, int(n)) for own, n in zip(asked, sizes, strict=True)]
+                [apportion(own, int(n)) for own, n in zip(asked, sizes, strict=True)]
             )
         cells = np.repeat(np.arange(len(counts)), counts)
         np.random.default_rng(seed_of(seed, "order")).shuffle(cells)
@@ -242,7 +242,7 @@ class Synthesizer:
             )
         given = {n: v for n, v in where.items() if n in conditions.given}
         sought = {n: v for n, v in where.items() if n not in conditions.given}
-        wanted = wanted_of(self.plan, given, sought)
+        wanted = parse_conditions(self.plan, given, sought)
         mixed = conditions.table if self.parity is None else self.parity.counts(conditions)
         table = mixed * conditions.select(given).reshape(mixed.shape)
         if not table.any():
@@ -265,7 +265,7 @@ class Synthesizer:
             table_piece = self.table(cells, seed_of(seed, piece))
             mask = np.ones(len(table_piece), dtype=bool)
             for name, value in wanted.items():
-                mask &= fits(table_piece[name], self.plan.schema[name], value)
+                mask &= matches(table_piece[name], self.plan.schema[name], value)
             if mask.any():
                 found.append(table_piece.loc[mask])
                 held += int(mask.sum())
@@ -278,14 +278,14 @@ class Synthesizer:
         return pd.concat(found, ignore_index=True).iloc[:rows]
 
 
-def untrained(plan: Plan) -> nn.Module:
+def build_generator(plan: Plan) -> nn.Module:
     """The generator's network, with parameters that are about to be replaced."""
     # Whoever loads a generator keeps the global random state.
     with torch.random.fork_rng(devices=[]):
         return plan.recipe.generator.build(plan.shape)
 
 
-def whole_shares(counts: Ints | npt.NDArray[np.float64], rows: int) -> Ints:
+def apportion(counts: Ints | npt.NDArray[np.float64], rows: int) -> Ints:
     """`rows` dealt out in proportion to `counts`, largest remainders first; none to empty cells.
 
     >>> whole_shares(np.array([2, 1, 0]), 4).tolist()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.orders import STATES, Train
+from clients.protocol.messages import STATES, Train
 from clients.protocol.sums import SiteSums
 from wgan.errors import NumericalError
 from wgan.optimizers import Optimizer, Statistics

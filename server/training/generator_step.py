@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from clients.protocol.plan import Plan, seed_of
-from fairness.groups.conditions import MISSING, Conditions
+from fairness.groups.conditions import MISSING, ConditionSpace
 from fairness.matching.moments import MomentMatching
-from fairness.parity.adversary import BiasHead, BiasHeadSpec
+from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
 from fairness.parity.mixture import ParityMixture
 from fairness.parity.penalty import ParityPenalty
 from fairness.weighting.group_weights import cell_mass
 from server.config.settings import Settings
 from wgan.errors import SettingsError
-from wgan.mixtures import Judge, judged_by_odds, judged_in_parts
+from wgan.mixtures import ScoreFn, judged_by_odds, judged_in_parts
 from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
 
 
 @dataclass(frozen=True)
-class Critics:
+class CriticEnsemble:
     """Critics of the sites' own.
 
     Attributes:
@@ -37,7 +37,7 @@ class Critics:
 
 
 @dataclass(frozen=True)
-class Turn:
+class GeneratorSteps:
     """What the generator does between two exchanges.
 
     Attributes:
@@ -56,7 +56,7 @@ class Turn:
         number: int,
         factor: float,
         mass: npt.NDArray[np.float64],
-        critics: Critics | None = None,
+        critics: CriticEnsemble | None = None,
         before: Tensor | None = None,
     ) -> float:
         """The steps of round `number`; returns their mean loss.
@@ -99,7 +99,7 @@ class Turn:
         return float(np.mean(losses))
 
 
-def _judge(players: Players, critics: Critics, cells: Tensor) -> Judge:
+def _judge(players: Players, critics: CriticEnsemble, cells: Tensor) -> ScoreFn:
     vectors = critics.vectors.to(players.device)
     if critics.log_prior is None:
         return judged_in_parts(players.critic.module, vectors)
@@ -131,7 +131,7 @@ def log_prior(
         return torch.from_numpy(np.log(share[member.reshape(-1)])).float()
 
 
-def mixture_of(settings: Settings) -> ParityMixture | None:
+def build_mixture(settings: Settings) -> ParityMixture | None:
     """How labels are mixed when rows are asked for; None: as in the data.
 
     Training asks for the data's mixture all the same: what a row of a cell looks like does not
@@ -143,7 +143,7 @@ def mixture_of(settings: Settings) -> ParityMixture | None:
     return ParityMixture(fairness.parity_level, fairness.parity_features)
 
 
-def parity_of(
+def build_parity(
     settings: Settings, plan: Plan, matching: MomentMatching | None, device: str
 ) -> ParityPenalty | None:
     """The penalty that parity takes, if any.
@@ -176,7 +176,7 @@ def parity_of(
         ) from None
 
 
-def bias_head_of(settings: Settings, plan: Plan, device: str) -> BiasHead | None:
+def build_adversary(settings: Settings, plan: Plan, device: str) -> GroupAdversary | None:
     """The bias head, if there is to be one.
 
     Raises:
@@ -185,7 +185,7 @@ def bias_head_of(settings: Settings, plan: Plan, device: str) -> BiasHead | None
     fairness = settings.fairness
     if not fairness.bias_head:
         return None
-    spec = BiasHeadSpec(fairness.bias_head, reweighted=fairness.bias_head_reweighted)
+    spec = GroupAdversarySpec(fairness.bias_head, reweighted=fairness.bias_head_reweighted)
     seed = seed_of(settings.seed, "bias head")
     try:
         return spec.build(plan.conditions, plan.schema, seed, device)
@@ -193,7 +193,7 @@ def bias_head_of(settings: Settings, plan: Plan, device: str) -> BiasHead | None
         raise SettingsError(f"fairness.bias_head: {error}; write 0") from None
 
 
-def advantage(conditions: Conditions, label: str | None) -> str:
+def advantage(conditions: ConditionSpace, label: str | None) -> str:
     """The label that is the advantage: the one named, else the rarest, of a number the highest bin.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.protocol.orders import SCORES
+from clients.protocol.messages import SCORES
 from clients.protocol.plan import Plan
 from clients.protocol.sums import SiteSums
 from server.config.sections import TrainSettings
@@ -17,7 +17,7 @@ from wgan.stopping import Plateau, PlateauState, calibrated
 from wgan.strength import held_out_statistic, sign_statistic
 
 
-class Watch:
+class Monitor:
     """Looks at the sums of rounds that were inspected.
 
     Attributes:

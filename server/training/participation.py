@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.protocol.orders import Tensors, Train
+from clients.protocol.messages import Tensors, Train
 from clients.protocol.plan import seed_of
-from clients.protocol.sums import Letter
+from clients.protocol.sums import SitePayload
 from server.config.federation import FederationSettings
 from wgan.errors import SettingsError
 from wgan.players import Players
@@ -20,7 +20,7 @@ Selection = Callable[[Sequence[str], int, np.random.Generator], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Roster:
+class ClientSampler:
     """Which sites take part in which round.
 
     Attributes:
@@ -146,7 +146,7 @@ class Letters:
             return {}
         return {n: {f: self.states[n][f].numpy() for f in wanted} for n in names}
 
-    def keep(self, order: Train, letters: Mapping[str, Letter], averaging: float) -> None:
+    def keep(self, order: Train, letters: Mapping[str, SitePayload], averaging: float) -> None:
         """Takes in what came back; follows generators with their averages (see `Players`)."""
         wanted = _stored(order)
         for name, letter in letters.items():

@@ -9,23 +9,31 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.orders import STATES, Feel, Measure, Profile, Request, Tensors, Train
+from clients.protocol.messages import (
+    STATES,
+    CountBatchRows,
+    HeldOutFeatureSums,
+    Request,
+    SiteStatistics,
+    Tensors,
+    Train,
+)
 from clients.protocol.plan import Plan, seed_of, widths
-from clients.protocol.sums import Letter, SiteSums
+from clients.protocol.sums import SitePayload, SiteSums
 from fairness.weighting.minimax import MinimaxRule, MinimaxState
 from fairness.weighting.site_weights import fegan_sample
 from server.config.settings import Settings
-from server.config.strategies import APART
+from server.config.strategies import NEEDS_PER_SITE_UPDATES
 from server.training.aggregation import ServerOptimizer, apply_means, group_means, means
-from server.training.generator_step import Critics, Turn, log_prior
-from server.training.monitor import Watch
-from server.training.participation import Letters, Roster, uniform
+from server.training.generator_step import CriticEnsemble, GeneratorSteps, log_prior
+from server.training.monitor import Monitor
+from server.training.participation import ClientSampler, Letters, uniform
 from server.training.state import Memory, Progress
-from server.training.weighting import FREQUENCIES, GroupMass, SiteRule, kernel_of, labels_of
+from server.training.weighting import FREQUENCIES, GroupMass, SiteRule, site_kernel, site_labels
 from server.transport.exchange import Exchange, Traffic
 from wgan.diagnostics import Finding
 from wgan.errors import NumericalError
-from wgan.numerics import flushed
+from wgan.numerics import flush_denormals
 from wgan.penalties import GeneratorPenalty
 from wgan.players import Players
 from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
@@ -73,14 +81,14 @@ class Rounds:
         self.players = Players(plan.recipe, plan.shape, device, seed_of(settings.seed, "weights"))
         self.progress = Progress()
         self.letters = Letters()
-        self.watch = Watch(settings.train, plan, self.players)
+        self.watch = Monitor(settings.train, plan, self.players)
         federation = settings.federation
-        self.profiles: Mapping[str, Letter] = {}
-        self.roster = Roster(
+        self.profiles: Mapping[str, SitePayload] = {}
+        self.roster = ClientSampler(
             exchange.names, federation, settings.seed, self._select, settings.train.rounds
         )
         self.roster.check()
-        self._turn = Turn(settings, plan, penalties)
+        self._turn = GeneratorSteps(settings, plan, penalties)
         self._optimizer = ServerOptimizer(federation.optimizer, federation.rate)
         self._memory = Memory.of(
             self.players, self._optimizer, federation.control_variates, penalties
@@ -93,11 +101,11 @@ class Rounds:
     def introduce(self) -> None:
         """Asks once for what rules of weights, critics of their own and an exact batch need."""
         federation, plan = self.settings.federation, self.plan
-        apart, single = federation.weights in APART, federation.critic == "own"
+        apart, single = federation.weights in NEEDS_PER_SITE_UPDATES, federation.critic == "own"
         balanced = federation.sites_per_round and federation.selection == "balanced"
         if apart or single or balanced:
             cells = plan.conditions.table.size
-            order = Profile(self.plan_name, cells, sum(widths(plan.shape.blocks)))
+            order = SiteStatistics(self.plan_name, cells, sum(widths(plan.shape.blocks)))
             self.profiles = self.exchange(Request(order)).letters
         if apart:
             self._rule = SiteRule(
@@ -108,7 +116,9 @@ class Rounds:
             self._batch = self._fitting()
         groups = self.settings.groups
         if groups.weights == "minimax":
-            feel = Feel(self.plan_name, len(plan.conditions.groups), FREQUENCIES, *kernel_of(plan))
+            feel = HeldOutFeatureSums(
+                self.plan_name, len(plan.conditions.groups), FREQUENCIES, *site_kernel(plan)
+            )
             floor, ceiling = groups.minimax_bounds
             rule = MinimaxRule(groups.minimax_rate, groups.minimax_momentum, ceiling, floor)
             self._groups = GroupMass.of(rule, plan, self.exchange(Request(feel)))
@@ -119,7 +129,7 @@ class Rounds:
         """The batch for which sites, with their minimum, take `train.batch` rows together."""
         wanted, sites = self.settings.train.batch, len(self.exchange.names)
         # Rounding may lose half a row at each site.
-        order = Measure(self.order(1), wanted + sites)
+        order = CountBatchRows(self.order(1), wanted + sites)
         rows = self.exchange(Request(order))["rows"]
         return 1 + int(np.abs(rows - wanted).argmin())
 
@@ -151,7 +161,7 @@ class Rounds:
         """Yields the metrics of each round once it is finished; ends early when `stop` says so."""
         torch.set_num_threads(self.settings.train.threads)
         while not self.finished and not stop():
-            with flushed():
+            with flush_denormals():
                 metrics = self._round(self.progress.round + 1)
             yield metrics
 
@@ -179,7 +189,7 @@ class Rounds:
         """The order of round `number`, counted from 1."""
         train, federation = self.settings.train, self.settings.federation
         players = self.players
-        apart = federation.weights in APART
+        apart = federation.weights in NEEDS_PER_SITE_UPDATES
         weights = federation.weights
         moving = weights in ("ifl_gan", "afl", "q_fedavg", "term")
         return Train(
@@ -286,24 +296,24 @@ class Rounds:
         if federation.swap_every and number % federation.swap_every == 0:
             self.letters.swap(self.settings.seed, number)
 
-    def _critics(self) -> Critics | None:
+    def _critics(self) -> CriticEnsemble | None:
         federation = self.settings.federation
         if federation.critic == "shared":
             return None
         trained = self.letters.trained
         vectors = self.letters.stacked("critic", trained)
         if federation.mixture == "parts":
-            return Critics(vectors)
+            return CriticEnsemble(vectors)
         conditions = self.plan.conditions
         counts = [self.profiles[name]["cells"] for name in trained]
         encoded = conditions.encode(np.arange(conditions.table.size))
-        return Critics(vectors, log_prior(counts, encoded))
+        return CriticEnsemble(vectors, log_prior(counts, encoded))
 
     def _select(self, names: Sequence[str], wanted: int, rng: np.random.Generator) -> Sequence[str]:
         if self.settings.federation.selection == "uniform":
             return uniform(names, wanted, rng)
         cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
-        return [names[i] for i in fegan_sample(labels_of(cells, self.plan), wanted, rng)]
+        return [names[i] for i in fegan_sample(site_labels(cells, self.plan), wanted, rng)]
 
     def _metrics(self, number: int, order: Train, sums: SiteSums, loss: float) -> Metrics:
         groups = group_means(sums, "estimate", "estimated")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clients.protocol.orders import STATES
+from clients.protocol.messages import STATES
 from server.training.aggregation import ServerOptimizer
-from wgan.penalties import GeneratorPenalty, Learner
+from wgan.penalties import GeneratorPenalty, Stateful
 from wgan.players import Players
 
 SHARED = "shared/"
@@ -56,7 +56,7 @@ class Memory:
 
     optimizer: Mapping[str, Mapping[str, Tensor]]
     controls: dict[str, Tensor]
-    learners: tuple[Learner, ...]
+    learners: tuple[Stateful, ...]
 
     @staticmethod
     def of(
@@ -70,7 +70,7 @@ class Memory:
         return Memory(
             {name: optimizer.state(size) for name, size in sizes.items()},
             {f"{n}_control": torch.zeros(size) for n, size in sizes.items()} if controlled else {},
-            tuple(term for term in penalties if isinstance(term, Learner)),
+            tuple(term for term in penalties if isinstance(term, Stateful)),
         )
 
     def tensors(self) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 
 from clients.protocol.plan import Plan, seed_of, widths
-from clients.protocol.sums import Letter, SiteSums
-from fairness.matching.kernels import Features, deviation_of, mmd2_from_sums
+from clients.protocol.sums import SitePayload, SiteSums
+from fairness.matching.kernels import Features, bandwidth, mmd2_from_sums
 from fairness.weighting.group_weights import cell_mass
 from fairness.weighting.minimax import MinimaxRule, MinimaxState, step
 from fairness.weighting.site_weights import (
@@ -46,11 +46,11 @@ class SiteRule:
 
     rule: str
     strength: float
-    profiles: Mapping[str, Letter]
+    profiles: Mapping[str, SitePayload]
     plan: Plan
     shares: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, letters: Mapping[str, Letter]) -> dict[str, float]:
+    def __call__(self, letters: Mapping[str, SitePayload]) -> dict[str, float]:
         """Shares of all sites, given the letters of those that took part."""
         names = sorted(self.profiles)
         cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
@@ -63,7 +63,7 @@ class SiteRule:
         risk = np.array([risks.get(name, mean) for name in names])
         match self.rule:
             case "fegan":
-                found = fegan(labels_of(cells, self.plan))
+                found = fegan(site_labels(cells, self.plan))
             case "fed_tgan":
                 found = fed_tgan(*self._columns(names, cells), rows)
             case "ifl_gan":
@@ -86,7 +86,7 @@ class SiteRule:
         return [*columns, cells], [*ordered, False]
 
 
-def labels_of(cells: Floats, plan: Plan) -> Floats:
+def site_labels(cells: Floats, plan: Plan) -> Floats:
     """Rows per site and class, `(K, classes)`: of the target, or of groups where there is none."""
     conditions = plan.conditions
     table = cells.reshape(len(cells), len(conditions.groups), len(conditions.labels), -1)
@@ -129,7 +129,7 @@ class GroupMass:
             plan,
             answer["held"],
             answer["features"],
-            Features.of(plan.shape.width, FREQUENCIES, *kernel_of(plan)),
+            Features.of(plan.shape.width, FREQUENCIES, *site_kernel(plan)),
         )
 
     @property
@@ -166,8 +166,8 @@ def _on_cpu(rng: torch.Generator, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(rng.initial_seed() + number)
 
 
-def kernel_of(plan: Plan) -> tuple[float, int]:
+def site_kernel(plan: Plan) -> tuple[float, int]:
     """Bandwidth and seed of the features that all sites of a plan share."""
     kinds = [block.kind for block in plan.shape.blocks]
-    deviation = deviation_of(kinds.count("value"), kinds.count("choice"))
+    deviation = bandwidth(kinds.count("value"), kinds.count("choice"))
     return deviation, seed_of(plan.seed, "features") % 2**31

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from clients.protocol.orders import Request, to_json
+from clients.protocol.messages import Request, to_json
 from clients.protocol.refusal import RefusedError
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.site import Site
@@ -61,7 +61,7 @@ class Exchange(Protocol):
         ...
 
 
-def weight_of(request: Request) -> int:
+def payload_nbytes(request: Request) -> int:
     """Bytes of a request's content, less what a real site would have kept."""
     kept = {field.name for field in request.order.layout().letters if field.kept}
     arrays = [*request.tensors.values()]
@@ -126,6 +126,6 @@ class InProcess:
             raise collector.refused(failures)
         if failures:
             raise ExchangeError(failures)
-        self.traffic.down += weight_of(request)
+        self.traffic.down += payload_nbytes(request)
         self.traffic.up += collector.total.travels
         return collector.close()

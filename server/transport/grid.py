@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from clients.protocol.orders import Request, Train
+from clients.protocol.messages import Request, Train
 from clients.protocol.refusal import RefusedError
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.protocol.wire import ORDER, pack_request, unpack_reply
 from server.replies.replies import Checker, Collector, Source
-from server.transport.exchange import ExchangeError, Traffic, weight_of
+from server.transport.exchange import ExchangeError, Traffic, payload_nbytes
 from wgan.errors import DataError, NumericalError
 
 POLL = 0.004
@@ -163,7 +163,7 @@ class GridExchange:
         identities = list(self.grid.push_messages([message]))
         if not identities or not identities[0]:
             return ""
-        self.traffic.down += weight_of(part)
+        self.traffic.down += payload_nbytes(part)
         return identities[0]
 
     def _pulled(self, waiting: dict[str, Source], failures: Failures) -> Iterator[Message]:

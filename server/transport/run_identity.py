@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from clients.protocol.orders import Request
+from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
 from server.transport.exchange import Exchange, Traffic
 

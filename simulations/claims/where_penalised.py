@@ -13,7 +13,7 @@ from simulations.claims.page import BLUE, GREEN, ORANGE
 from simulations.toys import Fresh
 from wgan.lipschitz import Penalised
 from wgan.penalties import GradientPenalty, lengths, slopes
-from wgan.points import Fake, Mixed, PointsSpec, Real, interpolates
+from wgan.points import Fake, Interpolates, PointsSpec, Real, interpolates
 from wgan.shape import Shape
 
 SHAPE = Shape((), 2, 0)
@@ -23,7 +23,7 @@ APART, DEVIATION = 4.0, 0.3
 LAMBDA = 100.0
 """Between points W apart the two-sided penalty's optimum is 1 + W / (2 lambda): 1.02 here."""
 
-POINTS: dict[str, PointsSpec] = {"mixed": Mixed(), "real": Real(), "fake": Fake()}
+POINTS: dict[str, PointsSpec] = {"mixed": Interpolates(), "real": Real(), "fake": Fake()}
 COLOURS = {"mixed": BLUE, "real": ORANGE, "fake": GREEN}
 
 

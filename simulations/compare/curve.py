@@ -10,10 +10,10 @@ import pandas as pd
 from clients.protocol.plan import Plan, fingerprint
 from server.config.files import resolve
 from server.config.settings import Settings, settings_digest
-from server.evaluation.figures import coverage_of
+from server.evaluation.figures import compute_coverage
 from server.outputs.checkpoint_file import load_checkpoint
 from server.session import Interrupted
-from server.simulated_sites import Stage
+from server.simulated_sites import SimulatedSites
 from server.synthesis.generator_file import load_generator
 from server.synthesis.synthesizer import Synthesizer
 from simulations.compare.plan import Run
@@ -63,7 +63,9 @@ def drawn(run: Run) -> bool:
     return seen == [*_checkpoints(run)] and curve["scores"] is not None
 
 
-def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], bool]) -> None:
+def draw(
+    run: Run, stage: SimulatedSites, scenario: Scenario | None, stop: Callable[[], bool]
+) -> None:
     """Judges every checkpoint of a finished run, and writes each as soon as it is judged.
 
     A point has `round`, `rows`, `coverage_group_min`, `coverage` by group (None where rows do not
@@ -98,8 +100,8 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
         maker = replace(
             Synthesizer.of_state(plan, tensors), counts=final.counts, parity=final.parity
         )
-        table = maker.like_data(min(rows, ROWS), run.seed)
-        found = coverage_of(plan, reference, table, run.seed, "the reference table")
+        table = maker.sample_matching_data(min(rows, ROWS), run.seed)
+        found = compute_coverage(plan, reference, table, run.seed, "the reference table")
         values = [group["value"] for group in found["groups"]]
         done[number] = {
             "round": number,
@@ -111,7 +113,7 @@ def draw(run: Run, stage: Stage, scenario: Scenario | None, stop: Callable[[], b
         curve["points"] = [done[key] for key in sorted(done)]
         write_json(run.curve, curve)
     if curve["scores"] is None:
-        table = final.like_data(rows, run.seed) if scenario else pd.DataFrame()
+        table = final.sample_matching_data(rows, run.seed) if scenario else pd.DataFrame()
         write_json(run.curve, curve | {"scores": _scores(scenario, table, run.seed)})
 
 
@@ -131,7 +133,7 @@ def _scores(scenario: Scenario | None, table: pd.DataFrame, seed: int) -> dict[s
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
-def _reference(settings: Settings, stage: Stage) -> pd.DataFrame:
+def _reference(settings: Settings, stage: SimulatedSites) -> pd.DataFrame:
     data = settings.data
     if data.holdout is None:
         return stage.frame(data.missing)

@@ -7,7 +7,7 @@ from pathlib import Path
 from server.config.federation import FederationSettings
 from server.config.files import load, parse
 from server.config.settings import Settings
-from server.config.strategies import FREE, RIVALS, STRATEGIES
+from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
 from server.outputs.locks import is_own
 from server.outputs.run_directory import RunFolder
 from simulations.compare.checks import differences, names_of, seeds_of, unfit
@@ -151,8 +151,8 @@ def settings_of(base: Settings, strategy: str, seed: int, where: str) -> Setting
     values = base.model_dump(mode="json", exclude_unset=True)
     values |= {"strategy": strategy, "seed": seed}
     kept = values.get("federation", {})
-    if strategy in RIVALS:
-        kept = {key: value for key, value in kept.items() if key in FREE}
+    if strategy in BASELINES:
+        kept = {key: value for key, value in kept.items() if key in SHARED_KEYS}
     if strategy == "pooled":
         absent = ("sites_per_round", "selection", "away")
         kept = {key: value for key, value in kept.items() if key not in absent}
@@ -218,9 +218,9 @@ def _notes(base: Settings, names: Sequence[str], seeds: Sequence[int], jobs: int
     kept = [
         f"federation.{key}"
         for key, info in FederationSettings.model_fields.items()
-        if key not in FREE and getattr(base.federation, key) != info.default
+        if key not in SHARED_KEYS and getattr(base.federation, key) != info.default
     ]
-    rivals = [name for name in names if name in RIVALS]
+    rivals = [name for name in names if name in BASELINES]
     if kept and rivals:
         yield f"{', '.join(kept)}: for everymode and pooled only; others do as their papers say"
 

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import torch
 
-from clients.protocol.orders import Request
+from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
 from server.outputs.console import Display
 from server.session import Interrupted, Session
-from server.simulated_sites import Stage, set_up
-from server.transport.exchange import InProcess, Traffic, weight_of
+from server.simulated_sites import SimulatedSites, create_simulated_sites
+from server.transport.exchange import InProcess, Traffic, payload_nbytes
 from simulations.compare import curve
 from simulations.compare.plan import Run
 from simulations.scenarios import place, scenario_of
@@ -46,7 +46,7 @@ class Outcome:
 
 
 @dataclass
-class Apart:
+class PerSiteAccounting:
     """An exchange in this process that counts bytes as if every site were a machine of its own.
 
     Strategies that add up at once and those that look at each site's message would otherwise be
@@ -74,9 +74,9 @@ class Apart:
         """Carries one request; see `server.transport.exchange.Exchange`."""
         sums = self.inner(request)
         others = len(self.names if request.sites is None else request.sites) - 1
-        down, up = weight_of(request), sums.travels
+        down, up = payload_nbytes(request), sums.travels
         shared = Request(request.order, request.tensors)
-        self.traffic.down += down + others * weight_of(shared)
+        self.traffic.down += down + others * payload_nbytes(shared)
         self.traffic.up += up + others * sums.vector.nbytes
         return sums
 
@@ -165,7 +165,7 @@ def _performed(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
             folder.create(run.settings)
             new = True
         sites = folder.fresh_sites()
-        stage = set_up(place(run.settings, sites), sites)
+        stage = create_simulated_sites(place(run.settings, sites), sites)
         if not run.finished:
             _train(run, stage, backend, not new, stop)
         curve.draw(run, stage, scenario_of(run.settings), stop)
@@ -204,7 +204,9 @@ def _done(run: Run) -> bool:
     return run.finished and curve.drawn(run)
 
 
-def _train(run: Run, stage: Stage, backend: str, resume: bool, stop: Callable[[], bool]) -> None:
+def _train(
+    run: Run, stage: SimulatedSites, backend: str, resume: bool, stop: Callable[[], bool]
+) -> None:
     settings = run.settings
     if backend == "ray":
         from simulations.flower import run_flower
@@ -213,7 +215,7 @@ def _train(run: Run, stage: Stage, backend: str, resume: bool, stop: Callable[[]
         return
     missing = settings.data.missing
     with Display(None, quiet=True) as display:
-        exchange = Apart(InProcess(stage.sites))
+        exchange = PerSiteAccounting(InProcess(stage.sites))
         Session(
             settings,
             run.folder,

@@ -28,7 +28,7 @@ import torch
 from fairness.metrics.utility import train_and_test
 from fairness.parity.mixture import ParityMixture
 from server.config.files import load, resolve
-from server.evaluation.figures import coverage_of
+from server.evaluation.figures import compute_coverage
 from server.outputs.run_directory import RunFolder
 from server.synthesis.generator_file import load_generator
 from wgan.data.frame import read_table
@@ -99,7 +99,7 @@ def judged(made: pd.DataFrame, run: Path) -> dict[str, Any]:
     holdout = read_table(resolve(str(settings.data.holdout)))
     utility = train_and_test(made, holdout, plan.schema, INCOME, seed=0)
     rates = (made[INCOME].astype(str) == RICH).groupby(made[SEX].astype(str)).mean()
-    coverage = coverage_of(plan, holdout, made, 0, "the held-out rows")
+    coverage = compute_coverage(plan, holdout, made, 0, "the held-out rows")
     return {
         "logistic": utility.logistic,
         "boosted_trees": utility.boosted_trees,
@@ -163,7 +163,7 @@ def main() -> None:
             synthesizer = replace(
                 load_generator(RunFolder(run)), parity=ParityMixture(level, (SEX,))
             )
-            ours = judged(synthesizer.like_data(len(real), seed), run)
+            ours = judged(synthesizer.sample_matching_data(len(real), seed), run)
             summary = json.loads((run / "summary.json").read_text())
             ours |= {"level": level, "seconds": summary["wall_seconds"]}
             records.append(

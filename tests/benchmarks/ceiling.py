@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from server.config.files import load, resolve
-from server.evaluation.figures import coverage_of
+from server.evaluation.figures import compute_coverage
 from server.outputs.run_directory import RunFolder
 from server.synthesis.generator_file import load_generator
 from wgan.data.frame import read_table
@@ -42,13 +42,15 @@ def main() -> None:
         real = read_table(resolve(settings.data.path))
 
         def worst(table: Any, seed: int, plan: Any = plan, held: Any = holdout) -> float:
-            found = coverage_of(plan, held, table, seed, "the held-out rows")["coverage_group_min"]
+            found = compute_coverage(plan, held, table, seed, "the held-out rows")[
+                "coverage_group_min"
+            ]
             return float(found)
 
         spread = "" if settings.strategy == "pooled" else f" by {settings.split.by}"
         rounds = settings.train.rounds
         name = f"{settings.strategy}{spread}, {rounds} exchanges, seed {settings.seed}"
-        drawn = [synthesizer.like_data(len(real), 1000 + seed) for seed in range(DRAWS)]
+        drawn = [synthesizer.sample_matching_data(len(real), 1000 + seed) for seed in range(DRAWS)]
         results[name] = summary([worst(table, seed) for seed, table in enumerate(drawn)])
         if "real rows" not in results:
             results["real rows"] = summary([worst(real, seed) for seed in range(DRAWS)])

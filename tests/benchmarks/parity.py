@@ -53,7 +53,9 @@ def measured(run: Path) -> list[dict[str, Any]]:
     found = []
     for level in LEVELS:
         asked = replace(synthesizer, parity=ParityMixture(level))
-        table = asked.like_data(int(synthesizer.plan.conditions.table.sum()), settings.seed)
+        table = asked.sample_matching_data(
+            int(synthesizer.plan.conditions.table.sum()), settings.seed
+        )
         utility = train_and_test(table, holdout, schema, data.target, seed=0)
         record: dict[str, Any] = {"run": run.name, "seed": settings.seed, "level": level}
         for feature in data.sensitive:
@@ -77,7 +79,7 @@ def untargeted(run: Path) -> list[dict[str, Any]]:
     found = []
     for held in (None, *data.sensitive):
         mixture = None if held is None else ParityMixture(0.0, (held,))
-        table = replace(synthesizer, parity=mixture).like_data(len(real), settings.seed)
+        table = replace(synthesizer, parity=mixture).sample_matching_data(len(real), settings.seed)
         rng = np.random.default_rng(0)
         utility = group_utility(
             real, table, holdout, schema, data.target, data.sensitive, rng, bootstrap=0

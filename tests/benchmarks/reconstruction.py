@@ -32,20 +32,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.orders import Moments, Prepare, Request
+from clients.protocol.messages import EncodeData, Request, SumMoments
 from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.questions import Cluster
+from clients.protocol.schema_messages import KMeansStep
 from clients.protocol.sums import SiteSums
 from clients.site import Site
 from clients.tasks.dispatch import computed
-from fairness.matching.moments import described
+from fairness.matching.moments import eligible_strata
 from fairness.matching.suppression import publishable, to_text
 from fairness.weighting.group_weights import group_mass
 from server.config.files import load
-from server.config.recipe import recipe_of
+from server.config.recipe import build_recipe
 from server.config.settings import Settings
 from server.schema.agreement import Agreement, agree
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
 from wgan.data.codec import TableCodec
 
@@ -175,11 +175,11 @@ def views(
 ) -> tuple[Plan, str, SiteSums, list[tuple[SiteSums, SiteSums]]]:
     """The plan, its name, and the replies of all sites."""
     counts = agreed.conditions.group_counts
-    order = Prepare(
+    order = EncodeData(
         schema=agreed.schema.to_json(),
         conditions=agreed.conditions.to_json(),
         mass=tuple(group_mass(counts, settings.groups.weights, settings.groups.exponent)),
-        recipe=recipe_of(settings).to_json(),
+        recipe=build_recipe(settings).to_json(),
         seed=settings.seed,
         matching="moments",
         marginals=True,
@@ -192,12 +192,12 @@ def views(
     total = prepared[0]
     for sums in prepared[1:]:
         total = total + sums
-    _, levels = described(plan.conditions)
+    _, levels = eligible_strata(plan.conditions)
     active = np.append(levels, True)
     known = np.repeat(active[:, None], total["counts"].shape[1], 1)
     if guarded:
         known = publishable(total.units("counts"), active, plan.conditions.blocks, plan.spans)
-    asked = Request(Moments(name, to_text(known)))
+    asked = Request(SumMoments(name, to_text(known)))
     replies = [(sums, computed(asked, [s])) for sums, s in zip(prepared, sites, strict=True)]
     return plan, name, total, replies
 
@@ -231,12 +231,12 @@ def records(plan: Plan, rows: list[Floats]) -> set[tuple[Any, ...]]:
 
 def moments_attack(settings: Settings, folder: Path) -> dict[str, Any]:
     """Records read from second moments: of the total and of single sites, guarded and not."""
-    stage = set_up(settings, folder)
+    stage = create_simulated_sites(settings, folder)
     agreed = agree(InProcess(stage.sites), stage.columns, settings.data, settings.seed)
     result: dict[str, Any] = {}
     for guarded in (False, True):
         plan, name, total, replies = views(agreed, settings, stage.sites, guarded)
-        _, levels = described(plan.conditions)
+        _, levels = eligible_strata(plan.conditions)
         known = np.repeat(np.append(levels, True)[:, None], total["counts"].shape[1], 1)
         if guarded:
             known = publishable(
@@ -268,7 +268,7 @@ def moments_attack(settings: Settings, folder: Path) -> dict[str, Any]:
 
 def cluster_attack(settings: Settings, folder: Path) -> int:
     """Rows by which the sums of two exchanges of k-means differ."""
-    stage = set_up(settings, folder)
+    stage = create_simulated_sites(settings, folder)
     inner = InProcess(stage.sites)
     seen: list[SiteSums] = []
 
@@ -278,7 +278,7 @@ def cluster_attack(settings: Settings, folder: Path) -> int:
 
         def __call__(self, request: Request) -> SiteSums:
             sums = inner(request)
-            if isinstance(request.order, Cluster) and not request.order.cells:
+            if isinstance(request.order, KMeansStep) and not request.order.cells:
                 seen.append(sums)
             return sums
 

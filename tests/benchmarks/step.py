@@ -19,14 +19,14 @@ from pathlib import Path
 
 import torch
 
-from clients.protocol.orders import Request
+from clients.protocol.messages import Request
 from clients.protocol.plan import Plan, fingerprint
 from clients.tasks.train import Rows
 from server.config.files import load
-from server.config.recipe import recipe_of
+from server.config.recipe import build_recipe
 from server.outputs.run_directory import RunFolder
 from server.schema.agreement import agree
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.training.rounds import Rounds
 from server.transport.exchange import InProcess
 
@@ -49,20 +49,20 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
     """Our rounds, and the same encoded rows for the textbook."""
     import numpy as np
 
-    from clients.protocol.orders import Prepare
+    from clients.protocol.messages import EncodeData
     from fairness.weighting.group_weights import group_mass
 
     settings = load("adult", SETTINGS)
     run = RunFolder(folder)
-    stage = set_up(settings, run.sites)
+    stage = create_simulated_sites(settings, run.sites)
     exchange = InProcess(stage.sites)
     agreed = agree(exchange, stage.columns, settings.data)
     mass = group_mass(np.array(agreed.conditions.group_counts), "tempered")
-    order = Prepare(
+    order = EncodeData(
         schema=agreed.schema.to_json(),
         conditions=agreed.conditions.to_json(),
         mass=tuple(mass.tolist()),
-        recipe=recipe_of(settings).to_json(),
+        recipe=build_recipe(settings).to_json(),
         seed=0,
         matching="none",
         missing=settings.data.missing,

@@ -13,19 +13,27 @@ from scipy.stats import chisquare
 from torch import nn
 
 from clients.protocol import plan
-from clients.protocol.orders import Audit, Moments, Prepare, Request, Train, from_json, to_json
+from clients.protocol.messages import (
+    CountMarginals,
+    EncodeData,
+    Request,
+    SumMoments,
+    Train,
+    from_json,
+    to_json,
+)
 from clients.protocol.plan import Plan, fingerprint, seed_of
-from clients.protocol.questions import Look, Ranks, Values
+from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.rows import Rows
 from clients.site import Site
-from clients.tasks.dispatch import answer
 from clients.tasks.dispatch import computed as serve
+from clients.tasks.dispatch import handle_at_site
 from fairness.matching.moments import (
     first_moments,
     level_counts,
-    memberships,
     second_moments,
     size_of_moments,
+    stratum_memberships,
 )
 from fairness.matching.suppression import to_text
 from fairness.metrics.marginals import Marginals
@@ -91,7 +99,7 @@ class SimulationPaths:
         data = DataSettings(path="x", sensitive=("sex",), target="income")
         agreed = agree(InProcess(self.sites), self.columns, data)
         mass = group_mass(agreed.conditions.group_counts, rule)
-        self.order = Prepare(
+        self.order = EncodeData(
             agreed.schema.to_json(),
             agreed.conditions.to_json(),
             tuple(mass.tolist()),
@@ -252,11 +260,11 @@ VARIANTS = {
 def requests(ground):
     kinds = tuple(c.kind for c in ground.plan.schema.columns)
     marginals = Marginals.of(ground.plan.schema, ground.frame)
-    yield Request(Look(ground.columns))
-    yield Request(Values(ground.columns, kinds, ("",) * len(kinds)))
-    yield Request(Ranks(ground.order.schema, ground.order.conditions))
+    yield Request(DescribeColumns(ground.columns))
+    yield Request(CollectVocabulary(ground.columns, kinds, ("",) * len(kinds)))
+    yield Request(CountHistograms(ground.order.schema, ground.order.conditions))
     yield Request(ground.order)
-    yield Request(Audit(ground.name, marginals.to_json(), 2))
+    yield Request(CountMarginals(ground.name, marginals.to_json(), 2))
     for options in VARIANTS.values():
         yield ground.train(**options)
 
@@ -288,20 +296,20 @@ def test_training_depends_on_seed_site_and_round_alone(variant, tmp_path):
     request = ground.train(**VARIANTS[variant])
     site = ground.sites[0]
     plan.resident.cache_clear()
-    fresh = answer(request.order, request.tensors, site).vector
+    fresh = handle_at_site(request.order, request.tensors, site).vector
     # Leave traces of others in the resident players.
     for between in (ground.train(round=2, generator_steps=4), request, other.train()):
         for neighbour in (other if between.order.plan == other.name else ground).sites:
-            answer(between.order, between.tensors, neighbour)
-        again = answer(request.order, request.tensors, site).vector
+            handle_at_site(between.order, between.tensors, neighbour)
+        again = handle_at_site(request.order, request.tensors, site).vector
         np.testing.assert_array_equal(again, fresh)
     later = replace(request.order, round=2)
-    assert (answer(later, request.tensors, site).vector != fresh).any()
+    assert (handle_at_site(later, request.tensors, site).vector != fresh).any()
     renamed = replace(site, name="elsewhere")
-    assert (answer(request.order, request.tensors, renamed).vector != fresh).any()
+    assert (handle_at_site(request.order, request.tensors, renamed).vector != fresh).any()
     seeded = SimulationPaths(tmp_path / "a", seed=1)
     order = replace(request.order, plan=seeded.name)
-    assert (answer(order, request.tensors, seeded.sites[0]).vector != fresh).any()
+    assert (handle_at_site(order, request.tensors, seeded.sites[0]).vector != fresh).any()
 
 
 def test_training_leaves_the_global_generator_and_the_request_alone(tmp_path):
@@ -418,7 +426,7 @@ def test_preparation_sums_are_those_of_all_encoded_rows(tmp_path):
     )
     weights = (ground.plan.mass / ground.plan.conditions.group_counts)[groups]
     joined = np.concatenate([rows, conditions], 1)
-    member = memberships(conditions)
+    member = stratum_memberships(conditions)
     each = member * weights[:, None]
     np.testing.assert_array_equal(ready.units("counts"), level_counts(joined, member))
     choices = ground.plan.choices
@@ -428,7 +436,7 @@ def test_preparation_sums_are_those_of_all_encoded_rows(tmp_path):
     # Nothing is said of numbers but how many rows have one.
     assert not ready["marginals"][:, :-1][:, ~choices].any()
     published = np.random.default_rng(0).random((5, joined.shape[1])) < 0.7
-    order = Moments(ground.name, to_text(published))
+    order = SumMoments(ground.name, to_text(published))
     found = serve(Request(order), ground.sites)["moments"]
     np.testing.assert_allclose(found, second_moments(joined, each, published), atol=1e-10)
     # Of what is not asked for, nothing is sent.
@@ -444,7 +452,7 @@ def test_rows_held_out_are_in_no_sum_that_a_generator_learns_from(tmp_path):
     everywhere = ground.ready.units("counts")[-1, : rows.shape[1]]
     assert everywhere.tolist() == (rows[~held] != 0).sum(0).tolist()
     published = np.ones((5, ground.ready["counts"].shape[1]), dtype=bool)
-    order = Moments(ground.name, to_text(published))
+    order = SumMoments(ground.name, to_text(published))
     before = serve(Request(order), ground.sites).vector
     for site in ground.sites:
         changed = np.array(site.array(ground.name, "rows"))
@@ -474,11 +482,11 @@ def test_a_site_whose_rows_were_all_floored_contributes_nothing(tmp_path):
     frame.loc[:3, "sex"] = "x"
     ground = SimulationPaths(tmp_path, owners, frame=frame)
     empty, full = ground.sites
-    assert answer(ground.order, {}, empty)["rows"][0] == 0
+    assert handle_at_site(ground.order, {}, empty)["rows"][0] == 0
     assert (ground.ready["rows"][0], ground.ready["group_sites"].max()) == (ROWS - 4, 1)
     for options in VARIANTS.values():
         request = ground.train(**options)
-        assert not answer(request.order, request.tensors, empty).vector.any()
+        assert not handle_at_site(request.order, request.tensors, empty).vector.any()
         both, alone = serve(request, ground.sites), serve(request, [full])
         np.testing.assert_array_equal(both.vector, alone.vector)
 
@@ -488,7 +496,7 @@ def test_audit_sums_are_the_pooled_counts(tmp_path):
     conditions, schema = ground.plan.conditions, ground.plan.schema
     synthetic = ground.frame.sample(100, random_state=0)
     marginals = Marginals.of(schema, synthetic)
-    sums = serve(Request(Audit(ground.name, marginals.to_json(), 2)), ground.sites)
+    sums = serve(Request(CountMarginals(ground.name, marginals.to_json(), 2)), ground.sites)
     group = conditions.group_index(ground.frame, schema, "t")
     expected = marginals.count(ground.frame, group, 2)
     for name, counts in expected.items():
@@ -516,7 +524,7 @@ def test_a_site_that_was_not_prepared_says_so(tmp_path):
 
 def test_problems_of_all_sites_are_told_at_once(tmp_path):
     ground = SimulationPaths(tmp_path)
-    order = Values(("age",), ("boolean",), ("",))
+    order = CollectVocabulary(("age",), ("boolean",), ("",))
     with pytest.raises(DataError) as caught:
         serve(Request(order), ground.sites)
     named = [f"site '{s.name}': {s.table}" for s in ground.sites]

@@ -16,21 +16,26 @@ from clients.app import answer as answer_message
 from clients.app import sites_of
 from clients.gate.simulation import MARKER, mark
 from clients.protocol import limits
-from clients.protocol.orders import (
-    Audit,
-    Feel,
-    Measure,
-    Profile,
-    Recall,
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    HeldOutFeatureSums,
     Request,
+    SiteStatistics,
 )
 from clients.protocol.plan import Plan
-from clients.protocol.questions import Cluster, Look, Ranks, Values
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.protocol.wire import ORDER, pack_problems, pack_request, unpack_reply
 from clients.site import Site
-from clients.tasks.dispatch import serve
+from clients.tasks.dispatch import handle
 from fairness.metrics.marginals import Marginals
 from server.transport.exchange import InProcess
 from tests.federated import RECIPE, RUN, Federation, people
@@ -43,7 +48,7 @@ def test_a_plan_s_name_is_no_way_into_another_site_s_folder(ready: Federation) -
     victim, own = ready.sites[0], ready.sites[1]
     name = f"../{victim.name}/{ready.name}"
     with pytest.raises(RefusedError, match="not 16 hexadecimal digits"):
-        ready.ask(Profile(name, 4, 99), sites=[own])
+        ready.ask(SiteStatistics(name, 4, 99), sites=[own])
     for attempt in (own.plan, own.stamp, lambda n: own.array(n, "rows")):
         with pytest.raises(RefusedError, match="not 16 hexadecimal digits"):
             attempt(name)
@@ -62,7 +67,9 @@ def context(**node: Any) -> Context:
 
 
 def simulated_node(ground: SimulationPaths, name: str = "site-0") -> list[Site]:
-    return sites_of(context(**{"partition-id": 0}), Request(Look(("age",)), {}, (name,)), ground)
+    return sites_of(
+        context(**{"partition-id": 0}), Request(DescribeColumns(("age",)), {}, (name,)), ground
+    )
 
 
 def test_a_simulated_node_serves_marked_folders_only(tmp_path: Path) -> None:
@@ -120,7 +127,7 @@ def centres(order: Any, count: int) -> Any:
     plan = Plan.of(order)
     points = np.arange(count)[:, None] * np.full(plan.shape.width, 1e-3)
     conditions = plan.conditions.clustered(points)
-    return Cluster(order.schema, conditions.to_json(), 0, order.missing)
+    return KMeansStep(order.schema, conditions.to_json(), 0, order.missing)
 
 
 TOO_LARGE: dict[str, Callable[[Federation], Any]] = {
@@ -135,17 +142,17 @@ TOO_LARGE: dict[str, Callable[[Federation], Any]] = {
     "an infinite strength": lambda f: f.train(strength=float("inf"))[0],
     "round 0": lambda f: f.train(0)[0],
     "10^12 parameters": lambda f: f.train(sizes=(10**12, 5))[0],
-    "10^12 batches": lambda f: Measure(f.train()[0], 10**12),
-    "10^12 cells": lambda f: Profile(f.name, 10**12, 9),
-    "10^12 bins": lambda f: Profile(f.name, 4, 10**12),
-    "10^9 frequencies": lambda f: Feel(f.name, 2, 10**9, 1.0, 0),
-    "no deviation": lambda f: Feel(f.name, 2, 9, 0.0, 0),
-    "10^9 balls": lambda f: Recall(f.name, (10**9, 6), 4, False),
-    "10^9 cells of a codebook": lambda f: Recall(f.name, (6, 6), 10**9, False),
-    "a negative number of balls": lambda f: Recall(f.name, (-1, 6), 4, False),
-    "twenty thousand columns": lambda f: Look(tuple(map(str, range(20_000)))),
-    "a header of a megabyte": lambda f: Look(("a" * 2**20,)),
-    "kinds of other columns": lambda f: Values(("a", "b"), ("integer",), ("",)),
+    "10^12 batches": lambda f: CountBatchRows(f.train()[0], 10**12),
+    "10^12 cells": lambda f: SiteStatistics(f.name, 10**12, 9),
+    "10^12 bins": lambda f: SiteStatistics(f.name, 4, 10**12),
+    "10^9 frequencies": lambda f: HeldOutFeatureSums(f.name, 2, 10**9, 1.0, 0),
+    "no deviation": lambda f: HeldOutFeatureSums(f.name, 2, 9, 0.0, 0),
+    "10^9 balls": lambda f: CountNeighbours(f.name, (10**9, 6), 4, False),
+    "10^9 cells of a codebook": lambda f: CountNeighbours(f.name, (6, 6), 10**9, False),
+    "a negative number of balls": lambda f: CountNeighbours(f.name, (-1, 6), 4, False),
+    "twenty thousand columns": lambda f: DescribeColumns(tuple(map(str, range(20_000)))),
+    "a header of a megabyte": lambda f: DescribeColumns(("a" * 2**20,)),
+    "kinds of other columns": lambda f: CollectVocabulary(("a", "b"), ("integer",), ("",)),
     "all rows held out": lambda f: replace(f.prepare, held_out=1.0),
     "a share held out that is no number": lambda f: replace(f.prepare, held_out=float("nan")),
     "a negative share": lambda f: replace(f.prepare, held_out=-0.1),
@@ -165,13 +172,13 @@ TOO_LARGE: dict[str, Callable[[Federation], Any]] = {
     "counts of other cells": lambda f: changed(f.prepare, "conditions", counts=[[1]]),
     "negative counts": lambda f: changed(f.prepare, "conditions", counts=[[-1, 1], [1, 1]]),
     "10^20 rows": lambda f: changed(f.prepare, "conditions", counts=[[10**20, 1], [1, 1]]),
-    "an audit with points that fall": lambda f: Audit(
+    "an audit with points that fall": lambda f: CountMarginals(
         f.name, {"columns": [{**column(), "points": [2.0, 1.0]}]}, 2
     ),
-    "an audit with 10^5 points": lambda f: Audit(
+    "an audit with 10^5 points": lambda f: CountMarginals(
         f.name, {"columns": [{**column(), "points": [*map(float, range(100_000))]}]}, 2
     ),
-    "an audit of nothing": lambda f: Audit(f.name, {}, 2),
+    "an audit of nothing": lambda f: CountMarginals(f.name, {}, 2),
 }
 
 
@@ -192,12 +199,12 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
 
 
 def test_an_answer_of_a_gigabyte_is_refused(ready: Federation) -> None:
-    order = Values(tuple(map(str, range(1000))), ("integer",) * 1000, ("",) * 1000)
+    order = CollectVocabulary(tuple(map(str, range(1000))), ("integer",) * 1000, ("",) * 1000)
     assert order.layout().size < limits.SUMS, "what a table of a thousand columns takes"
     points = [*map(float, range(512))]
     columns = [column() | {"name": f"{i}", "points": points} for i in range(100)]
     with pytest.raises(RefusedError, match="asks for"):
-        ready.ask(Audit(ready.name, {"columns": columns}, 4096))
+        ready.ask(CountMarginals(ready.name, {"columns": columns}, 4096))
 
 
 # Arrays
@@ -240,7 +247,7 @@ def test_letters_for_others_and_letters_nobody_needs_are_refused(ready: Federati
 
 def test_a_site_that_is_named_twice_is_refused(ready: Federation) -> None:
     with pytest.raises(RefusedError, match="one site twice"):
-        ready.ask(Profile(ready.name, 4, 9), sites=[ready.sites[0]] * 2)
+        ready.ask(SiteStatistics(ready.name, 4, 9), sites=[ready.sites[0]] * 2)
 
 
 # On the wire
@@ -264,7 +271,7 @@ def real_node(site: Site) -> Context:
 
 @pytest.mark.usefixtures("flower_run")
 def test_a_refusal_travels_with_the_site_s_name_and_stays_one(ready: Federation) -> None:
-    request = Request(Profile("../x", 4, 9), run=RUN)
+    request = Request(SiteStatistics("../x", 4, 9), run=RUN)
     reply = told(pack_request(request, SimulationPaths()), real_node(ready.sites[0]))
     with pytest.raises(RefusedError, match=r"^site 'site-0' refuses: the plan's name"):
         unpack_reply(reply, request.order.layout(), None)
@@ -279,7 +286,8 @@ def test_what_fails_inside_a_site_travels_without_its_words(
 
     monkeypatch.setattr("clients.app.serve", fails)
     reply = told(
-        pack_request(Request(Look(("age",))), SimulationPaths()), real_node(ready.sites[0])
+        pack_request(Request(DescribeColumns(("age",))), SimulationPaths()),
+        real_node(ready.sites[0]),
     )
     assert reply.has_error() and reply.error.reason.startswith("failed inside (KeyError)")
     assert "Ada" not in reply.error.reason and "Ada" in caplog.text
@@ -288,7 +296,7 @@ def test_what_fails_inside_a_site_travels_without_its_words(
 @pytest.mark.usefixtures("flower_run")
 @pytest.mark.parametrize("break_", ["order", "sites", "run", "missing"])
 def test_a_request_that_cannot_be_read_is_refused(break_: str, ready: Federation) -> None:
-    content = pack_request(Request(Look(("age",))), SimulationPaths())
+    content = pack_request(Request(DescribeColumns(("age",))), SimulationPaths())
     record = content.config_records["order"]
     if break_ == "missing":
         del record["order"]
@@ -296,7 +304,7 @@ def test_a_request_that_cannot_be_read_is_refused(break_: str, ready: Federation
         record[break_] = {"order": '{"order": "steal"}', "sites": "[1]", "run": "../x"}[break_]
     reply = told(content, real_node(ready.sites[0]))
     with pytest.raises(RefusedError):
-        unpack_reply(reply, Look(("age",)).layout(), None)
+        unpack_reply(reply, DescribeColumns(("age",)).layout(), None)
 
 
 def test_errors_keep_their_kind() -> None:
@@ -309,7 +317,7 @@ def test_a_table_without_headers_keeps_its_first_row(tmp_path: Path) -> None:
     table.write_text("39,clerk,Ada,high\n40,smith,Bob,low\n")
     site = Site("a", table, tmp_path / "work")
     with pytest.raises(DataError, match="none of those expected") as caught:
-        serve(Request(Look(("age", "job", "sex", "income"))), [site])
+        handle(Request(DescribeColumns(("age", "job", "sex", "income"))), [site])
     assert not any(
         cell in str(caught.value).split("expected;")[0] for cell in ("39", "Ada", "high")
     )
@@ -323,11 +331,15 @@ def test_all_that_an_honest_server_asks_is_answered(ready: Federation) -> None:
     recall, book = ready.book()
     marginals = Marginals.of(ready.plan.schema, people(50, 9))
     assert ready.ask(order, tensors)["sites"][0] == 3
-    assert ready.ask(Measure(order, 40))["rows"].shape == (40,)
-    counts = ready.ask(Audit(ready.name, marginals.to_json(), 2, ("",)))
+    assert ready.ask(CountBatchRows(order, 40))["rows"].shape == (40,)
+    counts = ready.ask(CountMarginals(ready.name, marginals.to_json(), 2, ("",)))
     assert counts["sex"].sum() == 180
     assert ready.ask(recall, book.tensors())["rows"].sum() == 180
-    assert [type(r.order) for r in ready.exchange.requests] == [Look, Values, Ranks]
+    assert [type(r.order) for r in ready.exchange.requests] == [
+        DescribeColumns,
+        CollectVocabulary,
+        CountHistograms,
+    ]
 
 
 def test_in_process_sums_are_those_of_the_gate(asked: Federation) -> None:

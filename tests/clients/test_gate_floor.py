@@ -12,14 +12,20 @@ from hypothesis import strategies as st
 
 from clients.app import sites_of
 from clients.gate import floor
-from clients.protocol.orders import Audit, Feel, Moments, Profile, Request
+from clients.protocol.messages import (
+    CountMarginals,
+    HeldOutFeatureSums,
+    Request,
+    SiteStatistics,
+    SumMoments,
+)
 from clients.protocol.plan import Plan, fingerprint, widths
-from clients.protocol.questions import Cluster, Look, Ranks
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import CountHistograms, DescribeColumns, KMeansStep
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.protocol.sketch import peel
 from clients.site import Site
-from clients.tasks.dispatch import answer
+from clients.tasks.dispatch import handle_at_site
 from fairness.matching.suppression import to_text
 from fairness.metrics.marginals import Marginals
 from tests.federated import Federation, people
@@ -81,7 +87,7 @@ class Skewed(Federation):
 
 
 def own(federation: Federation, order: Any) -> Any:
-    return answer(order, {}, federation.sites[0])
+    return handle_at_site(order, {}, federation.sites[0])
 
 
 def of_cells(federation: Federation) -> Any:
@@ -105,7 +111,7 @@ def test_rows_left_out_are_in_no_later_sum(floored: Federation) -> None:
     assert len(cells) == 52 and 0 not in cells
     plan = floored.plan
     marginals = Marginals.of(plan.schema, people(50, 9))
-    audit = own(floored, Audit(floored.name, marginals.to_json(), 2, ("",)))
+    audit = own(floored, CountMarginals(floored.name, marginals.to_json(), 2, ("",)))
     for field in audit.layout.fields:
         values = audit.units(field.name)
         assert values.sum() == 52, "every column counts the same rows"
@@ -118,16 +124,16 @@ def test_no_small_count_leaves_by_another_way(tmp_path: Path) -> None:
     floored.ask(order, sites=floored.sites[:1])
     plan, name = Plan.of(order), fingerprint(order)
     bins = sum(widths(plan.shape.blocks))
-    profile = own(floored, Profile(name, 4, bins)).letters["site-0"]
+    profile = own(floored, SiteStatistics(name, 4, bins)).letters["site-0"]
     for values in profile.values():
         assert not ((values > 0) & (values < FLOOR)).any()
-    feel = own(floored, Feel(name, 2, 8, 1.0, 0))
+    feel = own(floored, HeldOutFeatureSums(name, 2, 8, 1.0, 0))
     small = feel["held"] < FLOOR
     assert small.any() and not feel["features"][small].any() and not feel["held"][small].any()
     points = np.array([[0.0] * plan.shape.width, [9.0] * plan.shape.width])
     points[1, 0] = 0.6
     conditions = plan.conditions.clustered(points)
-    sums = own(floored, Cluster(order.schema, conditions.to_json(), 0, ("",)))
+    sums = own(floored, KMeansStep(order.schema, conditions.to_json(), 0, ("",)))
     kept = sums["counts"] > 0
     assert (sums["counts"][kept] >= FLOOR).all()
     assert not sums["sums"][~kept].any() and not sums["squares"][~kept].any()
@@ -144,7 +150,7 @@ def test_moments_of_few_rows_of_a_site_stay_there(tmp_path: Path) -> None:
         prepared = asked.ask(order, sites=asked.sites[:1])
         plan, counts = Plan.of(order), prepared.units("counts")
         published = np.ones(counts.shape, dtype=bool)
-        found = own(asked, Moments(fingerprint(order), to_text(published)))["moments"]
+        found = own(asked, SumMoments(fingerprint(order), to_text(published)))["moments"]
         sums[least] = counts, found
     small = (sums[0][0] > 0) & (sums[0][0] < FLOOR)
     assert small.any() and not ((sums[FLOOR][0] > 0) & (sums[FLOOR][0] < FLOOR)).any()
@@ -161,7 +167,7 @@ def test_moments_of_few_rows_of_a_site_stay_there(tmp_path: Path) -> None:
 def test_recall_counts_neither_few_rows_nor_all_but_few(floored: Federation) -> None:
     floored.prepared()
     order, book = floored.book()
-    found = answer(order, book.tensors(), floored.sites[0])
+    found = handle_at_site(order, book.tensors(), floored.sites[0])
     for name in ("recalled", "outside"):
         rest = found["rows"] - found[name]
         for values in (found[name], rest):
@@ -175,7 +181,7 @@ def test_vocabulary_and_values_that_few_rows_share_stay_at_the_site(tmp_path: Pa
     table.to_csv(tmp_path / "a.csv", index=False)
     order = Federation(tmp_path).exchange.requests[1].order
     open_, closed = (
-        answer(order, {}, Site("a", tmp_path / "a.csv", tmp_path / "w", floor=least))
+        handle_at_site(order, {}, Site("a", tmp_path / "a.csv", tmp_path / "w", floor=least))
         for least in (0, FLOOR)
     )
     assert "astronaut" in peel(open_.units("sketch.1"), "job")
@@ -199,13 +205,13 @@ def test_a_floor_of_nothing_changes_no_sum(tmp_path: Path) -> None:
         np.testing.assert_array_equal(here.ask(a.order).vector, there.ask(b.order).vector)
     a, b = here.ask(here.prepare), there.ask(there.prepare)
     np.testing.assert_array_equal(a.vector, b.vector)
-    assert isinstance(here.exchange.requests[2].order, Ranks)
+    assert isinstance(here.exchange.requests[2].order, CountHistograms)
 
 
 def test_a_supernode_says_its_floor(tmp_path: Path) -> None:
     def of(**node: Any) -> Site:
         context = Context(1, 1, {"data": str(tmp_path / "a.csv"), **node}, RecordDict(), {})
-        return sites_of(context, Request(Look(("age",))), SimulationPaths())[0]
+        return sites_of(context, Request(DescribeColumns(("age",))), SimulationPaths())[0]
 
     assert (of().floor, of(floor=10).floor) == (0, 10)
     for wrong in (-1, "ten", 1.5, True):

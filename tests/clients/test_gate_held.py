@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.protocol.orders import Audit, Feel, Prepare, Profile, Recall
+from clients.protocol.messages import (
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+)
 from clients.protocol.plan import Plan
-from clients.protocol.questions import Cluster, Ranks, Values
 from clients.protocol.refusal import RefusedError
-from fairness.groups.conditions import Conditions
-from fairness.metrics.codebook import Codebook, alike, radii_of, reach_of
+from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, KMeansStep
+from fairness.groups.conditions import ConditionSpace
+from fairness.metrics.codebook import Codebook, alike, ball_radii, codebook_reach
 from fairness.metrics.marginals import Marginals
 from tests.federated import RUN, Federation, people
 from wgan.shape import Block
@@ -41,7 +47,7 @@ def fresh(federation: Federation, order: Any, run: str = "d" * 16) -> Any:
     return federation.ask(order, run=run)
 
 
-RANKS: dict[str, tuple[Callable[[Ranks], Ranks], str]] = {
+RANKS: dict[str, tuple[Callable[[CountHistograms], CountHistograms], str]] = {
     "a group of one person's making": (
         lambda o: conditions(
             o,
@@ -110,7 +116,7 @@ def test_cells_are_those_of_all_values_of_agreed_columns(what: str, asked: Feder
         fresh(asked, change(question(asked, 2)))
 
 
-NARROW: dict[str, tuple[Callable[[Prepare], Prepare], str]] = {
+NARROW: dict[str, tuple[Callable[[EncodeData], EncodeData], str]] = {
     "a group that was not counted": (
         lambda o: conditions(o, groups=[["f"], ["x"]], counts=o.conditions["counts"]),
         "groups: 1 that the site was never asked about",
@@ -163,7 +169,7 @@ def test_neither_does_a_question_about_clusters(what: str, asked: Federation) ->
     change, error = NARROW[what]
     plan = asked.plan
     centred = plan.conditions.clustered(np.zeros((1, plan.shape.width)))
-    order = Cluster(asked.prepare.schema, centred.to_json(), 0, ("",))
+    order = KMeansStep(asked.prepare.schema, centred.to_json(), 0, ("",))
     with pytest.raises(RefusedError, match=error):
         asked.ask(change(order))  # type: ignore[arg-type]
 
@@ -211,25 +217,28 @@ def test_a_claim_is_believed_where_the_site_s_own_rows_allow_it(asked: Federatio
 
 
 AFTER: dict[str, tuple[Callable[[Federation], Any], str]] = {
-    "cells of others": (lambda f: Profile(f.name, 5, 22), "other cells and bins"),
-    "features of others": (lambda f: Feel(f.name, 3, 8, 1.0, 0), "other groups"),
+    "cells of others": (lambda f: SiteStatistics(f.name, 5, 22), "other cells and bins"),
+    "features of others": (lambda f: HeldOutFeatureSums(f.name, 3, 8, 1.0, 0), "other groups"),
     "networks of others": (lambda f: f.train(sizes=(5, 5))[0], "other sizes"),
     "rounds of other groups": (lambda f: f.train(groups=3)[0], "other groups"),
     "masses of other groups": (lambda f: f.train(mass=(0.5, 0.25, 0.25))[0], "other masses"),
     "buffers of others": (lambda f: f.train(buffers=2)[0], "other buffers"),
     "an audit of one column": (
-        lambda f: Audit(f.name, {"columns": marginals(f)["columns"][:1]}, 2, ("",)),
+        lambda f: CountMarginals(f.name, {"columns": marginals(f)["columns"][:1]}, 2, ("",)),
         "other columns",
     ),
     "an audit of other categories": (
-        lambda f: Audit(f.name, marginals(f, job=["Ada"]), 2, ("",)),
+        lambda f: CountMarginals(f.name, marginals(f, job=["Ada"]), 2, ("",)),
         "categories of column 'job'",
     ),
     "an audit with other missing cells": (
-        lambda f: Audit(f.name, marginals(f), 2, ("", "f")),
+        lambda f: CountMarginals(f.name, marginals(f), 2, ("", "f")),
         "no value",
     ),
-    "an audit of other groups": (lambda f: Audit(f.name, marginals(f), 3, ("",)), "other groups"),
+    "an audit of other groups": (
+        lambda f: CountMarginals(f.name, marginals(f), 3, ("",)),
+        "other groups",
+    ),
 }
 
 
@@ -342,7 +351,7 @@ def test_balls_for_other_rows_than_the_plan_holds_out_are_refused(ready: Federat
         ready.ask(replace(order, held_out=True), book.tensors())
     with pytest.raises(RefusedError, match="other groups"):
         ready.ask(
-            Recall(ready.name, (sum(book.sizes),), 4, False),
+            CountNeighbours(ready.name, (sum(book.sizes),), 4, False),
             {**book.tensors(), "book": book.book[:1], "reach": book.reach[:1]},
         )
 
@@ -350,8 +359,8 @@ def test_balls_for_other_rows_than_the_plan_holds_out_are_refused(ready: Federat
 def test_radii_and_reach_follow_from_the_centres() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     book = Codebook.of([rows], 4)
-    np.testing.assert_array_equal(book.radii, radii_of(rows))
-    assert book.reach[0] == reach_of(rows, book.book[0])
+    np.testing.assert_array_equal(book.radii, ball_radii(rows))
+    assert book.reach[0] == codebook_reach(rows, book.book[0])
 
 
 def test_rows_without_numbers_may_be_alike_and_rows_with_numbers_may_not() -> None:
@@ -362,6 +371,6 @@ def test_rows_without_numbers_may_be_alike_and_rows_with_numbers_may_not() -> No
 
 def test_conditions_are_read_as_they_were_asked(asked: Federation) -> None:
     # What the honest server sends is a product of values, in the order of the columns.
-    found = Conditions.from_json(question(asked, 2).conditions)
-    assert found.groups == (("f",), ("m",)) and isinstance(question(asked, 1), Values)
+    found = ConditionSpace.from_json(question(asked, 2).conditions)
+    assert found.groups == (("f",), ("m",)) and isinstance(question(asked, 1), CollectVocabulary)
     assert asked.exchange.requests[0].run == RUN

@@ -9,10 +9,16 @@ import pytest
 
 from clients.gate import ledger
 from clients.gate.ledger import NAME, Question, enter
-from clients.protocol.orders import Audit, Feel, Measure, Profile, Request
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    HeldOutFeatureSums,
+    Request,
+    SiteStatistics,
+)
 from clients.protocol.plan import Plan, fingerprint, widths
-from clients.protocol.questions import Cluster, Look
 from clients.protocol.refusal import RefusedError
+from clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from clients.site import Site
 from fairness.metrics.marginals import Marginals
 from server.config.sections import DataSettings
@@ -118,19 +124,19 @@ def test_each_question_after_a_plan_is_answered_once(ready: Federation) -> None:
     marginals = [Marginals.of(plan.schema, people(50, k)).to_json() for k in (8, 9)]
     bins = sum(widths(plan.shape.blocks))
     train, _ = ready.train()
-    ready.ask(Profile(ready.name, plan.conditions.table.size, bins))
-    ready.ask(Feel(ready.name, 2, 16, 1.0, 3))
-    ready.ask(Measure(train, 40))
-    ready.ask(Audit(ready.name, marginals[0], 2, ("",)))
+    ready.ask(SiteStatistics(ready.name, plan.conditions.table.size, bins))
+    ready.ask(HeldOutFeatureSums(ready.name, 2, 16, 1.0, 3))
+    ready.ask(CountBatchRows(train, 40))
+    ready.ask(CountMarginals(ready.name, marginals[0], 2, ("",)))
     for other in (
-        Feel(ready.name, 2, 16, 1.0, 4),
-        Measure(train, 41),
-        Audit(ready.name, marginals[1], 2, ("",)),
+        HeldOutFeatureSums(ready.name, 2, 16, 1.0, 4),
+        CountBatchRows(train, 41),
+        CountMarginals(ready.name, marginals[1], 2, ("",)),
     ):
         with pytest.raises(RefusedError, match="answered already"):
             ready.ask(other)
     # A run that goes on asks how many rows a round takes from where it then stands.
-    ready.ask(Measure(replace(train, critic_seen=99, strength=0.5), 40))
+    ready.ask(CountBatchRows(replace(train, critic_seen=99, strength=0.5), 40))
 
 
 def test_a_table_that_was_changed_in_between_is_not_asked_again(ready: Federation) -> None:
@@ -141,7 +147,7 @@ def test_a_table_that_was_changed_in_between_is_not_asked_again(ready: Federatio
             ready.ask(request.order)
     marginals = Marginals.of(ready.plan.schema, people(50, 9))
     with pytest.raises(RefusedError, match="the site's table has been changed"):
-        ready.ask(Audit(ready.name, marginals.to_json(), 2, ("",)))
+        ready.ask(CountMarginals(ready.name, marginals.to_json(), 2, ("",)))
     # Rounds train on the rows that were encoded.
     ready.ask(*ready.train())
 
@@ -170,10 +176,10 @@ def test_a_ledger_behind_a_link_is_not_written(tmp_path: Path) -> None:
 # K-means
 
 
-def centred(federation: Federation, points: Any, cells: bool = False) -> Cluster:
+def centred(federation: Federation, points: Any, cells: bool = False) -> KMeansStep:
     order = federation.prepare
     conditions = Plan.of(order).conditions.clustered(np.asarray(points, dtype=float))
-    return Cluster(order.schema, conditions.to_json(), 0, order.missing, cells)
+    return KMeansStep(order.schema, conditions.to_json(), 0, order.missing, cells)
 
 
 def test_all_that_k_means_asks_is_answered(asked: Federation) -> None:
@@ -219,7 +225,7 @@ def test_every_request_of_an_exchange_carries_the_run_s_name(asked: Federation) 
             return super().__call__(request)
 
     exchange = Named(Inner(asked.sites), "c" * 16)
-    exchange(Request(Look(tuple(people(1, 0).columns))))
+    exchange(Request(DescribeColumns(tuple(people(1, 0).columns))))
     assert seen == ["c" * 16] and exchange.names == ("site-0", "site-1", "site-2")
     assert exchange.traffic.up > 0
 

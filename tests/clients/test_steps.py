@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clients.tasks.train import _Steps
-from wgan.optimizers import Guard
+from wgan.optimizers import UpdateBound
 
 
 def test_fedprox_adds_the_slope_of_its_penalty() -> None:
@@ -37,7 +37,7 @@ def test_the_mean_is_of_the_rounds_own_gradients() -> None:
 
 
 def test_frozen_statistics_need_the_gradient_at_the_shared_point() -> None:
-    steps = _Steps(torch.zeros(1), torch.zeros(1), 0.0, None, Guard(0.5))
+    steps = _Steps(torch.zeros(1), torch.zeros(1), 0.0, None, UpdateBound(0.5))
     steps.correct(torch.tensor([1.0]))
     steps.correct(torch.tensor([5.0]))
     assert steps.first is not None and float(steps.first) == 1.0

@@ -10,15 +10,15 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from clients.protocol.orders import SCORES, Measure, Prepare, Request, Train, to_json
+from clients import rows as site_rows
+from clients.protocol.messages import SCORES, CountBatchRows, EncodeData, Request, Train, to_json
 from clients.protocol.plan import Plan, fingerprint, plan_of, resident, seed_of
 from clients.rows import Rows
 from clients.site import Site
-from clients import rows as site_rows
-from clients.tasks.dispatch import answer
 from clients.tasks.dispatch import computed as serve
+from clients.tasks.dispatch import handle_at_site
 from clients.tasks.schema import held_out
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.weighting.group_weights import group_mass, row_weights
 from server.config.sections import DataSettings
 from server.schema.agreement import Agreement, agree
@@ -95,13 +95,13 @@ def ground(tmp_path_factory):
 class Case:
     """Sites that were prepared for a recipe."""
 
-    order: Prepare
+    order: EncodeData
     sites: list[Site]
 
     @staticmethod
     def of(sites: list[Site], agreed: Agreement, recipe: Recipe, **options) -> "Case":
         mass = group_mass(agreed.conditions.group_counts, "tempered")
-        order = Prepare(
+        order = EncodeData(
             agreed.schema.to_json(),
             agreed.conditions.to_json(),
             tuple(mass.tolist()),
@@ -186,7 +186,9 @@ def test_a_plan_is_read_from_its_order_alone(ground):
     assert plan.recipe == NOISY
     assert (plan.seed, plan.held_out) == (0, 0.25)
     assert plan.schema == Schema.from_json(case.order.schema)
-    assert plan.conditions.names == Conditions.from_json(case.order.conditions).names == ("f", "m")
+    assert (
+        plan.conditions.names == ConditionSpace.from_json(case.order.conditions).names == ("f", "m")
+    )
     # Every key of it is told by the fingerprint.
     others = [replace(case.order, **change) for change in ({"held_out": 0.2}, {"seed": 1})]
     assert len({fingerprint(order) for order in (case.order, *others)}) == 3
@@ -251,7 +253,7 @@ def test_training_does_not_read_the_rows_held_out(ground):
     case = case_of(ground, held_out=0.3)
     site = case.sites[1]
     request = case.request(generator_steps=2)
-    before = answer(request.order, request.tensors, site).vector
+    before = handle_at_site(request.order, request.tensors, site).vector
     rows, cells, held = (
         np.array(site.array(case.name, name)) for name in ("rows", "cells", "held")
     )
@@ -262,7 +264,7 @@ def test_training_does_not_read_the_rows_held_out(ground):
         arrays = {"rows": spoilt, "cells": cells, "held": held}
         site.store(case.name, arrays, {"order": to_json(case.order)})
         site_rows.opened.cache_clear()
-        return answer(request.order, request.tensors, site).vector
+        return handle_at_site(request.order, request.tensors, site).vector
 
     np.testing.assert_array_equal(with_nonsense_at(held), before)
     # The control.
@@ -314,7 +316,7 @@ def test_what_a_look_at_linear_critics_shows_by_hand(ground):
     histogram, means, scored = np.zeros(len(SLOPE_EDGES) + 1), np.zeros(4), 0.0
     norms = []
     for site, part in zip(case.sites, case.rows(), strict=True):
-        alone = answer(request.order, request.tensors, site)
+        alone = handle_at_site(request.order, request.tensors, site)
         players = case.resident()
         weights, bias = linear(players)
         norms.append(np.linalg.norm(weights[:width]) * plan.shape.scale)
@@ -362,7 +364,7 @@ def test_scores_of_a_long_look_are_those_of_all_rows(ground):
     case = case_of(ground, LINEAR, held_out=0.4)
     request = case.request(inspect=True, critic_steps=1, batch=40_000)
     site, part = case.sites[2], case.rows()[2]
-    sums = answer(request.order, request.tensors, site)
+    sums = handle_at_site(request.order, request.tensors, site)
     weights, bias = linear(case.resident())
     scores = torch.cat([part.rows, part.conditions], 1).double().numpy() @ weights + bias
     found = _scores(sums)
@@ -488,7 +490,7 @@ def test_batches_are_rounded_up_to_whole_packs(pack, ground):
 def test_a_site_says_beforehand_how_many_rows_it_would_take(pack, ground):
     case = case_of(ground, replace(RECIPE, pack=pack))
     order = case.request(critic_steps=1).order
-    told = serve(Request(Measure(order, 60)), case.sites)["rows"]
+    told = serve(Request(CountBatchRows(order, 60)), case.sites)["rows"]
     for batch in (1, 17, 40, 60):
         sums = serve(case.request(critic_steps=1, batch=batch), case.sites)
         assert sums["estimated"].sum() == told[batch - 1]
@@ -527,7 +529,7 @@ def test_the_strength_of_the_order_is_the_one_that_counts(ground):
 
     def sums(strength):
         request = case.request(strength=strength)
-        return answer(request.order, request.tensors, site).vector
+        return handle_at_site(request.order, request.tensors, site).vector
 
     none, full = sums(0.0), sums(1.0)
     assert (none != full).any()

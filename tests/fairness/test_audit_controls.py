@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.fidelity import Effort
+from fairness.audit.fidelity import SamplingLimits
 from fairness.audit.headline import headline, sentences
 from fairness.audit.pooled import audit
 from wgan.data.frame import read_table
@@ -49,7 +49,7 @@ def noisy(frame):
 
 
 def audited(real, synthetic, holdout=None, rows=300, **more):
-    effort = Effort(rows=rows, modes=4)
+    effort = SamplingLimits(rows=rows, modes=4)
     return audit(
         real, synthetic, holdout=holdout, sensitive_features=["sex"], effort=effort, **more
     )

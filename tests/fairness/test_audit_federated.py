@@ -11,7 +11,7 @@ from fairness.audit.findings import Audit
 from fairness.audit.headline import headline
 from fairness.audit.pooled import audit
 from fairness.audit.thresholds import Thresholds
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import Marginals
 from wgan.data.fit import fit_schema
 
@@ -49,7 +49,7 @@ def by_sums(
     counts = [marginals.count(site, index(site), 4) for site in sites]
     real = {name: sum(c[name] for c in counts) for name in counts[0]}
     sizes = np.bincount(index(REAL), minlength=4)
-    conditions = Conditions(
+    conditions = ConditionSpace(
         ("sex", "race"), None, GROUPS, ("all",), (), tuple((int(n),) for n in sizes), told
     )
     recall = [{"rows": int(n), "recall": 0.8, "value": 0.9, "low": 0.8, "high": 1.0} for n in sizes]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.fidelity import Effort
+from fairness.audit.fidelity import SamplingLimits
 from fairness.audit.limits import at_least, at_most
 from fairness.audit.pooled import audit
 from fairness.audit.tables import levels
@@ -15,7 +15,7 @@ from fairness.audit.verdict import COPIES
 from fairness.metrics.results import Estimate
 from wgan.errors import DataError
 
-EFFORT = Effort(rows=600)
+EFFORT = SamplingLimits(rows=600)
 
 
 def people(count, seed):
@@ -165,7 +165,10 @@ def test_a_group_s_size_is_judged_by_how_sure_it_is(rows, made, verdict):
         return pd.concat([frame[~own].head(2000), frame[own].head(count)])
 
     found = audit(
-        table(1, rows), table(2, made), sensitive_features=["sex", "race"], effort=Effort(rows=50)
+        table(1, rows),
+        table(2, made),
+        sensitive_features=["sex", "race"],
+        effort=SamplingLimits(rows=50),
     )
     (check,) = (c for c in found.checks if (c.name, c.subject) == ("share_ratio", "m, b"))
     assert check.verdict == verdict
@@ -254,7 +257,7 @@ def test_a_verdict_needs_the_whole_interval(estimate, least, most):
         (lambda t: t, {"sensitive_features": []}, "no sensitive feature is named"),
         (lambda t: t, {"sensitive_features": ["pay"]}, "group their values first"),
         (lambda t: t, {"target": "incom"}, "did you mean 'income'"),
-        (lambda t: t, {"effort": Effort(minimum=5000)}, "every group has fewer than 5000"),
+        (lambda t: t, {"effort": SamplingLimits(minimum=5000)}, "every group has fewer than 5000"),
     ],
 )
 def test_bad_input_is_one_clear_error(change, options, words):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.groups.conditions import Conditions
-from fairness.matching.moments import first_moments, memberships
-from fairness.postprocessing.calibration import BELIEF, Shares, tilt_of
+from fairness.groups.conditions import ConditionSpace
+from fairness.matching.moments import first_moments, stratum_memberships
+from fairness.postprocessing.calibration import BELIEF, CategoryMarginals, fit_calibration
 from wgan.generators import SkipGeneratorSpec
 from wgan.shape import Block, Shape
 
@@ -16,7 +16,7 @@ BLOCKS = (Block(0, 3, "choice"), Block(3, 4, "value"), Block(4, 6, "choice"))
 
 def conditions(counts):
     groups = tuple((f"g{i}",) for i in range(len(counts)))
-    return Conditions(("s",), "y", groups, ("n", "p"), (), counts)
+    return ConditionSpace(("s",), "y", groups, ("n", "p"), (), counts)
 
 
 def rows(count, seed):
@@ -36,13 +36,13 @@ def rows(count, seed):
 
 def shares(row, told, cells):
     counts = np.bincount(cells, minlength=4).reshape(2, 2)
-    sums = first_moments(np.concatenate([row, told], 1), memberships(told) / len(row))
-    return Shares.of(sums, conditions(tuple(map(tuple, counts.tolist()))), SPANS)
+    sums = first_moments(np.concatenate([row, told], 1), stratum_memberships(told) / len(row))
+    return CategoryMarginals.of(sums, conditions(tuple(map(tuple, counts.tolist()))), SPANS)
 
 
 def test_moments_are_additive_means():
     row, told, _ = rows(500, 0)
-    weights = np.random.default_rng(1).random((500, 5)) * memberships(told)
+    weights = np.random.default_rng(1).random((500, 5)) * stratum_memberships(told)
     whole = first_moments(row, weights)
     parts = [first_moments(row[i], weights[i]) for i in (slice(200), slice(200, 500))]
     assert sum(parts) == pytest.approx(whole)
@@ -57,7 +57,7 @@ def test_shares_leave_small_groups_out():
     found = shares(row, told, cells)
     assert found.rows.tolist() == [*np.bincount(cells // 2), *np.bincount(cells % 2), 2000]
     table = ((900, 900), (20, 20))
-    small = Shares.of(np.ones((5, 7)), conditions(table), SPANS)
+    small = CategoryMarginals.of(np.ones((5, 7)), conditions(table), SPANS)
     assert small.rows.tolist() == [1800, 0, 900, 900, 1800]
 
 
@@ -68,7 +68,7 @@ def test_the_tilt_meets_the_shares_of_every_level_and_revives_a_lost_category():
     raw = torch.from_numpy(np.random.default_rng(2).normal(size=(20_000, 6))).float()
     raw[:, 2] -= 8
     asked = torch.from_numpy(wanted)
-    tilt = tilt_of(raw, asked, torch.ones(20_000), found)
+    tilt = fit_calibration(raw, asked, torch.ones(20_000), found)
     assert tilt.before > 0.1 and tilt.after < 3e-3
     made = raw + tilt.bias + asked @ tilt.levels
     for first, last in SPANS:
@@ -84,7 +84,7 @@ def test_of_all_laws_with_the_shares_the_tilted_is_the_nearest():
     row, told, cells = rows(5000, 0)
     raw = torch.from_numpy(np.random.default_rng(2).normal(size=(5000, 6))).float()
     asked = torch.from_numpy(told)
-    tilt = tilt_of(raw, asked, torch.ones(5000), shares(row, told, cells))
+    tilt = fit_calibration(raw, asked, torch.ones(5000), shares(row, told, cells))
     moved = asked @ tilt.levels + tilt.bias
     same = cells == 1
     assert moved[same].std(0).max() < 1e-5
@@ -93,9 +93,9 @@ def test_of_all_laws_with_the_shares_the_tilted_is_the_nearest():
 def test_few_rows_are_outweighed_by_what_was_learnt():
     row, told, cells = rows(20_000, 0)
     found = shares(row, told, cells)
-    few = Shares(found.means, np.array([0, 0, 0, 0, BELIEF]), found.vectors, SPANS)
+    few = CategoryMarginals(found.means, np.array([0, 0, 0, 0, BELIEF]), found.vectors, SPANS)
     raw, asked = torch.zeros(20_000, 6), torch.from_numpy(told)
-    tilt = tilt_of(raw, asked, torch.ones(20_000), few)
+    tilt = fit_calibration(raw, asked, torch.ones(20_000), few)
     made = torch.softmax((raw + tilt.bias)[0, :3], 0)
     assert made.numpy() == pytest.approx((row[:, :3].mean(0) + 1 / 3) / 2, abs=1e-4)
     assert not tilt.levels.any()
@@ -117,5 +117,5 @@ def test_groups_that_are_moved_on_purpose_are_not_moved_back():
     row, told, cells = rows(5000, 0)
     found = shares(row, told, cells).without_groups()
     raw = torch.from_numpy(np.random.default_rng(2).normal(size=(5000, 6))).float()
-    tilt = tilt_of(raw, torch.from_numpy(told), torch.ones(5000), found)
+    tilt = fit_calibration(raw, torch.from_numpy(told), torch.ones(5000), found)
     assert not tilt.levels[:2].any() and tilt.levels[2:].any() and tilt.bias.any()

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.dependencies import filled, followings
+from fairness.postprocessing.dependencies import find_dependencies, impute_dependents
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
 
@@ -32,7 +32,7 @@ def table(count: int = 4000, seed: int = 0) -> pd.DataFrame:
     )
 
 
-NOTHING = Conditions((), None, ((),), ("all",), (), ((1,),), "label")
+NOTHING = ConditionSpace((), None, ((),), ("all",), (), ((1,),), "label")
 
 
 def found(frame, bins=BINS, conditions=NOTHING):
@@ -46,7 +46,7 @@ def found(frame, bins=BINS, conditions=NOTHING):
     weights = np.full(len(told), 1 / len(frame))
     choices = np.ones(codec.width + binning.width, dtype=bool)
     moments = LevelMoments.of_rows(binning(coded).numpy(), told, weights, choices)
-    ties = followings(codec, binning, moments, len(frame), conditions)
+    ties = find_dependencies(codec, binning, moments, len(frame), conditions)
     return codec, coded, ties, torch.from_numpy(told)
 
 
@@ -59,7 +59,7 @@ def test_what_follows_is_found_and_filled_in():
     span = codec.span("label")
     mixed[:, span] = coded[:, span]
     before = codec.decode(mixed.numpy())
-    after = codec.decode(filled(tuple(ties.values()), mixed, told).numpy())
+    after = codec.decode(impute_dependents(tuple(ties.values()), mixed, told).numpy())
     for name in ("code", "region"):
         assert not before[name].equals(codec.decode(coded.numpy())[name])
         pd.testing.assert_series_equal(after[name], codec.decode(coded.numpy())[name])
@@ -95,9 +95,9 @@ def test_a_rare_category_follows_where_the_others_do():
     assert set(ties) == {("label", "code"), ("label", "region")}
     last = coded[-3:].clone()
     last[:, codec.span("region")] = coded[:3, codec.span("region")]
-    assert set(codec.decode(filled(tuple(ties.values()), last, told[-3:]).numpy())["region"]) == {
-        "east"
-    }
+    assert set(
+        codec.decode(impute_dependents(tuple(ties.values()), last, told[-3:]).numpy())["region"]
+    ) == {"east"}
 
 
 def test_of_two_that_follow_from_each_other_one_leads():
@@ -125,14 +125,16 @@ def test_columns_follow_from_what_the_generator_is_told(told):
     frame["flag"] = frame["outcome"].map({"no": 1, "yes": 7})
     groups = tuple((s, r) for s in ("f", "m") for r in ("west", "north", "south"))
     counts = tuple((1, 1) for _ in groups)
-    conditions = Conditions(("sex", "region"), "outcome", groups, ("no", "yes"), (), counts, told)
+    conditions = ConditionSpace(
+        ("sex", "region"), "outcome", groups, ("no", "yes"), (), counts, told
+    )
     codec, coded, ties, condition = found(frame, conditions=conditions)
     assert set(ties) == {("region", "ward"), ("outcome", "flag")}
     mixed = coded[torch.randperm(3000, generator=torch.Generator().manual_seed(0))]
     # What is not told is made: the sources keep the rows' own values.
     for name in {"region", "outcome"} & set(codec.schema.names):
         mixed[:, codec.span(name)] = coded[:, codec.span(name)]
-    made = codec.decode(filled(tuple(ties.values()), mixed, condition).numpy())
+    made = codec.decode(impute_dependents(tuple(ties.values()), mixed, condition).numpy())
     assert made["ward"].equals(frame["ward"].astype("str")) and made["flag"].equals(frame["flag"])
     assert not made["free"].round(3).equals(frame["free"].round(3))
 
@@ -145,9 +147,9 @@ def test_a_group_of_a_few_rows_has_what_its_feature_s_value_has_elsewhere():
     frame = frame.reset_index(drop=True).assign(ward=frame["region"].str.upper().to_numpy())
     groups = tuple((s, r) for s in ("f", "m", "x") for r in ("north", "south"))
     counts = tuple((1,) for _ in groups)
-    conditions = Conditions(("sex", "region"), None, groups, ("all",), (), counts)
+    conditions = ConditionSpace(("sex", "region"), None, groups, ("all",), (), counts)
     codec, coded, ties, told = found(frame, conditions=conditions)
     assert set(ties) == {("region", "ward")}
     last = coded[-3:].flip(1)
-    made = codec.decode(filled(tuple(ties.values()), last, told[-3:]).numpy())
+    made = codec.decode(impute_dependents(tuple(ties.values()), last, told[-3:]).numpy())
     assert set(made["ward"]) == {"SOUTH"}

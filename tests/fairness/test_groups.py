@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.groups.conditions import MISSING, Conditions, bin_of, spelled
+from fairness.groups.conditions import MISSING, ConditionSpace, bin_of, category_labels
 from wgan.data.schema import Column, Schema
 from wgan.errors import DataError
 
@@ -21,7 +21,7 @@ SCHEMA = Schema(
         Column("code", "category", ("0", "1"), dtype="int64"),
     )
 )
-CONDITIONS = Conditions(
+CONDITIONS = ConditionSpace(
     sensitive=("sex", "smokes"),
     target="income",
     groups=(("f", "FALSE"), ("m", "True"), (MISSING, "True")),
@@ -73,7 +73,7 @@ def test_decoding_cells_and_looking_them_up_again_is_the_identity():
 
 
 def test_integer_features_come_back_as_integers():
-    conditions = Conditions(
+    conditions = ConditionSpace(
         ("code",), None, (("0",), ("1",), (MISSING,)), ("all",), (), ((5,),) * 3
     )
     decoded = conditions.decode(np.array([1, 0, 2]), SCHEMA)["code"]
@@ -82,7 +82,7 @@ def test_integer_features_come_back_as_integers():
 
 
 def test_without_features_and_target_all_rows_are_one_cell():
-    conditions = Conditions((), None, ((),), ("all",), (), ((6,),))
+    conditions = ConditionSpace((), None, ((),), ("all",), (), ((6,),))
     assert conditions.names == ("all",) and conditions.given == ()
     assert conditions.cell_index(FRAME, SCHEMA).tolist() == [0] * 6
     assert conditions.encode(np.zeros(2, dtype=int)).tolist() == [[1, 1]] * 2
@@ -91,19 +91,21 @@ def test_without_features_and_target_all_rows_are_one_cell():
 
 def test_numeric_targets_have_bins_and_are_still_generated():
     labels = ("bin 1", "bin 2", "bin 3", MISSING)
-    conditions = Conditions((), "age", ((),), labels, (30.0, 60.0), ((1, 1, 1, 1),))
+    conditions = ConditionSpace((), "age", ((),), labels, (30.0, 60.0), ((1, 1, 1, 1),))
     frame = pd.DataFrame({"age": ["29", "30", "75", None]}, dtype=object)
     assert conditions.label_index(frame, SCHEMA, "t").tolist() == [0, 1, 2, 3]
     assert conditions.given == ()
     # Without a label for missing values, a row without one has no cell (and not the next group's).
-    known = Conditions(("sex",), "age", (("f",), ("m",)), labels[:3], (30.0, 60.0), ((1,) * 3,) * 2)
+    known = ConditionSpace(
+        ("sex",), "age", (("f",), ("m",)), labels[:3], (30.0, 60.0), ((1,) * 3,) * 2
+    )
     assert known.label_index(frame, SCHEMA, "t").tolist() == [0, 1, 2, -1]
     assert known.cell_index(frame.assign(sex="f"), SCHEMA).tolist() == [0, 1, 2, -1]
 
 
 def test_a_date_as_target_is_read_in_the_agreed_form():
     day = 86400.0
-    conditions = Conditions((), "born", ((),), ("bin 1", "bin 2"), (15 * day,), ((1, 1),))
+    conditions = ConditionSpace((), "born", ((),), ("bin 1", "bin 2"), (15 * day,), ((1, 1),))
     # 2 January and 1 February: month first, both would lie in the first days of a month.
     frame = pd.DataFrame({"born": ["02/01/1970", "01/02/1970"]}, dtype=object)
     assert conditions.label_index(frame, SCHEMA, "t").tolist() == [0, 1]
@@ -116,9 +118,12 @@ def test_bins_close_below_and_missing_comes_last():
 
 def test_text_is_spelled_as_the_schema_says_where_it_is_a_boolean_only():
     texts = pd.Series(["true", "FALSE", None], dtype=object)
-    assert spelled(texts, SCHEMA["smokes"], "t").tolist() == ["True", "FALSE", MISSING]
-    assert spelled(pd.Series([True, False]), SCHEMA["smokes"], "t").tolist() == ["True", "FALSE"]
-    assert spelled(texts, SCHEMA["sex"], "t").tolist() == ["true", "FALSE", MISSING]
+    assert category_labels(texts, SCHEMA["smokes"], "t").tolist() == ["True", "FALSE", MISSING]
+    assert category_labels(pd.Series([True, False]), SCHEMA["smokes"], "t").tolist() == [
+        "True",
+        "FALSE",
+    ]
+    assert category_labels(texts, SCHEMA["sex"], "t").tolist() == ["true", "FALSE", MISSING]
 
 
 def test_selection_keeps_cells_with_rows_that_agree():
@@ -132,7 +137,7 @@ def test_selection_keeps_cells_with_rows_that_agree():
 
 def test_conditions_survive_json():
     text = json.dumps(CONDITIONS.to_json())
-    assert Conditions.from_json(json.loads(text)) == CONDITIONS
+    assert ConditionSpace.from_json(json.loads(text)) == CONDITIONS
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_rows_go_to_the_nearest_cluster_that_their_group_and_label_have():
 
 def test_clusters_survive_json_and_files_from_before_them_are_read():
     text = json.dumps(CLUSTERED.to_json())
-    assert Conditions.from_json(json.loads(text)) == CLUSTERED
+    assert ConditionSpace.from_json(json.loads(text)) == CLUSTERED
     old = CONDITIONS.to_json()
     del old["told"], old["centres"]
-    assert Conditions.from_json(old) == CONDITIONS
+    assert ConditionSpace.from_json(old) == CONDITIONS

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from fairness.audit.fidelity import Effort
+from fairness.audit.fidelity import SamplingLimits
 from fairness.audit.pooled import audit
-from fairness.metrics.image_features import ImageFeatures, shape_of
+from fairness.metrics.image_features import ImageFeatures, image_shape
 from wgan.data.fit import fit_schema
 from wgan.errors import DataError
 
@@ -67,7 +67,7 @@ def test_the_audit_of_images_finds_a_class_that_is_missing(digits):
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits))
     real, made = digits.iloc[order[:900]], digits.iloc[order[900:]]
-    options = {"sensitive_features": ["digit"], "image": SHAPE, "effort": Effort(rows=400)}
+    options = {"sensitive_features": ["digit"], "image": SHAPE, "effort": SamplingLimits(rows=400)}
     frames = [frame.drop(columns="class").reset_index(drop=True) for frame in (real, made)]
     good = audit(*frames, **options)
     assert good.coverage_group_min > 0.9 and good.settings["image"] == "1 x 8 x 8"
@@ -87,4 +87,4 @@ def test_what_is_no_image_is_refused(digits):
         features(digits.head(5).assign(p03=np.nan))
     for text in ("8", "8x", "axb", "1x2x3x4", "0x8"):
         with pytest.raises(ValueError, match="expected HxW"):
-            shape_of(text)
+            image_shape(text)

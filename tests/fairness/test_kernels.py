@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.matching.kernels import Features, deviation_of, mmd2, mmd2_from_sums
+from fairness.matching.kernels import Features, bandwidth, mmd2, mmd2_from_sums
 
 WIDTH = 4
 
@@ -126,6 +126,6 @@ def test_the_bandwidth_is_near_the_root_mean_squared_distance():
     one_hot = [np.eye(2)[rng.integers(0, 2, count)] for _ in range(choices)]
     rows = np.hstack([rng.normal(0, 0.5, (count, numbers)), *one_hot])
     square = ((rows[: count // 2] - rows[count // 2 :]) ** 2).sum(1)
-    assert deviation_of(numbers, choices) == pytest.approx(math.sqrt(square.mean()), rel=0.05)
-    assert deviation_of(1, 0, spread=2.0) == pytest.approx(math.sqrt(8))
-    assert deviation_of(0, 0) > 0
+    assert bandwidth(numbers, choices) == pytest.approx(math.sqrt(square.mean()), rel=0.05)
+    assert bandwidth(1, 0, spread=2.0) == pytest.approx(math.sqrt(8))
+    assert bandwidth(0, 0) > 0

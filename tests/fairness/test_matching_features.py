@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.matching.features import Description, Kind, matching_of, size_of
+from fairness.matching.features import FeatureMap, Kind, build_matching, feature_count
 from fairness.matching.kernels import mmd2_from_sums
 from wgan.penalties import GeneratorStep
 from wgan.shape import Block
@@ -31,18 +31,18 @@ def step(row: np.ndarray, told: np.ndarray) -> GeneratorStep:
 
 
 def penalty(kind: Kind, row: np.ndarray, told: np.ndarray, weights: np.ndarray | None = None):
-    description = Description.of(kind, BLOCKS, 4, seed=1)
+    description = FeatureMap.of(kind, BLOCKS, 4, seed=1)
     weights = np.full((len(row), 5), 1 / len(row)) if weights is None else weights
-    return matching_of(description, description.sums(row, told, weights), 1.0)
+    return build_matching(description, description.sums(row, told, weights), 1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_are_additive_down_to_single_rows(kind: Kind) -> None:
     row, told = rows(40, 0)
     weights = np.random.default_rng(1).random((40, 5))
-    description = Description.of(kind, BLOCKS, 4, seed=1)
+    description = FeatureMap.of(kind, BLOCKS, 4, seed=1)
     whole = description.sums(row, told, weights)
-    assert whole.shape == (5, size_of(kind) + 1)
+    assert whole.shape == (5, feature_count(kind) + 1)
     parts = [
         description.sums(row[i : i + 1], told[i : i + 1], weights[i : i + 1]) for i in range(40)
     ]
@@ -63,7 +63,7 @@ def test_the_wrong_group_pays(kind: Kind) -> None:
 def test_the_kernel_term_is_the_unbiased_discrepancy() -> None:
     """Per level: against the discrepancy of sums, whose formula is another."""
     real, made = rows(300, 0), rows(200, 1, shift=0.4)
-    description = Description.of("kernel", BLOCKS, 4, seed=1)
+    description = FeatureMap.of("kernel", BLOCKS, 4, seed=1)
     term = penalty("kernel", *real)
     ones = np.ones((300, 5)), np.ones((200, 5))
     one, other = description.sums(*real, ones[0]), description.sums(*made, ones[1])

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.orders import Prepare
+from clients.protocol.messages import EncodeData
 from clients.site import Site
-from clients.tasks.dispatch import prepare
-from fairness.groups.conditions import Conditions
+from clients.tasks.dispatch import encode_data
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.moments import (
     MINIMUM,
     LevelMoments,
     MomentMatching,
-    described,
+    eligible_strata,
     level_counts,
-    memberships,
     second_moments,
     size_of_moments,
+    stratum_memberships,
     width_of_moments,
 )
 from wgan.data.fit import fit_schema
@@ -112,7 +112,7 @@ def by_hand(matching, rows, conditions, unbiased=True):
 def test_second_moments_are_what_they_say():
     rows, conditions = table(60)
     rng = np.random.default_rng(1)
-    member = memberships(conditions)
+    member = stratum_memberships(conditions)
     weights = rng.uniform(size=(60, LEVELS + 1)) * member
     published = rng.random((LEVELS + 1, WIDTH + LEVELS)) < 0.6
     z = np.concatenate([rows, conditions], 1)
@@ -130,7 +130,9 @@ def test_second_moments_are_what_they_say():
 
 def test_second_moments_add_up_over_any_split():
     rows, conditions = table(200)
-    weights = np.random.default_rng(2).uniform(size=(200, LEVELS + 1)) * memberships(conditions)
+    weights = np.random.default_rng(2).uniform(size=(200, LEVELS + 1)) * stratum_memberships(
+        conditions
+    )
     joined = np.concatenate([rows, conditions], 1)
     published = np.random.default_rng(4).random((LEVELS + 1, WIDTH + LEVELS)) < 0.6
     whole = second_moments(joined, weights, published)
@@ -377,7 +379,7 @@ def test_counts_are_of_rows_that_have_a_coordinate():
     rows, conditions = table(60)
     rows[:30, 0] = 0
     joined = np.concatenate([rows, conditions], 1)
-    counts = level_counts(joined, memberships(conditions))
+    counts = level_counts(joined, stratum_memberships(conditions))
     for level, held in enumerate(members(conditions).T):
         assert counts[level].tolist() == (joined[held] != 0).sum(0).tolist()
 
@@ -422,8 +424,8 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
     path.write_text("\n".join(["s,x", *lines]) + "\n")
     frame = read_table(path)
     schema = fit_schema(frame)
-    conditions = Conditions(("s",), None, (("a",), ("b",)), ("all",), (), ((common,), (rare,)))
-    order = Prepare(
+    conditions = ConditionSpace(("s",), None, (("a",), ("b",)), ("all",), (), ((common,), (rare,)))
+    order = EncodeData(
         schema=schema.to_json(),
         conditions=conditions.to_json(),
         mass=(0.5, 0.5),
@@ -431,14 +433,14 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
         seed=0,
         matching="moments",
     )
-    counts = prepare(order, Site("one", path, tmp_path / "work")).units("counts")
+    counts = encode_data(order, Site("one", path, tmp_path / "work")).units("counts")
     everyone = common + rare * (rare >= MINIMUM)
     assert counts.max(1).tolist() == [common, everyone - common, everyone, everyone]
 
 
 def test_rows_of_a_small_group_are_in_no_sum() -> None:
     # Were they in the labels' sums, the difference to the large groups' sums would be theirs.
-    conditions = Conditions(
+    conditions = ConditionSpace(
         sensitive=("sex",),
         target="income",
         groups=(("f",), ("m",), ("x",)),
@@ -446,7 +448,7 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
         label_edges=(),
         counts=((MINIMUM, MINIMUM, 0), (MINIMUM, 7, 0), (MINIMUM - 2, 1, 0)),
     )
-    groups, levels = described(conditions)
+    groups, levels = eligible_strata(conditions)
     assert groups.tolist() == [True, True, False]
     assert levels.tolist() == [True, True, False, True, True, False]
 
@@ -455,20 +457,20 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
 @pytest.mark.parametrize("clusters", [1, 3])
 def test_moments_of_all_rows_are_known_whatever_is_told(told, clusters):
     counts = np.full((2, 2 * clusters), 60)
-    conditions = Conditions(
+    conditions = ConditionSpace(
         ("g",), "t", (("a",), ("b",)), ("x", "y"), (), tuple(map(tuple, counts.tolist())), told
     )
     if clusters > 1:
         conditions = conditions.clustered(np.zeros((clusters, 2)), counts)
     if not conditions.width:
-        groups, levels = described(conditions)
+        groups, levels = eligible_strata(conditions)
         assert groups.all() and levels.shape == (0,)
         return
     rng = np.random.default_rng(0)
     cells = np.repeat(np.arange(counts.size), 60)
     rows = rng.normal(size=(len(cells), 2)).astype(np.float32)
     encoded = conditions.encode(cells)
-    _, levels = described(conditions)
+    _, levels = eligible_strata(conditions)
     assert levels.all() and levels.shape == (conditions.width,)
     weights = np.full(len(rows), 1 / len(rows))
     numbers = np.zeros(2, dtype=bool)
@@ -478,9 +480,9 @@ def test_moments_of_all_rows_are_known_whatever_is_told(told, clusters):
 
 
 def test_groups_that_are_not_told_are_never_left_out():
-    small = Conditions(("g",), None, (("a",), ("b",)), ("all",), (), ((900,), (9,)))
-    assert described(small)[0].tolist() == [True, False]
+    small = ConditionSpace(("g",), None, (("a",), ("b",)), ("all",), (), ((900,), (9,)))
+    assert eligible_strata(small)[0].tolist() == [True, False]
     untold = replace(small, told="label")
-    assert [part.tolist() for part in described(untold)] == [[True, True], [True]]
+    assert [part.tolist() for part in eligible_strata(untold)] == [[True, True], [True]]
     apart = untold.clustered(np.zeros((2, 1)), np.array([[870, 30], [0, 9]]))
-    assert described(apart)[1].tolist() == [True, True, False]
+    assert eligible_strata(apart)[1].tolist() == [True, True, False]

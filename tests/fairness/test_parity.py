@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from fairness.groups.conditions import MISSING, Conditions
+from fairness.groups.conditions import MISSING, ConditionSpace
 from fairness.matching.moments import LevelMoments, MomentMatching
-from fairness.parity.adversary import BiasHeadSpec
-from fairness.parity.membership import readers
+from fairness.parity.adversary import GroupAdversarySpec
+from fairness.parity.membership import build_memberships
 from fairness.parity.mixture import ParityMixture, parity_counts, parity_gaps
 from fairness.parity.penalty import RIDGE, ParityPenalty
 from wgan.data.codec import TableCodec
@@ -33,7 +33,7 @@ SCHEMA = Schema(
         Column("income", "category", ("low", "high")),
     )
 )
-CONDITIONS = Conditions(NAMES, "income", GROUPS, ("low", "high"), (), COUNTS)
+CONDITIONS = ConditionSpace(NAMES, "income", GROUPS, ("low", "high"), (), COUNTS)
 TOLD = ("group_and_label", "group", "label", "none")
 
 
@@ -320,10 +320,10 @@ def test_readers_find_missing_values_booleans_and_columns_of_one_value():
     )
     groups = (("f", "FALSE", "k"), (MISSING, "True", "k"))
     counts = ((5, 7, 1), (9, 9, 1))
-    conditions = Conditions(
+    conditions = ConditionSpace(
         ("sex", "smokes", "one"), "income", groups, ("high", "low", MISSING), (), counts, "none"
     )
-    group, label = readers(conditions, schema)
+    group, label = build_memberships(conditions, schema)
     row = torch.tensor([[0.1, 0.2, 0.7, 0.4, 0.6, 0.3, 0.5, 0.2, 1.0]])
     torch.testing.assert_close(group(row), torch.tensor([[0.04, 0.42]]))
     torch.testing.assert_close(label(row), torch.tensor([[0.3, 0.5, 0.2]]))
@@ -335,7 +335,7 @@ def numeric(column, edges, told="group", missing=False):
     counts = tuple((4 + i,) * len(labels) for i in range(4))
     return (
         Schema((SCHEMA["sex"], column, SCHEMA["race"])),
-        Conditions(NAMES, column.name, GROUPS, labels, edges, counts, told),
+        ConditionSpace(NAMES, column.name, GROUPS, labels, edges, counts, told),
     )
 
 
@@ -374,7 +374,7 @@ def test_a_made_number_is_in_the_bin_that_its_value_in_the_table_is_in(column, e
     group = conditions.group_index(frame, schema, "the table")
     label = conditions.label_index(frame, schema, "the table")
     condition = torch.tensor(conditions.encode(group * len(conditions.labels) + label))
-    of_group, of_label = readers(conditions, schema)
+    of_group, of_label = build_memberships(conditions, schema)
     joined = torch.cat([rows, condition, torch.ones(3000, 1)], 1)
     np.testing.assert_array_equal(of_group(joined).numpy(), np.eye(4)[group])
     read = of_label(joined).numpy()
@@ -385,7 +385,7 @@ def test_a_soft_state_is_in_the_bins_of_its_parts_and_the_number_moves_them():
     column = Column("n", "float", atoms=(0.0,), low=0, high=9, missing=True, edges=(0, 9),
                     cumulative=(0, 1))  # fmt: skip
     schema, conditions = numeric(column, (4.5,), missing=True)
-    _, of_label = readers(conditions, schema)
+    _, of_label = build_memberships(conditions, schema)
     # The head multiplies a number with the share of its state: .03 / .5 lies above the middle.
     row = torch.tensor([[0.03, 0.5, 0.3, 0.2]], requires_grad=True)
     read = of_label(row)
@@ -520,7 +520,9 @@ def test_a_curve_over_levels_is_monotone():
 
 def told_apart(minority, spec, told="none", count=4000, steps=300):
     """What a head that has learned pays for rows whose column "b" is q in 20 % or 80 %."""
-    conditions = Conditions(("sex",), None, (("f",), ("m",)), ("all",), (), ((500,), (500,)), told)
+    conditions = ConditionSpace(
+        ("sex",), None, (("f",), ("m",)), ("all",), (), ((500,), (500,)), told
+    )
     schema = Schema((SCHEMA["sex"], SCHEMA["b"]))
     few = round(count * minority)
     group = np.r_[np.zeros(count - few, int), np.ones(few, int)]
@@ -543,8 +545,8 @@ def entropy(p):
 
 
 def test_unweighted_the_head_rewards_dropping_the_minority_and_reweighted_it_does_not():
-    plain = BiasHeadSpec(hidden=(), rate=0.1, reweighted=False)
-    even = BiasHeadSpec(hidden=(), rate=0.1)
+    plain = GroupAdversarySpec(hidden=(), rate=0.1, reweighted=False)
+    even = GroupAdversarySpec(hidden=(), rate=0.1)
     shares = (0.5, 0.2, 0.05)
     paid = {
         spec.reweighted: [float(told_apart(s, spec).mean()) for s in shares]
@@ -561,7 +563,7 @@ def test_unweighted_the_head_rewards_dropping_the_minority_and_reweighted_it_doe
 
 
 def test_told_groups_are_read_from_the_condition():
-    spec = BiasHeadSpec(hidden=(8,), rate=0.03)
+    spec = GroupAdversarySpec(hidden=(8,), rate=0.03)
     values = told_apart(0.3, spec, "group")
     assert values.shape == (4000,)
     assert float(values.mean()) == pytest.approx(entropy(0.5) - entropy(0.2), abs=5e-3)
@@ -571,7 +573,7 @@ def test_told_groups_are_read_from_the_condition():
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_head_of_few_rows_has_finite_gradients(reweighted, count):
     conditions, step, *_ = drawn("none", count, (0.5,) * 4)
-    head = BiasHeadSpec(reweighted=reweighted).build(conditions, SCHEMA, 0)
+    head = GroupAdversarySpec(reweighted=reweighted).build(conditions, SCHEMA, 0)
     rows = step.fake.clone().requires_grad_(True)
     values = head(GeneratorStep(rows, step.condition))
     (gradient,) = torch.autograd.grad(values.mean(), rows)
@@ -581,7 +583,7 @@ def test_a_head_of_few_rows_has_finite_gradients(reweighted, count):
 
 def test_a_head_goes_on_bit_for_bit_and_does_not_touch_the_rows():
     conditions, step, *_ = drawn("none", 50, (0.1, 0.2, 0.5, 0.3))
-    spec = BiasHeadSpec(hidden=(6,))
+    spec = GroupAdversarySpec(hidden=(6,))
     whole, first, second = (spec.build(conditions, SCHEMA, seed) for seed in (1, 1, 2))
     before = step.fake.clone()
     for _ in range(4):
@@ -602,9 +604,9 @@ def test_a_head_goes_on_bit_for_bit_and_does_not_touch_the_rows():
 
 
 def test_a_head_without_groups_or_columns_is_refused():
-    one = Conditions(("sex",), None, (("f",),), ("all",), (), ((3,),), "none")
-    two = Conditions(("sex",), None, (("f",), ("m",)), ("all",), (), ((3,), (4,)), "none")
+    one = ConditionSpace(("sex",), None, (("f",),), ("all",), (), ((3,),), "none")
+    two = ConditionSpace(("sex",), None, (("f",), ("m",)), ("all",), (), ((3,), (4,)), "none")
     with pytest.raises(ValueError, match="two groups or more"):
-        BiasHeadSpec().build(one, SCHEMA, 0)
+        GroupAdversarySpec().build(one, SCHEMA, 0)
     with pytest.raises(ValueError, match="a column to tell them from"):
-        BiasHeadSpec().build(two, Schema((SCHEMA["sex"],)), 0)
+        GroupAdversarySpec().build(two, Schema((SCHEMA["sex"],)), 0)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
 from fairness.postprocessing.projection import Projection, project
-from fairness.postprocessing.projection_problem import CEILING, LIMIT, joint_tilt
+from fairness.postprocessing.projection_problem import MAX_TILT, MAX_WEIGHT, joint_tilt
 from fairness.weighting.group_weights import row_weights
 
 CHOICES = np.array([True, True, True, True, False])
@@ -29,7 +29,7 @@ def rows(count, seed, together=0.5, tie=0.0):
 
 
 def conditions(counts):
-    return Conditions(("s",), "y", (("a",), ("b",)), ("n", "p"), (), counts)
+    return ConditionSpace(("s",), "y", (("a",), ("b",)), ("n", "p"), (), counts)
 
 
 def moments(told, cells, row):
@@ -133,8 +133,8 @@ def test_what_the_generator_hardly_makes_is_not_reached_for():
     # In all levels together fewer than `SEEN` rows show the first of both; those apart are plenty.
     assert not levels[:, 0, 2].any() and not levels[:, 1, 3].any()
     off = levels - torch.diag_embed(levels.diagonal(dim1=1, dim2=2))
-    assert 0.5 < float(off.abs().max()) <= LIMIT + 1e-6
-    assert 1 / CEILING < found.kept < 1
+    assert 0.5 < float(off.abs().max()) <= MAX_TILT + 1e-6
+    assert 1 / MAX_WEIGHT < found.kept < 1
 
 
 def test_without_rows_or_categories_there_is_still_an_answer():

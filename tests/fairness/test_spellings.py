@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.fidelity import Effort
+from fairness.audit.fidelity import SamplingLimits
 from fairness.audit.pooled import audit
 from fairness.groups.spellings import spelled_alike
 from wgan.data.fit import fit_schema
@@ -26,7 +26,9 @@ KINDS = {"member": "category", "site": "category", "y": "category"}
 
 def figures(real, made, held, **more):
     options = {"sensitive_features": ["member"], "kinds": KINDS}
-    found = audit(real, made, holdout=held, effort=Effort(rows=200, modes=4), **(options | more))
+    found = audit(
+        real, made, holdout=held, effort=SamplingLimits(rows=200, modes=4), **(options | more)
+    )
     of_groups = [(g.rows_synthetic, g.standardised_coverage, g.tv, g.copied) for g in found.groups]
     return found, of_groups, found.columns, {(c.name, c.verdict) for c in found.checks}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.orders import Train
+from clients.protocol.messages import Train
 from server.training.aggregation import ServerOptimizer, apply_means, means
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError

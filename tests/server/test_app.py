@@ -13,8 +13,8 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import sites_of
-from clients.protocol.orders import Request, Train
-from clients.protocol.questions import Look
+from clients.protocol.messages import Request, Train
+from clients.protocol.schema_messages import DescribeColumns
 from clients.protocol.wire import (
     SimulationPaths,
     pack_problems,
@@ -30,7 +30,7 @@ from server.transport.grid import GridExchange, deal
 from simulations.flower import backend
 from wgan.errors import DataError, EveryModeError, NumericalError, StateError
 
-LOOK = Look(("age",))
+LOOK = DescribeColumns(("age",))
 TRAIN = Train(
     plan="p",
     round=1,
@@ -78,7 +78,9 @@ class FakeGrid:
                 problems = pack_problems(DataError("site 'b' (b.csv): column 'age' is infinite"))
                 reply = Message(problems, reply_to=message)
             elif fate == "nonsense":
-                reply = Message(pack_sums(Look(("a", "b")).layout().zero()), reply_to=message)
+                reply = Message(
+                    pack_sums(DescribeColumns(("a", "b")).layout().zero()), reply_to=message
+                )
             else:
                 yield identity
                 continue
@@ -88,7 +90,7 @@ class FakeGrid:
     def sums(self, request: Request) -> Any:
         layout = request.order.layout()
         values = {f.name: np.zeros(f.shape, dtype=np.int64) for f in layout.fields}
-        values["rows" if isinstance(request.order, Look) else "sites"] = np.array(
+        values["rows" if isinstance(request.order, DescribeColumns) else "sites"] = np.array(
             [len(request.sites or ("own",))]
         )
         if isinstance(request.order, Train):

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.protocol.orders import Prepare, Request, from_json, to_json
+from clients.protocol.messages import EncodeData, Request, from_json, to_json
 from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.questions import Cluster
+from clients.protocol.schema_messages import KMeansStep
 from clients.site import Site
 from clients.tasks import schema
 from fairness.weighting.group_weights import group_mass
@@ -74,7 +74,7 @@ def prepared(found, exchange, seed=0):
     conditions = found.conditions
     mass = group_mass(conditions.group_counts, "tempered")
     told = (found.schema.to_json(), conditions.to_json(), tuple(mass.tolist()), RECIPE.to_json())
-    order = Prepare(*told, seed, "none")
+    order = EncodeData(*told, seed, "none")
     sums = exchange(Request(order))
     assert Plan.of(order).conditions == conditions
     stored = [[s.array(fingerprint(order), n) for n in ("rows", "cells")] for s in exchange.sites]
@@ -177,7 +177,7 @@ def test_orders_fix_the_layout_and_survive_json(tmp_path):
     frame, blob = table()
     found, exchange = agreed(frame, blob, tmp_path)
     width = len(found.conditions.centres[0])
-    sums, *_, cells = (order for order in exchange.orders if isinstance(order, Cluster))
+    sums, *_, cells = (order for order in exchange.orders if isinstance(order, KMeansStep))
     assert [f.shape for f in sums.layout().fields] == [(1,), (1, width), (1, width)]
     assert [f.shape for f in cells.layout().fields] == [(2, 2 * BLOBS)]
     for order in (sums, cells):

@@ -12,12 +12,12 @@ from server.evaluation.figures import (
     by_group,
     check_holdout,
     check_values,
+    compute_coverage,
+    compute_utility,
     counted,
-    coverage_of,
-    marginals_of,
-    utility_of,
+    request_marginals,
 )
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.synthesis.generator_file import load_generator
 from server.transport.exchange import InProcess
 from wgan.data.frame import read_table
@@ -29,11 +29,11 @@ pytestmark = pytest.mark.usefixtures("sites_without_gate")
 @pytest.fixture(scope="module")
 def ready(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Plan, its name, exchange over prepared sites, real rows, held-out rows."""
-    from clients.protocol.orders import Request
+    from clients.protocol.messages import Request
 
     run, _ = finished
     settings = load(run.config)
-    stage = set_up(settings, tmp_path_factory.mktemp("stage"))
+    stage = create_simulated_sites(settings, tmp_path_factory.mktemp("stage"))
     exchange = InProcess(stage.sites)
     order, _ = run.read_plan()
     exchange(Request(order))
@@ -44,7 +44,7 @@ def ready(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_real_rows_have_no_distance_from_themselves(ready: Any) -> None:
     plan, name, exchange, real, _ = ready
-    found = marginals_of(counted(plan, name, real, exchange, ("",)))
+    found = request_marginals(counted(plan, name, real, exchange, ("",)))
     assert found["tv_mean"] == pytest.approx(0.0, abs=1e-12)
     assert found["ks_mean"] == pytest.approx(0.0, abs=1e-12)
     groups = real.groupby(["group", "sex"]).size()
@@ -53,8 +53,8 @@ def test_real_rows_have_no_distance_from_themselves(ready: Any) -> None:
 
 def test_one_site_or_three_measure_the_same(ready: Any, finished: Any) -> None:
     plan, name, exchange, real, _ = ready
-    synthetic = load_generator(finished[0]).like_data(400, 0)
-    found = marginals_of(counted(plan, name, synthetic, exchange, ("",)))
+    synthetic = load_generator(finished[0]).sample_matching_data(400, 0)
+    found = request_marginals(counted(plan, name, synthetic, exchange, ("",)))
     # Total variation of one column, computed by hand over all rows.
     real_share = real["member"].value_counts(normalize=True)
     made_share = synthetic["member"].map({True: "true", False: "false"})
@@ -68,12 +68,12 @@ def test_a_collapsed_table_is_far_away(ready: Any, finished: Any) -> None:
     collapsed = real.copy()
     for column in ("age", "weight kg", "gain", "joined", 'city, "old"'):
         collapsed[column] = real[column].dropna().iloc[0]
-    bad = marginals_of(counted(plan, name, collapsed, exchange, ("",)))
+    bad = request_marginals(counted(plan, name, collapsed, exchange, ("",)))
     assert bad["ks_mean"] > 0.3
     assert bad["tv"]['city, "old"'] > 0.5
-    good = coverage_of(plan, holdout, real, 0, "x")["coverage_group_min"]
+    good = compute_coverage(plan, holdout, real, 0, "x")["coverage_group_min"]
     # Small groups have no verdict of their own; the large ones see the collapse.
-    found = coverage_of(plan, holdout, collapsed, 0, "x")
+    found = compute_coverage(plan, holdout, collapsed, 0, "x")
     assert good is None or found["coverage_group_min"] < 0.5 * good
 
 
@@ -81,18 +81,20 @@ def test_coverage_leaves_out_rows_of_unknown_groups(ready: Any) -> None:
     plan, _, _, real, holdout = ready
     strange = holdout.assign(group="unheard of")
     both = pd.concat([holdout, strange], ignore_index=True)
-    assert coverage_of(plan, both, real, 0, "x") == coverage_of(plan, holdout, real, 0, "x")
+    assert compute_coverage(plan, both, real, 0, "x") == compute_coverage(
+        plan, holdout, real, 0, "x"
+    )
 
 
 def test_utility_with_and_without_real_rows(ready: Any) -> None:
     plan, _, _, real, holdout = ready
-    found = utility_of(plan, real, holdout, real, 0)
+    found = compute_utility(plan, real, holdout, real, 0)
     assert found is not None
     assert found["synthetic"] == found["real"]
-    alone = utility_of(plan, real, holdout, None, 0)
+    alone = compute_utility(plan, real, holdout, None, 0)
     assert alone == {"synthetic": found["synthetic"]}
     shuffled = real.assign(outcome=np.random.default_rng(0).permutation(real["outcome"]))
-    worse = utility_of(plan, shuffled, holdout, None, 0)
+    worse = compute_utility(plan, shuffled, holdout, None, 0)
     assert worse is not None
     assert worse["synthetic"]["boosted_trees"] < found["real"]["boosted_trees"] - 0.2
 
@@ -112,8 +114,8 @@ def test_held_out_rows_must_have_the_columns_and_parse(ready: Any) -> None:
 
 def test_records_of_groups(ready: Any) -> None:
     plan, name, exchange, real, holdout = ready
-    measured = marginals_of(counted(plan, name, real, exchange, ("",)))
-    coverage = coverage_of(plan, holdout, real, 0, "x")
+    measured = request_marginals(counted(plan, name, real, exchange, ("",)))
+    coverage = compute_coverage(plan, holdout, real, 0, "x")
     sites = np.arange(len(plan.conditions.groups))
     records = by_group(plan, measured, coverage, sites)
     assert tuple(records) == plan.conditions.names
@@ -130,14 +132,14 @@ def test_rows_of_no_known_group_count_in_the_whole_alone(ready: Any) -> None:
     plan, name, exchange, real, _ = ready
     half = real.copy()
     half.loc[::2, "group"] = "unheard of"
-    found = marginals_of(counted(plan, name, half, exchange, ("",)))
+    found = request_marginals(counted(plan, name, half, exchange, ("",)))
     assert found["rows_of_no_group"] == len(half.loc[::2])
     assert sum(found["rows_synthetic"]) + found["rows_of_no_group"] == len(real)
-    whole = marginals_of(counted(plan, name, real, exchange, ("",)))
+    whole = request_marginals(counted(plan, name, real, exchange, ("",)))
     # Other columns are as they were; half of the groups are not what they should be.
     assert found["ks"] == whole["ks"]
     assert found["tv"]["group"] == pytest.approx(len(half.loc[::2]) / len(real))
-    alone = marginals_of(counted(plan, name, real.loc[1::2], exchange, ("",)))
+    alone = request_marginals(counted(plan, name, real.loc[1::2], exchange, ("",)))
     assert found["tv_groups"] == alone["tv_groups"]
     records = by_group(plan, found, None, np.arange(len(plan.conditions.groups)))
     shares = sum(record["share_synthetic"] for record in records.values())
@@ -148,8 +150,8 @@ def test_a_group_that_is_never_made_has_no_distance_and_no_coverage(ready: Any) 
     plan, name, exchange, real, holdout = ready
     for value in ("b", "unheard of"):
         other = real.assign(group=real["group"].where(real["group"] != "a", value))
-        found = marginals_of(counted(plan, name, other, exchange, ("",)))
-        coverage = coverage_of(plan, holdout, other, 0, "x")
+        found = request_marginals(counted(plan, name, other, exchange, ("",)))
+        coverage = compute_coverage(plan, holdout, other, 0, "x")
         records = by_group(plan, found, coverage, np.arange(len(plan.conditions.groups)))
         for sex in ("f", "m"):
             record = records[f"a, {sex}"]
@@ -162,10 +164,10 @@ def test_a_group_that_is_never_made_has_no_distance_and_no_coverage(ready: Any) 
 def test_a_table_of_no_known_group_at_all(ready: Any) -> None:
     plan, name, exchange, real, holdout = ready
     strange = real.assign(group="unheard of")
-    found = marginals_of(counted(plan, name, strange, exchange, ("",)))
+    found = request_marginals(counted(plan, name, strange, exchange, ("",)))
     assert found["tv_groups"] == [None] * len(plan.conditions.groups)
     assert found["tv"]["group"] == pytest.approx(1.0)
-    coverage = coverage_of(plan, holdout, strange, 0, "x")
+    coverage = compute_coverage(plan, holdout, strange, 0, "x")
     assert coverage["coverage_group_min"] == 0.0
     records = by_group(plan, found, coverage, np.arange(len(plan.conditions.groups)))
     assert all(record["share_synthetic"] == 0.0 for record in records.values())

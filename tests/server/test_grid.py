@@ -11,16 +11,16 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.protocol.orders import Order, Profile, Request, Train
-from clients.protocol.questions import Look
+from clients.protocol.messages import Request, SiteStatistics, Task, Train
+from clients.protocol.schema_messages import DescribeColumns
 from clients.protocol.sums import SiteSums
 from clients.protocol.wire import SimulationPaths, pack_problems, pack_sums, unpack_request
 from server.transport.exchange import ExchangeError
 from server.transport.grid import GridExchange
 from wgan.errors import DataError, NumericalError
 
-LOOK = Look(("age",))
-PROFILE = Profile("p", cells=2, bins=0)
+LOOK = DescribeColumns(("age",))
+PROFILE = SiteStatistics("p", cells=2, bins=0)
 TRAIN = Train(
     plan="p",
     round=4,
@@ -41,15 +41,15 @@ NODES = {3: ("b",), 7: ("a", "c")}
 Fate = Callable[[Message, "FakeGrid"], Iterable[Message]]
 
 
-def sums_of(order: Order, sites: Iterable[str]) -> SiteSums:
+def sums_of(order: Task, sites: Iterable[str]) -> SiteSums:
     """What honest sites of one row each send: they are alike."""
     layout, names = order.layout(), tuple(sites)
     values: dict[str, Any] = {f.name: np.zeros(f.shape, np.int64) for f in layout.fields}
-    values["rows" if isinstance(order, Look) else "sites"] = np.array([len(names)])
+    values["rows" if isinstance(order, DescribeColumns) else "sites"] = np.array([len(names)])
     letters = {}
     if isinstance(order, Train):
         values |= {"weight": np.array([0.25]), "critic": np.full(2, 0.25)}
-    if isinstance(order, Profile):
+    if isinstance(order, SiteStatistics):
         own = {"cells": np.array([1.0, 0.0]), "bins": np.zeros(0)}
         letters = {n: layout.letter(n, own)[n] for n in names}
     return layout.pack(values, letters)
@@ -160,7 +160,7 @@ def lettered(name: str, **changes: Any) -> RecordDict:
 
 SIZE = LOOK.layout().size
 LOOKS: dict[str, Callable[[Message], RecordDict]] = {
-    "a vector of another length": lambda m: pack_sums(Look(("a", "b")).layout().zero()),
+    "a vector of another length": lambda m: pack_sums(DescribeColumns(("a", "b")).layout().zero()),
     "another type": lambda m: vector(npy(np.zeros(SIZE, np.float64)), "float64"),
     "another type than it says": lambda m: vector(npy(np.zeros(SIZE, np.float64))),
     "fewer numbers than it says": lambda m: vector(npy(np.zeros(SIZE, np.int64))[:-8]),
@@ -225,7 +225,7 @@ MESSAGES: dict[str, Fate] = {
     "a message that Flower cannot put together": lambda m, g: [BROKEN],  # type: ignore[list-item]
     "a message that is not delivered": lambda m, g: [UNDELIVERED],  # type: ignore[list-item]
 }
-FATES: dict[str, tuple[Order, Fate]] = {
+FATES: dict[str, tuple[Task, Fate]] = {
     **{name: (LOOK, told(content)) for name, content in LOOKS.items()},
     **{name: (PROFILE, told(content)) for name, content in PROFILES.items()},
     **{name: (LOOK, fate) for name, fate in MESSAGES.items()},

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from server.config.federation import FederationSettings
-from server.training.participation import Letters, Roster, uniform
+from server.training.participation import ClientSampler, Letters, uniform
 from wgan.errors import SettingsError
 
 NAMES = tuple(f"site-{k}" for k in range(5))
 
 
-def roster(names: tuple[str, ...] = NAMES, **keys: object) -> Roster:
-    return Roster(names, FederationSettings.model_validate(keys), 0, uniform)
+def roster(names: tuple[str, ...] = NAMES, **keys: object) -> ClientSampler:
+    return ClientSampler(names, FederationSettings.model_validate(keys), 0, uniform)
 
 
 def test_all_take_part_unless_told_otherwise() -> None:
@@ -72,7 +72,7 @@ def test_sums_alone_are_not_those_of_a_single_site() -> None:
     roster(sums_only=True, away=others[1:]).check()
     roster(away=others).check()
     # Who is away after the last round is not missed.
-    late = Roster(NAMES, roster(sums_only=True, away=others).settings, 0, uniform, rounds=3)
+    late = ClientSampler(NAMES, roster(sums_only=True, away=others).settings, 0, uniform, rounds=3)
     late.check()
 
 

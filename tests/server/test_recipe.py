@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
-from server.config.recipe import recipe_of
+from server.config.recipe import build_recipe
 from server.config.sections import ModelSettings, ViewSettings
 from server.config.settings import Settings
 from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
@@ -138,12 +138,12 @@ ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"}
 
 
 def test_defaults_are_the_recipe_there_always_was():
-    assert recipe_of(settings()) == DEFAULT
+    assert build_recipe(settings()) == DEFAULT
 
 
 @pytest.mark.parametrize(("change", "parts"), MODEL, ids=lambda v: str(v)[:40])
 def test_every_key_of_the_model_is_its_part(change, parts):
-    made = recipe_of(settings(model=change))
+    made = build_recipe(settings(model=change))
     assert made == replace(DEFAULT, **parts)
     assert made != DEFAULT
     made.check()
@@ -151,7 +151,7 @@ def test_every_key_of_the_model_is_its_part(change, parts):
 
 @pytest.mark.parametrize(("change", "parts"), VIEWS, ids=lambda v: str(v)[:40])
 def test_every_key_of_the_views_is_its_part(change, parts):
-    made = recipe_of(settings(views=change, **HELD_OUT))
+    made = build_recipe(settings(views=change, **HELD_OUT))
     assert made == replace(DEFAULT, **parts)
     assert made != DEFAULT
     made.check()
@@ -159,7 +159,7 @@ def test_every_key_of_the_views_is_its_part(change, parts):
 
 def test_the_sign_goes_with_scores_that_are_logits():
     views = {"use": ["noise"], "rule": "adaptive", "statistic": "sign"}
-    made = recipe_of(settings(model={"objective": "hinge"}, views=views))
+    made = build_recipe(settings(model={"objective": "hinge"}, views=views))
     assert made.strength == Adaptive(0.6, 0.02, "sign")
     made.check()
 
@@ -186,9 +186,9 @@ def test_no_key_and_no_value_is_forgotten():
 )
 def test_every_recipe_travels_and_trains(sections):
     small = {"generator_hidden": [4], "critic_hidden": [8], "noise": 2}
-    made = recipe_of(settings(**HELD_OUT, **{"model": small} | sections))
+    made = build_recipe(settings(**HELD_OUT, **{"model": small} | sections))
     if "model" in sections:
-        made = recipe_of(settings(model=small | sections["model"]))
+        made = build_recipe(settings(model=small | sections["model"]))
     assert Recipe.from_json(made.to_json()) == made
     players = Players(made, Shape((), 4, 2), seed=1)
     rng = torch.Generator().manual_seed(0)

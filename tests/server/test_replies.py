@@ -7,15 +7,29 @@ from operator import add
 import numpy as np
 import pytest
 
-from clients.protocol.orders import Audit, Feel, Measure, Moments, Prepare, Profile, Recall, Train
-from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.messages import (
+    CountBatchRows,
+    CountMarginals,
+    CountNeighbours,
+    EncodeData,
+    HeldOutFeatureSums,
+    SiteStatistics,
+    SumMoments,
+    Train,
+)
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.tasks.dispatch import served
 from server.outputs.run_directory import RunFolder
 from server.replies.outliers import FAR, outliers
 from server.replies.replies import Checker, Source
 from server.session import Interrupted, Session
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import ExchangeError, InProcess
 from wgan.errors import NumericalError
 
@@ -54,7 +68,7 @@ def session(kit, table, folder, exchange=InProcess, told=None, stop=lambda: Fals
     settings = kit.tiny(table, **changes)
     run = RunFolder(folder)
     run.create(settings)
-    stage = set_up(settings, run.sites)
+    stage = create_simulated_sites(settings, run.sites)
     carried = exchange(stage.sites, tell=(told if told is not None else []).append)
     with contextlib.suppress(Interrupted):
         Session(settings, run, carried, stage.columns, kit.Silent(), stop=stop)()
@@ -111,8 +125,19 @@ def test_what_honest_sites_send_is_taken_in_every_kind_of_run(name, together, ex
 
 def test_every_order_is_among_what_is_recorded(recorded):
     asked = {type(order) for kept in recorded.values() for order, _ in kept}
-    expected = {Look, Values, Ranks, Cluster, Prepare, Moments, Profile, Feel, Train, Measure}
-    expected |= {Audit, Recall}
+    expected = {
+        DescribeColumns,
+        CollectVocabulary,
+        CountHistograms,
+        KMeansStep,
+        EncodeData,
+        SumMoments,
+        SiteStatistics,
+        HeldOutFeatureSums,
+        Train,
+        CountBatchRows,
+    }
+    expected |= {CountMarginals, CountNeighbours}
     assert asked == expected
 
 
@@ -177,55 +202,55 @@ def put(value):
 
 MILLION = 10**6
 LIES = {
-    "look: two votes on a kind": ("moments", Look, plus("kind.0", 1)),
-    "look: two votes on missing": ("moments", Look, plus("missing.0", 2)),
-    "look: decimals without a kind": ("moments", Look, plus("decimals.0", -1, 0)),
-    "look: a way to write dates without dates": ("moments", Look, plus("form.0", 1)),
-    "look: negative rows": ("moments", Look, plus("rows", -MILLION)),
-    "look: rows without end": ("moments", Look, plus("rows", 2**41)),
-    "values: a negative bin": ("moments", Values, plus("histogram.*", -MILLION, 5000)),
-    "values: a bin more": ("moments", Values, plus("histogram.*", 1, 5000)),
-    "values: a vote more": ("moments", Values, plus("vote.*", 1)),
-    "values: a bit without rows": ("moments", Values, plus("vote.*", 1000, 3)),
-    "values: a value more": ("moments", Values, plus("sketch.*", 1)),
-    "values: bytes of no value": ("moments", Values, plus("sketch.*", 2**61, 1)),
-    "values: twice of all": ("moments", Values, times(2)),
-    "ranks: a cell of a million": ("moments", Ranks, plus("cells", MILLION)),
-    "ranks: a cell of 2^61": ("moments", Ranks, plus("cells", 2**61)),
-    "ranks: a negative cell": ("moments", Ranks, plus("cells", -MILLION)),
-    "ranks: another group's cell": ("moments", Ranks, moved("cells", 0, 2, 20)),
-    "ranks: a category more": ("moments", Ranks, plus("categories.*", 400)),
-    "ranks: a point mass more": ("moments", Ranks, plus("atoms.*", 1)),
-    "ranks: a fine bin more": ("moments", Ranks, plus("bins.*", 1)),
-    "ranks: a fine bin less": ("moments", Ranks, lambda s: largest_minus(s, "bins.*")),
-    "cluster: a row more": ("kernel", Cluster, plus("counts", 1)),
-    "cluster: far from all codes": ("kernel", Cluster, plus("squares", 1e4)),
-    "cluster: farther than squares allow": ("kernel", Cluster, plus("sums", 1e4)),
-    "prepare: a row more": ("moments", Prepare, plus("rows", 1)),
-    "prepare: more weight": ("moments", Prepare, plus("weight", 0.01)),
-    "prepare: less weight": ("moments", Prepare, plus("weight", -0.01)),
-    "prepare: two sites": ("moments", Prepare, plus("sites", 1)),
-    "prepare: two of a group": ("moments", Prepare, plus("group_sites", 1)),
-    "prepare: two take part": ("moments", Prepare, plus("taking", 1)),
-    "prepare: a count more": ("moments", Prepare, plus("counts", 1, 5)),
-    "prepare: a count of a million": ("moments", Prepare, plus("counts", MILLION, 5)),
-    "prepare: a mean of a number": ("moments", Prepare, plus("marginals", 0.01)),
-    "moments: larger squares": ("moments", Moments, plus("moments", 50.0)),
-    "moments: negative squares": ("moments", Moments, plus("moments", -50.0)),
-    "moments: larger products": ("moments", Moments, plus("moments", 2.0, 1)),
-    "moments: twice of all": ("moments", Moments, lambda s: scaled(s, "moments", 2)),
-    "moments: half of all": ("moments", Moments, lambda s: scaled(s, "moments", 0.5)),
-    "prepare: twice the marginals": ("moments", Prepare, lambda s: scaled(s, "marginals", 2)),
-    "prepare: a larger share": ("moments", Prepare, plus("marginals", 0.2, 3)),
-    "prepare: larger features": ("kernel", Prepare, plus("description", 1.0)),
-    "prepare: a bin of a direction more": ("sliced", Prepare, plus("description", 0.1)),
-    "profile: no letters": ("apart", Profile, unlettered),
-    "profile: negative cells": ("apart", Profile, letter("cells", put(-1.0))),
-    "profile: half a row": ("apart", Profile, letter("cells", put(0.5))),
-    "profile: more cells than rows": ("apart", Profile, letter("cells", put(1e6))),
-    "profile: a column of other rows": ("apart", Profile, letter("bins", put(1e6))),
-    "feel: more held out than rows": ("sliced", Feel, plus("held", MILLION)),
-    "feel: larger features than rows": ("sliced", Feel, plus("features", 1e4)),
+    "look: two votes on a kind": ("moments", DescribeColumns, plus("kind.0", 1)),
+    "look: two votes on missing": ("moments", DescribeColumns, plus("missing.0", 2)),
+    "look: decimals without a kind": ("moments", DescribeColumns, plus("decimals.0", -1, 0)),
+    "look: a way to write dates without dates": ("moments", DescribeColumns, plus("form.0", 1)),
+    "look: negative rows": ("moments", DescribeColumns, plus("rows", -MILLION)),
+    "look: rows without end": ("moments", DescribeColumns, plus("rows", 2**41)),
+    "values: a negative bin": ("moments", CollectVocabulary, plus("histogram.*", -MILLION, 5000)),
+    "values: a bin more": ("moments", CollectVocabulary, plus("histogram.*", 1, 5000)),
+    "values: a vote more": ("moments", CollectVocabulary, plus("vote.*", 1)),
+    "values: a bit without rows": ("moments", CollectVocabulary, plus("vote.*", 1000, 3)),
+    "values: a value more": ("moments", CollectVocabulary, plus("sketch.*", 1)),
+    "values: bytes of no value": ("moments", CollectVocabulary, plus("sketch.*", 2**61, 1)),
+    "values: twice of all": ("moments", CollectVocabulary, times(2)),
+    "ranks: a cell of a million": ("moments", CountHistograms, plus("cells", MILLION)),
+    "ranks: a cell of 2^61": ("moments", CountHistograms, plus("cells", 2**61)),
+    "ranks: a negative cell": ("moments", CountHistograms, plus("cells", -MILLION)),
+    "ranks: another group's cell": ("moments", CountHistograms, moved("cells", 0, 2, 20)),
+    "ranks: a category more": ("moments", CountHistograms, plus("categories.*", 400)),
+    "ranks: a point mass more": ("moments", CountHistograms, plus("atoms.*", 1)),
+    "ranks: a fine bin more": ("moments", CountHistograms, plus("bins.*", 1)),
+    "ranks: a fine bin less": ("moments", CountHistograms, lambda s: largest_minus(s, "bins.*")),
+    "cluster: a row more": ("kernel", KMeansStep, plus("counts", 1)),
+    "cluster: far from all codes": ("kernel", KMeansStep, plus("squares", 1e4)),
+    "cluster: farther than squares allow": ("kernel", KMeansStep, plus("sums", 1e4)),
+    "prepare: a row more": ("moments", EncodeData, plus("rows", 1)),
+    "prepare: more weight": ("moments", EncodeData, plus("weight", 0.01)),
+    "prepare: less weight": ("moments", EncodeData, plus("weight", -0.01)),
+    "prepare: two sites": ("moments", EncodeData, plus("sites", 1)),
+    "prepare: two of a group": ("moments", EncodeData, plus("group_sites", 1)),
+    "prepare: two take part": ("moments", EncodeData, plus("taking", 1)),
+    "prepare: a count more": ("moments", EncodeData, plus("counts", 1, 5)),
+    "prepare: a count of a million": ("moments", EncodeData, plus("counts", MILLION, 5)),
+    "prepare: a mean of a number": ("moments", EncodeData, plus("marginals", 0.01)),
+    "moments: larger squares": ("moments", SumMoments, plus("moments", 50.0)),
+    "moments: negative squares": ("moments", SumMoments, plus("moments", -50.0)),
+    "moments: larger products": ("moments", SumMoments, plus("moments", 2.0, 1)),
+    "moments: twice of all": ("moments", SumMoments, lambda s: scaled(s, "moments", 2)),
+    "moments: half of all": ("moments", SumMoments, lambda s: scaled(s, "moments", 0.5)),
+    "prepare: twice the marginals": ("moments", EncodeData, lambda s: scaled(s, "marginals", 2)),
+    "prepare: a larger share": ("moments", EncodeData, plus("marginals", 0.2, 3)),
+    "prepare: larger features": ("kernel", EncodeData, plus("description", 1.0)),
+    "prepare: a bin of a direction more": ("sliced", EncodeData, plus("description", 0.1)),
+    "profile: no letters": ("apart", SiteStatistics, unlettered),
+    "profile: negative cells": ("apart", SiteStatistics, letter("cells", put(-1.0))),
+    "profile: half a row": ("apart", SiteStatistics, letter("cells", put(0.5))),
+    "profile: more cells than rows": ("apart", SiteStatistics, letter("cells", put(1e6))),
+    "profile: a column of other rows": ("apart", SiteStatistics, letter("bins", put(1e6))),
+    "feel: more held out than rows": ("sliced", HeldOutFeatureSums, plus("held", MILLION)),
+    "feel: larger features than rows": ("sliced", HeldOutFeatureSums, plus("features", 1e4)),
     "train: two sites": ("moments", Train, plus("sites", 1)),
     "train: more weight": ("moments", Train, plus("weight", 0.5)),
     "train: less weight": ("moments", Train, plus("weight", -0.01)),
@@ -240,14 +265,18 @@ LIES = {
     "train: no letters, apart": ("apart", Train, unlettered),
     "train: more weight where all are alike": ("apart", Train, plus("weight", 0.1)),
     "train: negative steps": ("own", Train, letter("seen", put(-5.0))),
-    "measure: fewer rows for more": ("moments", Measure, plus("rows", MILLION)),
-    "measure: rows without end": ("moments", Measure, lambda s: scaled(s, "rows", 1000)),
-    "audit: a bin more": ("moments", Audit, plus("age", 1)),
-    "audit: a million in every column": ("moments", Audit, lambda s: everywhere(s, MILLION)),
-    "recall: more recalled than rows": ("moments", Recall, plus("recalled", MILLION)),
-    "recall: more outside than rows": ("moments", Recall, plus("outside", MILLION)),
-    "recall: a cell more": ("moments", Recall, plus("cells", 1)),
-    "recall: a million rows": ("moments", Recall, plus("rows", MILLION)),
+    "measure: fewer rows for more": ("moments", CountBatchRows, plus("rows", MILLION)),
+    "measure: rows without end": ("moments", CountBatchRows, lambda s: scaled(s, "rows", 1000)),
+    "audit: a bin more": ("moments", CountMarginals, plus("age", 1)),
+    "audit: a million in every column": (
+        "moments",
+        CountMarginals,
+        lambda s: everywhere(s, MILLION),
+    ),
+    "recall: more recalled than rows": ("moments", CountNeighbours, plus("recalled", MILLION)),
+    "recall: more outside than rows": ("moments", CountNeighbours, plus("outside", MILLION)),
+    "recall: a cell more": ("moments", CountNeighbours, plus("cells", 1)),
+    "recall: a million rows": ("moments", CountNeighbours, plus("rows", MILLION)),
 }
 
 
@@ -278,7 +307,7 @@ def test_rows_that_no_column_has_are_refused_with_the_next_reply(recorded):
     checker = Checker()
     for asked, own in kept[:2]:
         first = sorted(own)[0]
-        if isinstance(asked, Look):
+        if isinstance(asked, DescribeColumns):
             own[first] = changed(own[first], plus("rows", 2 * MILLION))
             checker.open(asked).take(Source((first,)), own[first])
             own[first] = changed(own[first], plus("rows", -2 * MILLION))
@@ -289,7 +318,7 @@ def test_rows_that_no_column_has_are_refused_with_the_next_reply(recorded):
 
 def test_weights_that_together_make_more_than_a_whole_are_refused_when_a_run_is_resumed(recorded):
     # Nothing is known of sites then, and each may have any rows.
-    asked, own = next(k for k in recorded["moments"] if isinstance(k[0], Prepare))
+    asked, own = next(k for k in recorded["moments"] if isinstance(k[0], EncodeData))
     for name, lie in (("honest", None), ("liar", plus("weight", 0.2))):
         collector = Checker().open(asked)
         for i, site in enumerate(sorted(own)):
@@ -315,16 +344,16 @@ def test_counts_that_a_site_left_out_are_taken_only_where_sites_may(exact, recor
     kept = recorded["moments"]
     if exact:
         with pytest.raises(ReplyError, match="rows only"):
-            replayed(kept, False, exact, without, Ranks)
+            replayed(kept, False, exact, without, CountHistograms)
     else:
-        replayed(kept, False, exact, without, Ranks)
+        replayed(kept, False, exact, without, CountHistograms)
 
 
 def lying(monkeypatch, order, lie, name="site-01"):
     """One site lies in every reply to an order."""
     from clients.tasks import dispatch
 
-    honest = dispatch.answer
+    honest = dispatch.handle_at_site
 
     def answer(asked, tensors, site):
         sums = honest(asked, tensors, site)
@@ -338,9 +367,17 @@ def lying(monkeypatch, order, lie, name="site-01"):
     [
         # Each was measured: worst coverage fell from .93 to .26; the server hung over six million
         # edges; two million rows were written.
-        (Ranks, plus("cells", MILLION), r"^site 'site-01': .*'cells' add up to 1,000,\d+ rows"),
-        (Values, plus("histogram.*", -MILLION, 5000), r"^site 'site-01': .*negative count"),
-        (Look, plus("rows", 2 * MILLION), r"^site 'site-01': .*rows only.* 2,000,\d+"),
+        (
+            CountHistograms,
+            plus("cells", MILLION),
+            r"^site 'site-01': .*'cells' add up to 1,000,\d+ rows",
+        ),
+        (
+            CollectVocabulary,
+            plus("histogram.*", -MILLION, 5000),
+            r"^site 'site-01': .*negative count",
+        ),
+        (DescribeColumns, plus("rows", 2 * MILLION), r"^site 'site-01': .*rows only.* 2,000,\d+"),
     ],
     ids=["a cell of a million", "a negative histogram", "two million rows"],
 )
@@ -353,8 +390,8 @@ def test_the_attacks_that_were_measured_end_the_run_by_name(
 
 
 def test_all_sites_that_lie_are_named(kit, table, tmp_path, monkeypatch, no_pictures):
-    lying(monkeypatch, Ranks, plus("cells", MILLION))
-    lying(monkeypatch, Ranks, plus("cells", -MILLION), "site-02")
+    lying(monkeypatch, CountHistograms, plus("cells", MILLION))
+    lying(monkeypatch, CountHistograms, plus("cells", -MILLION), "site-02")
     with pytest.raises(ExchangeError) as caught:
         session(kit, table, tmp_path / "run")
     assert {p.split(":")[0] for p in caught.value.problems} == {"site 'site-01'", "site 'site-02'"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import server.training.monitor
-from clients.protocol.orders import Prepare, Request
+from clients.protocol.messages import EncodeData, Request
 from clients.protocol.plan import Plan, fingerprint
 from clients.site import Site
 from fairness.matching.moments import MomentMatching
@@ -16,7 +16,7 @@ from fairness.weighting.group_weights import group_mass
 from server.config.federation import FederationSettings
 from server.config.settings import Settings
 from server.schema.agreement import agree
-from server.training.penalties import moments_of
+from server.training.penalties import request_moments
 from server.training.rounds import Rounds
 from server.training.state import Progress
 from server.transport.exchange import InProcess
@@ -81,7 +81,7 @@ def ground(tmp_path_factory):
     data = configured().data
     agreed = agree(exchange, tuple(frame.columns), data)
     mass = group_mass(agreed.conditions.group_counts, "tempered")
-    order = Prepare(
+    order = EncodeData(
         agreed.schema.to_json(),
         agreed.conditions.to_json(),
         tuple(mass.tolist()),
@@ -91,7 +91,7 @@ def ground(tmp_path_factory):
     )
     ready = exchange(Request(order))
     plan, name = Plan.of(order), fingerprint(order)
-    return sites, plan, name, moments_of(exchange, plan, name, ready)[0]
+    return sites, plan, name, request_moments(exchange, plan, name, ready)[0]
 
 
 def configured(rounds=6, **train):
@@ -291,7 +291,7 @@ RECIPES = {
 def planned(ground, recipe, held_out=0.0):
     """The same sites, prepared for another recipe."""
     sites, plan, _, _ = ground
-    order = Prepare(
+    order = EncodeData(
         plan.schema.to_json(),
         plan.conditions.to_json(),
         tuple(plan.mass.tolist()),
@@ -302,7 +302,7 @@ def planned(ground, recipe, held_out=0.0):
     )
     ready = InProcess(sites)(Request(order))
     plan, name = Plan.of(order), fingerprint(order)
-    return sites, plan, name, moments_of(InProcess(sites), plan, name, ready)[0]
+    return sites, plan, name, request_moments(InProcess(sites), plan, name, ready)[0]
 
 
 def evaluations(metrics):

@@ -18,10 +18,11 @@ from fairness.report.report import read_report
 from server.config.files import load
 from server.config.settings import harmless_keys, settings_digest
 from server.outputs.run_directory import RunFolder
-from server.session import Interrupted, device_of
+from server.session import Interrupted, choose_device
 from server.synthesis.generator_file import load_generator
-from wgan.data.frame import describe, read_table
+from wgan.data.frame import read_table
 from wgan.data.schema import Schema
+from wgan.data.values import describe
 from wgan.data.write import write_table
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_json
@@ -504,9 +505,9 @@ def test_a_gpu_that_is_not_there(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="PyTorch sees no GPU"):
         kit.run(kit.tiny(table, device="cuda"), tmp_path / "run")
-    assert device_of(kit.tiny(table)) == "cpu"
+    assert choose_device(kit.tiny(table)) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of(kit.tiny(table)) == device_of(kit.tiny(table, device="cuda")) == "cuda"
+    assert choose_device(kit.tiny(table)) == choose_device(kit.tiny(table, device="cuda")) == "cuda"
 
 
 def test_a_stop_after_the_last_round_is_heard_in_each_part_of_the_end(
@@ -568,7 +569,7 @@ def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_pa
     # What is loaded draws as what was trained.
     again = load_generator(RunFolder(tmp_path / "on"))
     assert again.projection is not None
-    made = again.like_data(summary["rows_synthetic"], summary["seed"])
+    made = again.sample_matching_data(summary["rows_synthetic"], summary["seed"])
     write_table(made, again.plan.schema, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "on/synthetic.csv").read_bytes()
 
@@ -581,7 +582,7 @@ def test_bins_bring_the_shapes_of_numbers_back(kit: Any, table: Path, tmp_path: 
         assert run.read_plan()[0].bins == bins
         # Of many more rows than the data's, so that chance does not hide what is off.
         synthesizer, real = load_generator(run), read_table(table)
-        made = synthesizer.like_data(8000, 0)
+        made = synthesizer.sample_matching_data(8000, 0)
         marginals = Marginals.of(synthesizer.plan.schema, made)
         one, other = (
             marginals.count(rows, np.zeros(len(rows), dtype=np.int64), 1) for rows in (real, made)
@@ -607,7 +608,7 @@ def test_a_column_that_follows_from_another_is_filled_in(
     assert synthetic["code"].nunique() > 1
     again = load_generator(RunFolder(tmp_path / "run"))
     assert len(again.followings) == 1
-    drawn = again.like_data(summary["rows_synthetic"], summary["seed"])
+    drawn = again.sample_matching_data(summary["rows_synthetic"], summary["seed"])
     write_table(drawn, again.plan.schema, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "run/synthetic.csv").read_bytes()
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.orders import Train
+from clients.protocol.messages import Train
 from server.config.federation import FederationSettings
 from server.config.files import parse
 from server.config.settings import Settings
-from server.config.strategies import FREE, RIVALS, STRATEGIES, StrategyName
+from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES, StrategyName
 from server.outputs.run_directory import RunFolder
 from server.session import Interrupted
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.synthesis.generator_file import load_generator
 from server.transport.exchange import InProcess
 from wgan.errors import SettingsError
@@ -29,15 +29,15 @@ def settings(**values: Any) -> Settings:
 
 
 def test_every_name_has_a_strategy_and_every_switch_is_a_key() -> None:
-    assert set(STRATEGIES) == set(get_args(StrategyName)) == {*RIVALS, "everymode", "pooled"}
+    assert set(STRATEGIES) == set(get_args(StrategyName)) == {*BASELINES, "everymode", "pooled"}
     keys = set(FederationSettings.model_fields)
-    assert set(FREE) <= keys
+    assert set(SHARED_KEYS) <= keys
     for strategy in STRATEGIES.values():
         assert set(strategy.switches) <= keys
         assert strategy.title and (strategy.paper or strategy.note)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_strategy_sets_its_switches_and_survives_being_written(name: Any) -> None:
     made = settings(strategy=name)
     federation = made.federation.model_dump()
@@ -78,7 +78,7 @@ def test_switches_that_a_strategy_does_not_mean_are_named_together() -> None:
         settings(strategy="fedgan", federation={"critic": "own", "draw": "groups"})
 
 
-@pytest.mark.parametrize("name", [*RIVALS, "pooled"])
+@pytest.mark.parametrize("name", [*BASELINES, "pooled"])
 def test_every_strategy_trains_and_resumes_bit_for_bit(
     kit: Any, table: Path, tmp_path: Path, name: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_every_strategy_trains_and_resumes_bit_for_bit(
     kit.run(made, parts, resume=True)
     whole, again = RunFolder(tmp_path / "whole"), RunFolder(parts)
     assert whole.synthetic.read_bytes() == again.synthetic.read_bytes()
-    drawn = load_generator(again).like_data(50, 0)
+    drawn = load_generator(again).sample_matching_data(50, 0)
     assert len(drawn) == 50
 
 
@@ -188,5 +188,5 @@ def test_bytes_count_what_a_real_site_would_send(kit: Any, table: Path, tmp_path
 
 
 def test_in_process_exchange_knows_its_sites(kit: Any, table: Path, tmp_path: Path) -> None:
-    stage = set_up(kit.tiny(table), tmp_path)
+    stage = create_simulated_sites(kit.tiny(table), tmp_path)
     assert InProcess(stage.sites).names == ("site-00", "site-01", "site-02")

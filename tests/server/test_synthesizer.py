@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairness.groups.conditions import MISSING, Conditions
+from fairness.groups.conditions import MISSING, ConditionSpace
 from fairness.parity.mixture import ParityMixture
 from server.outputs.run_directory import RunFolder
 from server.session import Interrupted
 from server.synthesis.generator_file import load_generator, save_generator
-from server.synthesis.synthesizer import Synthesizer, whole_shares
+from server.synthesis.synthesizer import Synthesizer, apportion
 from server.training.generator_step import advantage
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
@@ -37,7 +37,7 @@ def synthesizer(finished: Any) -> Synthesizer:
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30).filter(any), st.integers(0, 10**5))
 def test_whole_shares_add_up_and_are_within_one_of_exact(counts: list[int], rows: int) -> None:
     table = np.array(counts, dtype=np.int64)
-    shares = whole_shares(table, rows)
+    shares = apportion(table, rows)
     assert shares.sum() == rows
     assert (np.abs(shares - table * (rows / table.sum())) < 1 + 1e-6).all()
     assert (shares[table == 0] == 0).all()
@@ -76,12 +76,12 @@ def test_a_generator_of_another_schema_is_refused(finished: Any, tmp_path: Any) 
 def test_every_cell_has_its_share(synthesizer: Synthesizer) -> None:
     plan = synthesizer.plan
     table = plan.conditions.table
-    made = synthesizer.like_data(int(table.sum()), 0)
+    made = synthesizer.sample_matching_data(int(table.sum()), 0)
     cells = plan.conditions.cell_index(made, plan.schema)
     assert np.bincount(cells, minlength=table.size).reshape(table.shape).tolist() == table.tolist()
     # Shuffled: groups do not come in blocks.
     assert len(set(made["group"].head(30))) > 1
-    assert len(synthesizer.like_data(7, 0)) == 7
+    assert len(synthesizer.sample_matching_data(7, 0)) == 7
 
 
 def test_cells_give_their_group_and_label(synthesizer: Synthesizer) -> None:
@@ -216,7 +216,7 @@ def test_parity_moves_the_labels_within_groups_and_nothing_else(
 ) -> None:
     plan = even.plan
     table = plan.conditions.table
-    made = even.like_data(int(table.sum()), 0)
+    made = even.sample_matching_data(int(table.sum()), 0)
     cells = plan.conditions.cell_index(made, plan.schema)
     found = np.bincount(cells, minlength=table.size).reshape(table.shape)
     assert found.sum(1).tolist() == table.sum(1).tolist()
@@ -224,13 +224,13 @@ def test_parity_moves_the_labels_within_groups_and_nothing_else(
     assert np.abs(found - table).max() > 5
     made_rates, rates = (
         (t["outcome"] == "yes").groupby(t["sex"]).mean()
-        for t in (made, synthesizer.like_data(int(table.sum()), 0))
+        for t in (made, synthesizer.sample_matching_data(int(table.sum()), 0))
     )
     assert abs(made_rates["f"] - made_rates["m"]) < 0.01 < 0.1 < rates["f"] - rates["m"]
     own = dataclasses.replace(synthesizer, parity=ParityMixture(1.0))
-    assert own.like_data(300, 0).shape == synthesizer.like_data(300, 0).shape
-    same = own.like_data(int(table.sum()), 0)
-    assert same.equals(synthesizer.like_data(int(table.sum()), 0))
+    assert own.sample_matching_data(300, 0).shape == synthesizer.sample_matching_data(300, 0).shape
+    same = own.sample_matching_data(int(table.sum()), 0)
+    assert same.equals(synthesizer.sample_matching_data(int(table.sum()), 0))
 
 
 @pytest.mark.parametrize("groups", ["data", "uniform"])
@@ -293,7 +293,9 @@ def test_runs_with_parity(
         assert "gaps_asked" not in summary["parity"]
     else:
         assert summary["parity"]["gaps_asked"]["sex"] < 1e-9 < 0.1 < gaps["sex"]
-        by_sex = made.like_data(400, 0).groupby("sex")["outcome"].value_counts(normalize=True)
+        by_sex = (
+            made.sample_matching_data(400, 0).groupby("sex")["outcome"].value_counts(normalize=True)
+        )
         assert abs(by_sex["f", "yes"] - by_sex["m", "yes"]) < 0.03
 
 
@@ -341,7 +343,7 @@ def test_parity_that_a_table_cannot_have_is_refused(
 def test_the_advantage_is_the_rarest_class_or_the_highest_bin(
     labels: Any, edges: Any, counts: Any, expected: str
 ) -> None:
-    conditions = Conditions(("s",), "t", (("f",), ("m",)), labels, edges, counts)
+    conditions = ConditionSpace(("s",), "t", (("f",), ("m",)), labels, edges, counts)
     assert advantage(conditions, None) == expected
 
 

@@ -105,7 +105,7 @@ def test_cells_of_clusters_have_their_exact_counts(made: Any, monkeypatch: Any) 
     monkeypatch.setattr(
         Synthesizer, "table", lambda self, cells, seed: asked.append(cells) or pd.DataFrame()
     )
-    synthesizer.like_data(int(conditions.table.sum()), 0)
+    synthesizer.sample_matching_data(int(conditions.table.sum()), 0)
     counts = np.bincount(asked[0], minlength=conditions.table.size)
     np.testing.assert_array_equal(counts, conditions.table.reshape(-1))
     assert conditions.clusters == (3 if told.startswith("clusters") else 1)

@@ -266,7 +266,7 @@ def test_ctrl_c_before_training_leaves_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulations.cli, "set_up", interrupted)
+    monkeypatch.setattr(simulations.cli, "create_simulated_sites", interrupted)
     code, _, err = call("simulate", config(), *TINY)
     assert code == 130
     assert "Traceback" not in err
@@ -493,7 +493,7 @@ def interrupted(*_):
     ThreadPoolExecutor(1).submit(threading.Event().wait)
     raise KeyboardInterrupt
 
-cli.set_up = interrupted
+cli.create_simulated_sites = interrupted
 sys.argv = ["everymode", "simulate", "quick", "--out", sys.argv[1]]
 cli.main()
 """

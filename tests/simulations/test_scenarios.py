@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from server.config.files import load, presets, resolve
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from simulations.scenarios import SCENARIOS, place, scenario_of
 from simulations.scenarios.digits import HANDS, PIXELS
 from simulations.scenarios.points import GRID, MINORITY
@@ -160,7 +160,7 @@ def test_the_preset_deals_the_scenario_out(tmp_path, tables, name):
     assert scenario_of(settings) is SCENARIOS[name]
     placed = place(settings, tmp_path)
     assert placed.model_copy(update={"data": settings.data}) == settings
-    stage = set_up(placed, tmp_path)
+    stage = create_simulated_sites(placed, tmp_path)
     assert len(stage.sites) == tables[name]["site"].nunique()
     assert "site" not in stage.columns
     sizes = tables[name].groupby("site").size()
@@ -173,7 +173,7 @@ def test_the_preset_deals_the_scenario_out(tmp_path, tables, name):
 
 def test_one_site_of_all_rows_has_no_column_of_sites(tmp_path, tables):
     settings = load("ring", ["strategy=pooled"])
-    stage = set_up(place(settings, tmp_path), tmp_path)
+    stage = create_simulated_sites(place(settings, tmp_path), tmp_path)
     assert stage.loads == (len(tables["ring"]),)
     assert stage.columns == ("x", "y", "group")
 

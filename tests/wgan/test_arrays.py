@@ -120,7 +120,9 @@ def test_a_fit_is_exact_far_from_the_origin():
         ArrayCodec.from_moments((2,), *moments(array))
 
 
-@pytest.mark.parametrize("use", [ArrayCodec.fit, moments, ArrayCodec((2,)).encode], ids=["fit", "from_moments", "encode"])
+@pytest.mark.parametrize(
+    "use", [ArrayCodec.fit, moments, ArrayCodec((2,)).encode], ids=["fit", "from_moments", "encode"]
+)
 @pytest.mark.parametrize(
     ("array", "message"),
     [

@@ -15,9 +15,9 @@ from scipy.stats import kstest
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
 from wgan.data.frame import read_table
-from wgan.data.ranks import TAIL, from_scores, grain, to_scores
+from wgan.data.ranks import TAIL, from_scores, resolution, to_scores
 from wgan.data.schema import Column, Schema
-from wgan.data.values import DATE_FORMS, canonical
+from wgan.data.values import DATE_FORMS, parse_column
 from wgan.data.write import write_table
 from wgan.errors import DataError, NumericalError, StateError
 from wgan.shape import Block
@@ -61,7 +61,7 @@ def same(one, two, schema):
     """Equality of canonical values, column by column."""
     for column in schema.columns:
         a, b = (
-            pd.Series(canonical(t[column.name], column.kind, column.name, "t", column.form))
+            pd.Series(parse_column(t[column.name], column.kind, column.name, "t", column.form))
             for t in (one, two)
         )
         if column.kind == "boolean":
@@ -86,7 +86,7 @@ def test_arbitrary_rows_give_legal_values(frame, seed, scale):
     rows = (rng(seed).standard_normal((50, codec.width)) * scale).astype(np.float32)
     decoded = codec.decode(rows)
     for column in schema.columns:
-        values = canonical(decoded[column.name], column.kind, column.name, "t", column.form)
+        values = parse_column(decoded[column.name], column.kind, column.name, "t", column.form)
         present = values[~pd.isna(values)]
         assert column.missing or len(present) == len(values)
         if not column.numeric:
@@ -95,7 +95,7 @@ def test_arbitrary_rows_give_legal_values(frame, seed, scale):
         elif len(present):
             assert present.min() >= column.low and present.max() <= column.high
             np.testing.assert_allclose(
-                present, np.rint(present / grain(column)) * grain(column), rtol=1e-12
+                present, np.rint(present / resolution(column)) * resolution(column), rtol=1e-12
             )
 
 
@@ -324,7 +324,7 @@ def test_dates_are_written_in_their_form(tmp_path, form):
     again = read_table(tmp_path / "t.csv")["t"]
     if "%f" not in form:
         assert again.tolist() == frame["t"].tolist()
-    seconds = [canonical(t, "datetime", "t", "f", form)[:2] for t in (again, frame["t"])]
+    seconds = [parse_column(t, "datetime", "t", "f", form)[:2] for t in (again, frame["t"])]
     # Without a grain, float32 keeps seven digits of the rank.
     np.testing.assert_allclose(*seconds, atol=1e-6 * np.ptp(seconds[1]))
 

@@ -42,7 +42,7 @@ from wgan.objectives import Hinge, JensenShannon, Wasserstein
 from wgan.optimizers import SGD, Adam, RMSprop
 from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 from wgan.players import Batch, Players
-from wgan.points import Fake, Manifold, Mixed, Real
+from wgan.points import Fake, Interpolates, Manifold, Real
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
@@ -403,7 +403,7 @@ penalties = st.one_of(
         weight=st.sampled_from([0.0, 2.0]),
         target=st.sampled_from([0.0, 1.0]),
         one_sided=st.booleans(),
-        points=st.sampled_from([Mixed(), Real(), Fake(), Manifold(1, 2), Manifold(3, 20)]),
+        points=st.sampled_from([Interpolates(), Real(), Fake(), Manifold(1, 2), Manifold(3, 20)]),
         per_condition=st.booleans(),
         class_weights=st.sampled_from([(), (1.0, 2.0, 3.0)]),
         every=st.integers(1, 2),

@@ -13,16 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.data.frame import (
-    DATE_FORMS,
-    MISSING,
-    Description,
-    canonical,
-    date_forms,
-    describe,
-    read_table,
-    widest,
-)
+from wgan.data.frame import MISSING, read_table
+from wgan.data.values import DATE_FORMS, Description, date_forms, describe, parse_column, widest
 from wgan.errors import DataError
 
 ADULT = Path(__file__).parents[2] / "simulations" / "data" / "adult-train.csv.gz"
@@ -77,7 +69,9 @@ def test_what_counts_as_missing_can_be_chosen(tmp_path):
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "T.CSV", "t.tsv", "t.tsv.gz"])
 def test_endings_agree(tmp_path, name):
     content = "a,b\nx,1\ny,\n".replace(",", "\t" if "tsv" in name else ",").encode()
-    path = write(tmp_path, name, gzip.compress(content, mtime=0) if name.endswith("gz") else content)
+    path = write(
+        tmp_path, name, gzip.compress(content, mtime=0) if name.endswith("gz") else content
+    )
     frame = read_table(path)
     assert frame.to_dict("list") == {"a": ["x", "y"], "b": ["1", None]}
 
@@ -171,10 +165,10 @@ def test_parquet_keeps_types_and_integers_with_gaps(tmp_path):
         "k": Description("category", True),
     }
     assert frame["s"].tolist() == ["x", None, "007"]
-    np.testing.assert_array_equal(canonical(frame["n"], "integer", "n", "f"), [1, np.nan, 3])
-    assert canonical(frame["n"], "category", "n", "f").tolist() == ["1", None, "3"]
-    assert canonical(frame["b"], "boolean", "b", "f").tolist() == ["True", None, "False"]
-    assert canonical(frame["k"], "category", "k", "f").tolist() == ["u", None, "v"]
+    np.testing.assert_array_equal(parse_column(frame["n"], "integer", "n", "f"), [1, np.nan, 3])
+    assert parse_column(frame["n"], "category", "n", "f").tolist() == ["1", None, "3"]
+    assert parse_column(frame["b"], "boolean", "b", "f").tolist() == ["True", None, "False"]
+    assert parse_column(frame["k"], "category", "k", "f").tolist() == ["u", None, "v"]
 
 
 def test_parquet_index_of_pandas_is_a_column_only_if_named(tmp_path):
@@ -263,7 +257,7 @@ def test_every_date_form_is_read_back(form):
     series = text(*written, None)
     assert describe(series).form == form
     assert form in date_forms(series)
-    seconds = canonical(series, "datetime", "t", "f")
+    seconds = parse_column(series, "datetime", "t", "f")
     np.testing.assert_array_equal(seconds, [*[m.timestamp() for m in expected], np.nan])
 
 
@@ -271,7 +265,7 @@ def test_agreed_date_form_decides_what_a_site_alone_cannot():
     series = text("03/04/2021")
     assert set(date_forms(series)) == {"%d/%m/%Y", "%m/%d/%Y"}
     days = [
-        canonical(series, "datetime", "t", "f", form=f)[0] / 86400
+        parse_column(series, "datetime", "t", "f", form=f)[0] / 86400
         for f in ("%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d")
     ]
     assert days == [18720, 18690, 18720]
@@ -279,9 +273,9 @@ def test_agreed_date_form_decides_what_a_site_alone_cannot():
 
 def test_time_zones_are_turned_into_utc():
     aware = pd.Series(pd.to_datetime(["1970-01-01 01:00"])).dt.tz_localize("Europe/Paris")
-    assert canonical(aware, "datetime", "t", "f").tolist() == [0]
+    assert parse_column(aware, "datetime", "t", "f").tolist() == [0]
     offsets = text("1970-01-01T02:00:00+02:00", "1970-01-01T00:00:01Z")
-    assert canonical(offsets, "datetime", "t", "f").tolist() == [0, 1]
+    assert parse_column(offsets, "datetime", "t", "f").tolist() == [0, 1]
 
 
 KINDS = ["integer", "float", "boolean", "datetime", "category"]
@@ -316,7 +310,7 @@ def test_widest_of_nothing_is_refused():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("series", [text(None, None), pd.Series([np.nan, np.nan])])
 def test_column_without_values_is_all_missing(kind, series):
-    values = canonical(series, kind, "x", "f")
+    values = parse_column(series, kind, "x", "f")
     if kind in ("category", "boolean"):
         assert values.dtype == object and values.tolist() == [None, None]
     else:
@@ -336,7 +330,7 @@ def test_column_without_values_is_all_missing(kind, series):
     ],
 )
 def test_canonical_categories_are_spelled_alike(series, expected):
-    assert canonical(series, "category", "x", "f").tolist() == expected
+    assert parse_column(series, "category", "x", "f").tolist() == expected
 
 
 @given(st.lists(st.none() | st.integers(-(2**53), 2**53), min_size=1))
@@ -344,7 +338,7 @@ def test_text_and_typed_integers_agree(numbers):
     as_text = pd.Series([None if n is None else str(n) for n in numbers], dtype=object)
     typed = pd.Series(numbers, dtype="Int64")
     for kind in ("integer", "float", "category"):
-        one, two = (canonical(s, kind, "x", "f") for s in (as_text, typed))
+        one, two = (parse_column(s, kind, "x", "f") for s in (as_text, typed))
         assert pd.Series(one).equals(pd.Series(two))
     assert describe(as_text) == describe(typed)
 
@@ -352,7 +346,7 @@ def test_text_and_typed_integers_agree(numbers):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_text_of_floats_is_read_exactly(numbers):
     series = pd.Series([repr(n) for n in numbers], dtype=object)
-    assert canonical(series, "float", "x", "f").tolist() == numbers
+    assert parse_column(series, "float", "x", "f").tolist() == numbers
 
 
 @given(st.integers(0, 10), st.lists(st.integers(-999, 999), min_size=1))
@@ -372,7 +366,7 @@ def test_decimals_of_text_and_typed_agree(decimals, scaled):
 @pytest.mark.parametrize("kind", ["integer", "float"])
 def test_infinities_are_refused_with_their_rows(series, kind):
     with pytest.raises(DataError) as caught:
-        canonical(series, kind, "income", "site.csv")
+        parse_column(series, kind, "income", "site.csv")
     message = str(caught.value)
     assert "site.csv" in message and "'income'" in message
     assert "rows 2, 4, 5 (and 1 more)" in message
@@ -393,7 +387,7 @@ def test_infinities_are_refused_with_their_rows(series, kind):
 )
 def test_values_of_another_kind_are_refused_without_being_told(series, kind):
     with pytest.raises(DataError) as caught:
-        canonical(series, kind, "marital status", "site.csv")
+        parse_column(series, kind, "marital status", "site.csv")
     message = str(caught.value)
     assert "site.csv" in message and kind in message and "row 2;" in message
     assert 'data.columns."marital status".kind = "category"' in message
@@ -404,4 +398,4 @@ def test_values_of_another_kind_are_refused_without_being_told(series, kind):
 @pytest.mark.parametrize("series", [pd.Series([1, 2]), pd.Series([True, False])])
 def test_numbers_and_booleans_are_no_dates(series):
     with pytest.raises(DataError, match="rows 1, 2"):
-        canonical(series, "datetime", "x", "f")
+        parse_column(series, "datetime", "x", "f")

@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from wgan.optimizers import SGD, Adam, Guard, OptimizerSpec, RMSprop, Statistics
-from wgan.packed import Packed
+from wgan.optimizers import SGD, Adam, OptimizerSpec, RMSprop, Statistics, UpdateBound
+from wgan.packed import FlatModule
 
 SETTINGS = [
     Adam(),
@@ -56,7 +56,7 @@ def torchs(rule, parameters):
 
 @every_other
 def test_twenty_steps_of_the_others_equal_those_of_pytorch(rule):
-    ours, theirs = Packed(network()), network()
+    ours, theirs = FlatModule(network()), network()
     statistics = Statistics.zeros(ours.vector)
     other = torchs(rule, theirs.parameters())
     start = ours.vector.clone()
@@ -76,7 +76,7 @@ def test_twenty_steps_of_the_others_equal_those_of_pytorch(rule):
 
 @every_adam
 def test_twenty_steps_equal_those_of_pytorch(adam):
-    ours, theirs = Packed(network()), network()
+    ours, theirs = FlatModule(network()), network()
     statistics = Statistics.zeros(ours.vector)
     betas = (adam.beta1, adam.beta2)
     other = torch.optim.Adam(theirs.parameters(), adam.rate, betas, adam.epsilon)
@@ -110,7 +110,7 @@ def test_the_factor_scales_the_step(rule):
 @every_rule
 def test_statistics_that_have_seen_nothing_move_nothing(rule):
     vector = torch.ones(4)
-    rule.apply(vector, Statistics.zeros(vector), Guard(0.0))
+    rule.apply(vector, Statistics.zeros(vector), UpdateBound(0.0))
     assert torch.equal(vector, torch.ones(4))
 
 
@@ -130,7 +130,7 @@ def test_a_frozen_step_is_adams_with_the_old_second_moment(adam, steps):
     gradient = gradients(1, seed=2)[0]
     before = statistics.clone()
     moved = start.clone()
-    adam.apply_frozen(moved, gradient, statistics, Guard(0.0), 0.7)
+    adam.apply_frozen(moved, gradient, statistics, UpdateBound(0.0), 0.7)
     assert torch.equal(statistics.first, before.first) and statistics.steps == steps
     assert torch.equal(statistics.second, before.second)
     # The first moment and its correction are those that observing the gradient would give.
@@ -144,7 +144,7 @@ def test_a_frozen_step_is_adams_with_the_old_second_moment(adam, steps):
 def test_a_frozen_step_needs_a_second_moment(rule):
     vector = torch.zeros(4)
     with pytest.raises(ValueError, match="must have seen a gradient"):
-        rule.apply_frozen(vector, torch.ones(4), Statistics.zeros(vector), Guard(0.0))
+        rule.apply_frozen(vector, torch.ones(4), Statistics.zeros(vector), UpdateBound(0.0))
     assert not vector.any()
 
 
@@ -156,10 +156,10 @@ def test_one_frozen_step_at_every_site_is_one_pooled_frozen_step(rule):
     sites = []
     for gradient in local:
         vector = start.clone()
-        rule.apply_frozen(vector, gradient, statistics, Guard(0.0))
+        rule.apply_frozen(vector, gradient, statistics, UpdateBound(0.0))
         sites.append(vector)
     pooled = start.clone()
-    rule.apply_frozen(pooled, shares @ local, statistics, Guard(0.0))
+    rule.apply_frozen(pooled, shares @ local, statistics, UpdateBound(0.0))
     torch.testing.assert_close(shares @ torch.stack(sites), pooled, rtol=1e-12, atol=1e-14)
 
 
@@ -185,13 +185,13 @@ def test_a_guard_bounds_a_sites_part_in_the_mean_step(rule, share):
     gradient = gradients(1, seed=5)[0]
     gradient[2] = -1e6
     moved = start.clone()
-    rule.apply_frozen(moved, gradient, statistics, Guard(share), 0.5)
+    rule.apply_frozen(moved, gradient, statistics, UpdateBound(share), 0.5)
     part = share * (moved - start) / (0.5 * rule.rate)
     decay = rule.beta2 if isinstance(rule, Adam) else rule.decay
     assert 0 < part[2].item() <= 1.001 * (1 - decay) ** -0.5
     # A guard that never binds lets it go.
     free = start.clone()
-    rule.apply_frozen(free, gradient, statistics, Guard(0.0), 0.5)
+    rule.apply_frozen(free, gradient, statistics, UpdateBound(0.0), 0.5)
     assert (free - start)[2] > 1e3 * (moved - start)[2]
 
 
@@ -199,12 +199,12 @@ def test_a_guard_bounds_a_sites_part_in_the_mean_step(rule, share):
 def test_a_guard_changes_nothing_within_what_the_shared_moment_has_seen(rule):
     start, statistics = warm(rule)
     scale = statistics.second.sqrt().min()
-    guard, moved, free = Guard(0.25), start.clone(), start.clone()
+    guard, moved, free = UpdateBound(0.25), start.clone(), start.clone()
     for gradient in gradients(20, seed=7):
         # Four times as long as the shared moment's root, of which the site counts a quarter.
         gradient = 4 * scale * gradient / gradient.abs().max()
         rule.apply_frozen(moved, gradient, statistics, guard)
-        rule.apply_frozen(free, gradient, statistics, Guard(0.0))
+        rule.apply_frozen(free, gradient, statistics, UpdateBound(0.0))
     assert torch.equal(moved, free)
 
 
@@ -220,8 +220,8 @@ def test_a_guard_stops_local_steps_that_would_explode():
             worst = max(worst, abs(float(vector)))
         return worst
 
-    assert furthest(Guard(0.0)) > 1e30
-    assert furthest(Guard(1.0)) < 2.0
+    assert furthest(UpdateBound(0.0)) > 1e30
+    assert furthest(UpdateBound(1.0)) < 2.0
 
 
 def test_rmsprops_frozen_step_divides_by_the_old_second_moment():
@@ -229,7 +229,7 @@ def test_rmsprops_frozen_step_divides_by_the_old_second_moment():
     start, statistics = warm(rule)
     gradient = gradients(1, seed=2)[0]
     moved = start.clone()
-    rule.apply_frozen(moved, gradient, statistics, Guard(0.0), 0.7)
+    rule.apply_frozen(moved, gradient, statistics, UpdateBound(0.0), 0.7)
     expected = start - 0.7 * 1e-2 * gradient / (statistics.second.sqrt() + 1e-3)
     torch.testing.assert_close(moved, expected)
 
@@ -239,7 +239,7 @@ def test_sgds_frozen_step_is_its_next_step():
     start, statistics = warm(rule)
     gradient = gradients(1, seed=2)[0]
     frozen, ordinary, before = start.clone(), start.clone(), statistics.clone()
-    rule.apply_frozen(frozen, gradient, statistics, Guard(0.0), 0.7)
+    rule.apply_frozen(frozen, gradient, statistics, UpdateBound(0.0), 0.7)
     assert torch.equal(statistics.first, before.first) and statistics.steps == before.steps
     rule.observe(statistics, gradient)
     rule.apply(ordinary, statistics, 0.7)
@@ -253,7 +253,7 @@ def test_frozen_steps_are_linear_in_the_gradient(rule):
 
     def step(gradient):
         moved = start.clone()
-        rule.apply_frozen(moved, gradient, statistics, Guard(0.0))
+        rule.apply_frozen(moved, gradient, statistics, UpdateBound(0.0))
         return moved - start
 
     one, two = gradients(2, seed=6)

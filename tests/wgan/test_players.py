@@ -15,7 +15,7 @@ from wgan.errors import SettingsError, StateError
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
 from wgan.objectives import Hinge, JensenShannon
-from wgan.optimizers import SGD, Adam, Guard
+from wgan.optimizers import SGD, Adam, UpdateBound
 from wgan.penalties import GeneratorStep, GradientPenalty
 from wgan.players import Batch, Players, weighted_mean
 from wgan.points import Real
@@ -219,13 +219,13 @@ def test_one_frozen_step_at_every_site_is_one_pooled_frozen_step(halfway):
     for part in (slice(0, 3), slice(3, 8)):
         players.load(start, seen, 0)
         site = Batch(real.real[part], real.condition[part], real.weights[part])
-        players.step_critic(gradients(players, site, fake[part]), 0.5, Guard(0.0))
+        players.step_critic(gradients(players, site, fake[part]), 0.5, UpdateBound(0.0))
         moved = players.tensors()
         assert torch.equal(moved["critic_first"], start["critic_first"])
         assert torch.equal(moved["critic_second"], start["critic_second"])
         total += (moved["critic"] - start["critic"]) * site.weights.sum()
     players.load(start, seen, 0)
-    players.step_critic(gradients(players, real, fake), 0.5, Guard(0.0))
+    players.step_critic(gradients(players, real, fake), 0.5, UpdateBound(0.0))
     pooled = players.tensors()["critic"] - start["critic"]
     mean = total / real.weights.sum()
     # The last offset's gradient is rounding alone, as the objective does not see it.
@@ -546,7 +546,7 @@ def test_a_step_settles_the_critic_under_its_constraint_frozen_or_not():
     players = Players(replace(RECIPE, lipschitz=Clipping(0.03)), SHAPE)
     for frozen in (False, True):
         players.step_critic(
-            gradients(players, batch(8), fakes(8)), guard=Guard(0.0) if frozen else None
+            gradients(players, batch(8), fakes(8)), guard=UpdateBound(0.0) if frozen else None
         )
         assert players.critic.vector.abs().max() <= 0.03
     # Nothing is clipped of the generator.

@@ -6,9 +6,9 @@ from pydantic import TypeAdapter
 from scipy.stats import kstest
 
 from wgan.penalties import CriticStep, GradientPenalty
-from wgan.points import Fake, Manifold, Mixed, PointsSpec, Real, interpolates
+from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real, interpolates
 
-KINDS = [Mixed(), Real(), Fake(), Manifold(), Manifold(dimension=3, neighbours=4, noise=0.0)]
+KINDS = [Interpolates(), Real(), Fake(), Manifold(), Manifold(dimension=3, neighbours=4, noise=0.0)]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=repr)
 
 
@@ -59,7 +59,7 @@ def test_a_kind_comes_back_from_json(kind):
 
 def test_mixed_points_are_interpolates():
     real, fake = pairs()
-    probe = Mixed()(real, fake, seeded(2))
+    probe = Interpolates()(real, fake, seeded(2))
     assert torch.equal(probe.points, interpolates(real, fake, seeded(2)))
     assert probe.tangents is None
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wgan.data.ranks import from_scores, grain, jitter, to_scores
+from wgan.data.ranks import from_scores, jitter, resolution, to_scores
 from wgan.data.schema import Column, Schema
-from wgan.data.values import canonical
+from wgan.data.values import parse_column
 from wgan.errors import DataError, NumericalError
 from wgan.shape import Block
 
@@ -147,7 +147,7 @@ class TableCodec:
                 continue
             try:
                 series = frame[column.name]
-                cells.append(canonical(series, column.kind, column.name, where, column.form))
+                cells.append(parse_column(series, column.kind, column.name, where, column.form))
             except DataError as error:
                 problems.extend(error.problems)
         if problems:
@@ -233,7 +233,7 @@ def _natural(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     if column.kind == "datetime":
         micros = (series * 1e6).round()
         times = micros.astype("Int64").to_numpy(dtype="int64", na_value=np.iinfo("int64").min)
-        unit = "s" if grain(column) else "us"
+        unit = "s" if resolution(column) else "us"
         return pd.Series(times.view("datetime64[us]").astype(f"datetime64[{unit}]"))
     if column.kind == "boolean" and {c.lower() for c in column.categories} <= {"true", "false"}:
         truth = series.map(lambda text: None if text is None else text.lower() == "true")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from wgan.data.ranks import jitter
 from wgan.data.schema import Column, Kind, Schema
-from wgan.data.values import canonical, describe
+from wgan.data.values import describe, parse_column
 from wgan.errors import DataError
 
 Numbers = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ def _column(
 ) -> Column:
     seen = describe(series)
     kind = kind or seen.kind or "category"
-    values = canonical(series, kind, name, "the table", seen.form)
+    values = parse_column(series, kind, name, "the table", seen.form)
     column = Column(
         name,
         kind,

@@ -15,27 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wgan.data.values import (
-    DATE_FORMS,
-    Description,
-    canonical,
-    date_forms,
-    describe,
-    widest,
-)
 from wgan.errors import DataError
-
-__all__ = [
-    "DATE_FORMS",
-    "MISSING",
-    "SUFFIXES",
-    "Description",
-    "canonical",
-    "date_forms",
-    "describe",
-    "read_table",
-    "widest",
-]
 
 MISSING: Final[tuple[str, ...]] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 """Spellings of a missing value."""

@@ -19,7 +19,7 @@ TAIL: Final = 1e-4
 """Rank given to the lowest edge; the highest has 1 less this."""
 
 
-def grain(column: Column) -> float:
+def resolution(column: Column) -> float:
     """The step between neighbouring values of a numeric column; 0 where they are dense.
 
     Integers have 1, a float with two decimals .01, dates a day in seconds.
@@ -41,7 +41,7 @@ def jitter(column: Column) -> float:
 
     It is the grain unless that drowns in the rounding of floats.
     """
-    step = grain(column)
+    step = resolution(column)
     return step if step >= 1e-14 * max(abs(column.low), abs(column.high)) else 0.0
 
 
@@ -68,13 +68,13 @@ def from_scores(scores: Numbers, column: Column) -> Numbers:
         numbers = np.interp(ranks, column.cumulative, column.edges)
     low, high = _rounded(np.array([column.low, column.high]), column)
     # Edges need not lie on the grain; rounding must not lead past them.
-    low += grain(column) * (low < column.low)
-    high -= grain(column) * (high > column.high)
+    low += resolution(column) * (low < column.low)
+    high -= resolution(column) * (high > column.high)
     return np.clip(_rounded(numbers, column), low, high)
 
 
 def _rounded(numbers: Numbers, column: Column) -> Numbers:
-    step = grain(column)
+    step = resolution(column)
     if column.kind == "float":
         return np.round(numbers, column.decimals) if step else numbers
     # Microseconds are as fine as a date-time gets.

@@ -117,7 +117,7 @@ def widest(kinds: Iterable[Kind]) -> Kind:
     return "float" if found == {"integer", "float"} else "category"
 
 
-def canonical(
+def parse_column(
     series: "pd.Series[Any]", kind: Kind, name: str, where: str, form: str = ""
 ) -> npt.NDArray[Any]:
     """The values of a column in the one form that `kind` has, `(n,)`.

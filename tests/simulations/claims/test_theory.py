@@ -12,7 +12,7 @@ from simulations.claims.claim import Check
 from simulations.claims.training_dynamics import ONE, START, Game, bisect, mismatch
 from simulations.toys import Cloud
 from wgan.objectives import JensenShannon
-from wgan.points import Fake, Mixed
+from wgan.points import Fake, Interpolates
 from wgan.theory import dirac
 from wgan.theory.transport import wasserstein
 
@@ -37,7 +37,7 @@ def mirrored(field, at):
     return signs * field(signs * at)
 
 
-@pytest.mark.parametrize("points", [Fake(), Mixed()], ids=repr)
+@pytest.mark.parametrize("points", [Fake(), Interpolates()], ids=repr)
 @pytest.mark.parametrize("penalty", [0.0, 0.5, 3.0])
 def test_the_products_losses_have_the_papers_field(points, penalty):
     at = torch.tensor([0.3, -0.2], dtype=torch.float64)

@@ -11,11 +11,11 @@ import tomli_w
 import simulations.cli
 from server.outputs.locks import locked
 from server.session import Session
-from server.simulated_sites import set_up
+from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
 from simulations.compare import curve, pictures, run
 from simulations.compare.plan import planned
-from simulations.compare.run import Apart, failure_of, pending, perform, run_all
+from simulations.compare.run import PerSiteAccounting, failure_of, pending, perform, run_all
 from wgan.errors import NumericalError
 from wgan.state import read_json, write_json
 
@@ -179,8 +179,8 @@ def test_bytes_are_counted_as_if_each_site_were_a_machine(config, tmp_path):
     for name in ("pooled", "fedgan", "term"):
         (only,) = planned(config, name, "0", tmp_path / "out").runs
         only.folder.create(only.settings)
-        stage = set_up(only.settings, tmp_path / name)
-        exchange, silent = Apart(InProcess(stage.sites)), run.Display(None, quiet=True)
+        stage = create_simulated_sites(only.settings, tmp_path / name)
+        exchange, silent = PerSiteAccounting(InProcess(stage.sites)), run.Display(None, quiet=True)
         Session(only.settings, only.folder, exchange, stage.columns, silent)()
         one, many = exchange.inner.traffic, exchange.traffic
         ratios[name] = (many.up / one.up, many.down / one.down)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from clients.protocol.sketch import BINS, SKETCH, VOTES
 from clients.protocol.sums import Field, Layout
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from wgan.data.codec import TableCodec
-from wgan.data.frame import DATE_FORMS
 from wgan.data.schema import KINDS, Kind, Schema
+from wgan.data.values import DATE_FORMS
 
 DECIMALS = 16
 
@@ -33,7 +33,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Look:
+class DescribeColumns:
     """Votes on the kind of every column.
 
     Attributes:
@@ -62,7 +62,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Values:
+class CollectVocabulary:
     """Vocabularies, candidates for atoms, coarse histograms.
 
     Attributes:
@@ -91,7 +91,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Ranks:
+class CountHistograms:
     """Exact counts over what was agreed: categories, atoms, fine bins, cells of group and label.
 
     Attributes:
@@ -111,7 +111,7 @@ class Ranks:
 
         `left_out` are rows that sites leave out by a floor of their own.
         """
-        conditions = Conditions.from_json(self.conditions)
+        conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
         fields.append(Field("left_out", (1,)))
         for i, column in enumerate(Schema.from_json(self.schema).columns):
@@ -124,7 +124,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KMeansStep:
     """How rows lie around the centres of latent clusters; see `fairness.groups.clusters`.
 
     Attributes:
@@ -145,7 +145,7 @@ class Cluster:
 
     def layout(self) -> Layout:
         """Rows per cell; or per centre rows, their sum, and the sum of their squares."""
-        conditions = Conditions.from_json(self.conditions)
+        conditions = ConditionSpace.from_json(self.conditions)
         if self.cells:
             return Layout((Field("cells", (len(conditions.groups), conditions.per_group)),))
         schema = Schema.from_json(self.schema).without(conditions.given)

@@ -1,8 +1,8 @@
 """What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
 
-They are: *look*, *values*, *ranks* and *cluster* (`clients.protocol.questions`), *prepare* (encode
-the table once; counts and shares), *moments* (second moments, once), *profile* and *feel* (what
-rules of weights read), *train* (one round), *measure* (rows that a round would take), *audit*
+They are: *look*, *values*, *ranks* and *cluster* (`clients.protocol.schema_messages`), *prepare*
+(encode the table once; counts and shares), *moments* (second moments, once), *profile* and *feel*
+(what rules of weights read), *train* (one round), *measure* (rows that a round would take), *audit*
 (counts of marginals per group) and *recall* (counts of rows near synthetic ones).
 """
 
@@ -14,11 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
-from clients.protocol.questions import Cluster, Look, Ranks, Values
+from clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
 from clients.protocol.sums import Field, Layout
-from fairness.groups.conditions import Conditions
+from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
-from fairness.matching.features import size_of
+from fairness.matching.features import feature_count
 from fairness.matching.moments import size_of_moments
 from fairness.matching.suppression import of_text
 from fairness.metrics.marginals import Marginals
@@ -33,7 +38,7 @@ Matched = Literal["none", "moments", "kernel", "sliced"]
 
 
 @dataclass(frozen=True)
-class Prepare:
+class EncodeData:
     """Everything a site must know for training; it encodes its table once, onto its own disk.
 
     Attributes:
@@ -65,7 +70,7 @@ class Prepare:
 
         `left_out` are rows that sites leave out by a floor of their own.
         """
-        conditions = Conditions.from_json(self.conditions)
+        conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
@@ -74,7 +79,7 @@ class Prepare:
         levels = conditions.width + 1
         width = codec.width + Binning.of(codec, self.bins).width + conditions.width
         if self.matching in ("kernel", "sliced"):
-            shape = (levels, size_of(self.matching) + 1)
+            shape = (levels, feature_count(self.matching) + 1)
             fields.append(Field("description", shape, bits=48))
         if self.matching == "moments":
             fields.append(Field("counts", (levels, width)))
@@ -84,11 +89,11 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class Moments:
+class SumMoments:
     """Second moments of the rows trained on, in every level, of the coordinates it may publish.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` whose rows are meant.
+        plan: Fingerprint of the `EncodeData` whose rows are meant.
         published: Per level, groups first and all rows last, "1" for each coordinate whose
             products are summed and "0" for the others; see `fairness.matching.suppression`.
     """
@@ -108,11 +113,11 @@ SCORES = ("train", "held", "fake", "sign")
 
 
 @dataclass(frozen=True)
-class Profile:
+class SiteStatistics:
     """What some weight rules, and critics of their own, need to know of each site: letters.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` whose rows are meant.
+        plan: Fingerprint of the `EncodeData` whose rows are meant.
         cells: Number of cells of group, label and cluster.
         bins: Number of bins and categories over all columns; see `clients.tasks.statistics`.
     """
@@ -129,11 +134,11 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Feel:
+class HeldOutFeatureSums:
     """Sums of random features of the rows held out, per group: once, for held-out risks.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` whose rows are meant.
+        plan: Fingerprint of the `EncodeData` whose rows are meant.
         groups: G, number of groups.
         count: Frequencies; a row has twice as many features.
         deviation: Of the kernel.
@@ -164,7 +169,7 @@ class Train:
     """One round of local steps from the shared state.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` that this round builds on.
+        plan: Fingerprint of the `EncodeData` that this round builds on.
         round: Number of the round, from 1; the seed of a site's steps derives from it.
         critic_steps: Steps of the critic, in all.
         generator_steps: Steps of the generator at the site; 0 where the server trains it.
@@ -180,7 +185,7 @@ class Train:
         buffers: Q, length of what the critic keeps besides its parameters.
         strength: Strength of the views.
         inspect: Whether slopes and scores of the trained critic are wanted.
-        mass: pi_g where it has moved since `Prepare`; empty: it has not.
+        mass: pi_g where it has moved since `EncodeData`; empty: it has not.
         weights: What a site's update counts: as its rows do (`groups`), by its number of rows,
             or all alike.
         draw: Whether a site draws its rows by their groups' weights or all alike.
@@ -290,7 +295,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Measure:
+class CountBatchRows:
     """How many rows a critic step of a round takes, for every size of the batch.
 
     Attributes:
@@ -308,11 +313,11 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Audit:
+class CountMarginals:
     """Counts of every column's bins per group.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` whose groups are meant.
+        plan: Fingerprint of the `EncodeData` whose groups are meant.
         marginals: The bins.
         groups: G, number of groups.
     """
@@ -330,13 +335,13 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Recall:
+class CountNeighbours:
     """Real rows within synthetic balls and in the cells of a codebook, counted per group.
 
     The balls and the codebook (`fairness.metrics.codebook`) come as tensors.
 
     Attributes:
-        plan: Fingerprint of the `Prepare` whose encoded rows are meant.
+        plan: Fingerprint of the `EncodeData` whose encoded rows are meant.
         sizes: Balls of each group, `(G,)`.
         cells: K, cells of a group's codebook.
         held_out: Whether rows held out are counted, or those trained on.
@@ -355,25 +360,25 @@ class Recall:
         return Layout((*named, Field("cells", (*groups, self.cells))))
 
 
-Order = (
-    Look
-    | Values
-    | Ranks
-    | Cluster
-    | Prepare
-    | Moments
-    | Profile
-    | Feel
+Task = (
+    DescribeColumns
+    | CollectVocabulary
+    | CountHistograms
+    | KMeansStep
+    | EncodeData
+    | SumMoments
+    | SiteStatistics
+    | HeldOutFeatureSums
     | Train
-    | Measure
-    | Audit
-    | Recall
+    | CountBatchRows
+    | CountMarginals
+    | CountNeighbours
 )
 
-_ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("order")])
+_ORDER: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Discriminator("order")])
 
 
-def to_json(order: Order) -> str:
+def to_json(order: Task) -> str:
     """An order as JSON text.
 
     >>> from_json(to_json(Look(columns=("age",)))).columns
@@ -382,7 +387,7 @@ def to_json(order: Order) -> str:
     return _ORDER.dump_json(order).decode()
 
 
-def from_json(text: str) -> Order:
+def from_json(text: str) -> Task:
     """The inverse of `to_json`; raises `pydantic.ValidationError` on anything else."""
     return _ORDER.validate_json(text)
 
@@ -400,7 +405,7 @@ class Request:
             Not part of the order, so that equal plans have equal fingerprints in any run.
     """
 
-    order: Order
+    order: Task
     tensors: Tensors = field(default_factory=dict)
     sites: tuple[str, ...] | None = None
     letters: Mapping[str, Tensors] = field(default_factory=dict)
