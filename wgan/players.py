@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import StateError
+from wgan.flat import FlatModule
 from wgan.mixtures import ScoreFn
 from wgan.optimizers import Optimizer, Statistics, UpdateBound
-from wgan.packed import Packed
 from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep, lengths, slopes
 from wgan.points import interpolates
 from wgan.recipe import Recipe, Shape
@@ -100,8 +100,8 @@ class Players:
         # No layer depends on the mode but the power iterations of a spectral norm, which are taken
         # once a step (`wgan.lipschitz`).
         critic.eval()
-        self.generator: Packed[nn.Module] = Packed(generator, device)
-        self.critic: Packed[nn.Module] = Packed(critic, device)
+        self.generator: FlatModule[nn.Module] = FlatModule(generator, device)
+        self.critic: FlatModule[nn.Module] = FlatModule(critic, device)
         self.generator_statistics = Statistics.zeros(self.generator.vector)
         self.critic_statistics = Statistics.zeros(self.critic.vector)
         self.average = self.generator.vector.clone()

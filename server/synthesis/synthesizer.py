@@ -18,9 +18,9 @@ from server.synthesis.conditions import matches, parse_conditions
 from server.training.participation import Letters
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
+from wgan.flat import FlatModule
 from wgan.generators import SkipGenerator
 from wgan.numerics import flush_denormals
-from wgan.packed import Packed
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ class Synthesizer:
     """
 
     plan: Plan
-    generators: tuple[Packed[nn.Module], ...]
+    generators: tuple[FlatModule[nn.Module], ...]
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
     projection: Projection | None = None
@@ -88,7 +88,7 @@ class Synthesizer:
     def _of(
         plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
     ) -> "Synthesizer":
-        generators = tuple(Packed(build_generator(plan)) for _ in vectors)
+        generators = tuple(FlatModule(build_generator(plan)) for _ in vectors)
         for generator, vector in zip(generators, vectors, strict=True):
             generator.load(vector.to("cpu"))
         return Synthesizer(plan, generators, counts)
