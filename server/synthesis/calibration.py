@@ -15,7 +15,7 @@ from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.flat import FlatModule
-from wgan.generators import SkipGenerator
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
 LEAST, MOST = 16_384, 131_072
@@ -59,8 +59,7 @@ def calibrated(
     """
     plan = synthesizer.plan
     packed = FlatModule(deepcopy(synthesizer.generators[0].module))
-    module = packed.module
-    assert isinstance(module, SkipGenerator)
+    module = table_generator(packed.module)
     each = row_weights(plan.mass, plan.conditions.group_counts)
     weights = (plan.conditions.table * each[:, None]).reshape(-1)
     share = weights / weights.sum()

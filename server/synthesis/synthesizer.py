@@ -19,7 +19,7 @@ from server.training.participation import Letters
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
 from wgan.flat import FlatModule
-from wgan.generators import SkipGenerator
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
 Ints = npt.NDArray[np.int64]
@@ -161,12 +161,12 @@ class Synthesizer:
 
     def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:
         """Which encoded rows `(n, D)` the projection keeps, `(n,)`."""
-        module = self.generators[0].module
-        assert isinstance(module, SkipGenerator) and self.projection is not None
+        module = table_generator(self.generators[0].module)
+        assert self.projection is not None
         kept = np.zeros(len(cells), dtype=bool)
         for start in range(0, len(cells), PIECE):
             piece = slice(start, start + PIECE)
-            rows = self.plan.binning(module.head.chosen(torch.from_numpy(encoded[piece])))
+            rows = self.plan.binning(module.chosen(torch.from_numpy(encoded[piece])))
             conditions = torch.from_numpy(self.plan.conditions.encode(cells[piece]))
             kept[piece] = self.projection.keeps(rows, conditions, cells[piece], rng).numpy()
         return kept
