@@ -6,7 +6,6 @@ each simulated site reads the table and keeps its rows. `assign` is therefore a 
 the table, the split and the seed.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wgan.errors import DataError, StateError
+from wgan.errors import DataError, StateError, suggest
 from wgan.state import make_folder, remove_tree, temporary_beside, write_bytes
 
 By = Literal["iid", "dirichlet", "group", "quantity", "column"]
@@ -242,11 +241,9 @@ def _problems(keys: pd.DataFrame, split: Split) -> Iterator[str]:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    folded = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
-    hint = f"; did you mean '{folded[close[0]]}'?" if close else ";"
+    hint = " ".join(["", suggest(name, known, "")]).rstrip()
     listed = f"columns: {', '.join(known)}" if known else "it has no columns to split on"
-    return f"the split names column '{name}', which the table does not have{hint} {listed}"
+    return f"the split names column '{name}', which the table does not have;{hint} {listed}"
 
 
 def _cells(keys: pd.DataFrame, columns: Sequence[str]) -> Sites:

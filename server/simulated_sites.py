@@ -4,7 +4,6 @@ Real sites bring their own tables; this is for `everymode simulate` and for `flw
 simulation, where server and nodes share a disk.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from server.config.settings import Settings
 from server.partition import Split, assign, write_sites
 from server.schema.agreement import check_names
 from wgan.data.frame import read_table
-from wgan.errors import DataError
+from wgan.errors import DataError, suggest
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,7 @@ def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) ->
     known = [str(name) for name in frame.columns]
     for name in sites:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+            hint = suggest(name, known)
             raise DataError(f"split.column: the table has no column '{name}'; {hint}")
     apart = {*settings.data.drop, *sites}
     columns = tuple(str(name) for name in frame.columns if name not in apart)

@@ -1,6 +1,5 @@
 """`everymode audit`: a synthetic table against a real one, group by group, with a verdict."""
 
-import difflib
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ from server.outputs.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.spreadsheets import guessed_marks, table_read_back
-from wgan.errors import DataError, SettingsError, StateError
+from wgan.errors import DataError, SettingsError, StateError, suggest
 from wgan.state import read_json
 from wgan.words import brief
 
@@ -221,8 +220,7 @@ def limits_of(path: Path | None) -> dict[str, Any]:
 def _wrong(where: str, error: Any) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, Thresholds.model_fields, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see everymode audit --help for all"
+        hint = suggest(key, Thresholds.model_fields, "see everymode audit --help for all", "")
         return f"{where}.{key}: unknown threshold; {hint}"
     return f"{where}.{key} = {error['input']!r}: {error['msg']}, or 'off'"
 

@@ -1,12 +1,10 @@
 """The command line. Flower and Ray are imported only by the command that starts them."""
 
 import contextlib
-import difflib
 import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,7 +39,7 @@ from simulations.starter import start_configuration
 from wgan.data.frame import SUFFIXES, read_table
 from wgan.data.spreadsheets import safe_table
 from wgan.data.write import write_table
-from wgan.errors import DataError, EveryModeError, SettingsError
+from wgan.errors import DataError, EveryModeError, SettingsError, suggest
 
 SHOWN = 8
 """Values that `split` has a column for; the rest are added up."""
@@ -310,7 +308,10 @@ def split(
     unknown = [c for c in columns if c not in frame.columns]
     if unknown:
         raise SettingsError(
-            [f"--column {c}: {file} has no such column; {_hint(c, frame.columns)}" for c in unknown]
+            [
+                f"--column {c}: {file} has no such column; {suggest(c, frame.columns)}"
+                for c in unknown
+            ]
         )
     text = frame[list(columns)].astype("str")
     text = text.mask(frame[list(text.columns)].isna(), "")
@@ -362,11 +363,6 @@ app.command(help=CLAIMS)(claims)
 app.command(help=COMPARE)(compare)
 app.command(help=CLEAN)(clean)
 app.command(help=AUDIT, cls=WithThresholds)(audit)
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
 
 
 def _version(value: bool) -> None:

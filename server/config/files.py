@@ -5,7 +5,6 @@ the same configuration serves `everymode simulate` and `flwr run`.
 """
 
 import contextlib
-import difflib
 import json
 import textwrap
 import tomllib
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from server.config.compatibility import conflicts
 from server.config.settings import Settings
 from wgan.data.frame import SUFFIXES
-from wgan.errors import SettingsError
+from wgan.errors import SettingsError, suggest
 from wgan.words import toml_text
 
 BUILTIN = "builtin:"
@@ -243,10 +242,7 @@ def _explain(error: dict[str, Any], where: str, overrides: Mapping[str, Any]) ->
     given = f", got {json.dumps(error['input'], default=str)}" if error["loc"] else ""
     if error["type"] == "extra_forbidden":
         names = [*(name for name, _, _ in keys()), *Settings.model_fields]
-        close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-        hint = (
-            f"did you mean {close[0]}?" if close else "see `everymode simulate --help` for all keys"
-        )
+        hint = suggest(key, names, "see `everymode simulate --help` for all keys", "", 0.5)
         return f"{where}: unknown key {key}; {hint}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; it must be given"

@@ -14,9 +14,9 @@ from server.config.settings import Settings
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
-from wgan.generators import SkipGenerator
+from wgan.flat import FlatModule
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
-from wgan.packed import Packed
 
 LEAST, MOST = 16_384, 131_072
 """Rows that a tilt is fitted on, eight times the data's within these: what chance does to fewer
@@ -58,9 +58,8 @@ def calibrated(
         shares: What the sites' sums tell.
     """
     plan = synthesizer.plan
-    packed = Packed(deepcopy(synthesizer.generators[0].module))
-    module = packed.module
-    assert isinstance(module, SkipGenerator)
+    packed = FlatModule(deepcopy(synthesizer.generators[0].module))
+    module = table_generator(packed.module)
     each = row_weights(plan.mass, plan.conditions.group_counts)
     weights = (plan.conditions.table * each[:, None]).reshape(-1)
     share = weights / weights.sum()

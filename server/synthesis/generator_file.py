@@ -15,7 +15,7 @@ from fairness.postprocessing.projection import Projection
 from server.outputs.run_directory import RunFolder
 from server.synthesis.synthesizer import Synthesizer, build_generator
 from wgan.errors import StateError
-from wgan.packed import Packed
+from wgan.flat import FlatModule
 from wgan.state import parse_json, read_tensors, write_tensors
 
 COUNTS = "counts"
@@ -134,12 +134,12 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
     return Synthesizer(plan, makers, counts.numpy(), parity)
 
 
-def _module(plan: Plan, state: Mapping[str, Tensor]) -> Packed[nn.Module]:
+def _module(plan: Plan, state: Mapping[str, Tensor]) -> FlatModule[nn.Module]:
     module = build_generator(plan)
     for name, tensor in state.items():
         _expect(name, tensor, tuple(tensor.shape))
     module.load_state_dict(state)
-    return Packed(module)
+    return FlatModule(module)
 
 
 def _expect(name: str, tensor: Tensor, shape: tuple[int, ...], lowest: float = LOWEST) -> None:

@@ -19,7 +19,7 @@ from server.config.settings import Settings
 from server.synthesis.calibration import fit_proposal
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
-from wgan.generators import SkipGenerator
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
 LEAST, MOST = 8192, 65_536
@@ -100,8 +100,7 @@ def projected(
         tell: Hears how many steps of the fit are done of at most how many; may raise to end it.
     """
     plan = synthesizer.plan
-    module = synthesizer.generators[0].module
-    assert isinstance(module, SkipGenerator)
+    module = table_generator(synthesizer.generators[0].module)
     conditions = plan.conditions
     found = find_dependencies(
         TableCodec(plan.schema.without(conditions.given)),
@@ -125,7 +124,7 @@ def projected(
         for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
             if many >= FEWEST:
                 told = torch.from_numpy(conditions.encode(np.full(many, cell)))
-                part = module.head.chosen(module(told, drawn))
+                part = module.chosen(module(told, drawn))
                 part = impute_dependents(synthesizer.followings, part, told)
                 made[int(cell)] = plan.binning(part)
         return made

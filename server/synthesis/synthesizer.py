@@ -18,9 +18,9 @@ from server.synthesis.conditions import matches, parse_conditions
 from server.training.participation import Letters
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
-from wgan.generators import SkipGenerator
+from wgan.flat import FlatModule
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
-from wgan.packed import Packed
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ class Synthesizer:
     """
 
     plan: Plan
-    generators: tuple[Packed[nn.Module], ...]
+    generators: tuple[FlatModule[nn.Module], ...]
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
     projection: Projection | None = None
@@ -88,7 +88,7 @@ class Synthesizer:
     def _of(
         plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
     ) -> "Synthesizer":
-        generators = tuple(Packed(build_generator(plan)) for _ in vectors)
+        generators = tuple(FlatModule(build_generator(plan)) for _ in vectors)
         for generator, vector in zip(generators, vectors, strict=True):
             generator.load(vector.to("cpu"))
         return Synthesizer(plan, generators, counts)
@@ -161,12 +161,12 @@ class Synthesizer:
 
     def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:
         """Which encoded rows `(n, D)` the projection keeps, `(n,)`."""
-        module = self.generators[0].module
-        assert isinstance(module, SkipGenerator) and self.projection is not None
+        module = table_generator(self.generators[0].module)
+        assert self.projection is not None
         kept = np.zeros(len(cells), dtype=bool)
         for start in range(0, len(cells), PIECE):
             piece = slice(start, start + PIECE)
-            rows = self.plan.binning(module.head.chosen(torch.from_numpy(encoded[piece])))
+            rows = self.plan.binning(module.chosen(torch.from_numpy(encoded[piece])))
             conditions = torch.from_numpy(self.plan.conditions.encode(cells[piece]))
             kept[piece] = self.projection.keeps(rows, conditions, cells[piece], rng).numpy()
         return kept

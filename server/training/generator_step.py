@@ -102,9 +102,9 @@ class GeneratorSteps:
 def _judge(players: Players, critics: CriticEnsemble, cells: Tensor) -> ScoreFn:
     vectors = critics.vectors.to(players.device)
     if critics.log_prior is None:
-        return judged_in_parts(players.critic.module, vectors)
+        return judged_in_parts(players.critic, vectors)
     prior = critics.log_prior.to(players.device)[cells]
-    return judged_by_odds(players.critic.module, vectors, prior)
+    return judged_by_odds(players.critic, vectors, prior)
 
 
 def log_prior(

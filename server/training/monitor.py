@@ -35,7 +35,7 @@ class Monitor:
         """Whether the sites are asked to look at their critics in round `number`."""
         recipe = self.plan.recipe
         # Views that follow the critic's overfitting are told of it in every round.
-        follows = bool(recipe.views) and recipe.strength.reads != "nothing"
+        follows = bool(recipe.augmentations) and recipe.strength.reads != "nothing"
         return follows or number % self.train.evaluate_every == 0 or number == self.train.rounds
 
     def resume(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -70,15 +70,15 @@ class Monitor:
             train_score=scores["train"],
             held_score=scores["held"] if self.plan.held_out and scores["scored"] else None,
             fake_score=scores["fake"],
-            strength=self.players.strength if self.plan.recipe.views else 0.0,
+            strength=self.players.strength if self.plan.recipe.augmentations else 0.0,
         )
         self.observations.append(observation)
         return observation
 
     def strengthen(self, number: int, sums: SiteSums | None) -> None:
-        """Lets the rule of the recipe set the strength that the next round's views have."""
+        """Updates the augmentations' strength for the next round."""
         recipe = self.plan.recipe
-        if not recipe.views:
+        if not recipe.augmentations:
             return
         statistic = None
         scores = _scores(sums) if sums is not None else {"scored": 0.0}

@@ -13,6 +13,7 @@ from simulations.claims.claim import Check, Claim, above, noted, smaller, spread
 from simulations.claims.fitting import SMALL, fit_critic, fit_gan, samples
 from simulations.claims.page import BLUE, GREY, RED
 from simulations.toys import Fresh, ModeReport, Modes, ring
+from wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise
 from wgan.lipschitz import Unconstrained
 from wgan.objectives import JensenShannon
 from wgan.optimizers import SGD
@@ -22,20 +23,19 @@ from wgan.schedules import Linear
 from wgan.shape import Shape
 from wgan.strength import Constant, Decay, StrengthSpec
 from wgan.training import Schedule
-from wgan.views import Diffusion, InstanceNoise, ViewSpec
 
 PLANE = Shape((), 2, 0)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FAR = torch.tensor([6.0, 0.0])
 
 
-def original(view: ViewSpec, strength: StrengthSpec) -> Recipe:
-    """The original GAN with its saturating loss, seen through `view`."""
+def original(augmentation: AugmentationSpec, strength: StrengthSpec) -> Recipe:
+    """The original GAN with its saturating loss, seen through `augmentation`."""
     return replace(
         SMALL,
         objective=JensenShannon(saturating=True),
         lipschitz=Unconstrained(),
-        views=(view,),
+        augmentations=(augmentation,),
         strength=strength,
     )
 

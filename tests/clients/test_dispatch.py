@@ -44,9 +44,9 @@ from server.training.aggregation import apply_means, means
 from server.transport.exchange import InProcess
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError, StateError
+from wgan.flat import FlatModule
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Penalised
-from wgan.packed import Packed
 from wgan.players import Batch, Players
 from wgan.recipe import Recipe
 
@@ -188,10 +188,10 @@ class FixedNoise(nn.Module):
 def doubled(shape):
     """Both players in float64."""
     players = Players(replace(RECIPE, lipschitz=Penalised((Midpoints(),))), shape, seed=2)
-    players.critic = Packed(players.critic.module.double())
+    players.critic = FlatModule(players.critic.module.double())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        players.generator = Packed(FixedNoise(shape.condition, shape.width).double())
+        players.generator = FlatModule(FixedNoise(shape.condition, shape.width).double())
     return players
 
 

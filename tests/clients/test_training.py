@@ -25,6 +25,7 @@ from server.schema.agreement import Agreement, agree
 from server.training.aggregation import apply_means, means
 from server.training.monitor import _scores
 from server.transport.exchange import InProcess
+from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.data.schema import Schema
 from wgan.errors import StateError
@@ -37,7 +38,6 @@ from wgan.players import Players
 from wgan.recipe import Recipe
 from wgan.slopes import SLOPE_EDGES
 from wgan.strength import Decay
-from wgan.views import InstanceNoise
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -47,7 +47,7 @@ RECIPE = Recipe(
     generator_optimizer=Adam(2e-3),
     critic_optimizer=Adam(2e-3),
 )
-NOISY = replace(RECIPE, views=(InstanceNoise(0.5),), strength=Decay())
+NOISY = replace(RECIPE, augmentations=(InstanceNoise(0.5),), strength=Decay())
 SPECTRAL = replace(RECIPE, lipschitz=SpectralNorm())
 CLIPPED = replace(RECIPE, lipschitz=Clipping(0.05), critic_optimizer=RMSprop(1e-3))
 LAZY = replace(RECIPE, lipschitz=Penalised((GradientPenalty(every=4),)))
@@ -60,7 +60,7 @@ RECIPES = {
     "clipped": CLIPPED,
     "lazy": LAZY,
     "packed": PACKED,
-    "all": replace(SPECTRAL, pack=2, views=(InstanceNoise(0.5),), objective=Hinge()),
+    "all": replace(SPECTRAL, pack=2, augmentations=(InstanceNoise(0.5),), objective=Hinge()),
 }
 SIZES = (8, 60, 132)
 

@@ -9,6 +9,7 @@ import torch
 from server.config.recipe import build_recipe
 from server.config.sections import ModelSettings, ViewSettings
 from server.config.settings import Settings
+from wgan.augmentations import Diffusion, InstanceNoise, TableAugmentation
 from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
@@ -20,7 +21,6 @@ from wgan.points import Fake, Manifold, Real
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.views import Diffusion, InstanceNoise, TableAugmentation
 
 GENERATOR = SkipGeneratorSpec((256, 256), 128, 0.2)
 CRITIC = MLPCriticSpec((256, 256), activation="leaky_relu", norm="none", conditioning="concat")
@@ -30,7 +30,7 @@ DEFAULT = Recipe(
     CRITIC,
     Wasserstein(),
     Penalised((PENALTY,)),
-    views=(),
+    augmentations=(),
     strength=Decay(1.0, 0.8),
     pack=1,
     generator_optimizer=Adam(2e-3, 0.5, 0.9),

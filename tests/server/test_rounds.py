@@ -20,6 +20,7 @@ from server.training.penalties import request_moments
 from server.training.rounds import Rounds
 from server.training.state import Progress
 from server.transport.exchange import InProcess
+from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError
 from wgan.generators import SkipGeneratorSpec
@@ -30,7 +31,6 @@ from wgan.penalties import GradientPenalty
 from wgan.recipe import Recipe
 from wgan.state import read_json, read_tensors, write_json, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.views import InstanceNoise
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -275,7 +275,7 @@ def test_the_run_s_seed_decides(ground):
 
 # Looks at the critic, views, stopping ---------------------------------------------------------
 
-NOISY = replace(RECIPE, views=(InstanceNoise(0.5),), strength=Decay(1.0, 0.8))
+NOISY = replace(RECIPE, augmentations=(InstanceNoise(0.5),), strength=Decay(1.0, 0.8))
 LAZY = replace(RECIPE, lipschitz=Penalised((GradientPenalty(every=4),)))
 RECIPES = {
     "spectral": replace(NOISY, lipschitz=SpectralNorm()),
