@@ -19,13 +19,13 @@ def run_inline(
     missing = settings.data.missing
     with Stop().listening() as stop, Display(Terminal(stderr=True), quiet) as display:
         session = Session(
-            settings,
-            folder,
-            InProcess(stage.sites, tell=display.phase),
-            stage.columns,
-            display,
-            lambda: stage.frame(missing),
-            resume,
-            stop,
+            settings=settings,
+            folder=folder,
+            exchange=InProcess(stage.sites, tell=display.on_note),
+            columns=stage.columns,
+            listener=display,
+            real_rows=lambda: stage.frame(missing),
+            resume=resume,
+            stop=stop,
         )
         return session()
