@@ -40,8 +40,10 @@ def write(
         started: When the session began, by `time.perf_counter`.
 
     Raises:
+        Interrupted: The user asked to stop.
         StateError: The run directory cannot be written.
     """
+    run.begin("write", "report, summary and plots")
     values: dict[str, Any] = {
         "version": SUMMARY_VERSION,
         **_counts(run, encoded, training, table),

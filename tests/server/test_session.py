@@ -531,6 +531,7 @@ def test_a_stop_after_the_last_round_is_heard_in_each_part_of_the_end(
         5: "in step 1 of",
         fit: "before: synth",
         fit + 1: "before: fig",
+        fit + 2: "before: report",
     }
     for calls, part in parts.items():
         # As many calls of `stop` as there are rounds, and parts of the end let through.
