@@ -1,9 +1,7 @@
-"""Deals the rows of one table out to sites, for simulations.
+"""Partitions one table over sites, for simulations.
 
-It lives under `clients/` and not under `simulations/` because a site deals its own share: under
-`flwr run` the application is installed on machines where nothing of `simulations` is imported, and
-each simulated site reads the table and keeps its rows. `assign` is therefore a pure function of
-the table, the split and the seed.
+`server.simulated_sites` writes one file a site with it, and `everymode split` does so for a user.
+`assign` is a pure function of the table, the split and the seed.
 """
 
 import os
@@ -29,7 +27,7 @@ Sites = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """How rows are dealt out.
+    """How rows are partitioned over sites.
 
     Attributes:
         by: `iid`: equal sizes, rows at random. `quantity`: sizes from Dirichlet(alpha), rows at

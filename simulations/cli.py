@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from server.config.files import keys, load, presets, resolve
 from server.config.sections import OutputSettings
 from server.config.settings import Settings, decisive, differing, harmless_keys
-from server.evaluation.conclusion import versions
+from server.evaluation.versions import versions
 from server.outputs.locks import InUseError
 from server.outputs.run_directory import RunFolder, default_folder
 from server.outputs.terminal import Terminal, named, say, say_traceback, told

@@ -38,27 +38,32 @@ TINY: dict[str, Any] = {
 }
 
 
-class Silent:
-    """A `Reporter` that remembers what it was told."""
+class Recorder:
+    """A `ProgressListener` that records what it receives."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.stages: list[str] = []
         self.metrics: list[dict[str, Any]] = []
         self.steps: list[tuple[int, int]] = []
 
-    def phase(self, text: str) -> None:
+    def on_stage_begin(self, stage: str, text: str) -> None:
+        self.stages.append(stage)
         self.told.append(text)
 
-    def begin(self, done: int, rounds: int, groups: Any) -> None:
-        self.told.append(f"begin {done}/{rounds}")
+    def on_note(self, text: str) -> None:
+        self.told.append(text)
 
-    def round(self, metrics: dict[str, Any]) -> None:
+    def on_train_begin(self, done: int, total: int, groups: Any) -> None:
+        self.told.append(f"begin {done}/{total}")
+
+    def on_round_end(self, metrics: dict[str, Any]) -> None:
         self.metrics.append(metrics)
 
-    def step(self, done: int, of: int) -> None:
-        self.steps.append((done, of))
+    def on_progress(self, done: int, total: int) -> None:
+        self.steps.append((done, total))
 
-    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+    def on_run_end(self, summary: dict[str, Any], folder: RunFolder) -> None:
         self.told.append("finish")
 
 
@@ -115,14 +120,14 @@ def run(
         folder.create(settings)
     stage = create_simulated_sites(settings, folder.sites)
     session = Session(
-        settings,
-        folder,
-        InProcess(stage.sites),
-        stage.columns,
-        reporter or Silent(),
-        lambda: stage.frame(settings.data.missing),
-        resume,
-        stop,
+        settings=settings,
+        folder=folder,
+        exchange=InProcess(stage.sites),
+        columns=stage.columns,
+        listener=reporter or Recorder(),
+        real_rows=lambda: stage.frame(settings.data.missing),
+        resume=resume,
+        stop=stop,
     )
     return session()
 
@@ -133,7 +138,7 @@ class Kit:
     people = staticmethod(people)
     tiny = staticmethod(tiny)
     run = staticmethod(run)
-    Silent = Silent
+    Recorder = Recorder
 
     @staticmethod
     def full_disk(patch: pytest.MonkeyPatch, part: str = "") -> None:

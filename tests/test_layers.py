@@ -31,6 +31,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "outputs",
         "synthesis",
         "evaluation",
+        "stages",
     ),
     "simulations": ("scenarios", "claims", "compare"),
 }

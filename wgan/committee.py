@@ -88,7 +88,9 @@ def subsets(
     result = []
     for index in range(count):
         seen = order[index::count]
-        more = [order[i] for i in torch.randperm(len(order), generator=rng, device=rng.device).tolist()]
+        more = [
+            order[i] for i in torch.randperm(len(order), generator=rng, device=rng.device).tolist()
+        ]
         seen += [column for column in more if column not in set(seen)][: size - len(seen)]
         result.append(sorted(value for column in seen for value in columns[column]))
     return result

@@ -77,7 +77,9 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def parse(
-    values: Mapping[str, Any], where: str, overrides: Mapping[str, Any] | None = None
+    values: Mapping[str, Any],
+    where: str = "settings",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Validates plain values.
 

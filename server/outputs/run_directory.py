@@ -23,8 +23,9 @@ from server.config.settings import Settings
 from server.outputs.checkpoint_file import load_checkpoint, save_checkpoint
 from server.outputs.leftovers import SITES, write_mark
 from server.outputs.locks import LOCK, is_own, locked
-from server.outputs.metrics_file import parse_metrics
+from server.outputs.metrics_file import metrics_line, parse_metrics
 from server.outputs.plan_file import check_settings, load_plan, save_plan
+from server.outputs.records import SUMMARY_VERSION
 from server.training.rounds import Metrics
 from server.training.state import Progress
 from wgan.errors import DamagedError, SettingsError, StateError
@@ -37,7 +38,7 @@ from wgan.state import (
     remove_tree,
     write_bytes,
 )
-from wgan.words import file_name_problem, json_text
+from wgan.words import file_name_problem
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
 
@@ -185,10 +186,10 @@ class RunFolder:
         check_settings(self.plan, self.config, settings)
 
     def append(self, metrics: Metrics) -> None:
-        """Adds a round's line to `metrics.jsonl`."""
-        line = json_text(metrics)
+        """Adds a round's line to `metrics.jsonl`; see `server.outputs.records.MetricsRecord`."""
+        line = metrics_line(metrics)
         try:
-            append(self.metrics, (line + "\n").encode())
+            append(self.metrics, line.encode())
         except OSError as error:
             raise StateError(
                 f"cannot write {self.metrics}: {error.strerror}; free space, then continue with: "
@@ -225,7 +226,7 @@ class RunFolder:
 
     def rewrite_metrics(self, rows: Sequence[Metrics]) -> None:
         """Replaces `metrics.jsonl`: rounds after the checkpoint will be done again."""
-        text = "".join(json_text(row) + "\n" for row in rows)
+        text = "".join(map(metrics_line, rows))
         write_bytes(self.metrics, text.encode())
 
     def checkpoints(self) -> list[Path]:
@@ -307,10 +308,11 @@ class RunFolder:
             StateError: There are none, or they are not as a run writes them.
         """
         value = read_json(self.summary)
-        if not isinstance(value, dict) or value.get("version") != 1:
+        if not isinstance(value, dict) or value.get("version") != SUMMARY_VERSION:
             raise StateError(
-                f"{self.summary}: is no summary of version 1, as this EveryMode writes it; put it "
-                f"back as it was, or remove it and write it anew with: {self.resume}"
+                f"{self.summary}: is no summary of version {SUMMARY_VERSION}, as this EveryMode "
+                "writes it; put it back as it was, or remove it and write it anew with: "
+                f"{self.resume}"
             )
         return value
 

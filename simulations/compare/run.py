@@ -217,14 +217,14 @@ def _train(
     with Display(None, quiet=True) as display:
         exchange = PerSiteAccounting(InProcess(stage.sites))
         Session(
-            settings,
-            run.folder,
-            exchange,
-            stage.columns,
-            display,
-            lambda: stage.frame(missing),
-            resume,
-            stop,
+            settings=settings,
+            folder=run.folder,
+            exchange=exchange,
+            columns=stage.columns,
+            listener=display,
+            real_rows=lambda: stage.frame(missing),
+            resume=resume,
+            stop=stop,
         )()
 
 

@@ -71,7 +71,7 @@ def session(kit, table, folder, exchange=InProcess, told=None, stop=lambda: Fals
     stage = create_simulated_sites(settings, run.sites)
     carried = exchange(stage.sites, tell=(told if told is not None else []).append)
     with contextlib.suppress(Interrupted):
-        Session(settings, run, carried, stage.columns, kit.Silent(), stop=stop)()
+        Session(settings=settings, folder=run, exchange=carried, columns=stage.columns, stop=stop)()
     return carried
 
 

@@ -150,7 +150,7 @@ def test_a_round_of_a_sample_asks_only_the_sites_drawn(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
     made = kit.tiny(table, federation={"sites_per_round": 1})
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(made, tmp_path / "run", reporter=reporter)
     assert [m["sites"] for m in reporter.metrics] == [1, 1, 1, 1]
 
@@ -161,7 +161,7 @@ def test_minimax_masses_move_within_their_bounds(kit: Any, table: Path, tmp_path
         data={"path": str(table), "sensitive": ["sex"], "held_out": 0.3},
         groups={"weights": "minimax", "minimax_every": 1, "minimax_bounds": [0.9, 1.1]},
     )
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(made, tmp_path / "run", reporter=reporter)
     masses = [m["mass_by_group"] for m in reporter.metrics]
     assert all(sum(mass.values()) == pytest.approx(1) for mass in masses)
