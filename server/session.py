@@ -32,7 +32,7 @@ from server.transport.exchange import Exchange
 from server.transport.run_identity import Named
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
-from wgan.errors import EveryModeError, SettingsError, StateError
+from wgan.errors import INTERRUPTED, EveryModeError, SettingsError, StateError
 
 MOMENTS = 16_000_000
 """Most sums of second moments that a site is asked for: 128 MB."""
@@ -40,6 +40,8 @@ MOMENTS = 16_000_000
 
 class Interrupted(EveryModeError):
     """The user asked to stop; a checkpoint was written."""
+
+    exit_code = INTERRUPTED
 
 
 class Reporter(Protocol):

@@ -32,7 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "synthesis",
         "evaluation",
     ),
-    "simulations": ("scenarios", "claims", "compare"),
+    "simulations": ("scenarios", "claims", "compare", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
 
