@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.protocol.refusal import checked_identity
-from wgan.data.frame import SUFFIXES, read_table
+from wgan.data.formats import SUFFIXES
+from wgan.data.frame import read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
 from wgan.words import brief, file_name_problem

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from wgan.errors import EveryModeError
+from wgan.errors import INTERRUPTED, EveryModeError
 
 if TYPE_CHECKING:
     from server.outputs.run_directory import RunFolder
@@ -17,6 +17,8 @@ AFTER_TRAINING: tuple[Stage, ...] = ("postprocess", "sample", "evaluate", "write
 
 class Interrupted(EveryModeError):
     """The user asked to stop; a checkpoint was written."""
+
+    exit_code = INTERRUPTED
 
 
 class ProgressListener(Protocol):

@@ -38,6 +38,60 @@ TINY: dict[str, Any] = {
 }
 
 
+SLOW = {
+    "clients/test_gate.py": "starts Flower",
+    "server/test_app.py": "starts Flower",
+    "server/test_clusters.py": "whole runs",
+    "server/test_figures.py": "whole runs",
+    "server/test_locks.py": "processes that hold one another up",
+    "server/test_plots.py": "draws every picture",
+    "server/test_replies.py": "a run of every kind, recorded",
+    "server/test_session.py": "whole runs, stopped and resumed",
+    "server/test_strategies.py": "a run of every strategy, stopped and resumed",
+    "server/test_synthesizer.py": "whole runs",
+    "simulations/claims/test_run.py": "processes that measure claims",
+    "simulations/claims/test_structure.py": "trainings of claims",
+    "simulations/claims/test_theory.py": "trainings of claims",
+    "simulations/claims/test_training.py": "trainings of claims",
+    "simulations/compare/test_pool.py": "processes that train",
+    "simulations/compare/test_run.py": "whole comparisons",
+    "simulations/compare/test_smoke.py": "a whole comparison from a preset",
+    "simulations/test_cli.py": "whole runs from the command line",
+    "simulations/test_words.py": "whole runs over hostile tables",
+    "test_bundle.py": "builds the bundle for Flower",
+    "test_end_to_end.py": "Flower and Ray",
+    "test_killed_runs.py": "runs in processes that are killed",
+    "test_reconstruction.py": "attacks on trainings",
+    "test_simulation_is_closed.py": "Flower, Ray and their sockets",
+}
+"""Files whose tests are marked slow, each with the reason."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks slow files and puts them first; leaves nightly tests out unless asked for.
+
+    Two workers that each take a file at a time then end at about the same time. The order depends
+    on the tests alone, so that all workers collect the same.
+    """
+    root = Path(__file__).parent
+    if gone := [name for name in SLOW if not (root / name).exists()]:
+        raise pytest.UsageError(f"SLOW in tests/conftest.py names files that are gone: {gone}")
+    slow = {root / name for name in SLOW}
+    for item in items:
+        if item.path in slow:
+            item.add_marker("slow")
+    if not config.getoption("--nightly"):
+        left = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left)
+    items.sort(key=lambda item: item.path not in slow)
+
+
 class Recorder:
     """A `ProgressListener` that records what it receives."""
 

@@ -33,7 +33,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "evaluation",
         "stages",
     ),
-    "simulations": ("scenarios", "claims", "compare"),
+    "simulations": ("scenarios", "claims", "compare", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
 

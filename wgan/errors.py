@@ -12,9 +12,14 @@ from collections.abc import Iterable
 
 from wgan.words import line
 
+INTERRUPTED = 130
+"""The exit code of a command that the user stopped, as a shell gives it after Ctrl-C."""
+
 
 class EveryModeError(Exception):
     """Base of all errors a user can act on; the command line prints them and exits with 2."""
+
+    exit_code = 2
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         """Takes one problem or several."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from server.config.recipe import build_recipe
 from server.config.settings import Settings
 from server.config.strategies import NEEDS_PER_SITE_UPDATES
-from wgan.data.frame import SUFFIXES
+from wgan.data.formats import SUFFIXES
 from wgan.errors import SettingsError
 
 

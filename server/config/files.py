@@ -16,9 +16,8 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from server.config.compatibility import conflicts
 from server.config.settings import Settings
-from wgan.data.frame import SUFFIXES
+from wgan.data.formats import SUFFIXES
 from wgan.errors import SettingsError, suggest
 from wgan.words import toml_text
 
@@ -91,6 +90,9 @@ def parse(
     Raises:
         SettingsError: All that is wrong, at once.
     """
+    # Imported here: it needs PyTorch, and help texts need the keys alone.
+    from server.config.compatibility import conflicts
+
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:

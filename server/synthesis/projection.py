@@ -191,7 +191,7 @@ def _rows_by_cell(
         if many >= MIN_CELL_ROWS:
             own = np.full(many, cell)
             condition = torch.from_numpy(conditions.encode(own))
-            rows = module.head.chosen(module(condition, drawn))
+            rows = module.chosen(module(condition, drawn))
             for step in synthesizer.post:
                 rows, _ = step(rows, condition, own, drawn)
             made[int(cell)] = plan.binning(rows)
