@@ -19,13 +19,14 @@ from fairness.weighting.group_weights import group_mass
 from server.config.files import resolve
 from server.config.recipe import build_recipe
 from server.config.settings import Settings, settings_digest
+from server.config.training import build_participation, build_terms, build_training
 from server.evaluation.conclusion import TrainingResult, conclude
 from server.evaluation.figures import check_holdout, check_values
 from server.outputs.run_directory import RunFolder
 from server.schema.agreement import Agreement, agree
 from server.synthesis.calibration import category_marginals, has_categories
 from server.synthesis.projection import build_binning, projects
-from server.training.participation import ClientSampler, uniform
+from server.training.participation import ClientSampler
 from server.training.penalties import build_penalties, request_moments
 from server.training.rounds import Metrics, Rounds
 from server.transport.exchange import Exchange
@@ -105,7 +106,8 @@ class Session:
         settings, run, report = self.settings, self.run, self.reporter
         device = choose_device(settings)
         names, seed, last = self.exchange.names, settings.seed, settings.train.rounds
-        ClientSampler(names, settings.federation, seed, uniform, last).check()
+        participation = build_participation(settings.federation)
+        ClientSampler(names, participation, seed, rounds=last).check()
         holdout = self._holdout()
         prepare, rows = self._plan()
         name = fingerprint(prepare)
@@ -141,8 +143,9 @@ class Session:
                     f"note: {missing:.1%} of the second moments rest on fewer than {FLOOR} rows "
                     "of their level, or would give such away, and are left out"
                 )
-        penalties = build_penalties(settings, plan, prepare.matching, ready, moments, device)
-        rounds = Rounds(settings, plan, name, self.exchange, penalties, device)
+        penalties = build_penalties(
+            build_terms(settings), plan, prepare.matching, ready, moments, device
+        )
         shares = (
             category_marginals(settings, plan, ready["marginals"]) if prepare.marginals else None
         )
@@ -151,9 +154,8 @@ class Session:
         for warning in plan.recipe.warnings():
             report.phase(f"note: {warning}")
         history = run.read_history(saved[1].round) if saved else []
-        if saved:
-            rounds.resume(*saved, history)
-        rounds.introduce()
+        recipe = build_training(settings)
+        rounds = Rounds(recipe, plan, name, self.exchange, penalties, device, saved, history)
         run.rewrite_metrics(history)
         self._train(rounds, name, history)
         trained = TrainingResult(rounds, name, rows, ready, shares, moments, history)

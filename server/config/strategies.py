@@ -38,6 +38,7 @@ SHARED_KEYS = (
     "swap_every",
     "warmup",
     "proximal",
+    "corrections",
     "rate",
     "sites_per_round",
     "away",

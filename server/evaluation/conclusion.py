@@ -17,6 +17,7 @@ from fairness.parity.mixture import parity_gaps
 from fairness.postprocessing.calibration import CategoryMarginals
 from fairness.report.report import write_report
 from server.config.settings import Settings, settings_digest
+from server.config.training import build_mixture
 from server.evaluation.figures import (
     by_group,
     compute_coverage,
@@ -31,7 +32,6 @@ from server.synthesis.calibration import calibrated
 from server.synthesis.generator_file import save_generator
 from server.synthesis.projection import projected
 from server.synthesis.synthesizer import Synthesizer
-from server.training.generator_step import build_mixture
 from server.training.rounds import Metrics, Rounds
 from server.transport.exchange import Exchange
 from wgan.data.write import write_table

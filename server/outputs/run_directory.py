@@ -26,7 +26,7 @@ from server.outputs.locks import LOCK, is_own, locked
 from server.outputs.metrics_file import parse_metrics
 from server.outputs.plan_file import check_settings, load_plan, save_plan
 from server.training.rounds import Metrics
-from server.training.state import Progress
+from server.training.state import TrainingState
 from wgan.errors import DamagedError, SettingsError, StateError
 from wgan.state import (
     append,
@@ -237,7 +237,7 @@ class RunFolder:
     def save(
         self,
         tensors: Mapping[str, Tensor],
-        progress: Progress,
+        progress: TrainingState,
         plan: str,
         settings: str,
         keep: int,
@@ -270,7 +270,7 @@ class RunFolder:
 
     def load(
         self, plan: str, settings: str, tell: Callable[[str], None] = lambda text: None
-    ) -> tuple[dict[str, Tensor], Progress] | None:
+    ) -> tuple[dict[str, Tensor], TrainingState] | None:
         """The newest whole checkpoint; None where there is none at all.
 
         Args:

@@ -15,7 +15,7 @@ from fairness.parity.mixture import ParityMixture
 from fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
 from fairness.postprocessing.projection import Projection
 from server.synthesis.conditions import matches, parse_conditions
-from server.training.participation import Letters
+from server.training.state import generators_in
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
 from wgan.generators import SkipGenerator
@@ -74,15 +74,15 @@ class Synthesizer:
             profiles: What sites told of themselves, whose counts of cells deal rows out to
                 generators of their own; None: all alike.
         """
-        states = Letters.of(tensors).states
-        names = sorted(name for name, own in states.items() if "average" in own)
-        if not names:
-            return Synthesizer.of(plan, tensors["average"])
+        own = generators_in(tensors)
+        if isinstance(own, Tensor):
+            return Synthesizer.of(plan, own)
+        names = sorted(own)
         size = plan.conditions.table.size
         blank = {name: np.ones(size) for name in names}
         cells = {n: p["cells"] for n, p in profiles.items()} if profiles else blank
         counts = np.stack([cells[name] for name in names], 1).astype(np.float64)
-        return Synthesizer._of(plan, [states[name]["average"] for name in names], counts)
+        return Synthesizer._of(plan, [own[name] for name in names], counts)
 
     @staticmethod
     def _of(

@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from server.strategies import StrategyName
+from server.config.strategies import StrategyName
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
