@@ -133,7 +133,7 @@ def load(setup: Setup, state: ServerState) -> None:
     load_players(setup.players, state.players, state.average, state.strength)
     setup.players.strength = state.strength
     for term in setup.learners:
-        term.load(state.learners[term.name])
+        term.load(state.learners.get(term.name, {}))
 
 
 def task(setup: Setup, state: ServerState, number: int) -> Train:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
-from clients.protocol.parts import control_variates, proximal
+from clients.protocol.parts import control_variates, feddyn, fednova, proximal
 
 LocalCorrection = Annotated[
-    proximal.Proximal | control_variates.ControlVariates,
+    proximal.Proximal | control_variates.ControlVariates | feddyn.FedDyn | fednova.FedNova,
     Discriminator("kind"),
 ]
