@@ -133,8 +133,9 @@ _ALL = (
         "feddyn",
         "FedDyn",
         "Acar et al., Federated Learning Based on Dynamic Regularization, 2021, algorithm 1",
-        "FedGAN with sites alike, whose local losses are regularised dynamically",
-        _AVERAGED | {"weights": "equal", "corrections": [{"alpha": 0.01, "kind": "feddyn"}]},
+        "FedGAN with sites alike, whose local losses are regularised dynamically; alpha is not "
+        "tuned",
+        _AVERAGED | {"weights": "equal", "corrections": [{"alpha": 1.0, "kind": "feddyn"}]},
     ),
     Strategy(
         "fednova",

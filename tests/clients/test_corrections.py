@@ -19,8 +19,8 @@ from clients.protocol.parts.statistics import Averaged, Private
 from clients.protocol.parts.weighting import AFL, RowWeights
 from clients.tasks.train import LocalSteps
 
-TARGETS = np.array([[4.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
-RATE = 0.1
+TARGETS = np.array([[4.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])
+RATE = 0.02
 
 
 def federated(
