@@ -23,6 +23,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "clients": ("protocol", "gate", "tasks"),
     "server": (
+        "federation",
         "config",
         "replies",
         "transport",

@@ -189,6 +189,9 @@ def _comment(description: str | None) -> list[str]:
 
 
 def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        inner = (f"{name} = {_literal(entry)}" for name, entry in value.items())
+        return f"{{{', '.join(inner)}}}"
     return tomli_w.dumps({"value": value}).partition(" = ")[2].strip()
 
 

@@ -27,7 +27,7 @@ from server.outputs.metrics_file import metrics_line, parse_metrics
 from server.outputs.plan_file import check_settings, load_plan, save_plan
 from server.outputs.records import SUMMARY_VERSION
 from server.training.rounds import Metrics
-from server.training.state import Progress
+from server.training.state import TrainingState
 from wgan.errors import DamagedError, SettingsError, StateError
 from wgan.state import (
     append,
@@ -238,7 +238,7 @@ class RunFolder:
     def save(
         self,
         tensors: Mapping[str, Tensor],
-        progress: Progress,
+        progress: TrainingState,
         plan: str,
         settings: str,
         keep: int,
@@ -271,7 +271,7 @@ class RunFolder:
 
     def load(
         self, plan: str, settings: str, tell: Callable[[str], None] = lambda text: None
-    ) -> tuple[dict[str, Tensor], Progress] | None:
+    ) -> tuple[dict[str, Tensor], TrainingState] | None:
         """The newest whole checkpoint; None where there is none at all.
 
         Args:

@@ -12,14 +12,15 @@ from fairness.weighting.group_weights import group_mass
 from server.config.files import resolve
 from server.config.recipe import build_recipe
 from server.config.settings import settings_digest
+from server.config.training import build_participation
 from server.evaluation.figures import check_holdout
 from server.schema.agreement import Agreement
 from server.schema.agreement import agree as agree_on_schema
 from server.stages.context import RunContext
 from server.synthesis.calibration import has_categories
 from server.synthesis.projection import build_binning
-from server.training.participation import ClientSampler, uniform
-from server.training.state import Progress
+from server.training.participation import ClientSampler
+from server.training.state import TrainingState
 from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 
@@ -42,7 +43,7 @@ class Agreed:
 
     order: EncodeData
     rows: int
-    checkpoint: tuple[dict[str, Tensor], Progress] | None = None
+    checkpoint: tuple[dict[str, Tensor], TrainingState] | None = None
     holdout: pd.DataFrame | None = None
     plan: Plan = field(init=False)
     name: str = field(init=False)
@@ -63,10 +64,9 @@ def agree(run: RunContext) -> Agreed:
     """
     settings, folder = run.settings, run.folder
     _ = run.device
-    sampler = ClientSampler(
-        run.exchange.names, settings.federation, settings.seed, uniform, settings.train.rounds
-    )
-    sampler.check()
+    participation = build_participation(settings.federation)
+    names, last = run.exchange.names, settings.train.rounds
+    ClientSampler(names, participation, settings.seed, rounds=last).check()
     holdout = _read_holdout(run)
     if run.resume and folder.planned:
         folder.check_settings(settings)

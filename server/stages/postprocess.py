@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.config.settings import settings_digest
+from server.config.training import build_mixture
 from server.stages.context import RunContext
 from server.stages.encode import Encoded
 from server.stages.train import TrainingResult
 from server.synthesis.fitting import build_fits
 from server.synthesis.generator_file import save_generator
 from server.synthesis.synthesizer import Synthesizer
-from server.training.generator_step import build_mixture
 
 
 @dataclass(frozen=True)

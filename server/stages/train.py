@@ -8,13 +8,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from server.config.settings import settings_digest
+from server.config.training import build_terms, build_training
 from server.progress import Interrupted
 from server.stages.context import RunContext
 from server.stages.encode import Encoded
 from server.synthesis.trained import trained_generators
 from server.training.penalties import build_penalties
 from server.training.rounds import Metrics, Rounds
-from server.training.state import Progress
+from server.training.state import TrainingState
 from server.transport.exchange import Traffic
 from wgan.diagnostics import Finding
 
@@ -37,7 +38,7 @@ class TrainingResult:
 
     vectors: tuple[Tensor, ...]
     counts: npt.NDArray[np.float64]
-    progress: Progress
+    progress: TrainingState
     history: tuple[Metrics, ...]
     findings: tuple[Finding, ...]
     stopped_at_plateau: bool
@@ -55,10 +56,6 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
     """
     settings, agreed, plan = run.settings, encoded.agreed, encoded.agreed.plan
     device = run.device
-    penalties = build_penalties(
-        settings, plan, agreed.order.matching, encoded.sums, encoded.moments, device
-    )
-    rounds = Rounds(settings, plan, agreed.name, run.exchange, penalties, device)
     for warning in plan.recipe.warnings():
         run.listener.on_note(warning)
     history: list[dict[str, Any]] = []
@@ -67,8 +64,18 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
         _, before = agreed.checkpoint
         history = run.folder.read_history(before.round)
         earlier = Traffic(before.down, before.up)
-        rounds.resume(*agreed.checkpoint, history)
-    rounds.introduce()
+    terms, matching = build_terms(settings), agreed.order.matching
+    penalties = build_penalties(terms, plan, matching, encoded.sums, encoded.moments, device)
+    rounds = Rounds(
+        build_training(settings),
+        plan,
+        agreed.name,
+        run.exchange,
+        penalties,
+        device,
+        agreed.checkpoint,
+        history,
+    )
     run.folder.rewrite_metrics(history)
     _train(run, rounds, agreed.name, history)
     vectors, counts = trained_generators(plan, rounds.tensors(), rounds.profiles)

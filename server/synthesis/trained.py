@@ -8,7 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from clients.protocol.plan import Plan
-from server.training.participation import Letters
+from server.training.state import generators_in
 
 
 def trained_generators(
@@ -27,12 +27,11 @@ def trained_generators(
     Returns:
         The vectors, each `(P,)`, and rows of each cell that each stands for, `(cells, K)`.
     """
-    states = Letters.of(tensors).states
-    names = sorted(name for name, own in states.items() if "average" in own)
-    size = plan.conditions.table.size
-    if not names:
-        return (tensors["average"],), np.ones((size, 1))
+    own, size = generators_in(tensors), plan.conditions.table.size
+    if isinstance(own, Tensor):
+        return (own,), np.ones((size, 1))
+    names = sorted(own)
     blank = {name: np.ones(size) for name in names}
     cells = {n: p["cells"] for n, p in profiles.items()} if profiles else blank
     counts = np.stack([cells[name] for name in names], 1).astype(np.float64)
-    return tuple(states[name]["average"] for name in names), counts
+    return tuple(own[name] for name in names), counts

@@ -63,7 +63,7 @@ class Exchange(Protocol):
 
 def payload_nbytes(request: Request) -> int:
     """Bytes of a request's content, less what a real site would have kept."""
-    kept = {field.name for field in request.order.layout().letters if field.kept}
+    kept = {field.name for field in request.order.layout().letters if field.client_state}
     arrays = [*request.tensors.values()]
     arrays += [a for own in request.letters.values() for n, a in own.items() if n not in kept]
     return len(to_json(request.order)) + sum(array.nbytes for array in arrays)
@@ -127,5 +127,5 @@ class InProcess:
         if failures:
             raise ExchangeError(failures)
         self.traffic.down += payload_nbytes(request)
-        self.traffic.up += collector.total.travels
+        self.traffic.up += collector.total.nbytes
         return collector.close()

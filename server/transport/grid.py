@@ -201,7 +201,7 @@ class GridExchange:
             return ""
         except ReplyError as error:
             return "; ".join(error.problems)
-        self.traffic.up += sums.travels
+        self.traffic.up += sums.nbytes
         try:
             collector.take(source, sums)
         except ReplyError as error:

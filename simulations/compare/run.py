@@ -74,7 +74,7 @@ class PerSiteAccounting:
         """Carries one request; see `server.transport.exchange.Exchange`."""
         sums = self.inner(request)
         others = len(self.names if request.sites is None else request.sites) - 1
-        down, up = payload_nbytes(request), sums.travels
+        down, up = payload_nbytes(request), sums.nbytes
         shared = Request(request.order, request.tensors)
         self.traffic.down += down + others * payload_nbytes(shared)
         self.traffic.up += up + others * sums.vector.nbytes

@@ -22,6 +22,8 @@ from clients.protocol.messages import (
     from_json,
     to_json,
 )
+from clients.protocol.parts.arrays import LocalTraining
+from clients.protocol.parts.statistics import Frozen
 from clients.protocol.plan import Plan, fingerprint, seed_of
 from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.rows import Rows
@@ -136,7 +138,6 @@ class SimulationPaths:
             "batch": 60,
             "minimum": 8,
             "factor": 1.0,
-            "frozen": False,
             "critic_seen": 4,
             "generator_seen": 2,
             "device": "cpu",
@@ -249,11 +250,12 @@ def test_rows_are_drawn_in_proportion_to_their_weights(tmp_path):
 # Answers add up whatever the grouping and the order of sites
 
 
+FROZEN = LocalTraining(statistics=Frozen())
 VARIANTS = {
     "critic": {},
     "both": {"generator_steps": 2},
-    "frozen": {"frozen": True},
-    "frozen both": {"frozen": True, "generator_steps": 5},
+    "frozen": {"training": FROZEN},
+    "frozen both": {"training": FROZEN, "generator_steps": 5},
 }
 
 
@@ -335,8 +337,8 @@ def test_updates_are_finite_and_of_the_agreed_fields(variant, tmp_path):
     for player in ("critic", "generator"):
         gradient, moment = f"{player}_gradient", f"{player}_first"
         assert (player in names) == (player in players)
-        assert (gradient in names) == (player in players and request.order.frozen)
-        assert (moment in names) == (player in players and not request.order.frozen)
+        assert (gradient in names) == (player in players and (request.order.training == FROZEN))
+        assert (moment in names) == (player in players and request.order.training != FROZEN)
         if player in players:
             assert sums[player].any()
     assert sums["weight"][0] == pytest.approx(1, abs=1e-9) and sums["sites"][0] == 3
@@ -358,7 +360,8 @@ def adam_step(adam, vector, first, second, seen, gradient):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
     ground = SimulationPaths(tmp_path, "group")
-    request = ground.train(critic_steps=1, frozen=frozen)
+    parts = FROZEN if frozen else LocalTraining()
+    request = ground.train(critic_steps=1, training=parts)
     start = {name: t.astype(np.float64) for name, t in request.tensors.items()}
     adam, seen = RECIPE.critic_optimizer, request.order.critic_seen
     expected = dict.fromkeys(("critic", "first", "second", "gradient"), 0.0)

@@ -18,7 +18,7 @@ from server.outputs.run_directory import RunFolder
 from server.session import Interrupted
 from server.synthesis.generator_file import load_generator, save_generator
 from server.synthesis.synthesizer import Synthesizer, apportion
-from server.training.generator_step import advantage
+from server.training.penalties import advantage
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
 
