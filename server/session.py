@@ -101,6 +101,10 @@ class Session:
         Raises:
             EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
         """
+        with self.run.recorded(self.exchange.releases, self.resume):
+            return self._conduct()
+
+    def _conduct(self) -> dict[str, Any]:
         started = time.perf_counter()
         settings, run, report = self.settings, self.run, self.reporter
         device = choose_device(settings)
@@ -233,6 +237,7 @@ class Session:
         )
         for note in agreed.notes:
             self.reporter.phase(f"note: {note}")
+        self.run.write_releases(self.exchange.releases)
         self.run.write_plan(order, agreed.rows, settings)
         return order, agreed.rows
 
@@ -247,9 +252,11 @@ class Session:
             history.append(metrics)
             number = rounds.progress.round
             if number % output.checkpoint_every == 0 or rounds.finished:
+                self.run.write_releases(self.exchange.releases)
                 self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             self.reporter.round(metrics)
         if not rounds.finished:
+            self.run.write_releases(self.exchange.releases)
             self.run.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
             raise Interrupted(
                 f"stopped after round {rounds.progress.round} of {self.settings.train.rounds}; "

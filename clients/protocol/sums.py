@@ -150,6 +150,8 @@ class SiteSums:
     layout: Layout
     vector: Ints
     letters: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
+    mechanisms: tuple[str, ...] = ()
+    """What sites' privacy mechanisms state, as JSON; see `clients.gate.release`."""
 
     @property
     def travels(self) -> int:
@@ -192,7 +194,8 @@ class SiteSums:
                     )
                 start = stop
         letters = {**self.letters, **other.letters}
-        return SiteSums(self.layout, vector, dict(sorted(letters.items())))
+        mechanisms = tuple(sorted({*self.mechanisms, *other.mechanisms}))
+        return SiteSums(self.layout, vector, dict(sorted(letters.items())), mechanisms)
 
     def _find(self, name: str) -> tuple[Field, Ints]:
         start = 0

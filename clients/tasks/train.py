@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clients.gate.mechanism import Answer
 from clients.protocol.messages import SCORES, CountBatchRows, Tensors, Train
 from clients.protocol.plan import Plan, plan_of, resident, seed_of
-from clients.protocol.sums import SiteSums
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from fairness.matching.kernels import bandwidth, mmd2
@@ -79,16 +79,16 @@ def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
             return urn, 1 / order.sites
 
 
-def count_batch_rows(order: CountBatchRows, site: Site) -> SiteSums:
+def count_batch_rows(order: CountBatchRows, site: Site) -> Answer:
     """How many rows the site would take, for every size of the batch."""
     text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
     plan, layout = plan_of(text), order.layout()
     _, weight = urns(order.train, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     sizes = range(1, order.most + 1)
     rows = [_rows(order.train, batch, weight, plan.recipe.pack) for batch in sizes]
-    return layout.pack({"rows": np.array(rows)})
+    return Answer(layout, {"rows": np.array(rows)})
 
 
 def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
@@ -97,7 +97,7 @@ def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
 
 
 @flush_denormals()
-def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
+def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     """Local steps from the shared state; sends p_k times what they changed.
 
     Players and statistics that are the site's own come with `tensors` and go back as letters.
@@ -106,7 +106,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     plan, layout = plan_of(text), order.layout()
     urn, weight = urns(order, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     players = resident(text, order.device)
     start = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
     seen = start.pop("seen", torch.tensor([order.critic_seen, order.generator_seen]))
@@ -178,7 +178,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     fields = {field.name for field in layout.fields}
     sums |= {name: weight * value for name, value in changes.items() if name in fields}
     if not layout.letters:
-        return layout.pack(sums)
+        return Answer(layout, sums)
     if order.risk == "after":
         risk = _risk(order, plan, players, data, urn, site)
     statistics = players.critic_statistics, players.generator_statistics
@@ -186,7 +186,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     own |= {"seen": np.array([s.steps for s in statistics]), "risk": np.array([risk])}
     # What is averaged is sent as a change, apart or not.
     own |= {name: changes[name] for name in order.updates() if name not in fields}
-    return layout.pack(sums, layout.letter(site.name, own))
+    return Answer(layout, sums, own)
 
 
 def _blank(players: Players, order: Train) -> dict[str, Tensor]:

@@ -192,7 +192,7 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
 ) -> None:
     order = TOO_LARGE[what](ready)
     monkeypatch.setattr(
-        "clients.tasks.dispatch.answer", lambda *a: pytest.fail("the site began to answer")
+        "clients.tasks.dispatch.compute", lambda *a: pytest.fail("the site began to answer")
     )
     with pytest.raises(RefusedError, match=r"^sites 'site-0', 'site-1', 'site-2' refuse: "):
         ready.ask(order)
@@ -284,7 +284,7 @@ def test_what_fails_inside_a_site_travels_without_its_words(
     def fails(*_: Any) -> None:
         raise KeyError("Ada Lovelace, 1815")
 
-    monkeypatch.setattr("clients.app.serve", fails)
+    monkeypatch.setattr("clients.app.handle", fails)
     reply = told(
         pack_request(Request(DescribeColumns(("age",))), SimulationPaths()),
         real_node(ready.sites[0]),
