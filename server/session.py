@@ -30,6 +30,13 @@ class Session(RunContext):
         Raises:
             EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
         """
+        with self.folder.recorded(self.exchange.releases, self.resume):
+            summary = self._stages()
+        self.listener.on_run_end(summary, self.folder)
+        return summary
+
+    def _stages(self) -> dict[str, Any]:
+        """The stages in their order, each on the results of those before it."""
         started = time.perf_counter()
         agreed = agree(self)
         encoded = encode(self, agreed)
@@ -37,6 +44,4 @@ class Session(RunContext):
         ready = postprocess(self, encoded, training)
         table = sample(self, agreed, ready.synthesizer)
         evaluation = evaluate(self, encoded, training, ready.synthesizer, table)
-        summary = write(self, encoded, training, ready, table, evaluation, started)
-        self.listener.on_run_end(summary, self.folder)
-        return summary
+        return write(self, encoded, training, ready, table, evaluation, started)

@@ -149,6 +149,8 @@ class SiteSums:
     layout: Layout
     vector: Ints
     letters: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
+    mechanisms: tuple[str, ...] = ()
+    """What sites' privacy mechanisms state, as JSON; see `clients.gate.release`."""
 
     @property
     def nbytes(self) -> int:
@@ -191,7 +193,8 @@ class SiteSums:
                     )
                 start = stop
         letters = {**self.letters, **other.letters}
-        return SiteSums(self.layout, vector, dict(sorted(letters.items())))
+        mechanisms = tuple(sorted({*self.mechanisms, *other.mechanisms}))
+        return SiteSums(self.layout, vector, dict(sorted(letters.items())), mechanisms)
 
     def _find(self, name: str) -> tuple[Field, Ints]:
         start = 0

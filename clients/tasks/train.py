@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clients.gate.mechanism import Answer
 from clients.protocol.messages import CountBatchRows, Tensors, Train
 from clients.protocol.parts.arrays import SCORES
 from clients.protocol.parts.base import LocalRule
@@ -16,7 +17,6 @@ from clients.protocol.parts.placement import PLAYERS, Player
 from clients.protocol.parts.states import PlayerState, load_players
 from clients.protocol.parts.statistics import change
 from clients.protocol.plan import Plan, plan_of, resident, seed_of
-from clients.protocol.sums import SiteSums
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from fairness.matching.kernels import bandwidth, mmd2
@@ -100,16 +100,16 @@ def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
     return urn, data.urn(grouped if basis == "groups" else alike).weight
 
 
-def count_batch_rows(order: CountBatchRows, site: Site) -> SiteSums:
+def count_batch_rows(order: CountBatchRows, site: Site) -> Answer:
     """How many rows the site would take, for every size of the batch."""
     text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
     plan, layout = plan_of(text), order.layout()
     _, weight = urns(order.train, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     sizes = range(1, order.most + 1)
     rows = [_rows(order.train, batch, weight, plan.recipe.pack) for batch in sizes]
-    return layout.pack({"rows": np.array(rows)})
+    return Answer(layout, {"rows": np.array(rows)})
 
 
 def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
@@ -118,7 +118,7 @@ def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
 
 
 @flush_denormals()
-def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
+def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     """Local steps from the shared state; sends p_k times what they changed.
 
     What the site carries from round to round comes with `tensors` and goes back apart.
@@ -127,7 +127,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     plan, layout = plan_of(text), order.layout()
     urn, weight = urns(order, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     players = resident(text, order.device)
     received = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
     start = _start(order, received)
@@ -188,11 +188,11 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
     if not order.training.weighting.per_site_updates:
         sums |= {name: weight * value for name, value in result.updates.items()}
     if not layout.letters:
-        return layout.pack(sums)
+        return Answer(layout, sums)
     if risk_time == "after":
         risk = _risk(order, plan, players, data, urn, site)
     own = {**result.state, **result.updates, "risk": np.array([risk])}
-    return layout.pack(sums, layout.letter(site.name, own))
+    return Answer(layout, sums, own)
 
 
 def _start(order: Train, received: Memory) -> dict[Player, PlayerState]:

@@ -1,7 +1,7 @@
 """The run directory: what is in it, written whole, and read back.
 
     config.toml  schema.json  metrics.jsonl  checkpoints/  generator.safetensors
-    synthetic.csv  summary.json  curves.png  groups.png  log.txt
+    releases.json  synthetic.csv  summary.json  curves.png  groups.png  log.txt
 
 `sites/` holds, while a simulation runs, what the simulated sites keep on their own disks.
 """
@@ -26,6 +26,8 @@ from server.outputs.locks import LOCK, is_own, locked
 from server.outputs.metrics_file import metrics_line, parse_metrics
 from server.outputs.plan_file import check_settings, load_plan, save_plan
 from server.outputs.records import SUMMARY_VERSION
+from server.outputs.releases_file import load_releases, save_releases
+from server.replies.releases import Releases
 from server.training.rounds import Metrics
 from server.training.state import TrainingState
 from wgan.errors import DamagedError, SettingsError, StateError
@@ -184,6 +186,44 @@ class RunFolder:
             StateError: `config.toml` was changed in a key that can change the result.
         """
         check_settings(self.plan, self.config, settings)
+
+    @property
+    def releases(self) -> Path:
+        """What left the sites."""
+        return self.path / "releases.json"
+
+    def write_releases(self, releases: Releases) -> None:
+        """Writes `releases.json`; see `server.outputs.releases_file`.
+
+        Raises:
+            StateError: The disk refused.
+        """
+        try:
+            save_releases(self.releases, releases)
+        except (OSError, StateError) as error:
+            raise StateError(f"{error}; then continue with: {self.resume}") from error
+
+    @contextlib.contextmanager
+    def recorded(self, releases: Releases, resume: bool) -> Iterator[None]:
+        """Has `releases.json` hold what was released, however the block ends.
+
+        Args:
+            releases: The record of this session.
+            resume: Whether to go on from the file.
+
+        Raises:
+            StateError: The file is missing or damaged, or cannot be written.
+        """
+        if resume and (self.planned or self.releases.exists()):
+            load_releases(self.releases, releases)
+        try:
+            yield
+        except BaseException:
+            # What went wrong first is what matters.
+            with contextlib.suppress(StateError):
+                self.write_releases(releases)
+            raise
+        self.write_releases(releases)
 
     def append(self, metrics: Metrics) -> None:
         """Adds a round's line to `metrics.jsonl`; see `server.outputs.records.MetricsRecord`."""

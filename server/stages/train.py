@@ -105,9 +105,11 @@ def _train(run: RunContext, rounds: Rounds, name: str, history: list[Metrics]) -
         folder.append(metrics)
         history.append(metrics)
         if rounds.progress.round % output.checkpoint_every == 0 or rounds.finished:
+            folder.write_releases(run.exchange.releases)
             folder.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
         run.listener.on_round_end(metrics)
     if not rounds.finished:
+        folder.write_releases(run.exchange.releases)
         folder.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
         raise Interrupted(
             f"stopped after round {rounds.progress.round} of {total}; "

@@ -11,6 +11,7 @@ from clients.protocol.refusal import RefusedError
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.site import Site
 from clients.tasks.dispatch import admission, served
+from server.replies.releases import Releases
 from server.replies.replies import Checker, Source
 from wgan.errors import DataError, EveryModeError, NumericalError
 
@@ -48,6 +49,11 @@ class Exchange(Protocol):
     @property
     def suspects(self) -> tuple[str, ...]:
         """Whose updates of the last rounds were far out of line with the others', in words."""
+        ...
+
+    @property
+    def releases(self) -> Releases:
+        """The record of every reply that was taken."""
         ...
 
     def __call__(self, request: Request) -> SiteSums:
@@ -98,6 +104,11 @@ class InProcess:
     def suspects(self) -> tuple[str, ...]:
         """Whose updates were out of line; see `Exchange`."""
         return self._checker.accused()
+
+    @property
+    def releases(self) -> Releases:
+        """The record of releases; see `Exchange`."""
+        return self._checker.releases
 
     def __call__(self, request: Request) -> SiteSums:
         """Serves the request on this thread, one site after another; see `Exchange`."""

@@ -16,6 +16,7 @@ import torch
 from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
 from server.outputs.console import Display
+from server.replies.releases import Releases
 from server.session import Interrupted, Session
 from server.simulated_sites import SimulatedSites, create_simulated_sites
 from server.transport.exchange import InProcess, Traffic, payload_nbytes
@@ -69,6 +70,11 @@ class PerSiteAccounting:
     def suspects(self) -> tuple[str, ...]:
         """Whose updates were out of line with the others'."""
         return self.inner.suspects
+
+    @property
+    def releases(self) -> Releases:
+        """The record of releases."""
+        return self.inner.releases
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `server.transport.exchange.Exchange`."""
