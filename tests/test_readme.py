@@ -1,4 +1,4 @@
-"""What the READMEs promise: their Python runs, their links and the packages they draw exist."""
+"""What the READMEs promise: their Python runs; links, files and packages that they name exist."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,9 @@ PAGES = [
     *sorted(page for layer in (*ORDER, "tests") for page in (ROOT / layer).rglob("*.md")),
 ]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"`([\w/.-]+\.(?:py|json|toml|lock))`")
+MADE = {"audit.json", "summary.json", "schema.json", "config.toml", "compare.json"}
+"""Files of a run directory or of a comparison, which no repository holds."""
 
 
 def examples(page: Path) -> list[str]:
@@ -42,6 +45,15 @@ def broken(page: Path) -> list[str]:
     return problems
 
 
+def missing(page: Path, files: list[str]) -> list[str]:
+    """Files that a page names, by the end of their path, and that are not there."""
+    named = {n.removeprefix("./") for n in FILE.findall(page.read_text(encoding="utf-8"))} - MADE
+    known = [f"/{file}" for file in files]
+    return sorted(
+        n for n in named if "NAME" not in n and not any(k.endswith(f"/{n}") for k in known)
+    )
+
+
 def test_the_engine_example_of_the_readme_learns_its_gaussian():
     engine, _ = examples(ROOT / "README.md")
     space: dict = {}
@@ -60,6 +72,20 @@ def test_examples_compile_and_links_lead_somewhere(page):
     for example in examples(page):
         compile(example, str(page), "exec")
     assert broken(page) == []
+
+
+def test_files_that_pages_name_exist():
+    tops = [ROOT / name for name in (*ORDER, "tests", ".ci")]
+    files = [p.relative_to(ROOT).as_posix() for top in tops for p in top.rglob("*.*")]
+    files += ["pyproject.toml"]
+    lacking = {str(page): missing(page, files) for page in PAGES if missing(page, files)}
+    assert lacking == {}
+
+
+def test_a_file_that_is_not_there_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("`a/b.py` `b.py` `c.py` `audit.json` `presets/NAME.toml`\n")
+    assert missing(page, ["x/a/b.py", "cc.py"]) == ["c.py"]
 
 
 def test_a_link_that_leads_nowhere_is_seen(tmp_path):
