@@ -8,10 +8,12 @@ from wgan.errors import INTERRUPTED, EveryModeError
 if TYPE_CHECKING:
     from server.outputs.run_directory import RunFolder
 
-Stage = Literal["start", "agree", "encode", "train", "postprocess", "sample", "evaluate", "write"]
+StageName = Literal[
+    "start", "agree", "encode", "train", "postprocess", "sample", "evaluate", "write"
+]
 """Parts of a run, in their order. `start` is whatever a backend does before the run."""
 
-AFTER_TRAINING: tuple[Stage, ...] = ("postprocess", "sample", "evaluate", "write")
+AFTER_TRAINING: tuple[StageName, ...] = ("postprocess", "sample", "evaluate", "write")
 """Stages in which a stop is looked for at each step; the training looks after each round."""
 
 
@@ -24,7 +26,7 @@ class Interrupted(EveryModeError):
 class ProgressListener(Protocol):
     """Receives the progress of a run, to show or to record it."""
 
-    def on_stage_begin(self, stage: Stage, text: str) -> None:
+    def on_stage_begin(self, stage: StageName, text: str) -> None:
         """A stage begins, or a part of one.
 
         Args:
@@ -63,7 +65,7 @@ class ProgressListener(Protocol):
 class Silent:
     """A `ProgressListener` that does nothing."""
 
-    def on_stage_begin(self, stage: Stage, text: str) -> None:
+    def on_stage_begin(self, stage: StageName, text: str) -> None:
         """Does nothing."""
 
     def on_note(self, text: str) -> None:

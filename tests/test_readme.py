@@ -15,7 +15,15 @@ PAGES = [
 ]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`([\w/.-]+\.(?:py|json|toml|lock))`")
-MADE = {"audit.json", "summary.json", "schema.json", "config.toml", "compare.json"}
+MADE = {
+    "releases.json",
+    "released.jsonl",
+    "audit.json",
+    "summary.json",
+    "schema.json",
+    "config.toml",
+    "compare.json",
+}
 """Files of a run directory or of a comparison, which no repository holds."""
 
 

@@ -113,7 +113,7 @@ RETIRED: Mapping[str, str] = {
     "fairness.SEEN": "MIN_COUNT",
     "fairness.LIMIT": "MAX_TILT",
     "fairness.CEILING": "MAX_WEIGHT",
-    "fairness.SETTLED": "TOLERANCE",
+    "fairness.SETTLED": "CONVERGED",
 }
 """Retired names, of one layer where it is named, and what is written instead."""
 

@@ -33,7 +33,7 @@ NAME = "released.jsonl"
 VERSION = 1
 
 
-def context_of(order: Task, run: str, site: str) -> ReleaseContext:
+def build_context(order: Task, run: str, site: str) -> ReleaseContext:
     """Which question the answer to `order` belongs to."""
     scope = order.train.plan if isinstance(order, CountBatchRows) else getattr(order, "plan", run)
     number = order.round if isinstance(order, Train) else 0

@@ -10,7 +10,7 @@ from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
 from clients.gate.mechanism import Answer
-from clients.gate.release import context_of, release
+from clients.gate.release import build_context, release
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
@@ -118,7 +118,7 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 1
 
     Everything that leaves a site passes `clients.gate.release.release` here.
     """
-    return release(compute(order, tensors, site), context_of(order, run, site.name), site)
+    return release(compute(order, tensors, site), build_context(order, run, site.name), site)
 
 
 def compute(order: Task, tensors: Tensors, site: Site) -> Answer:

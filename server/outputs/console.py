@@ -13,7 +13,7 @@ from rich.table import Table
 
 from server.outputs.run_directory import RunFolder
 from server.outputs.terminal import Terminal, assembled, named, told
-from server.progress import Stage
+from server.progress import StageName
 from server.training.rounds import Metrics
 from wgan.words import brief
 
@@ -71,7 +71,7 @@ class Display:
         """Leaves the terminal as it was."""
         self._end()
 
-    def on_stage_begin(self, stage: Stage, text: str) -> None:
+    def on_stage_begin(self, stage: StageName, text: str) -> None:
         """Prints what begins."""
         self._end()
         if not self.quiet:

@@ -16,6 +16,7 @@ from fairness.audit.findings import VERSION as AUDIT_VERSION
 from fairness.audit.findings import Audit, CopyVerdict, Verdict
 from fairness.metrics.utility import Utility
 from wgan.diagnostics import Finding
+from wgan.state import write_bytes
 
 METRICS_VERSION: Literal[1] = 1
 
@@ -326,4 +327,4 @@ def schema_text(name: Name) -> str:
 
 if __name__ == "__main__":
     for each in NAMES:
-        (SCHEMAS / f"{each}.schema.json").write_text(schema_text(each), encoding="utf-8")
+        write_bytes(SCHEMAS / f"{each}.schema.json", schema_text(each).encode())

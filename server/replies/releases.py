@@ -154,7 +154,9 @@ class Entry:
         self.numbers.add(number)
         found = [Array(f.name, f.shape, "sum") for f in sums.layout.fields]
         if apart:
-            found += [Array(f.name, f.shape, "per site", f.client_state) for f in sums.layout.letters]
+            found += [
+                Array(f.name, f.shape, "per site", f.client_state) for f in sums.layout.letters
+            ]
         for array in found:
             self.arrays.setdefault(array, Numbers()).add(number)
 

@@ -8,7 +8,7 @@ import torch
 
 from server.config.settings import Settings, settings_digest
 from server.outputs.run_directory import RunFolder
-from server.progress import AFTER_TRAINING, Interrupted, ProgressListener, Silent, Stage
+from server.progress import AFTER_TRAINING, Interrupted, ProgressListener, Silent, StageName
 from server.transport.exchange import Exchange
 from server.transport.run_identity import Named
 from wgan.errors import SettingsError
@@ -48,7 +48,7 @@ class RunContext:
         """`cpu` or `cuda`; see `choose_device`."""
         return choose_device(self.settings)
 
-    def begin(self, stage: Stage, text: str) -> None:
+    def begin(self, stage: StageName, text: str) -> None:
         """Reports that a stage begins.
 
         Raises:

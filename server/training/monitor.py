@@ -96,7 +96,7 @@ class Monitor:
         return self._plateau.update(before, calibrated(last.estimate, slope)).to_dict()
 
 
-def observations_of(history: Sequence[Mapping[str, Any]]) -> tuple[Observation, ...]:
+def read_observations(history: Sequence[Mapping[str, Any]]) -> tuple[Observation, ...]:
     """The observations in the metrics of rounds before."""
     seen = (metrics.get("evaluation") for metrics in history)
     return tuple(Observation.from_dict(values) for values in seen if values)

@@ -19,7 +19,7 @@ from clients.protocol.plan import Plan, seed_of, widths
 from clients.protocol.sums import SitePayload
 from server.federation.recipe import TrainingRecipe
 from server.training.generator_step import GeneratorSteps
-from server.training.monitor import observations_of
+from server.training.monitor import read_observations
 from server.training.round import Metrics, Setup, first_state, load, run_round, task
 from server.training.state import ServerState, TrainingState
 from server.training.weighting import FREQUENCIES, GroupMass, SiteWeights, site_kernel
@@ -130,7 +130,7 @@ class Rounds:
         self._before = Traffic()
         if saved is not None:
             tensors, training = saved
-            self.state = ServerState.from_tensors(tensors, training, observations_of(history))
+            self.state = ServerState.from_tensors(tensors, training, read_observations(history))
             self._before = Traffic(training.down, training.up)
             load(self.setup, self.state)
 
