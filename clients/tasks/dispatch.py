@@ -127,7 +127,7 @@ def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
         case DescribeColumns():
             return schema.describe_columns(order, site)
         case CollectVocabulary():
-            return schema.values(order, site)
+            return schema.collect_vocabulary(order, site)
         case CountHistograms():
             return schema.count_histograms(order, site)
         case KMeansStep():

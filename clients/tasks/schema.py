@@ -64,7 +64,7 @@ def describe_columns(order: DescribeColumns, site: Site) -> Answer:
     return Answer(order.layout(), answer)
 
 
-def values(order: CollectVocabulary, site: Site) -> Answer:
+def collect_vocabulary(order: CollectVocabulary, site: Site) -> Answer:
     """Value sketches of text; votes and coarse histograms of numbers.
 
     Raises:

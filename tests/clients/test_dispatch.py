@@ -49,6 +49,7 @@ from wgan.errors import DataError, StateError
 from wgan.flat import FlatModule
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Penalised
+from wgan.penalties import CriticPenalty
 from wgan.players import Batch, Players
 from wgan.recipe import Recipe
 
@@ -161,17 +162,17 @@ class SimulationPaths:
 # Exactness: the sum over sites of p_k times a gradient is the pooled, group-weighted gradient
 
 
-class Midpoints:
+class Midpoints(CriticPenalty):
     """A gradient penalty without chance, at the middle of each pair."""
 
     name = "midpoints"
     every = 1
     weight = 10.0
+    holds_slope = True
 
-    def __call__(self, step):
-        points = ((step.real + step.fake) / 2).requires_grad_(True)
-        scores = step.critic(points, step.condition)
-        (slopes,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+    def value(self, step, drawn):
+        points = (step.real + step.fake) / 2
+        slopes = step.slopes(step.critic, points, step.condition)
         return (slopes.norm(dim=1) - 1).square()
 
 
