@@ -114,12 +114,12 @@ MODEL = [
 ]
 
 VIEWS = [
-    ({"use": "noise"}, {"views": (InstanceNoise(0.5),)}),
-    ({"use": ["noise"], "deviation": 0.2}, {"views": (InstanceNoise(0.2),)}),
-    ({"use": ["diffusion"], "deviation": 0.2}, {"views": (Diffusion(deviation=0.2),)}),
+    ({"use": "noise"}, {"augmentations": (InstanceNoise(0.5),)}),
+    ({"use": ["noise"], "deviation": 0.2}, {"augmentations": (InstanceNoise(0.2),)}),
+    ({"use": ["diffusion"], "deviation": 0.2}, {"augmentations": (Diffusion(deviation=0.2),)}),
     (
         {"use": ["table", "noise"]},
-        {"views": (TableAugmentation(), InstanceNoise(0.5))},
+        {"augmentations": (TableAugmentation(), InstanceNoise(0.5))},
     ),
     ({"rule": "constant", "strength": 0.4}, {"strength": Constant(0.4)}),
     ({"strength": 0.4, "until": 0.5}, {"strength": Decay(0.4, 0.5)}),
@@ -129,7 +129,7 @@ VIEWS = [
     ),
     (
         {"rule": "adaptive", "use": ["table"]},
-        {"strength": Adaptive(0.6, 0.02), "views": (TableAugmentation(),)},
+        {"strength": Adaptive(0.6, 0.02), "augmentations": (TableAugmentation(),)},
     ),
 ]
 

@@ -135,7 +135,9 @@ def test_a_run_that_fails_has_written_down_what_came(kit: Any, table: Path, tmp_
     run.create(settings)
     stage = create_simulated_sites(settings, run.sites)
     with pytest.raises(ExchangeError, match="gone"):
-        Session(settings, run, Failing(stage.sites), stage.columns, kit.Silent())()
+        Session(
+            settings=settings, folder=run, exchange=Failing(stage.sites), columns=stage.columns
+        )()
     # Round 3 came and was not used: it left the sites all the same.
     assert entries(run)["train"]["last"] == 3 and len(run.read_metrics()) == 2
 
