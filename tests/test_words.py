@@ -123,14 +123,14 @@ VERBS = "a verb: build_, compute_, parse_, request_"
 # Names that are still being replaced. Remove each once nothing public has it.
 STILL = {
     # Messages and replies.
-    *("look", "profile", "profiles", "feel", "letter", "LETTER", "Letters", "letters", "travels"),
-    *("ground", "apart", "clients.own", "private"),
+    *("look", "profile", "profiles", "feel", "letter", "LETTER", "letters"),
+    *("ground", "apart", "private"),
     # Rounds and configuration.
-    *("introduce", "Memory", "Progress", "Watch", "looks", "strengthen", "fired", "conflicts"),
+    *("Memory", "Progress", "Watch", "fired", "conflicts"),
     # Engine.
-    *("Packed", "follow", "settle"),
+    *("follow", "settle"),
     # Fairness and postprocessing.
-    *("fairness.told", "keeps", "ceilings", "taken", "followings", "fairness.SEEN"),
+    *("fairness.told", "keeps", "ceilings", "taken", "fairness.SEEN"),
     # Functions that end in `_of`.
     *("bin_of", "digest_of", "gradient_of", "plan_of", "question_of", "seed_of", "sites_of"),
     *("table_of", "budget_of", "failure_of", "figures_of", "folder_of", "limits_of", "names_of"),

@@ -108,5 +108,5 @@ class Audit:
         return self.verdict == "pass" and self.copies == "pass" and not self.unjudged
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON; the layout is documented in the README."""
+        """As plain values for JSON; the layout is in `fairness/README.md`."""
         return {"version": VERSION, **asdict(self), "fit_for_release": self.fit_for_release}
