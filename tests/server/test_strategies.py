@@ -107,7 +107,7 @@ def test_sites_that_share_nothing_each_make_their_share(
     vectors = [generator.vector for generator in synthesizer.generators]
     assert len(vectors) == 3 and not torch.equal(vectors[0], vectors[1])
     cells = np.repeat(np.arange(len(synthesizer.counts)), 400)
-    makers = synthesizer._makers(cells, 0)
+    makers = synthesizer._assign_generators(cells, 0)
     counts, held = synthesizer.counts, synthesizer.counts.sum(1) > 0
     for cell in held.nonzero()[0]:
         share = np.bincount(makers[cells == cell], minlength=3) / 400
