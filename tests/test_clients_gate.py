@@ -15,6 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from clients.app import answer as answer_message
 from clients.app import sites_of
 from clients.gate import limits
+from clients.gate.contents import check_contents
 from clients.gate.refusal import RefusedError
 from clients.gate.simulation import MARKER, Ground, mark
 from clients.orders import (
@@ -33,6 +34,7 @@ from clients.work import serve
 from fairness.marginals import Marginals
 from server.exchange import InProcess
 from tests.federated import RECIPE, RUN, Federation, people
+from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from wgan.errors import DataError, NumericalError
 
 # Names and folders
@@ -183,6 +185,22 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
     monkeypatch.setattr("clients.work.answer", lambda *a: pytest.fail("the site began to answer"))
     with pytest.raises(RefusedError, match=r"^sites 'site-0', 'site-1', 'site-2' refuse: "):
         ready.ask(order)
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        CommitteeSpec(MLPCriticSpec((8,)), 3),
+        MultipliersSpec(MLPCriticSpec((8,))),
+        MLPCriticSpec((8,), conditioning="projection"),
+        MLPCriticSpec((8,), norm="layer"),
+    ],
+    ids=["committee", "multipliers", "projection", "layer norm"],
+)
+def test_networks_of_every_kind_are_weighed_without_memory(critic: Any, ready: Federation) -> None:
+    """Once a committee, which draws its columns, could not be built on a device without memory."""
+    recipe = replace(RECIPE, critic=critic)
+    check_contents(replace(ready.prepare, recipe=recipe.to_json()))
 
 
 def test_an_answer_of_a_gigabyte_is_refused(ready: Federation) -> None:
