@@ -4,7 +4,7 @@
     python tests/benchmarks/hashes.py check [NAME ...]      compares; exit code 1 if one differs
 
 Each case is `everymode simulate` as a user calls it, short enough for a few seconds, and together
-they take every strategy, switch, penalty and view. A case whose run is refused keeps the digest of
+they take every strategy, switch, penalty and view. A case whose run is refused keeps the text of
 its message. `--jobs 2`, before the command, runs two cases at a time. Each runs in a fork of one
 process, so that PyTorch is imported once.
 
