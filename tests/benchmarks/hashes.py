@@ -164,7 +164,7 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "rows-weights": ("federation.weights=rows", "federation.draw=rows"),
     "equal-weights": ("federation.weights=equal",),
     "exact-batch": ("train.exact_batch=true",),
-    "site-floor": ("site.floor=30",),
+    "site-floor": ("site.floor=30", "train.site_minimum=30"),
     "split-iid": ("split.by=iid",),
     "split-group": ("split.by=group",),
     "split-quantity": ("split.by=quantity", "split.largest=0.6"),
