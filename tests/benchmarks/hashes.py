@@ -4,7 +4,7 @@
     python tests/benchmarks/hashes.py check [NAME ...]      compares; exit code 1 if one differs
 
 Each case is `everymode simulate` as a user calls it, short enough for a few seconds, and together
-they take every strategy, switch, penalty and view. A case whose run is refused keeps the digest of
+they take every strategy, switch, penalty and view. A case whose run is refused keeps the text of
 its message. `--jobs 2`, before the command, runs two cases at a time. Each runs in a fork of one
 process, so that PyTorch is imported once.
 
@@ -164,7 +164,7 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "rows-weights": ("federation.weights=rows", "federation.draw=rows"),
     "equal-weights": ("federation.weights=equal",),
     "exact-batch": ("train.exact_batch=true",),
-    "site-floor": ("site.floor=30",),
+    "site-floor": ("site.floor=30", "train.site_minimum=30"),
     "split-iid": ("split.by=iid",),
     "split-group": ("split.by=group",),
     "split-quantity": ("split.by=quantity", "split.largest=0.6"),

@@ -3,20 +3,25 @@
 A correction is a frozen dataclass with a `kind`, registered in
 `clients.protocol.parts.corrections`. It acts on every player whose updates are averaged. Its arrays
 are named after their player: the array `control` of the critic travels as `critic_control`.
+Configurations read these parts, so PyTorch is imported only where one works.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.statistics import OptimizerStatistics
 from clients.protocol.parts.weighting import WeightingRule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clients.protocol.parts.statistics import OptimizerStatistics
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,6 +91,8 @@ class Correction:
 
     def start(self, size: int) -> dict[str, Tensor]:
         """Shared and server vectors before the first round, `(P,)`."""
+        import torch
+
         return {name: torch.zeros(size) for name in self.shared_vectors + self.server_vectors}
 
     def receive(

@@ -5,17 +5,20 @@ for Federated Learning", 2020, algorithm 1. Option II's mean of local gradients 
 since the steps here are not plain gradient steps.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
 from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.statistics import OptimizerStatistics
 from clients.protocol.parts.weighting import WeightingRule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clients.protocol.parts.statistics import OptimizerStatistics
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class ControlVariates(Correction):
         state: Mapping[str, Tensor],
     ) -> Tensor:
         """Moves c by the sites' changes of c_k."""
+        import torch
+
         state["control"].add_(torch.from_numpy(totals["control"]).float())
         return update
 
@@ -70,6 +75,8 @@ class _Controlled(LocalRule):
         return gradient + self.correction
 
     def finish(self, steps: int) -> LocalResult:
+        import torch
+
         mean = torch.zeros_like(self.own) if self.total is None else self.total.cpu() / steps
         change = mean.numpy() - self.own.double().numpy()
         return LocalResult({"control": change}, {"control_own": mean})

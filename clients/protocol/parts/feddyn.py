@@ -6,13 +6,16 @@ takes its usual local steps along that loss's gradient. With p_k = 1 / K the ser
 paper's; other weights p_k take the place of 1 / K.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,22 @@ Heterogeneous Federated Optimization", 2020, equation 6 with |a_k|_1 = tau_k, wh
 plain local steps. As there, a site of fewer rows takes fewer steps.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from torch import Tensor
 
 from clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
 from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.statistics import OptimizerStatistics
 from clients.protocol.parts.weighting import WeightingRule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clients.protocol.parts.statistics import OptimizerStatistics
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ Source: Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated Optimization in 
 Networks", 2020, equation 2.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from clients.protocol.parts.base import Correction, LocalRule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
