@@ -9,6 +9,7 @@ import numpy.typing as npt
 from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
+from clients.parsed import forget, parsed
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
@@ -147,16 +148,22 @@ def encode_data(order: EncodeData, site: Site) -> SiteSums:
     """
     plan = Plan.of(order)
     conditions = plan.conditions
-    pairs, rows, held, left_out = schema.encoded(site, plan.schema, conditions, order)
-    cells = conditions.refined(pairs, rows)
+    found = schema.encoded(site, plan.schema, conditions, order)
+    forget()
+    rows, held = found.rows, found.held_out
+    cells = conditions.refined(found.pairs, rows)
     own_counts = np.bincount(cells[~held], minlength=conditions.table.size)
     enough = own_counts[cells] >= site.floor
-    left_out += int((~enough & ~held).sum())
-    cells, rows, held = cells[enough], rows[enough], held[enough]
+    left_out = found.left_out + int((~enough & ~held).sum())
+    # Codes are most of what a large site holds in memory: no copy is made or kept without need.
+    del found
+    if not enough.all():
+        cells, rows, held = cells[enough], rows[enough], held[enough]
     check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
-    rows, cells = rows[~held], cells[~held]
+    if held.any():
+        rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
     taking, _ = eligible_strata(conditions)
@@ -219,7 +226,7 @@ def moments(order: SumMoments, site: Site) -> SiteSums:
 def audit(order: CountMarginals, site: Site) -> SiteSums:
     """Counts of the site's rows in every bin, by group."""
     plan = plan_of(str(site.plan(order.plan)["order"]))
-    frame = site.frame(order.missing)
+    frame = parsed(site, order.missing)
     group = plan.conditions.group_index(frame, plan.schema, str(site.table))
     if site.floor:
         group[~schema.enough(frame, plan.schema, plan.conditions, site)] = -1

@@ -192,7 +192,7 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
 ) -> None:
     order = TOO_LARGE[what](ready)
     monkeypatch.setattr(
-        "clients.tasks.dispatch.answer", lambda *a: pytest.fail("the site began to answer")
+        "clients.tasks.dispatch.handle_at_site", lambda *a: pytest.fail("the site began to answer")
     )
     with pytest.raises(RefusedError, match=r"^sites 'site-0', 'site-1', 'site-2' refuse: "):
         ready.ask(order)

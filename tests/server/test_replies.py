@@ -359,7 +359,7 @@ def lying(monkeypatch, order, lie, name="site-01"):
         sums = honest(asked, tensors, site)
         return changed(sums, lie) if isinstance(asked, order) and site.name == name else sums
 
-    monkeypatch.setattr(dispatch, "answer", answer)
+    monkeypatch.setattr(dispatch, "handle_at_site", answer)
 
 
 @pytest.mark.parametrize(
