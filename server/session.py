@@ -30,7 +30,6 @@ from server.training.penalties import build_penalties, request_moments
 from server.training.rounds import Metrics, Rounds
 from server.transport.exchange import Exchange
 from server.transport.run_identity import Named
-from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 from wgan.errors import EveryModeError, SettingsError, StateError
 
@@ -214,7 +213,7 @@ class Session:
                 "leave columns of many categories out with data.drop to have them, or set "
                 "model.matching_by = 'kernel'"
             )
-        codec = TableCodec(agreed.schema.without(agreed.conditions.given))
+        codec = agreed.codec
         order = EncodeData(
             schema=agreed.schema.to_json(),
             conditions=agreed.conditions.to_json(),
@@ -260,7 +259,7 @@ class Session:
 def count_of_moments(agreed: Agreement) -> int:
     """How many sums the second moments of a schema take."""
     conditions = agreed.conditions
-    width = TableCodec(agreed.schema.without(conditions.given)).width
+    width = agreed.codec.width
     return (conditions.width + 1) * width_of_moments(width, conditions.width)
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from clients.protocol.sketch import BINS, SKETCH, VOTES
 from clients.protocol.sums import Field, Layout
 from fairness.groups.conditions import ConditionSpace
-from wgan.data.codec import TableCodec
 from wgan.data.schema import KINDS, Kind, Schema
 from wgan.data.values import DATE_FORMS
 
@@ -148,8 +147,7 @@ class KMeansStep:
         conditions = ConditionSpace.from_json(self.conditions)
         if self.cells:
             return Layout((Field("cells", (len(conditions.groups), conditions.per_group)),))
-        schema = Schema.from_json(self.schema).without(conditions.given)
-        shape = (conditions.clusters, TableCodec(schema).width)
+        shape = (conditions.clusters, conditions.codec(Schema.from_json(self.schema)).width)
         # Codes are of the order of 1: totals may reach 2^32 rows.
         sums = (Field("sums", shape, bits=30), Field("squares", shape, bits=30))
         return Layout((Field("counts", shape[:1]), *sums))

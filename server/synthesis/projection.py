@@ -104,7 +104,7 @@ def projected(
     assert isinstance(module, SkipGenerator)
     conditions = plan.conditions
     found = find_dependencies(
-        TableCodec(plan.schema.without(conditions.given)),
+        plan.codec,
         plan.binning,
         moments,
         int(conditions.table.sum()),

@@ -16,7 +16,6 @@ from fairness.postprocessing.dependencies import FunctionalDependency, impute_de
 from fairness.postprocessing.projection import Projection
 from server.synthesis.conditions import matches, parse_conditions
 from server.training.participation import Letters
-from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
 from wgan.generators import SkipGenerator
 from wgan.numerics import flush_denormals
@@ -137,8 +136,8 @@ class Synthesizer:
                 )
                 encoded[place] = made[kept][first]
                 left = np.setdiff1d(left, place, assume_unique=True)
-        schema, given = self.plan.schema, self.plan.conditions.given
-        decoded = TableCodec(schema.without(given)).decode(encoded)
+        schema = self.plan.schema
+        decoded = self.plan.codec.decode(encoded)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= self.plan.conditions.decode(cells, schema)
         return pd.DataFrame({name: columns[name] for name in schema.names})
