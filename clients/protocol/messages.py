@@ -380,7 +380,7 @@ _ORDER: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Discriminator("order")])
 def to_json(order: Task) -> str:
     """An order as JSON text.
 
-    >>> from_json(to_json(Look(columns=("age",)))).columns
+    >>> from_json(to_json(DescribeColumns(columns=("age",)))).columns
     ('age',)
     """
     return _ORDER.dump_json(order).decode()

@@ -1,9 +1,10 @@
 """What a server asks before anything is agreed on: the orders from which a schema is made.
 
-They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks* (fine
-histograms, exact counts of categories, groups and labels): a grid can be refined only where the
-coarser one is known. *Cluster* (sums around centres of latent clusters) follows, where there are to
-be any.
+`DescribeColumns` asks for the kinds of columns, `CollectVocabulary` for vocabularies, candidates
+for point masses and coarse histograms, `CountHistograms` for fine histograms and exact counts of
+categories, groups and labels: a grid can be refined only where the coarser one is known.
+`KMeansStep` follows where latent clusters are wanted. On the wire they are named *look*, *values*,
+*ranks* and *cluster*.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What one site does for an order, and a node for the sites it serves: sums, and nothing else."""
+"""Dispatch of a task to its handler at one site, and over all sites that a node serves."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -67,7 +67,7 @@ def handle(request: Request, sites: Iterable[Site]) -> SiteSums:
 def computed(
     request: Request, sites: Iterable[Site], admit: Callable[[Site], None] = lambda site: None
 ) -> SiteSums:
-    """The sum of what sites compute, each of which `admit` may refuse; see `serve`."""
+    """The sum of what sites compute, each of which `admit` may refuse; see `handle`."""
     total = request.order.layout().zero()
     refusals: list[str] = []
     problems: list[str] = []
@@ -113,7 +113,7 @@ def served(
 
 
 def handle_at_site(order: Task, tensors: Tensors, site: Site) -> SiteSums:
-    """What one site sends back to a request that it has let in (see `serve`)."""
+    """What one site sends back to a request that it has let in (see `served`)."""
     match order:
         case DescribeColumns():
             return schema.describe_columns(order, site)
