@@ -13,7 +13,6 @@ from clients.protocol.refusal import RefusedError, readable
 from clients.protocol.schema_messages import CountHistograms, KMeansStep
 from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import Marginals
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
@@ -41,7 +40,7 @@ def check_contents(order: Task) -> None:
         if isinstance(order, EncodeData):
             _check_networks(order, schema, conditions)
         if not isinstance(order, CountHistograms):
-            width = TableCodec(schema.without(conditions.given)).width
+            width = conditions.codec(schema).width
             if any(len(centre) != width for centre in conditions.centres):
                 raise RefusedError(f"centres of other lengths than {width}")
             if len(set(conditions.centres)) < len(conditions.centres):
@@ -72,7 +71,7 @@ def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpac
         problems = _recipe(_JSON.validate_json(order.recipe))
     if problems:
         raise RefusedError(problems)
-    codec = TableCodec(schema.without(conditions.given))
+    codec = conditions.codec(schema)
     shape = Shape(codec.blocks, codec.width, conditions.width)
     try:
         recipe = Recipe.from_json(order.recipe)

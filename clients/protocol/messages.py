@@ -30,7 +30,6 @@ from fairness.matching.features import feature_count
 from fairness.matching.moments import size_of_moments
 from fairness.matching.suppression import of_text
 from fairness.metrics.marginals import Marginals
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -77,7 +76,7 @@ class EncodeData:
         fields.append(Field("group_sites", (len(conditions.groups),)))
         fields.append(Field("taking", (1,)))
         fields.append(Field("left_out", (1,)))
-        codec = TableCodec(Schema.from_json(self.schema).without(conditions.given))
+        codec = conditions.codec(Schema.from_json(self.schema))
         levels = conditions.width + 1
         width = codec.width + Binning.of(codec, self.bins).width + conditions.width
         if self.matching in ("kernel", "sliced"):

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class Plan:
         """Reads the order."""
         schema = Schema.from_json(order.schema)
         conditions = ConditionSpace.from_json(order.conditions)
-        codec = TableCodec(schema.without(conditions.given))
+        codec = conditions.codec(schema)
         return Plan(
             order.seed,
             conditions,
@@ -74,6 +74,11 @@ class Plan:
             order.held_out,
             Binning.of(codec, order.bins),
         )
+
+    @cached_property
+    def codec(self) -> TableCodec:
+        """Between rows of the table and encoded ones."""
+        return self.conditions.codec(self.schema)
 
     @property
     def choices(self) -> npt.NDArray[np.bool_]:

@@ -1,9 +1,10 @@
 """What a server asks before anything is agreed on: the orders from which a schema is made.
 
-They are: *look* (kinds of columns), *values* (vocabulary, atoms, coarse histograms), *ranks* (fine
-histograms, exact counts of categories, groups and labels): a grid can be refined only where the
-coarser one is known. *Cluster* (sums around centres of latent clusters) follows, where there are to
-be any.
+`DescribeColumns` asks for the kinds of columns, `CollectVocabulary` for vocabularies, candidates
+for point masses and coarse histograms, `CountHistograms` for fine histograms and exact counts of
+categories, groups and labels: a grid can be refined only where the coarser one is known.
+`KMeansStep` follows where latent clusters are wanted. On the wire they are named *look*, *values*,
+*ranks* and *cluster*.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any, Literal
 from clients.protocol.sketch import BINS, SKETCH, VOTES
 from clients.protocol.sums import Field, Layout
 from fairness.groups.conditions import ConditionSpace
-from wgan.data.codec import TableCodec
 from wgan.data.schema import KINDS, Kind, Schema
 from wgan.data.values import DATE_FORMS
 
@@ -148,8 +148,7 @@ class KMeansStep:
         conditions = ConditionSpace.from_json(self.conditions)
         if self.cells:
             return Layout((Field("cells", (len(conditions.groups), conditions.per_group)),))
-        schema = Schema.from_json(self.schema).without(conditions.given)
-        shape = (conditions.clusters, TableCodec(schema).width)
+        shape = (conditions.clusters, conditions.codec(Schema.from_json(self.schema)).width)
         # Codes are of the order of 1: totals may reach 2^32 rows.
         sums = (Field("sums", shape, bits=30), Field("squares", shape, bits=30))
         return Layout((Field("counts", shape[:1]), *sums))

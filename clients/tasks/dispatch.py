@@ -1,4 +1,4 @@
-"""What one site does for an order, and a node for the sites it serves: sums, and nothing else."""
+"""Dispatch of a task to its handler at one site, and over all sites that a node serves."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +11,7 @@ from clients.gate.admission import Admission
 from clients.gate.held import check_claims
 from clients.gate.mechanism import Answer
 from clients.gate.release import build_context, release
+from clients.parsed import forget, parsed
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
@@ -68,7 +69,7 @@ def handle(request: Request, sites: Iterable[Site]) -> SiteSums:
 def computed(
     request: Request, sites: Iterable[Site], admit: Callable[[Site], None] = lambda site: None
 ) -> SiteSums:
-    """The sum of what sites compute, each of which `admit` may refuse; see `serve`."""
+    """The sum of what sites compute, each of which `admit` may refuse; see `handle`."""
     total = request.order.layout().zero()
     refusals: list[str] = []
     problems: list[str] = []
@@ -157,16 +158,22 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
     """
     plan = Plan.of(order)
     conditions = plan.conditions
-    pairs, rows, held, left_out = schema.encoded(site, plan.schema, conditions, order)
-    cells = conditions.refined(pairs, rows)
+    found = schema.encoded(site, plan.schema, conditions, order)
+    forget()
+    rows, held = found.rows, found.held_out
+    cells = conditions.refined(found.pairs, rows)
     own_counts = np.bincount(cells[~held], minlength=conditions.table.size)
     enough = own_counts[cells] >= site.floor
-    left_out += int((~enough & ~held).sum())
-    cells, rows, held = cells[enough], rows[enough], held[enough]
+    left_out = found.left_out + int((~enough & ~held).sum())
+    # Codes are most of what a large site holds in memory: no copy is made or kept without need.
+    del found
+    if not enough.all():
+        cells, rows, held = cells[enough], rows[enough], held[enough]
     check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
-    rows, cells = rows[~held], cells[~held]
+    if held.any():
+        rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
     taking, _ = eligible_strata(conditions)
@@ -229,7 +236,7 @@ def moments(order: SumMoments, site: Site) -> Answer:
 def audit(order: CountMarginals, site: Site) -> Answer:
     """Counts of the site's rows in every bin, by group."""
     plan = plan_of(str(site.plan(order.plan)["order"]))
-    frame = site.frame(order.missing)
+    frame = parsed(site, order.missing)
     group = plan.conditions.group_index(frame, plan.schema, str(site.table))
     if site.floor:
         group[~schema.enough(frame, plan.schema, plan.conditions, site)] = -1

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from clients.gate import floor
 from clients.gate.mechanism import Answer
+from clients.parsed import parsed
 from clients.protocol.messages import EncodeData
 from clients.protocol.plan import seed_of
 from clients.protocol.schema_messages import (
@@ -25,7 +27,6 @@ from clients.protocol.sums import Floats
 from clients.site import Site
 from fairness.groups.clusters import Centres
 from fairness.groups.conditions import ConditionSpace, category_labels
-from wgan.data.codec import TableCodec
 from wgan.data.schema import KINDS, Schema
 from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
 from wgan.errors import DataError
@@ -37,7 +38,7 @@ def describe_columns(order: DescribeColumns, site: Site) -> Answer:
     Raises:
         DataError: The table's columns are not the agreed ones; all differences at once.
     """
-    frame = site.frame(order.missing)
+    frame = parsed(site, order.missing)
     check_columns(frame, order.columns, order.drop, site)
     held = held_out(len(frame), order.held_out.share, order.held_out.seed, site.name)
     answer: dict[str, npt.NDArray[Any]] = {
@@ -80,8 +81,8 @@ def collect_vocabulary(order: CollectVocabulary, site: Site) -> Answer:
         try:
             column = parse_column(frame[name], kind, name, where, form)
             if kind in ("category", "boolean"):
-                counts = Counter(v for v in column if v is not None)
-                answer[f"sketch.{i}"] = sketch(floor.frequent(counts, site.floor), name, where)
+                counts = floor.frequent(_tally(column), site.floor)
+                answer[f"sketch.{i}"] = sketch(counts, name, where)
                 continue
             present = column[~np.isnan(column)]
             _check_size(present, name, where)
@@ -116,8 +117,8 @@ def count_histograms(order: CountHistograms, site: Site) -> Answer:
         frame = frame.loc[known].reset_index(drop=True)
     for i, column in enumerate(schema.columns):
         if not column.numeric:
-            tally = Counter(category_labels(frame[column.name], column, where))
-            counts = np.array([tally[c] for c in column.categories], np.int64)
+            tally = _tally(category_labels(frame[column.name], column, where))
+            counts = np.array([tally.get(c, 0) for c in column.categories], np.int64)
             answer[f"categories.{i}"] = floor.folded(counts, site.floor)
             continue
         content = parse_column(frame[column.name], column.kind, column.name, where, column.form)
@@ -140,16 +141,10 @@ def count_histograms(order: CountHistograms, site: Site) -> Answer:
 def kmeans_step(order: KMeansStep, site: Site) -> Answer:
     """Sums around centres, or counts of cells; rows are encoded once, onto the site's disk."""
     schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
-    found, plain = site.table.stat(), conditions.plain
-    # All that codes depend on; a table that was written anew is encoded anew.
-    pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
-    told = (order.schema, pairs_with_rows, order.missing, order.seed, order.held_out)
-    text = json.dumps([*told, found.st_mtime_ns, found.st_size, site.floor])
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = _encoding_of(order, conditions.plain, site)
     if not site.stamp(name):
-        pairs, rows, held, _ = encoded(site, schema, conditions, order)
-        learnt: dict[str, npt.NDArray[np.generic]] = {"pairs": pairs[~held], "rows": rows[~held]}
-        site.store(name, learnt, {"encoded for": "clusters"})
+        found = _encode(site, schema, conditions, order)
+        site.store(name, found.arrays(), {"encoded for": "clusters", "left_out": found.left_out})
     rows = site.array(name, "rows").astype(np.float32, copy=False)
     if not order.cells:
         tally = Centres(np.array(conditions.centres)).sums(rows)
@@ -163,15 +158,66 @@ def kmeans_step(order: KMeansStep, site: Site) -> Answer:
     return Answer(order.layout(), {"cells": counts.reshape(shape)})
 
 
-def encoded(
-    site: Site, schema: Schema, conditions: ConditionSpace, order: KMeansStep | EncodeData
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_], int]:
-    """Group and label g * L + l, `(n,)`, codes, `(n, D)`, and whether held out, `(n,)`.
+@dataclass(frozen=True)
+class Encoded:
+    """A site's rows whose group and label has rows over all sites.
 
-    Of the rows whose pair has rows. They depend on the seed and the site's name, not on clusters.
-    Also how many rows the site's floor leaves out.
+    Attributes:
+        pairs: Group and label g * L + l, `(n,)`.
+        rows: Codes, `(n, D)`; they depend on the seed and the site's name, not on clusters.
+        held_out: Which of them no critic is trained on, `(n,)`.
+        left_out: How many rows the site's floor leaves out.
     """
-    frame, where = site.frame(order.missing), str(site.table)
+
+    pairs: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.float32]
+    held_out: npt.NDArray[np.bool_]
+    left_out: int
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """For the site's disk: those trained on apart from the others, for k-means reads them."""
+        learnt = ~self.held_out
+        return {
+            "pairs": self.pairs[learnt],
+            "rows": self.rows[learnt],
+            "held": self.held_out,
+            "held_pairs": self.pairs[self.held_out],
+            "held_rows": self.rows[self.held_out],
+        }
+
+    @staticmethod
+    def stored(site: Site, name: str) -> "Encoded":
+        """What `arrays` left on the site's disk."""
+        held = site.array(name, "held").astype(np.bool_)
+        learnt, apart = site.array(name, "rows"), site.array(name, "held_rows")
+        rows = np.empty((len(held), learnt.shape[1]), np.float32)
+        pairs = np.empty(len(held), np.int64)
+        rows[~held], rows[held] = learnt, apart
+        pairs[~held], pairs[held] = site.array(name, "pairs"), site.array(name, "held_pairs")
+        return Encoded(pairs, rows, held, int(str(site.plan(name)["left_out"])))
+
+
+def encoded(site: Site, schema: Schema, conditions: ConditionSpace, order: EncodeData) -> Encoded:
+    """The site's encoded rows; those that k-means was asked about are encoded already."""
+    name = _encoding_of(order, conditions.plain, site)
+    if conditions.centres and site.stamp(name):
+        return Encoded.stored(site, name)
+    return _encode(site, schema, conditions, order)
+
+
+def _encoding_of(order: KMeansStep | EncodeData, plain: ConditionSpace, site: Site) -> str:
+    """16 hexadecimal digits of all that codes depend on: a table written anew is encoded anew."""
+    found = site.table.stat()
+    pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
+    told = (order.schema, pairs_with_rows, order.missing, order.seed, order.held_out)
+    text = json.dumps([*told, found.st_mtime_ns, found.st_size, site.floor])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _encode(
+    site: Site, schema: Schema, conditions: ConditionSpace, order: KMeansStep | EncodeData
+) -> Encoded:
+    frame, where = parsed(site, order.missing), str(site.table)
     held = held_out(len(frame), order.held_out, order.seed, site.name)
     pairs = conditions.plain.cell_index(frame, schema, where)
     learnt = np.where(held, -1, pairs)
@@ -179,9 +225,10 @@ def encoded(
     # A cell takes part with all its rows where enough of them are learnt from.
     kept = (pairs >= 0) & (counts[np.maximum(pairs, 0)] >= site.floor)
     rng = np.random.default_rng(seed_of(order.seed, site.name, "encode"))
-    codec = TableCodec(schema.without(conditions.given))
+    codec = conditions.codec(schema)
     left_out = small_rows(frame.loc[~held], schema, conditions, site)
-    return pairs[kept], codec.encode(frame.loc[kept], rng, where), held[kept], left_out
+    rows = codec.encode(frame.loc[kept], rng, where)
+    return Encoded(pairs[kept], rows, held[kept], left_out)
 
 
 def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.bool_]:
@@ -197,9 +244,16 @@ def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.b
     return held
 
 
+def _tally(values: npt.NDArray[np.object_]) -> dict[str, int]:
+    """Rows of every text in a column, in the order in which they come; `None` is not counted."""
+    codes, texts = pd.factorize(values)
+    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+    return dict(zip(map(str, texts), counts.tolist(), strict=True))
+
+
 def _learnt(order: CollectVocabulary | CountHistograms, site: Site) -> pd.DataFrame:
     """The site's rows less those held out."""
-    frame, held = site.frame(order.missing), order.held_out
+    frame, held = parsed(site, order.missing), order.held_out
     return frame.loc[~held_out(len(frame), held.share, held.seed, site.name)]
 
 

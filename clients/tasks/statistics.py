@@ -1,4 +1,7 @@
-"""What rules of weights read of a site before training: counts apart, and sums of features."""
+"""Per-site statistics that weighting rules need before training.
+
+They are category counts, sent per site, and sums of random features, aggregated over sites.
+"""
 
 from collections.abc import Sequence
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from fairness.groups.clusters import Centres
 from fairness.groups.conditioned_on import ConditionedOn
+from wgan.data.codec import TableCodec
 from wgan.data.schema import Column, Schema
 from wgan.data.values import parse_column
 from wgan.errors import DataError
@@ -113,6 +114,10 @@ class ConditionSpace:
         classes = label and self.target is not None and not self.label_edges
         target = (self.target,) if classes and self.target not in features else ()
         return (*features, *(t for t in target if t is not None))
+
+    def codec(self, schema: Schema) -> TableCodec:
+        """How rows of a table are encoded: without the columns that follow from the condition."""
+        return TableCodec(schema.without(self.given))
 
     def group_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
         """The group of each row, `(n,)`; -1 for a row of no known group."""

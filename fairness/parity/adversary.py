@@ -22,7 +22,6 @@ from torch import Tensor
 
 from fairness.groups.conditions import ConditionSpace
 from fairness.parity.membership import Membership, build_memberships
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
 
@@ -62,7 +61,7 @@ class GroupAdversarySpec:
         Raises:
             ValueError: There are fewer than two groups, or no column to tell them from.
         """
-        codec = TableCodec(schema.without(conditions.given))
+        codec = conditions.codec(schema)
         held = np.ones(codec.width, dtype=np.bool_)
         for name in conditions.sensitive:
             if name in codec.schema.names:

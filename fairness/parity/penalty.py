@@ -19,7 +19,6 @@ from fairness.groups.conditions import ConditionSpace
 from fairness.matching.moments import MomentMatching
 from fairness.parity.membership import BinMembership, Membership, build_memberships
 from fairness.parity.mixture import feature_members, feature_sets
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.penalties import GeneratorStep
 
@@ -222,7 +221,7 @@ def _contrast(members: Bools, rows: Floats) -> Floats:
 
 def _inputs(conditions: ConditionSpace, schema: Schema) -> Ints:
     """The outputs of a row that a score may read: neither target nor sensitive features."""
-    codec = TableCodec(schema.without(conditions.given))
+    codec = conditions.codec(schema)
     held = np.ones(codec.width, dtype=np.bool_)
     for name in (*conditions.sensitive, conditions.target):
         if name is not None and name in codec.schema.names:

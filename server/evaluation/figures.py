@@ -15,7 +15,6 @@ from fairness.metrics.coverage import coverage_difference, coverage_group_min, g
 from fairness.metrics.marginals import Marginals, compare
 from fairness.metrics.utility import train_and_test
 from server.transport.exchange import Exchange
-from wgan.data.codec import TableCodec
 from wgan.data.values import parse_column
 from wgan.errors import DataError
 
@@ -89,7 +88,7 @@ def request_recall(
     Where sites hold rows out of training, those are counted. One half of a group's synthetic rows
     gives the balls and the codebook, the other shows what to expect of rows of the same law.
     """
-    codec = TableCodec(plan.schema.without(plan.conditions.given))
+    codec = plan.codec
     rng = np.random.default_rng(seed_of(plan.seed, "recall"))
     made = _made(plan, synthetic)
     own: list[npt.NDArray[np.float32]] = []

@@ -8,6 +8,7 @@ categories: the vocabulary is peeled from the sum of the sites' value sketches
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from server.config.sections import DataSettings
 from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells, possible_cells
 from server.schema.clusters import clustered
 from server.transport.exchange import Exchange
+from wgan.data.codec import TableCodec
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema
 from wgan.data.values import DATE_FORMS, widest
@@ -55,6 +57,11 @@ class Agreement:
     conditions: ConditionSpace
     rows: int
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def codec(self) -> TableCodec:
+        """Between rows of the table and encoded ones."""
+        return self.conditions.codec(self.schema)
 
 
 def agree(

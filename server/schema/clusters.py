@@ -8,7 +8,6 @@ from fairness.groups.clusters import Centres, Tally, find
 from fairness.groups.conditions import ConditionSpace
 from server.config.sections import DataSettings
 from server.transport.exchange import Exchange
-from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
@@ -51,7 +50,7 @@ def clustered(
         sums = exchange(question(conditions.clustered(centres.points)))
         return Tally(sums["counts"], sums["sums"], sums["squares"])
 
-    width = TableCodec(schema.without(conditions.given)).width
+    width = conditions.codec(schema).width
     points = find(ask, width, data.clusters, floor).points
     if len(points) < 2:
         return conditions

@@ -21,7 +21,6 @@ from server.synthesis.calibration import has_categories
 from server.synthesis.projection import build_binning
 from server.training.participation import ClientSampler
 from server.training.state import TrainingState
-from wgan.data.codec import TableCodec
 from wgan.data.frame import read_table
 
 MAX_MOMENTS = 16_000_000
@@ -83,7 +82,7 @@ def agree(run: RunContext) -> Agreed:
 def count_of_moments(agreed: Agreement) -> int:
     """How many sums the second moments of a schema take."""
     conditions = agreed.conditions
-    width = TableCodec(agreed.schema.without(conditions.given)).width
+    width = agreed.codec.width
     return (conditions.width + 1) * width_of_moments(width, conditions.width)
 
 
@@ -113,7 +112,6 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
             "leave columns of many categories out with data.drop to have them, or set "
             "model.matching_by = 'kernel'"
         )
-    encoded = agreed.schema.without(agreed.conditions.given)
     order = EncodeData(
         schema=agreed.schema.to_json(),
         conditions=agreed.conditions.to_json(),
@@ -123,10 +121,10 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
         matching=matching,
         marginals=model.marginals
         and settings.federation.generator != "own"
-        and has_categories(encoded),
+        and has_categories(agreed.codec),
         missing=settings.data.missing,
         held_out=settings.data.held_out,
-        bins=build_binning(settings, TableCodec(encoded), agreed.conditions, note)
+        bins=build_binning(settings, agreed.codec, agreed.conditions, note)
         if matching == "moments"
         else 0,
     )

@@ -15,7 +15,6 @@ from fairness.weighting.group_weights import row_weights
 from server.config.settings import Settings
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
-from wgan.data.schema import Schema
 from wgan.flat import FlatModule
 from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
@@ -32,9 +31,9 @@ EVEN_SHARE = 0.25
 PIECE = 8192
 
 
-def has_categories(schema: Schema) -> bool:
+def has_categories(codec: TableCodec) -> bool:
     """Whether an encoded row has any categorical part."""
-    return any(block.kind == "choice" for block in TableCodec(schema).blocks)
+    return any(block.kind == "choice" for block in codec.blocks)
 
 
 def category_marginals(

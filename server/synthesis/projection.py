@@ -109,7 +109,7 @@ class FindDependencies:
         """See `server.synthesis.fitting.Fit`; reports the columns."""
         plan, conditions = synthesizer.plan, synthesizer.plan.conditions
         found = find_dependencies(
-            TableCodec(plan.schema.without(conditions.given)),
+            plan.codec,
             plan.binning,
             self.moments,
             int(conditions.table.sum()),

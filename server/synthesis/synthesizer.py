@@ -14,7 +14,6 @@ from clients.protocol.plan import Plan, seed_of
 from fairness.parity.mixture import ParityMixture
 from server.synthesis.conditions import matches, parse_conditions
 from server.synthesis.steps import PostprocessingStep
-from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
 from wgan.flat import FlatModule
 from wgan.numerics import flush_denormals
@@ -122,8 +121,8 @@ class Synthesizer:
             place, first = np.unique(tried[kept], return_index=True)
             encoded[place] = rows[kept][first]
             left = np.setdiff1d(left, place, assume_unique=True)
-        schema, given = self.plan.schema, self.plan.conditions.given
-        decoded = TableCodec(schema.without(given)).decode(encoded)
+        schema = self.plan.schema
+        decoded = self.plan.codec.decode(encoded)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= self.plan.conditions.decode(cells, schema)
         return pd.DataFrame({name: columns[name] for name in schema.names})

@@ -155,11 +155,11 @@ def test_few_exchanges_in_which_sites_encode_once(tmp_path, monkeypatch):
     frame, blob = table()
     encoded = Counter()
 
-    def counting(site, *rest, real=schema.encoded):
+    def counting(site, *rest, real=schema._encode):
         encoded[site.name] += 1
         return real(site, *rest)
 
-    monkeypatch.setattr(schema, "encoded", counting)
+    monkeypatch.setattr(schema, "_encode", counting)
     _, exchange = agreed(frame, blob, tmp_path)
     asked = [order for order in exchange.orders if order.order == "cluster"]
     assert 4 < len(asked) <= 2 * BLOBS + 15

@@ -14,7 +14,7 @@ from wgan.errors import DataError, NumericalError
 from wgan.shape import Block
 
 JITTER: Final = 0.98
-"""Part of the grain that noise spreads a value over: decoding in float32 still rounds it back."""
+"""Share of the resolution over which noise spreads a value; decoding in float32 rounds it back."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The schema of a table that lies on one machine, read from its rows exactly.
 
-It serves single-site users and tests; the federated schema, read from sums, is held against it.
+It serves single-site users and tests, which compare the federated schema, read from sums, with it.
 """
 
 from collections import Counter

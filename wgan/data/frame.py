@@ -1,12 +1,7 @@
 """Reads tables. Cells of CSV files stay text: what they mean is decided over all sites."""
 
-import csv
 import difflib
-import functools
-import gzip
 import io
-import zlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wgan.data.delimited import header_problems, parse_delimited, to_frame
 from wgan.data.formats import MISSING, SUFFIXES
 from wgan.errors import DataError
 
@@ -35,6 +31,26 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
             apart or not equally long.
     """
     path = Path(path)
+    if is_delimited(path):
+        return to_frame(read_delimited(path, missing))
+    return _read_parquet(_content(path), path, frozenset(missing))
+
+
+def is_delimited(path: Path) -> bool:
+    """Whether a file is CSV or TSV by its name."""
+    return path.name.lower().endswith(tuple(s for s in SUFFIXES if s != ".parquet"))
+
+
+def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
+    """Reads a CSV or TSV file as dictionary-encoded text; see `wgan.data.delimited`.
+
+    Raises:
+        DataError: As `read_table`.
+    """
+    return parse_delimited(_content(path), path, frozenset(missing))
+
+
+def _content(path: Path) -> bytes:
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(
             f"{path}: not a table by its name; expected a file ending in {', '.join(SUFFIXES)}"
@@ -44,12 +60,9 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(_no_such_file(path))
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
-    if path.name.lower().endswith(".parquet"):
-        return _read_parquet(content, path, frozenset(missing))
-    return _read_text(content, path, frozenset(missing))
 
 
 def _no_such_file(path: Path) -> str:
@@ -63,92 +76,6 @@ def _no_such_file(path: Path) -> str:
     return f"{path}: no such file; its folder {held}"
 
 
-def _read_text(content: bytes, path: Path, missing: frozenset[str]) -> pd.DataFrame:
-    if path.name.lower().endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            raise DataError(
-                f"{path}: not a whole gzip file; copy it again, or drop .gz from its name"
-            ) from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}: line {line} is not UTF-8; save the file with the encoding UTF-8"
-        ) from None
-    if not text.strip():
-        raise DataError(f"{path}: empty file; expected a line of headers and one line a row")
-    separator = "\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else ","
-
-    # Cells repeat: each distinct one is cleaned, and kept in memory, once.
-    @functools.cache
-    def clean(cell: str) -> str | None:
-        cell = cell.strip()
-        return None if cell in missing else cell
-
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
-    )
-    header: list[str] = []
-    rows: list[list[str | None]] = []
-    uneven: list[str] = []
-    try:
-        for cells in reader:
-            if not cells:
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-            elif len(cells) == len(header):
-                rows.append(list(map(clean, cells)))
-            else:
-                uneven.append(f"line {reader.line_num} ({len(cells)} cells)")
-    except csv.Error:
-        raise DataError(
-            f'{path}: the quotes of line {reader.line_num} do not pair up; write a " within a '
-            'quoted cell as ""'
-        ) from None
-    problems = _header_problems(header, path, separator)
-    if uneven:
-        more = f" and {len(uneven) - 3} more" if len(uneven) > 3 else ""
-        problems.append(
-            f"{path}: {', '.join(uneven[:3])}{more}: expected {len(header)} cells as in the "
-            "header; quote cells that hold the separator"
-        )
-    elif not rows:
-        problems.append(f"{path}: no rows below the header; expected at least one")
-    if problems:
-        raise DataError(problems)
-    return pd.DataFrame(rows, columns=pd.Index(header), dtype=object)
-
-
-def _header_problems(header: Sequence[str], path: Path, separator: str = "") -> list[str]:
-    problems = []
-    empty = [str(i) for i, name in enumerate(header, 1) if not name]
-    if empty:
-        problems.append(
-            f"{path}: no header for column {', '.join(empty)}; name it, or remove it if it only "
-            "numbers the rows"
-        )
-    counts = Counter(header)
-    twice = [str(i) for i, name in enumerate(header, 1) if name and counts[name] > 1]
-    if twice:
-        # Not by name: without a line of headers the first row's cells are taken for them.
-        problems.append(
-            f"{path}: columns {', '.join(twice)} have the same header as another; give each its "
-            "own name, in the first line of the file"
-        )
-    others = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-    for other in set(others) - {separator}:
-        if separator and len(header) == 1 and other in header[0]:
-            problems.append(
-                f"{path}: columns are separated by {others[other]}; expected {others[separator]} "
-                "in a file with this ending"
-            )
-    return problems
-
-
 def _read_parquet(content: bytes, path: Path, missing: frozenset[str]) -> pd.DataFrame:
     try:
         table = pq.ParquetFile(io.BytesIO(content)).read()
@@ -158,7 +85,7 @@ def _read_parquet(content: bytes, path: Path, missing: frozenset[str]) -> pd.Dat
     # The pandas index, where it was stored, is a column like any other or (a range) nothing.
     named = [n for n in table.column_names if not n.startswith("__index_level_")]
     header = [n.strip() for n in named]
-    problems = _header_problems(header, path)
+    problems = header_problems(header, path)
     if nested:
         problems.append(
             f"{path}: columns {', '.join(map(repr, nested))} hold lists or structures; expected "

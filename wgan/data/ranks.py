@@ -39,7 +39,7 @@ def resolution(column: Column) -> float:
 def jitter(column: Column) -> float:
     """Width of the noise that spreads tied values over their rank; 0 for dense values.
 
-    It is the grain unless that drowns in the rounding of floats.
+    It is the column's resolution, unless that is lost in the rounding of floats.
     """
     step = resolution(column)
     return step if step >= 1e-14 * max(abs(column.low), abs(column.high)) else 0.0
@@ -60,14 +60,14 @@ def to_scores(numbers: Numbers, column: Column) -> Numbers:
 
 
 def from_scores(scores: Numbers, column: Column) -> Numbers:
-    """The inverse of `to_scores`, rounded to the column's grain and kept in [low, high]."""
+    """The inverse of `to_scores`, rounded to the column's resolution and kept in [low, high]."""
     if column.scale == "linear":
         numbers = column.low + (scores + 1) / 2 * (column.high - column.low)
     else:
         ranks = np.clip((ndtr(2 * scores) - TAIL) / (1 - 2 * TAIL), 0, 1)
         numbers = np.interp(ranks, column.cumulative, column.edges)
     low, high = _rounded(np.array([column.low, column.high]), column)
-    # Edges need not lie on the grain; rounding must not lead past them.
+    # Edges need not be multiples of the resolution; rounding must not lead past them.
     low += resolution(column) * (low < column.low)
     high -= resolution(column) * (high > column.high)
     return np.clip(_rounded(numbers, column), low, high)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from wgan.data.schema import Kind
 from wgan.errors import DataError
@@ -71,6 +72,10 @@ def describe(series: "pd.Series[Any]") -> Description:
     >>> describe(pd.Series(["1", "2.50", None]))
     Description(kind='float', missing=True, decimals=1, form='')
     """
+    if _is_coded(series.dtype):
+        codes, values = _factorized(series)
+        missing = bool((codes < 0).any())
+        return _describe_text(values, missing) if values else Description(None, missing)
     missing = bool(series.isna().any())
     present = series.dropna()
     dtype = present.dtype
@@ -86,7 +91,7 @@ def describe(series: "pd.Series[Any]") -> Description:
             exact = bool((np.abs(numbers) <= EXACT).all())
             return Description("integer" if exact else "category", missing)
         return Description("float", missing, decimals=_decimals_of_typed(present))
-    return _describe_text(list(pd.unique(_texts(present))), missing)
+    return _describe_text(_factorized(present)[1], missing)
 
 
 def date_forms(series: "pd.Series[Any]") -> tuple[str, ...]:
@@ -97,7 +102,7 @@ def date_forms(series: "pd.Series[Any]") -> tuple[str, ...]:
     """
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return DATE_FORMS
-    return tuple(_fitting_forms(list(pd.unique(_texts(series.dropna())))))
+    return tuple(_fitting_forms(_factorized(series)[1]))
 
 
 def widest(kinds: Iterable[Kind]) -> Kind:
@@ -146,12 +151,12 @@ def parse_column(
     if kind == "datetime":
         if pd.api.types.is_datetime64_any_dtype(series.dtype):
             return _seconds(pd.DatetimeIndex(series))
-        return _parse_dates(_texts(series), name, where, form)
+        return _parse_dates(series, name, where, form)
     if _is_number(series.dtype):
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
         wrong = np.zeros(len(numbers), dtype=np.bool_)
     else:
-        numbers, wrong = _parse_numbers(_texts(series))
+        numbers, wrong = _parse_numbers(series)
     infinite = np.isinf(numbers)
     if infinite.any():
         raise DataError(
@@ -173,9 +178,37 @@ def _is_boolean(text: str) -> bool:
     return text.lower() in ("true", "false")
 
 
+def _is_coded(dtype: Any) -> bool:
+    """Whether cells are dictionary-encoded text, as `wgan.data.delimited` reads them."""
+    return isinstance(dtype, pd.ArrowDtype) and pa.types.is_dictionary(dtype.pyarrow_dtype)
+
+
+def _codes_of(series: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], Objects]:
+    """Of dictionary-encoded text the code of each cell, -1 where missing, and what codes mean."""
+    array = series.array.__arrow_array__().combine_chunks()
+    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.intp)
+    # The last is where -1 points to.
+    return codes, np.array([*array.dictionary.to_pylist(), None], dtype=object)
+
+
+def _factorized(series: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[str]]:
+    """The code of each cell's text, -1 where missing, and the distinct texts, each used."""
+    if not _is_coded(series.dtype):
+        codes, uniques = pd.factorize(_texts(series))
+        return codes, [str(text) for text in uniques]
+    codes, texts = _codes_of(series)
+    used = np.bincount(codes + 1, minlength=len(texts)) > 0
+    used[0] = False
+    renumbered = np.where(used, np.cumsum(used) - 1, -1)
+    return renumbered[codes + 1], texts[:-1][used[1:]].tolist()
+
+
 def _texts(series: "pd.Series[Any]") -> Objects:
     """The cells as text, `None` where missing."""
     cells: Iterable[Any]
+    if _is_coded(series.dtype):
+        codes, distinct = _codes_of(series)
+        return distinct[codes]
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         cells = series.dt.strftime(_form_of_typed(series.dropna()))
     elif isinstance(series.dtype, np.dtype):
@@ -273,11 +306,10 @@ def _seconds(index: pd.DatetimeIndex) -> Numbers:
     return seconds
 
 
-def _parse_dates(texts: Objects, name: str, where: str, form: str) -> Numbers:
-    codes, uniques = pd.factorize(texts)
-    values = [str(v) for v in uniques]
+def _parse_dates(series: "pd.Series[Any]", name: str, where: str, form: str) -> Numbers:
+    codes, values = _factorized(series)
     if not values:
-        return np.full(len(texts), np.nan)
+        return np.full(len(codes), np.nan)
     # pandas reads "now" and "today" in any form.
     dates = np.array([_DATE.fullmatch(v) is not None for v in values])
 
@@ -296,9 +328,9 @@ def _parse_dates(texts: Objects, name: str, where: str, form: str) -> Numbers:
     return seconds
 
 
-def _parse_numbers(texts: Objects) -> tuple[Numbers, Mask]:
+def _parse_numbers(series: "pd.Series[Any]") -> tuple[Numbers, Mask]:
     """Numbers, NaN where missing or not a number, and where it is no number at all."""
-    codes, uniques = pd.factorize(texts)
+    codes, uniques = _factorized(series)
     parsed = [
         float(v) if _NUMBER.fullmatch(v) else np.inf if _NOT_FINITE.fullmatch(v) else np.nan
         for v in uniques

@@ -1,0 +1,83 @@
+"""A site's table, parsed once: in memory for the next question, on the site's disk for the others.
+
+Every question before training, encoding and the audit read the same rows. Parsing a text file takes
+most of their time, so that its first reader leaves the parsed columns in the site's workspace, for
+its user only. The file's name follows from all that they depend on: a table that was changed is
+parsed anew. Parquet files are columns already; they are read each time.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache, partial
+
+import pandas as pd
+
+from clients.site import Site
+from wgan.data.delimited import coded_frame, load_table, save_table
+from wgan.data.formats import MISSING
+from wgan.data.frame import is_delimited, read_delimited, read_table
+from wgan.errors import StateError
+from wgan.state import write_whole
+
+FOLDER = "parsed"
+
+Stamp = tuple[int, ...]
+"""What changes with a file, however it is written: times, size, and which file it is."""
+
+
+def parsed(site: Site, missing: Sequence[str]) -> pd.DataFrame:
+    """The site's rows; not to be written to.
+
+    What `wgan.data.values` makes of them is what it makes of `wgan.data.frame.read_table`'s.
+
+    Args:
+        site: Whose.
+        missing: What stands for a missing value; empty: `wgan.data.frame.MISSING`.
+
+    Raises:
+        DataError: The table cannot be read.
+    """
+    spellings = tuple(missing) or MISSING
+    stamp = _stamp(site)
+    if stamp is None:
+        # Whoever reads it says what is wrong.
+        return read_table(site.table, spellings)
+    return _frame(site, spellings, stamp)
+
+
+def forget() -> None:
+    """Lets go of the table in memory: rounds train on encoded rows."""
+    _frame.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _frame(site: Site, missing: tuple[str, ...], stamp: Stamp) -> pd.DataFrame:
+    if not is_delimited(site.table):
+        return read_table(site.table, missing)
+    text = json.dumps([os.path.abspath(site.table), stamp, missing])
+    name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.arrow"
+    path = site.workspace / FOLDER / name
+    table = load_table(path)
+    if table is None:
+        table = read_delimited(site.table, missing)
+        # Not under this name if somebody wrote to the file at the same time. A disk that takes no
+        # copy costs time and nothing else.
+        if _stamp(site) == stamp:
+            with contextlib.suppress(StateError):
+                write_whole(path, partial(save_table, table), site.durable, private=True)
+                for other in path.parent.iterdir():
+                    if other.name != name and other.suffix == path.suffix:
+                        other.unlink(missing_ok=True)
+    return coded_frame(table)
+
+
+def _stamp(site: Site) -> Stamp | None:
+    try:
+        found = site.table.stat()
+    except OSError:
+        return None
+    # Whoever puts the old time back on a changed file cannot put back when its entry was changed.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
