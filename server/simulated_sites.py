@@ -16,6 +16,7 @@ from clients.site import Site, sites_in
 from clients.tasks.schema import check_columns
 from server.config.files import resolve
 from server.config.settings import Settings
+from server.config.tables import build_table_spec
 from server.partition import Split, assign, write_sites
 from server.schema.agreement import check_names
 from wgan.data.frame import read_table
@@ -134,5 +135,5 @@ def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) ->
             raise DataError(f"split.column: the table has no column '{name}'; {hint}")
     apart = {*settings.data.drop, *sites}
     columns = tuple(str(name) for name in frame.columns if name not in apart)
-    check_names(columns, settings.data)
+    check_names(columns, build_table_spec(settings.data))
     return columns

@@ -14,6 +14,7 @@ from server.config.sections import DataSettings, SplitSettings
 from server.outputs.terminal import named, told
 from server.schema.agreement import check_names
 from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+from server.schema.table_spec import TableSpec
 from wgan.data.frame import read_table
 from wgan.data.values import describe, parse_column
 from wgan.errors import DataError, StateError
@@ -42,7 +43,7 @@ def start_configuration(
         frame = pd.concat([s.frame(()) for s in sites_in(file, file)], ignore_index=True)
     else:
         frame = read_table(file)
-    check_names(list(frame.columns), DataSettings(path="", sensitive=sensitive, target=target))
+    check_names(list(frame.columns), TableSpec(sensitive=sensitive, target=target))
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")

@@ -12,15 +12,15 @@ from clients.protocol.plan import Plan, fingerprint
 from clients.site import Site
 from clients.tasks.dispatch import handle
 from fairness.metrics.codebook import Codebook
-from server.config.sections import DataSettings
 from server.schema.agreement import agree
+from server.schema.table_spec import TableSpec
 from wgan.critics import MLPCriticSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.players import Players
 from wgan.recipe import Recipe
 
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)))
-DATA = DataSettings(path="x", sensitive=("sex",), target="income", missing=("",))
+DATA = TableSpec(sensitive=("sex",), target="income", missing=("",))
 RUN = "00000000000000aa"
 
 

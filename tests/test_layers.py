@@ -24,11 +24,11 @@ ORDER: dict[str, tuple[str, ...]] = {
     "clients": ("protocol", "gate", "tasks"),
     "server": (
         "federation",
-        "config",
         "replies",
         "transport",
         "schema",
         "training",
+        "config",
         "outputs",
         "synthesis",
         "evaluation",
@@ -37,6 +37,10 @@ ORDER: dict[str, tuple[str, ...]] = {
     "simulations": ("scenarios", "claims", "compare", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
+CONFIGURED = ("server/config/", "server/outputs/", "server/stages/", "simulations/")
+SETTINGS = {f"server.config.{name}" for name in ("settings", "sections", "federation")}
+"""Configuration is translated into parts once, by the stages of a run; outputs write it down. Below
+them nothing knows a settings class."""
 
 
 def imports(source: str, module: str) -> set[str]:
@@ -73,6 +77,9 @@ def violations(files: Mapping[str, str]) -> list[str]:
         if "fairlearn" in tops and layer != "fairness":
             problems.append(f"{path} imports fairlearn")
         problems += [f"{path} imports upward: {name}" for name in sorted(_later(source, path))]
+        if not path.startswith(CONFIGURED) and path.count("/") > 1:
+            names = imports(source, _module(path))
+            problems += [f"{path} imports a configuration: {n}" for n in sorted(names & SETTINGS)]
     return problems + [f"circular: {' -> '.join(c)}" for c in cycles(files)]
 
 
@@ -168,6 +175,10 @@ def test_the_checker_sees_the_imports_there_are() -> None:
         (
             {"server/config/a.py": "from server.outputs.locks import x"},
             "server/config/a.py imports upward: server.outputs",
+        ),
+        (
+            {"server/synthesis/a.py": "from server.config.settings import Settings"},
+            "server/synthesis/a.py imports a configuration: server.config.settings",
         ),
         ({"wgan/a.py": "import tests.conftest"}, "wgan/a.py imports tests"),
         (

@@ -8,9 +8,9 @@ import pytest
 
 from clients.site import sites_in
 from server.config.files import resolve
-from server.config.sections import DataSettings
 from server.partition import write_sites
 from server.schema.agreement import agree
+from server.schema.table_spec import TableSpec
 from server.transport.exchange import InProcess
 from tests.benchmarks.reconstruction import moments_attack
 from wgan.data.frame import read_table
@@ -54,8 +54,7 @@ def test_the_schema_of_the_built_in_table_holds_no_bin_of_one_person(tmp_path: P
     sites = sites_in(tmp_path / "tables", tmp_path / "work")
     columns = ("age", "fnlwgt", "sex")
     by_floor = {
-        floor: agree(InProcess(sites), columns, DataSettings(path="x", floor=floor)).schema
-        for floor in (1, 5)
+        floor: agree(InProcess(sites), columns, TableSpec(floor=floor)).schema for floor in (1, 5)
     }
     held = {f: np.diff(s["fnlwgt"].cumulative) * len(frame) for f, s in by_floor.items()}
     # The control: exactly counted, bins of one row, and a range that ends in the lightest one's.

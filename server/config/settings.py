@@ -64,6 +64,15 @@ class Settings(Section):
         return apply_strategy(values, FederationSettings().model_dump())
 
     @property
+    def projected(self) -> bool:
+        """Whether rows are projected onto the sites' second moments, if there are not too many.
+
+        Not where groups are moved on purpose, nor with generators of each site.
+        """
+        moved = self.groups_moved or self.federation.generator == "own"
+        return self.model.projection and not moved
+
+    @property
     def groups_moved(self) -> bool:
         """Whether a term of the generator's loss draws the groups' rows together."""
         return self.penalised or self.fairness.bias_head > 0

@@ -23,9 +23,9 @@ from clients.protocol.schema_messages import (
 from clients.protocol.sketch import frequent, log_edges, peel
 from clients.protocol.sums import SiteSums
 from fairness.groups.conditions import ConditionSpace
-from server.config.sections import DataSettings
 from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells, possible_cells
 from server.schema.clusters import clustered
+from server.schema.table_spec import TableSpec
 from server.transport.exchange import Exchange
 from wgan.data.codec import TableCodec
 from wgan.data.ranks import jitter
@@ -64,9 +64,7 @@ class Agreement:
         return self.conditions.codec(self.schema)
 
 
-def agree(
-    exchange: Exchange, columns: Sequence[str], data: DataSettings, seed: int = 0
-) -> Agreement:
+def agree(exchange: Exchange, columns: Sequence[str], data: TableSpec, seed: int = 0) -> Agreement:
     """Asks the sites three times and reads schema and conditions off the sums.
 
     Latent clusters, where they are wanted, take 2 K + 15 exchanges more at most.
@@ -113,7 +111,7 @@ def agree(
     return Agreement(schema, conditions, int(looked["rows"][0]), notes)
 
 
-def check_names(names: Sequence[str], data: DataSettings) -> None:
+def check_names(names: Sequence[str], data: TableSpec) -> None:
     """Raises `DataError` where the configuration names a column that the tables do not have."""
     problems = []
     wanted = [("data.sensitive", n) for n in data.sensitive]
@@ -127,7 +125,7 @@ def check_names(names: Sequence[str], data: DataSettings) -> None:
         raise DataError(problems)
 
 
-def _draft(looked: SiteSums, names: Sequence[str], data: DataSettings) -> list[Column]:
+def _draft(looked: SiteSums, names: Sequence[str], data: TableSpec) -> list[Column]:
     """Kinds, from votes; declared ones as declared; sensitive features as categories."""
     drafts, problems = [], []
     for i, name in enumerate(names):
@@ -179,7 +177,7 @@ def _draft(looked: SiteSums, names: Sequence[str], data: DataSettings) -> list[C
     return drafts
 
 
-def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: DataSettings) -> Column:
+def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: TableSpec) -> Column:
     """Categories or atoms to be counted, and the edges of fine bins."""
     declared = data.columns.get(column.name)
     if not column.numeric:
@@ -235,7 +233,7 @@ def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: flo
 
 
 def _settle(
-    column: Column, i: int, counted: SiteSums, rows: int, data: DataSettings
+    column: Column, i: int, counted: SiteSums, rows: int, data: TableSpec
 ) -> tuple[Column, str]:
     """Drops what is too rare, turns counts into ranks, and reads the range.
 

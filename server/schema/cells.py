@@ -10,7 +10,7 @@ import numpy.typing as npt
 from clients.protocol.sketch import log_edges
 from clients.protocol.sums import SiteSums
 from fairness.groups.conditions import MISSING, ConditionSpace
-from server.config.sections import DataSettings
+from server.schema.table_spec import TableSpec
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
@@ -22,7 +22,7 @@ GROUPS = 4096
 SENSITIVE_VALUES = 50
 
 
-def possible_cells(schema: Schema, data: DataSettings, found: SiteSums) -> ConditionSpace:
+def possible_cells(schema: Schema, data: TableSpec, found: SiteSums) -> ConditionSpace:
     """All cells of group and label that could occur, without counts.
 
     Args:
@@ -76,7 +76,7 @@ def _quantiles(histogram: npt.NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(sorted({float(upper[np.searchsorted(cumulative, q)]) for q in inner}))
 
 
-def check_declared(proposal: ConditionSpace, counted: SiteSums, data: DataSettings) -> None:
+def check_declared(proposal: ConditionSpace, counted: SiteSums, data: TableSpec) -> None:
     """Raises `DataError` where a declared value of a sensitive feature is on no site."""
     rows = counted["cells"].sum(1)
     problems = []
@@ -95,9 +95,7 @@ def check_declared(proposal: ConditionSpace, counted: SiteSums, data: DataSettin
         raise DataError(problems)
 
 
-def counted_cells(
-    proposal: ConditionSpace, counted: SiteSums, data: DataSettings
-) -> ConditionSpace:
+def counted_cells(proposal: ConditionSpace, counted: SiteSums, data: TableSpec) -> ConditionSpace:
     """Keeps the groups and labels that hold enough rows.
 
     A group with enough rows is kept whole if they are spread so thinly over labels that no cell of

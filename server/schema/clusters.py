@@ -6,14 +6,14 @@ from clients.protocol.messages import Request
 from clients.protocol.schema_messages import KMeansStep
 from fairness.groups.clusters import Centres, Tally, find
 from fairness.groups.conditions import ConditionSpace
-from server.config.sections import DataSettings
+from server.schema.table_spec import TableSpec
 from server.transport.exchange import Exchange
 from wgan.data.schema import Schema
 from wgan.errors import DataError
 
 
 def clustered(
-    exchange: Exchange, schema: Schema, conditions: ConditionSpace, data: DataSettings, seed: int
+    exchange: Exchange, schema: Schema, conditions: ConditionSpace, data: TableSpec, seed: int
 ) -> ConditionSpace:
     """Parts every cell of group and label by latent clusters of its rows.
 

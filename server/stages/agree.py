@@ -12,6 +12,7 @@ from fairness.weighting.group_weights import group_mass
 from server.config.files import resolve
 from server.config.recipe import build_recipe
 from server.config.settings import settings_digest
+from server.config.tables import build_table_spec
 from server.config.training import build_participation
 from server.evaluation.figures import check_holdout
 from server.schema.agreement import Agreement
@@ -100,7 +101,8 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     """Asks the sites, writes `schema.json`, and returns the order and the number of rows."""
     settings, model, note = run.settings, run.settings.model, run.listener.on_note
     run.begin("agree", "sites agree on a schema")
-    agreed = agree_on_schema(run.exchange, run.columns, settings.data, settings.seed)
+    spec = build_table_spec(settings.data)
+    agreed = agree_on_schema(run.exchange, run.columns, spec, settings.seed)
     counts = agreed.conditions.group_counts
     mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
     wanted = model.matching > 0 and settings.federation.generator == "server"
@@ -124,8 +126,8 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
         and has_categories(agreed.codec),
         missing=settings.data.missing,
         held_out=settings.data.held_out,
-        bins=build_binning(settings, agreed.codec, agreed.conditions, note)
-        if matching == "moments"
+        bins=build_binning(model.bins, agreed.codec, agreed.conditions, note)
+        if matching == "moments" and settings.projected
         else 0,
     )
     for text in agreed.notes:

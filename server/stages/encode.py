@@ -66,7 +66,7 @@ def encode(run: RunContext, agreed: Agreed) -> Encoded:
             )
     marginals = None
     if agreed.order.marginals:
-        marginals = category_marginals(settings, plan, sums["marginals"])
+        marginals = category_marginals(plan, sums["marginals"], settings.groups_moved)
     return Encoded(agreed, sums, moments, marginals)
 
 

@@ -40,7 +40,8 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
         agreed.plan, training.vectors, training.counts, build_mixture(settings)
     )
     reports: dict[str, Mapping[str, Any]] = {}
-    for fit in build_fits(settings, agreed.plan, encoded.marginals, encoded.moments):
+    moments = encoded.moments if settings.projected else None
+    for fit in build_fits(agreed.plan, encoded.marginals, moments):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))

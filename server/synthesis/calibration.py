@@ -12,7 +12,6 @@ import torch
 from clients.protocol.plan import Plan, seed_of
 from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
 from fairness.weighting.group_weights import row_weights
-from server.config.settings import Settings
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
 from wgan.flat import FlatModule
@@ -37,18 +36,18 @@ def has_categories(codec: TableCodec) -> bool:
 
 
 def category_marginals(
-    settings: Settings, plan: Plan, sums: npt.NDArray[np.float64]
+    plan: Plan, sums: npt.NDArray[np.float64], groups_moved: bool
 ) -> CategoryMarginals:
     """Category shares from the sums, without those of groups that a penalty moves on purpose.
 
     Args:
-        settings: The configuration.
         plan: What server and sites agreed on.
         sums: The sites' sums, `(C + 1, W + 1)`.
+        groups_moved: Whether a penalty moves the groups' shares on purpose.
     """
     spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
     shares = CategoryMarginals.of(sums, plan.conditions, spans)
-    return shares.without_groups() if settings.groups_moved else shares
+    return shares.without_groups() if groups_moved else shares
 
 
 def fit_proposal(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -6,9 +6,8 @@ from typing import Any, Protocol
 from clients.protocol.plan import Plan
 from fairness.matching.moments import LevelMoments
 from fairness.postprocessing.calibration import CategoryMarginals
-from server.config.settings import Settings
 from server.synthesis.calibration import CalibrateCategories
-from server.synthesis.projection import FindDependencies, FitProjection, projects
+from server.synthesis.projection import FindDependencies, FitProjection, can_project
 from server.synthesis.synthesizer import Synthesizer
 
 
@@ -36,7 +35,6 @@ class Fit(Protocol):
 
 
 def build_fits(
-    settings: Settings,
     plan: Plan,
     marginals: CategoryMarginals | None,
     moments: LevelMoments | None,
@@ -47,14 +45,13 @@ def build_fits(
     projection last, since it rejects rows that are otherwise finished.
 
     Args:
-        settings: The configuration.
         plan: What server and sites agreed on.
         marginals: Shares of categories; None where sites were not asked for them.
-        moments: Second moments; None likewise.
+        moments: Second moments; None where rows are not projected onto them.
     """
     fits: list[Fit] = []
     if marginals is not None:
         fits.append(CalibrateCategories(marginals))
-    if moments is not None and projects(settings, plan):
+    if moments is not None and can_project(plan):
         fits += [FindDependencies(moments), FitProjection(moments)]
     return tuple(fits)

@@ -16,7 +16,6 @@ from fairness.matching.moments import LevelMoments
 from fairness.postprocessing.dependencies import find_dependencies
 from fairness.postprocessing.projection import project
 from fairness.weighting.group_weights import row_weights
-from server.config.settings import Settings
 from server.synthesis.calibration import Progress, fit_proposal
 from server.synthesis.steps import ImputeDependencies, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer
@@ -37,27 +36,31 @@ MAX_ENTRIES = 8_000_000
 """Most entries of the matrices of all strata: a larger fit takes minutes and gigabytes."""
 
 
-def projects(settings: Settings, plan: Plan) -> bool:
-    """Whether rows are projected onto the sites' second moments after the training."""
-    return _wanted(settings, plan.conditions) and (
+def can_project(plan: Plan) -> bool:
+    """Whether rows can be projected onto the sites' second moments after the training.
+
+    Not with latent clusters, whose cells are too many and too narrow for the rows that a fit can be
+    made on, nor with too many moments.
+    """
+    return plan.conditions.clusters == 1 and (
         _entries(plan.shape.width + plan.binning.width, plan.conditions) <= MAX_ENTRIES
     )
 
 
 def build_binning(
-    settings: Settings, codec: TableCodec, conditions: ConditionSpace, note: Callable[[str], None]
+    wanted: int, codec: TableCodec, conditions: ConditionSpace, note: Callable[[str], None]
 ) -> int:
     """How many bins the sites cut numbers into for the projection; 0: none.
 
     Args:
-        settings: The configuration; its number is halved until there are not too many moments.
+        wanted: Bins at most; the number is halved until there are not too many moments.
         codec: Encodes rows.
         conditions: Groups and labels.
         note: Receives what is left out, and why.
     """
-    if not _wanted(settings, conditions):
+    if conditions.clusters > 1:
         return 0
-    bins = settings.model.bins
+    bins = wanted
 
     def entries() -> int:
         return _entries(codec.width + Binning.of(codec, bins).width, conditions)
@@ -69,19 +72,12 @@ def build_binning(
             f"the projection onto second moments is left out: {found:,} of them are more than "
             f"{MAX_ENTRIES:,}; leave columns of many categories out with data.drop to have it"
         )
-    elif bins < settings.model.bins:
+    elif bins < wanted:
         note(
-            f"numbers are cut into {bins or 'no'} bins, not {settings.model.bins}: second "
+            f"numbers are cut into {bins or 'no'} bins, not {wanted}: second "
             f"moments with so many would be more than {MAX_ENTRIES:,}"
         )
     return bins
-
-
-def _wanted(settings: Settings, conditions: ConditionSpace) -> bool:
-    # Not where groups are moved on purpose, nor with latent clusters, whose cells are too many and
-    # too narrow for the rows that a fit can be made on.
-    wanted = settings.model.projection and conditions.clusters == 1
-    return wanted and not settings.groups_moved and settings.federation.generator != "own"
 
 
 def _entries(row: int, conditions: ConditionSpace) -> int:

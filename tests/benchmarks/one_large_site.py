@@ -54,6 +54,7 @@ def measured(rows: int, clusters: int) -> dict[str, Any]:
     from fairness.weighting.group_weights import group_mass
     from server.config.files import load
     from server.config.recipe import build_recipe
+    from server.config.tables import build_table_spec
     from server.schema.agreement import agree
     from server.transport.exchange import InProcess
     from wgan.data.frame import read_table
@@ -76,7 +77,7 @@ def measured(rows: int, clusters: int) -> dict[str, Any]:
 
         ask: Callable[[Request], Any] = timed
         start = cpu_seconds()
-        agreed = agree(ask, tuple(map(str, few.columns)), settings.data)  # type: ignore[arg-type]
+        agreed = agree(ask, tuple(map(str, few.columns)), build_table_spec(settings.data))  # type: ignore[arg-type]
         mass = group_mass(np.array(agreed.conditions.group_counts), "tempered")
         order = EncodeData(
             schema=agreed.schema.to_json(),

@@ -44,6 +44,7 @@ from fairness.weighting.group_weights import group_mass
 from server.config.files import load
 from server.config.recipe import build_recipe
 from server.config.settings import Settings
+from server.config.tables import build_table_spec
 from server.schema.agreement import Agreement, agree
 from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
@@ -232,7 +233,9 @@ def records(plan: Plan, rows: list[Floats]) -> set[tuple[Any, ...]]:
 def moments_attack(settings: Settings, folder: Path) -> dict[str, Any]:
     """Records read from second moments: of the total and of single sites, guarded and not."""
     stage = create_simulated_sites(settings, folder)
-    agreed = agree(InProcess(stage.sites), stage.columns, settings.data, settings.seed)
+    agreed = agree(
+        InProcess(stage.sites), stage.columns, build_table_spec(settings.data), settings.seed
+    )
     result: dict[str, Any] = {}
     for guarded in (False, True):
         plan, name, total, replies = views(agreed, settings, stage.sites, guarded)
@@ -282,7 +285,7 @@ def cluster_attack(settings: Settings, folder: Path) -> int:
                 seen.append(sums)
             return sums
 
-    agree(Recording(), stage.columns, settings.data, settings.seed)
+    agree(Recording(), stage.columns, build_table_spec(settings.data), settings.seed)
     found: set[bytes] = set()
     for a, sums in enumerate(seen):
         for other in seen[:a]:

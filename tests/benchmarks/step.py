@@ -24,6 +24,7 @@ from clients.protocol.plan import Plan, fingerprint
 from clients.tasks.train import Rows
 from server.config.files import load
 from server.config.recipe import build_recipe
+from server.config.tables import build_table_spec
 from server.config.training import build_training
 from server.outputs.run_directory import RunFolder
 from server.schema.agreement import agree
@@ -57,7 +58,7 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
     run = RunFolder(folder)
     stage = create_simulated_sites(settings, run.sites)
     exchange = InProcess(stage.sites)
-    agreed = agree(exchange, stage.columns, settings.data)
+    agreed = agree(exchange, stage.columns, build_table_spec(settings.data))
     mass = group_mass(np.array(agreed.conditions.group_counts), "tempered")
     order = EncodeData(
         schema=agreed.schema.to_json(),

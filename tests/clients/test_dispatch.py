@@ -40,8 +40,8 @@ from fairness.matching.moments import (
 from fairness.matching.suppression import to_text
 from fairness.metrics.marginals import Marginals
 from fairness.weighting.group_weights import group_mass, row_weights
-from server.config.sections import DataSettings
 from server.schema.agreement import agree
+from server.schema.table_spec import TableSpec
 from server.training.aggregation import apply_means, means
 from server.transport.exchange import InProcess
 from wgan.critics import MLPCriticSpec
@@ -99,7 +99,7 @@ class SimulationPaths:
             self.frame.loc[self.owners == k].to_csv(site.table, index=False)
             self.sites.append(site)
         self.columns = tuple(self.frame.columns)
-        data = DataSettings(path="x", sensitive=("sex",), target="income")
+        data = TableSpec(sensitive=("sex",), target="income")
         agreed = agree(InProcess(self.sites), self.columns, data)
         mass = group_mass(agreed.conditions.group_counts, rule)
         self.order = EncodeData(

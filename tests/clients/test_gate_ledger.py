@@ -21,9 +21,9 @@ from clients.protocol.refusal import RefusedError
 from clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from clients.site import Site
 from fairness.metrics.marginals import Marginals
-from server.config.sections import DataSettings
 from server.config.settings import settings_digest
 from server.schema.clusters import clustered
+from server.schema.table_spec import TableSpec
 from server.transport.exchange import InProcess
 from server.transport.run_identity import Named
 from tests.federated import RUN, Federation, people
@@ -184,7 +184,7 @@ def centred(federation: Federation, points: Any, cells: bool = False) -> KMeansS
 
 def test_all_that_k_means_asks_is_answered(asked: Federation) -> None:
     plan = asked.plan
-    data = DataSettings(path="x", clusters=6, floor=3, missing=("",))
+    data = TableSpec(clusters=6, floor=3, missing=("",))
     found = clustered(asked.exchange, plan.schema, plan.conditions, data, 0)
     assert found.clusters > 3
     asked.ask(replace(asked.prepare, conditions=found.to_json()))

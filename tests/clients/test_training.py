@@ -22,8 +22,8 @@ from clients.tasks.dispatch import handle_at_site
 from clients.tasks.schema import held_out
 from fairness.groups.conditions import ConditionSpace
 from fairness.weighting.group_weights import group_mass, row_weights
-from server.config.sections import DataSettings
 from server.schema.agreement import Agreement, agree
+from server.schema.table_spec import TableSpec
 from server.training.aggregation import apply_means, means
 from server.training.monitor import _scores
 from server.transport.exchange import InProcess
@@ -89,7 +89,7 @@ def ground(tmp_path_factory):
         sites.append(site)
     pooled = Site("pooled", folder / "pooled.csv", folder / "work-pooled")
     frame.to_csv(pooled.table, index=False)
-    data = DataSettings(path="x", sensitive=("sex",))
+    data = TableSpec(sensitive=("sex",))
     return sites, pooled, agree(InProcess(sites), tuple(frame.columns), data)
 
 

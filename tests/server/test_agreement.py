@@ -7,8 +7,8 @@ import pytest
 from clients.site import Site
 from clients.tasks.schema import held_out
 from fairness.groups.conditions import MISSING
-from server.config.sections import ColumnSettings, DataSettings
 from server.schema.agreement import agree, merged_bins
+from server.schema.table_spec import DeclaredColumn, TableSpec
 from server.transport.exchange import InProcess
 from wgan.data.codec import TableCodec
 from wgan.data.fit import fit_schema
@@ -64,7 +64,7 @@ def sites_of(frame, owners, folder):
 
 
 def agreed(frame, owners, folder, **data):
-    settings = DataSettings(path=str(folder), **data)
+    settings = TableSpec(**data)
     columns = [c for c in frame.columns if c not in settings.drop]
     return agree(InProcess(sites_of(frame, np.asarray(owners), folder)), columns, settings)
 
@@ -193,7 +193,7 @@ def test_rows_held_out_are_in_nothing_that_is_agreed_on(tmp_path):
     other = agree(
         InProcess(sites_of(alone, np.zeros(len(alone), dtype=int), tmp_path / "alone")),
         [*frame.columns],
-        DataSettings(path="x", **USUAL),
+        TableSpec(**USUAL),
     )
     assert found.schema == other.schema and found.conditions == other.conditions
     assert (found.rows, found.conditions.table.sum()) == (ROWS, len(alone))
@@ -313,10 +313,10 @@ def test_kinds_of_sites_are_united_and_booleans_have_one_spelling(tmp_path):
 def test_declared_kinds_and_categories_are_taken_as_they_are(tmp_path):
     frame = table()
     columns = {
-        "age": ColumnSettings(kind="category"),
-        "seven": ColumnSettings(kind="float"),
-        "job": ColumnSettings(categories=("smith", "clerk", "nobody")),
-        "change": ColumnSettings(categories=("0", "1")),
+        "age": DeclaredColumn(kind="category"),
+        "seven": DeclaredColumn(kind="float"),
+        "job": DeclaredColumn(categories=("smith", "clerk", "nobody")),
+        "change": DeclaredColumn(categories=("0", "1")),
     }
     schema = agreed(frame, np.arange(ROWS) % 3, tmp_path, columns=columns).schema
     assert schema["age"].kind == "category" and "17" in schema["age"].categories
@@ -365,7 +365,7 @@ def test_typed_and_text_tables_agree(tmp_path):
     frame[:30].replace({True: "TRUE", False: "FALSE"}).to_csv(text, index=False)
     frame[30:].to_parquet(typed)
     sites = [Site(p.stem, p, tmp_path) for p in (text, typed)]
-    found = agree(InProcess(sites), ["n", "b"], DataSettings(path="x", sensitive=("b",)))
+    found = agree(InProcess(sites), ["n", "b"], TableSpec(sensitive=("b",)))
     assert [c.kind for c in found.schema.columns] == ["integer", "boolean"]
     assert sorted(found.conditions.group_counts.tolist()) == [20, 40]
 
@@ -381,7 +381,7 @@ def test_unknown_columns_in_the_configuration(tmp_path):
         tmp_path,
         sensitive=("Sex", "race"),
         target="incom",
-        columns={"ages": ColumnSettings(kind="float")},
+        columns={"ages": DeclaredColumn(kind="float")},
     )
     assert told == (
         "data.sensitive: the tables have no column 'Sex'; did you mean 'sex'?",
@@ -406,7 +406,7 @@ def test_columns_without_any_value_are_named_all_at_once(tmp_path):
 def test_a_declared_column_without_any_value_is_no_trouble(tmp_path):
     frame = table()
     frame["age"] = frame["job"] = None
-    columns = {"age": ColumnSettings(kind="float"), "job": ColumnSettings(kind="category")}
+    columns = {"age": DeclaredColumn(kind="float"), "job": DeclaredColumn(kind="category")}
     found = agreed(frame, np.arange(ROWS) % 3, tmp_path, columns=columns, sensitive=("job",))
     assert found.schema["age"].edges == () and found.schema["age"].missing
     assert found.conditions.groups == ((MISSING,),)
@@ -417,7 +417,7 @@ def test_sites_with_other_columns_are_all_told_of_all_differences(tmp_path):
     sites = sites_of(frame, np.arange(ROWS) % 3, tmp_path)
     frame.rename(columns={"job": "jobs", "sex": "gender"}).to_csv(sites[1].table, index=False)
     frame.drop(columns="age").to_csv(sites[2].table, index=False)
-    told = problems(agree, InProcess(sites), list(frame.columns), DataSettings(path="x"))
+    told = problems(agree, InProcess(sites), list(frame.columns), TableSpec())
     assert len(told) == 3
     one_lacks, one_has, two_lacks = told
     assert f"site 'site-1' ({sites[1].table}): lacks the columns 'job', 'sex'" in one_lacks
@@ -429,7 +429,7 @@ def test_columns_to_drop_may_be_anywhere(tmp_path):
     frame = table()[["age", "job", "sex"]]
     sites = sites_of(frame, np.arange(ROWS) % 2, tmp_path)
     frame.drop(columns="job").to_csv(sites[1].table, index=False)
-    data = DataSettings(path="x", drop=("job",))
+    data = TableSpec(drop=("job",))
     assert agree(InProcess(sites), ["age", "sex"], data).schema.names == ("age", "sex")
 
 
@@ -463,7 +463,7 @@ def test_too_many_categories(tmp_path):
     names = [f"person {i}" for i in range(1500)]
     (told,) = problems(one, [*names, "x", "y"], tmp_path)
     assert "column 'x'" in told and 'data.drop = ["x"]' in told and "categories" in told
-    declared = {"x": ColumnSettings(categories=("person 1", "x"))}
+    declared = {"x": DeclaredColumn(categories=("person 1", "x"))}
     assert one([*names, "x", "y"], tmp_path, columns=declared).schema["x"].categories[1] == "x"
 
 
@@ -508,7 +508,7 @@ def test_a_declared_group_that_no_site_holds_is_refused(tmp_path):
     frame = pd.DataFrame({"sex": ["f", "m"] * 20, "x": range(40)})
     site = Site("a", tmp_path / "a.csv", tmp_path / "work")
     frame.to_csv(site.table, index=False)
-    declared = {"sex": ColumnSettings(categories=("f", "m", "x"))}
-    data = DataSettings(path="x", sensitive=("sex",), columns=declared)
+    declared = {"sex": DeclaredColumn(categories=("f", "m", "x"))}
+    data = TableSpec(sensitive=("sex",), columns=declared)
     with pytest.raises(DataError, match="no site holds a row of 'x'"):
         agree(InProcess([site]), ("sex", "x"), data)

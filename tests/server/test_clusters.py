@@ -13,8 +13,8 @@ from clients.protocol.schema_messages import KMeansStep
 from clients.site import Site
 from clients.tasks import schema
 from fairness.weighting.group_weights import group_mass
-from server.config.sections import DataSettings
 from server.schema.agreement import agree
+from server.schema.table_spec import TableSpec
 from server.transport.exchange import InProcess
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError
@@ -64,8 +64,8 @@ def sites_of(frame, owners, folder):
 
 def agreed(frame, owners, folder, seed=0, **data):
     exchange = Counting(sites_of(frame, np.asarray(owners), folder))
-    usual = {"path": "x", "sensitive": ("sex",), "target": "income", "clusters": BLOBS}
-    settings = DataSettings(**usual | data)
+    usual = {"sensitive": ("sex",), "target": "income", "clusters": BLOBS}
+    settings = TableSpec(**usual | data)
     return agree(exchange, list(frame.columns), settings, seed), exchange
 
 

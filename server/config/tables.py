@@ -1,0 +1,24 @@
+"""From the keys of [data] to what is wanted of the sites' tables."""
+
+from server.config.sections import DataSettings
+from server.schema.table_spec import DeclaredColumn, TableSpec
+
+
+def build_table_spec(data: DataSettings) -> TableSpec:
+    """How a schema is agreed on, as [data] says."""
+    return TableSpec(
+        sensitive=data.sensitive,
+        target=data.target,
+        drop=data.drop,
+        missing=data.missing,
+        floor=data.floor,
+        atom_share=data.atom_share,
+        held_out=data.held_out,
+        numbers=data.numbers,
+        condition=data.condition,
+        clusters=data.clusters,
+        columns={
+            name: DeclaredColumn(column.kind, column.categories)
+            for name, column in data.columns.items()
+        },
+    )

@@ -1,0 +1,54 @@
+"""What is wanted of the sites' tables, before anything is known of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fairness.groups.conditioned_on import ConditionedOn
+from wgan.data.formats import MISSING
+from wgan.data.schema import Kind
+
+
+@dataclass(frozen=True)
+class DeclaredColumn:
+    """What is declared of one column instead of being agreed on.
+
+    Attributes:
+        kind: Its kind; None: as its cells say.
+        categories: The values that it may hold; empty: those that sites hold.
+    """
+
+    kind: Kind | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """How a schema is agreed on.
+
+    Attributes:
+        sensitive: Sensitive features; their joint values are the groups.
+        target: The column that users of the synthetic table will predict.
+        drop: Columns to leave out.
+        missing: Cells that stand for no value.
+        floor: Categories and cells of group and label with fewer rows are dropped, and bins of
+            numbers are merged until they hold as many.
+        atom_share: A number that this share of the rows holds is a category of its own.
+        held_out: Share of every site's rows that nothing is learnt from.
+        numbers: How numbers are encoded, by ranks or from their range to [-1, 1].
+        condition: What the generator is conditioned on.
+        clusters: Latent clusters to condition on as well; 0: none.
+        columns: What is declared, by column.
+    """
+
+    sensitive: tuple[str, ...] = ()
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
+    floor: int = 5
+    atom_share: float = 0.05
+    held_out: float = 0.0
+    numbers: Literal["ranks", "linear"] = "ranks"
+    condition: ConditionedOn = "group_and_label"
+    clusters: int = 0
+    columns: Mapping[str, DeclaredColumn] = field(default_factory=dict)
