@@ -118,7 +118,7 @@ def conclude(
     coverage = None
     if reference is not None:
         coverage = compute_coverage(
-            plan, reference, synthetic, settings.seed, "the reference table"
+            plan, reference, synthetic, settings.seed, "the reference table", real
         )
     utility = None
     if holdout is not None:

@@ -11,25 +11,90 @@ from fairness.audit.thresholds import Thresholds
 from fairness.report.report import write_report
 from tests.fairness.test_audit_pooled import EFFORT, GOOD, HELD, REAL
 
-TOP = (
-    "version verdict real synthetic sensitive_features rows_real rows_synthetic groups columns "
-    "utility checks coverage_group_min coverage_difference copies unjudged given vocabulary_given "
-    "notes settings training federated seconds versions fit_for_release"
-).split()
-GROUP = (
-    "name sensitive rows_real rows_synthetic share_real share_synthetic state rows_holdout "
-    "compared standardised_coverage standardised_recall coverage density precision recall copied "
-    "copied_expected copied_held_out copied_held_out_expected repeated closer_to_training mmd "
-    "sliced_w1 sliced_w1_null tv ks pairwise pairwise_null pairwise_column modes_real "
-    "modes_covered missing_categories range_lost"
-).split()
-CHECK = "name subject verdict value limit message features".split()
-KEYS = (
-    "coverage_group_min coverage_difference recall_group_min precision share_ratio tv ks pairwise "
-    "modes missing_categories unseen_categories invented_groups copied copied_held_out "
-    "closer_to_training closer_to_held_out auc_ratio base_rate_difference "
-    "demographic_parity_difference equalized_odds_difference"
-).split()
+TOP = [
+    "version",
+    "verdict",
+    "real",
+    "synthetic",
+    "sensitive_features",
+    "rows_real",
+    "rows_synthetic",
+    "groups",
+    "columns",
+    "utility",
+    "checks",
+    "coverage_group_min",
+    "coverage_difference",
+    "copies",
+    "unjudged",
+    "given",
+    "vocabulary_given",
+    "notes",
+    "settings",
+    "training",
+    "federated",
+    "seconds",
+    "versions",
+    "fit_for_release",
+]
+GROUP = [
+    "name",
+    "sensitive",
+    "rows_real",
+    "rows_synthetic",
+    "share_real",
+    "share_synthetic",
+    "state",
+    "rows_holdout",
+    "compared",
+    "standardised_coverage",
+    "standardised_recall",
+    "coverage",
+    "density",
+    "precision",
+    "recall",
+    "copied",
+    "copied_expected",
+    "copied_held_out",
+    "copied_held_out_expected",
+    "repeated",
+    "closer_to_training",
+    "mmd",
+    "sliced_w1",
+    "sliced_w1_null",
+    "tv",
+    "ks",
+    "pairwise",
+    "pairwise_null",
+    "pairwise_column",
+    "modes_real",
+    "modes_covered",
+    "missing_categories",
+    "range_lost",
+]
+CHECK = ["name", "subject", "verdict", "value", "limit", "message", "features"]
+KEYS = [
+    "coverage_group_min",
+    "coverage_difference",
+    "recall_group_min",
+    "precision",
+    "share_ratio",
+    "tv",
+    "ks",
+    "pairwise",
+    "modes",
+    "missing_categories",
+    "unseen_categories",
+    "invented_groups",
+    "copied",
+    "copied_held_out",
+    "closer_to_training",
+    "closer_to_held_out",
+    "auc_ratio",
+    "base_rate_difference",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+]
 MADE = GOOD.assign(race=GOOD["race"].mask(GOOD.index < 40, "q"))
 
 
