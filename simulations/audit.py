@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from fairness.audit import metrics
+import fairness.audit.metrics as metrics
 from fairness.audit.findings import Audit
 from fairness.audit.headline import headline, sentences
 from fairness.audit.limits import SamplingLimits

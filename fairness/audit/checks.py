@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fairness.audit import metrics as table
+import fairness.audit.metrics as table
 from fairness.audit.findings import Audit, Check, CheckVerdict
 from fairness.audit.limits import at_least, at_most
 from fairness.audit.metric import Metric

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.audit import metrics as table
+import fairness.audit.metrics as table
 from fairness.audit.checks import evaluate_thresholds
 from fairness.audit.findings import Audit
 from fairness.audit.group_sample import GroupCounts

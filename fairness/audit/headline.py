@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from fairness.audit import metrics as table
+import fairness.audit.metrics as table
 from fairness.audit.findings import Audit, Check, CheckVerdict
 
 NAMED = 5

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.audit import metrics as table
+import fairness.audit.metrics as table
 from fairness.audit.copies import Copies, Nearness
 from fairness.audit.group_sample import GroupCounts, GroupSample
 from fairness.audit.limits import SamplingLimits

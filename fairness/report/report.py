@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import escape
 
-from fairness.audit import metrics as table
+import fairness.audit.metrics as table
 from fairness.audit.findings import VERSION, Audit, Check
 from fairness.audit.headline import headline, sentences, why_no_copies
 from fairness.audit.metric import Column, Metric
