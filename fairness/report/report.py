@@ -11,11 +11,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import escape
 
 import fairness.audit.metrics as table
+import fairness.report.svg as drawing
 from fairness.audit.findings import VERSION, Audit, Check
 from fairness.audit.headline import headline, sentences, why_no_copies
 from fairness.audit.metric import Column, Metric
 from fairness.metrics.results import Estimate, GroupFinding
-from fairness.report import svg as drawing
 from fairness.report.page import PAGE
 from wgan.errors import StateError
 from wgan.state import read_json, write_bytes, write_json
