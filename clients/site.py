@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from clients.gate.mechanism import NO_MECHANISM, Mechanism
 from clients.protocol.refusal import checked_identity
-from wgan.data.frame import SUFFIXES, read_table
+from wgan.data.formats import SUFFIXES
+from wgan.data.frame import read_table
 from wgan.errors import DataError, StateError
 from wgan.state import read_json, write_json, write_whole
 from wgan.words import brief, file_name_problem
@@ -30,6 +32,7 @@ class Site:
         floor: Rows of a level that it must hold for them to take part; see `clients.gate.floor`.
         simulated: Whether a simulation made it: its workspace is then emptied with every command,
             and what it was asked before a plan is not known to it once a run is resumed.
+        mechanism: What every answer goes through before it leaves; see `clients.gate.release`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Site:
     durable: bool = True
     floor: int = 0
     simulated: bool = False
+    mechanism: Mechanism = NO_MECHANISM
 
     def __post_init__(self) -> None:
         """Refuses a name that is more than a name: a folder of the site's is called so.

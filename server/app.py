@@ -76,14 +76,14 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             train.retries,
             train.on_failure == "skip",
             train.timeout,
-            tell=display.phase,
+            tell=display.on_note,
             exact=settings.site.floor == 0,
         )
         Session(
-            settings,
-            folder,
-            exchange,
-            stage.columns,
-            display,
-            lambda: stage.frame(settings.data.missing),
+            settings=settings,
+            folder=folder,
+            exchange=exchange,
+            columns=stage.columns,
+            listener=display,
+            real_rows=lambda: stage.frame(settings.data.missing),
         )()

@@ -1,12 +1,9 @@
-"""Deals the rows of one table out to sites, for simulations.
+"""Partitions one table over sites, for simulations.
 
-It lives under `clients/` and not under `simulations/` because a site deals its own share: under
-`flwr run` the application is installed on machines where nothing of `simulations` is imported, and
-each simulated site reads the table and keeps its rows. `assign` is therefore a pure function of
-the table, the split and the seed.
+`server.simulated_sites` writes one file a site with it, and `everymode split` does so for a user.
+`assign` is a pure function of the table, the split and the seed.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wgan.errors import DataError, StateError
+from wgan.errors import DataError, StateError, suggest
 from wgan.state import make_folder, remove_tree, temporary_beside, write_bytes
 
 By = Literal["iid", "dirichlet", "group", "quantity", "column"]
@@ -30,7 +27,7 @@ Sites = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """How rows are dealt out.
+    """How rows are partitioned over sites.
 
     Attributes:
         by: `iid`: equal sizes, rows at random. `quantity`: sizes from Dirichlet(alpha), rows at
@@ -242,11 +239,9 @@ def _problems(keys: pd.DataFrame, split: Split) -> Iterator[str]:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    folded = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
-    hint = f"; did you mean '{folded[close[0]]}'?" if close else ";"
+    hint = " ".join(["", suggest(name, known, "")]).rstrip()
     listed = f"columns: {', '.join(known)}" if known else "it has no columns to split on"
-    return f"the split names column '{name}', which the table does not have{hint} {listed}"
+    return f"the split names column '{name}', which the table does not have;{hint} {listed}"
 
 
 def _cells(keys: pd.DataFrame, columns: Sequence[str]) -> Sites:

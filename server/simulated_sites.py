@@ -1,10 +1,9 @@
-"""Sites of a simulation: one table dealt out, or a folder of tables, laid on this machine's disk.
+"""Sites of a simulation: one table that is partitioned, or a folder with a table for each site.
 
 Real sites bring their own tables; this is for `everymode simulate` and for `flwr run` in Flower's
 simulation, where server and nodes share a disk.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +19,18 @@ from server.config.settings import Settings
 from server.partition import Split, assign, write_sites
 from server.schema.agreement import check_names
 from wgan.data.frame import read_table
-from wgan.errors import DataError
+from wgan.errors import DataError, suggest
 
 
 @dataclass(frozen=True)
 class SimulatedSites:
-    """Simulated sites.
+    """Simulated sites on this machine's disk.
 
     Attributes:
         sites: The sites.
-        columns: The headers every table must have.
-        loads: Expected work of each site, relative; what sites are dealt to nodes by.
-        ground: Where nodes find them.
+        columns: The headers that every table must have, in order.
+        loads: Expected work of each site, relative; the basis on which nodes get sites.
+        ground: The paths under which nodes find them.
     """
 
     sites: tuple[Site, ...]
@@ -40,13 +39,13 @@ class SimulatedSites:
     ground: SimulationPaths = field(compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
-        """All rows of all sites: for figures that only a simulation can have."""
+        """All rows of all sites, for figures that only a simulation can have."""
         frames = [site.frame(missing) for site in self.sites]
         return pd.concat(frames, ignore_index=True)
 
 
 def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
-    """Deals out `data.path` under `folder`, or takes the tables of that folder as sites.
+    """Partitions the table `data.path` under `folder`; or takes the tables of a folder as sites.
 
     Raises:
         DataError: The tables cannot be used; every site's problems at once.
@@ -131,8 +130,7 @@ def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) ->
     known = [str(name) for name in frame.columns]
     for name in sites:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+            hint = suggest(name, known)
             raise DataError(f"split.column: the table has no column '{name}'; {hint}")
     apart = {*settings.data.drop, *sites}
     columns = tuple(str(name) for name in frame.columns if name not in apart)

@@ -1,20 +1,15 @@
-"""`everymode audit`: a synthetic table against a real one, group by group, with a verdict."""
+"""Compares a synthetic table with a real one group by group, for `everymode audit`."""
 
-import difflib
-import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import click
 import pandas as pd
-import typer
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperCommand
 
 import fairness.audit.metrics as metrics
 from fairness.audit.findings import Audit
@@ -33,25 +28,9 @@ from server.outputs.terminal import Terminal, assembled, named, say, told
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.spreadsheets import guessed_marks, table_read_back
-from wgan.errors import DataError, SettingsError, StateError
+from wgan.errors import DataError, SettingsError, StateError, suggest
 from wgan.state import read_json
 from wgan.words import brief
-
-HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
-
-Compares `--synthetic FILE`, or the table of `--run RUN`, with the real rows it was made from: all
-rows, the values of each sensitive feature, their intersections. DIR gets `audit.html` (one page,
-verdict first), `audit.json` and `audit.junit.xml` (for a CI that gates releases of synthetic data).
-
-The exit code is 0 for a table that is fit for release, 1 if a check fails, 2 for bad input, and 3
-if none fails but what a release needs was not decided: coverage and sizes of groups at every level,
-and copies, which take held-out rows. A group too small to judge is `insufficient`, never a pass.
-With `--run`, real rows, held-out rows, sensitive features and target are those of the run unless
-they are named.
-
-For instance: `everymode audit --real people.csv --synthetic made.csv --sensitive sex --sensitive
-race --target income --holdout later.csv --out audit`
-"""
 
 STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow", "given": "dim"}
 
@@ -62,69 +41,34 @@ SHOWN = 12
 """Failed checks that the terminal lists; the page has them all."""
 
 
-class WithThresholds(TyperCommand):
-    """A command whose help ends with a table of all thresholds."""
+def audit_table(
+    out: Path,
+    *,
+    real: Path | None,
+    synthetic: Path | None,
+    run: Path | None,
+    sensitive: list[str] | None,
+    target: str | None,
+    holdout: Path | None,
+    thresholds: Path | None,
+    overrides: list[str],
+    image: str | None,
+    drop: list[str],
+    minimum: int,
+    rows: int,
+    seed: int | None,
+    quiet: bool,
+) -> int:
+    """Audits a table, writes the report and prints a summary; see `simulations.commands.audit`.
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the usual help, then the table."""
-        super().format_help(ctx, formatter)
-        table = Table(title="Thresholds for --set", title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("key", no_wrap=True, style="cyan")
-        table.add_column("default", justify="right")
-        table.add_column("meaning")
-        for name, field in Thresholds.model_fields.items():
-            table.add_row(name, str(field.default), told(field.description or ""))
-        Terminal().print(table)
+    Returns:
+        0 for a table that is fit for release, 1 if a check fails, 3 if none fails but something
+        that a release needs was not decided.
 
-
-def audit(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the report.")],
-    real: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The real rows: CSV or Parquet.")
-    ] = None,
-    synthetic: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The synthetic rows: CSV or Parquet.")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="A run directory, in place of a file.")
-    ] = None,
-    sensitive: Annotated[
-        list[str] | None, typer.Option(help="A sensitive feature; may be repeated.")
-    ] = None,
-    target: Annotated[str | None, typer.Option(help="The column users will predict.")] = None,
-    holdout: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Real rows that were not trained on.")
-    ] = None,
-    thresholds: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML with thresholds, in a table [audit]."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A threshold, or KEY=off; repeatable."),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CxHxW",
-            help="All columns but sensitive features and target are the pixels of an image, "
-            "channel by channel, row by row; 8x8, say.",
-        ),
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(help="A column to leave out, an identifier, say; may be repeated."),
-    ] = None,
-    minimum: Annotated[int, typer.Option(min=1, help="Rows to judge a group by.")] = 30,
-    rows: Annotated[int, typer.Option(min=20, help="Rows compared in a group at most.")] = 2000,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Seed of the rows that are drawn; default: RUN's own, or 0."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
-) -> None:
-    """See HELP."""
-    thresholds_of(set_ or [])
+    Raises:
+        EveryModeError: Tables, thresholds or options that cannot be used as they are.
+    """
+    thresholds_of(overrides)
     try:
         shape = None if image is None else image_shape(image)
     except ValueError as error:
@@ -177,11 +121,11 @@ def audit(
             holdout=frames[2] if holdout else None,
             sensitive_features=sensitive or [],
             target=target,
-            thresholds=thresholds_of(set_ or [], limits),
+            thresholds=thresholds_of(overrides, limits),
             effort=SamplingLimits(minimum=minimum, rows=rows),
             schema=schema,
             image=shape,
-            drop=drop or [],
+            drop=drop,
             given=given,
             seed=(settings.seed if settings else 0) if seed is None else seed,
             names=(str(real), str(synthetic)),
@@ -193,8 +137,9 @@ def audit(
     if not quiet:
         show(found, Terminal())
         say("wrote " + ", ".join(map(str, written)))
-    if not found.fit_for_release:
-        sys.exit(1 if found.verdict == "fail" else UNDECIDED)
+    if found.fit_for_release:
+        return 0
+    return 1 if found.verdict == "fail" else UNDECIDED
 
 
 def limits_of(path: Path | None) -> dict[str, Any]:
@@ -225,8 +170,7 @@ def limits_of(path: Path | None) -> dict[str, Any]:
 def _wrong(where: str, error: Any) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, Thresholds.model_fields, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see everymode audit --help for all"
+        hint = suggest(key, Thresholds.model_fields, "see everymode audit --help for all", "")
         return f"{where}.{key}: unknown threshold; {hint}"
     return f"{where}.{key} = {error['input']!r}: {error['msg']}, or 'off'"
 

@@ -1,9 +1,8 @@
-"""`everymode clean`: lists what killed runs left behind, and removes it."""
+"""Finds and removes what killed runs left behind, for `everymode clean`."""
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -14,22 +13,17 @@ from wgan.errors import EveryModeError, SettingsError, StateError
 DEPTH = 3
 """Run directories of a comparison lie two folders below its own."""
 
-HELP = """List what killed runs left behind, and remove it.
 
-A run that is ended by force (kill -9, a crash of the machine) cannot remove the tables of its
-simulated sites, which are private rows, nor the session files of Ray. FOLDER is a run directory or
-a folder of them; the system's temporary folder is looked into as well. What a living run uses,
-what is not marked as EveryMode's, and what lies behind a link is never touched.
-"""
+def remove_leftovers(folder: Path, yes: bool) -> None:
+    """Lists what killed runs left behind and removes it.
 
+    Args:
+        folder: A run directory, or a folder of them.
+        yes: Whether to remove without asking.
 
-def clean(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="A run directory, or a folder of them.")
-    ] = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
-) -> None:
-    """See HELP."""
+    Raises:
+        EveryModeError: `folder` is a file, or something cannot be removed.
+    """
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder}: is a file; name a run directory or a folder of them")
     found = leftovers(folder, DEPTH)

@@ -82,42 +82,42 @@ def run_flower(
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []
     app = ServerApp()
-    with Stop().listening() as stop, diverted(folder.log) as person, _RayProcesses() as household:
-        nodes, resources = backend(settings, len(stage.sites), household.folder)
-        shares = deal([site.name for site in stage.sites], stage.loads, nodes)
+    with Stop().listening() as stop, diverted(folder.log) as person, RayProcesses() as processes:
+        nodes, resources = backend(settings, len(stage.sites), processes.folder)
+        assignment = deal([site.name for site in stage.sites], stage.loads, nodes)
         display = Display(Terminal(file=person), quiet)
-        display.phase(f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
+        display.on_stage_begin("start", f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
 
         @app.main()
         def main(grid: Grid, context: Context) -> None:
             exchange = SimulationExchange(
                 grid,
-                shares,
+                assignment,
                 stage.ground,
                 train.retries,
                 train.on_failure == "skip",
                 train.timeout,
-                tell=display.phase,
+                tell=display.on_note,
                 exact=settings.site.floor == 0,
             )
             try:
                 with display:
                     session = Session(
-                        settings,
-                        folder,
-                        exchange,
-                        stage.columns,
-                        display,
-                        lambda: stage.frame(missing),
-                        resume,
-                        stop,
+                        settings=settings,
+                        folder=folder,
+                        exchange=exchange,
+                        columns=stage.columns,
+                        listener=display,
+                        real_rows=lambda: stage.frame(missing),
+                        resume=resume,
+                        stop=stop,
                     )
                     results.append(session())
             except BaseException as error:
                 # Flower would wrap it; the command line wants the error itself.
                 errors.append(error)
             finally:
-                household.count()
+                processes.count()
 
         try:
             run_simulation(app, client_app, num_supernodes=nodes, backend_config=resources)
@@ -133,7 +133,7 @@ def run_flower(
     return results[0]
 
 
-class _RayProcesses:
+class RayProcesses:
     """Ray's processes and session files: none of them outlives the run."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class _RayProcesses:
         """Notes the processes there are: once their parent is gone, nothing tells they are ours."""
         self._members.update(psutil.Process().children(recursive=True))
 
-    def __enter__(self) -> "_RayProcesses":
+    def __enter__(self) -> "RayProcesses":
         """Nothing runs yet."""
         return self
 

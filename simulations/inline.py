@@ -1,31 +1,23 @@
-"""The same rounds in this process, without Flower and Ray."""
+"""`everymode simulate --backend inline`: the rounds in this process, without Flower and Ray."""
 
 from typing import Any
 
 from server.config.settings import Settings
+from server.in_process import run_in_process
 from server.outputs.console import Display
 from server.outputs.run_directory import RunFolder
 from server.outputs.terminal import Terminal
-from server.session import Session
 from server.simulated_sites import SimulatedSites
-from server.transport.exchange import InProcess
 from simulations.streams import Stop
 
 
 def run_inline(
     settings: Settings, folder: RunFolder, stage: SimulatedSites, resume: bool, quiet: bool = False
 ) -> dict[str, Any]:
-    """Runs to the end and returns the summary; see `server.session.Session`."""
-    missing = settings.data.missing
+    """Runs to the end with a display and returns the summary; Ctrl-C stops after the round.
+
+    Raises:
+        EveryModeError: As `server.session.Session`.
+    """
     with Stop().listening() as stop, Display(Terminal(stderr=True), quiet) as display:
-        session = Session(
-            settings,
-            folder,
-            InProcess(stage.sites, tell=display.phase),
-            stage.columns,
-            display,
-            lambda: stage.frame(missing),
-            resume,
-            stop,
-        )
-        return session()
+        return run_in_process(settings, folder, stage, listener=display, resume=resume, stop=stop)

@@ -1,9 +1,22 @@
 #!/bin/sh
 # Everything that must hold before a change lands: lint, format, types, tests with doctests, the
 # bundle for Flower, and one real simulation through Flower and Ray (in tests/test_end_to_end.py).
+#
+#   sh tests/all.sh              # two workers
+#   sh tests/all.sh --nightly    # with the full products of parameters, too
+#
+# Arguments are passed to pytest. For a check of minutes: python -m pytest -n 2 -m "not slow"
 set -eu
 cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
-mypy
-python -m pytest
+types=$(mktemp)
+mypy > "$types" 2>&1 &
+mypy=$!
+trap 'kill "$mypy" 2> /dev/null || :; rm -f "$types"' EXIT
+failed=0
+# A file stays with one worker, which keeps its fixtures; tests/conftest.py puts long files first.
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" || failed=$?
+wait "$mypy" || failed=$?
+cat "$types"
+exit "$failed"

@@ -38,27 +38,86 @@ TINY: dict[str, Any] = {
 }
 
 
-class Silent:
-    """A `Reporter` that remembers what it was told."""
+SLOW = {
+    "clients/test_gate.py": "starts Flower",
+    "server/test_app.py": "starts Flower",
+    "server/test_clusters.py": "whole runs",
+    "server/test_figures.py": "whole runs",
+    "server/test_locks.py": "processes that hold one another up",
+    "server/test_plots.py": "draws every picture",
+    "server/test_replies.py": "a run of every kind, recorded",
+    "server/test_session.py": "whole runs, stopped and resumed",
+    "server/test_strategies.py": "a run of every strategy, stopped and resumed",
+    "server/test_synthesizer.py": "whole runs",
+    "simulations/claims/test_run.py": "processes that measure claims",
+    "simulations/claims/test_structure.py": "trainings of claims",
+    "simulations/claims/test_theory.py": "trainings of claims",
+    "simulations/claims/test_training.py": "trainings of claims",
+    "simulations/compare/test_pool.py": "processes that train",
+    "simulations/compare/test_run.py": "whole comparisons",
+    "simulations/compare/test_smoke.py": "a whole comparison from a preset",
+    "simulations/test_cli.py": "whole runs from the command line",
+    "simulations/test_words.py": "whole runs over hostile tables",
+    "test_bundle.py": "builds the bundle for Flower",
+    "test_end_to_end.py": "Flower and Ray",
+    "test_killed_runs.py": "runs in processes that are killed",
+    "test_reconstruction.py": "attacks on trainings",
+    "test_simulation_is_closed.py": "Flower, Ray and their sockets",
+}
+"""Files whose tests are marked slow, each with the reason."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks slow files and puts them first; leaves nightly tests out unless asked for.
+
+    Two workers that each take a file at a time then end at about the same time. The order depends
+    on the tests alone, so that all workers collect the same.
+    """
+    root = Path(__file__).parent
+    if gone := [name for name in SLOW if not (root / name).exists()]:
+        raise pytest.UsageError(f"SLOW in tests/conftest.py names files that are gone: {gone}")
+    slow = {root / name for name in SLOW}
+    for item in items:
+        if item.path in slow:
+            item.add_marker("slow")
+    if not config.getoption("--nightly"):
+        left = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left)
+    items.sort(key=lambda item: item.path not in slow)
+
+
+class Recorder:
+    """A `ProgressListener` that records what it receives."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.stages: list[str] = []
         self.metrics: list[dict[str, Any]] = []
         self.steps: list[tuple[int, int]] = []
 
-    def phase(self, text: str) -> None:
+    def on_stage_begin(self, stage: str, text: str) -> None:
+        self.stages.append(stage)
         self.told.append(text)
 
-    def begin(self, done: int, rounds: int, groups: Any) -> None:
-        self.told.append(f"begin {done}/{rounds}")
+    def on_note(self, text: str) -> None:
+        self.told.append(text)
 
-    def round(self, metrics: dict[str, Any]) -> None:
+    def on_train_begin(self, done: int, total: int, groups: Any) -> None:
+        self.told.append(f"begin {done}/{total}")
+
+    def on_round_end(self, metrics: dict[str, Any]) -> None:
         self.metrics.append(metrics)
 
-    def step(self, done: int, of: int) -> None:
-        self.steps.append((done, of))
+    def on_progress(self, done: int, total: int) -> None:
+        self.steps.append((done, total))
 
-    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+    def on_run_end(self, summary: dict[str, Any], folder: RunFolder) -> None:
         self.told.append("finish")
 
 
@@ -115,14 +174,14 @@ def run(
         folder.create(settings)
     stage = create_simulated_sites(settings, folder.sites)
     session = Session(
-        settings,
-        folder,
-        InProcess(stage.sites),
-        stage.columns,
-        reporter or Silent(),
-        lambda: stage.frame(settings.data.missing),
-        resume,
-        stop,
+        settings=settings,
+        folder=folder,
+        exchange=InProcess(stage.sites),
+        columns=stage.columns,
+        listener=reporter or Recorder(),
+        real_rows=lambda: stage.frame(settings.data.missing),
+        resume=resume,
+        stop=stop,
     )
     return session()
 
@@ -133,7 +192,7 @@ class Kit:
     people = staticmethod(people)
     tiny = staticmethod(tiny)
     run = staticmethod(run)
-    Silent = Silent
+    Recorder = Recorder
 
     @staticmethod
     def full_disk(patch: pytest.MonkeyPatch, part: str = "") -> None:

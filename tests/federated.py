@@ -97,7 +97,6 @@ class Federation:
             batch=24,
             minimum=4,
             factor=1.0,
-            frozen=False,
             critic_seen=0,
             generator_seen=0,
             device="cpu",

@@ -35,7 +35,11 @@ def test_bundle_holds_the_packages_and_nothing_that_is_not_needed(bundle: Path) 
     modules = {str(path.relative_to(ROOT)) for p in PACKAGES for path in (ROOT / p).rglob("*.py")}
     assert modules <= set(names)
     assert {"simulations/presets/quick.toml", "LICENSE"} <= set(names)
-    stray = [n for n in names if n.startswith(("tests", ".ci", ".github")) or n.endswith(".gz")]
+    stray = [
+        n
+        for n in names
+        if n.startswith(("tests", ".ci", ".github", ".pre-commit")) or n.endswith(".gz")
+    ]
     assert stray == []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import simulations.cli
+import simulations.simulate
 from server.outputs.leftovers import MARK, Scratch, leftovers
 from server.outputs.locks import LOCK, locked
 from server.outputs.run_directory import RunFolder
@@ -114,13 +115,13 @@ def test_rows_of_a_killed_run_are_for_its_user_only_and_gone_after_its_resume(
     stale = broken.sites / "work" / "site-00" / "stale.npy"
     stale.write_text("rows of before")
     seen: list[bool] = []
-    real = simulations.cli.create_simulated_sites
+    real = simulations.simulate.create_simulated_sites
 
     def create_simulated_sites(settings: Any, folder: Path) -> Any:
         seen.append((folder / "tables").exists() or stale.exists())
         return real(settings, folder)
 
-    monkeypatch.setattr(simulations.cli, "create_simulated_sites", create_simulated_sites)
+    monkeypatch.setattr(simulations.simulate, "create_simulated_sites", create_simulated_sites)
     assert call("simulate", "--resume", broken.path, "--backend", "inline")[0] == 0
     assert seen == [False], "what a killed run left goes before new rows are dealt"
     assert not broken.sites.exists()

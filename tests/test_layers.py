@@ -23,6 +23,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "clients": ("protocol", "gate", "tasks"),
     "server": (
+        "federation",
         "config",
         "replies",
         "transport",
@@ -31,8 +32,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "outputs",
         "synthesis",
         "evaluation",
+        "stages",
     ),
-    "simulations": ("scenarios", "claims", "compare"),
+    "simulations": ("scenarios", "claims", "compare", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
 

@@ -84,11 +84,13 @@ def subsets(
     columns = _columns(blocks, width)
     # Less a little, so that 0.7 of 10 columns are 7 in floating point, too.
     size = max(-int(-(share * len(columns) - 1e-9) // 1), -(-len(columns) // count))
-    order = torch.randperm(len(columns), generator=rng).tolist()
+    order = torch.randperm(len(columns), generator=rng, device=rng.device).tolist()
     result = []
     for index in range(count):
         seen = order[index::count]
-        more = [order[i] for i in torch.randperm(len(order), generator=rng).tolist()]
+        more = [
+            order[i] for i in torch.randperm(len(order), generator=rng, device=rng.device).tolist()
+        ]
         seen += [column for column in more if column not in set(seen)][: size - len(seen)]
         result.append(sorted(value for column in seen for value in columns[column]))
     return result

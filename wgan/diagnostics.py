@@ -31,7 +31,7 @@ class Observation:
         train_score: Mean of C over rows trained on.
         held_score: Mean of C over rows held out; None where there are none.
         fake_score: Mean of C over fake rows.
-        strength: Strength of the views, in [0, 1].
+        strength: Strength of the augmentations, in [0, 1].
         quality: A distance of samples to real rows (sliced W1, say); None where not measured.
     """
 

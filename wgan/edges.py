@@ -1,16 +1,18 @@
-"""A penalty for critics of a graph's nodes: their slope is bounded along the edges."""
+"""A penalty that bounds the slope of a critic of a graph's nodes along the edges."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from wgan.penalties import CriticStep
+from wgan.penalties import CriticPenalty, CriticStep, Drawn
+from wgan.shape import Shape
 
 
 @dataclass(frozen=True)
-class EdgePenalty:
+class EdgePenalty(CriticPenalty):
     """Bounds what the critic's score may change by across an edge: the edge's length.
 
     max(0, |C(u) - C(v)| / length - 1)^2 at edges (u, v) drawn uniformly. A function is 1-Lipschitz
@@ -25,9 +27,9 @@ class EdgePenalty:
     Attributes:
         edges: Pairs of nodes 0..n-1, undirected.
         lengths: One an edge, above 0.
-        rows: What the critic is shown for each node, n of length D; empty: one-hot rows.
+        rows: What the critic sees of each node, n of length D; empty: one-hot rows.
         weight: lambda.
-        name: For whoever reports it.
+        name: Its name in reports and errors.
         every: It is taken at every `every`-th critic step, times `every`.
     """
 
@@ -38,6 +40,8 @@ class EdgePenalty:
     name: str = "edge_penalty"
     every: int = 1
     kind: Literal["edge_penalty"] = "edge_penalty"
+
+    holds_slope: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses what is no graph.
@@ -57,18 +61,35 @@ class EdgePenalty:
                 f"{max(nodes)}"
             )
 
-    def __call__(self, step: CriticStep) -> Tensor:
-        """One value per example, that of an edge drawn for it, `(B,)`."""
-        like, count = step.real, len(step.real)
-        drawn = torch.randint(
-            len(self.edges), (count,), generator=step.rng, device=step.rng.device
-        ).to(like.device)
-        ends = torch.tensor(self.edges, device=like.device)[drawn]
+    def check(self, shape: Shape | None = None) -> Iterator[str]:
+        """As in `CriticPenalty`; also that nodes are as long as samples."""
+        yield from super().check(shape)
+        nodes = 1 + max(node for edge in self.edges for node in edge)
+        if shape and self.rows and len(self.rows[0]) != shape.width:
+            yield (
+                f"{self.name}: rows of length {len(self.rows[0])} for nodes, and samples of length "
+                f"{shape.width}; expected the same codec for both"
+            )
+        elif shape and not self.rows and nodes > shape.width:
+            yield (
+                f"{self.name}: {nodes} nodes, and samples of length {shape.width}; write what the "
+                "critic sees of each node in rows, or make samples one-hot"
+            )
+
+    def draw(self, step: CriticStep, rng: torch.Generator) -> Drawn:
+        """An edge for each example."""
+        drawn = torch.randint(len(self.edges), (len(step.real),), generator=rng, device=rng.device)
+        return {"edge": drawn.to(step.real.device)}
+
+    def value(self, step: CriticStep, drawn: Drawn) -> Tensor:
+        """One value per example, that of the edge drawn for it, `(B,)`."""
+        like, edge = step.real, drawn["edge"]
+        ends = torch.tensor(self.edges, device=like.device)[edge]
         rows = like.new_tensor(self.rows) if self.rows else _one_hot(like)
         # One pass over both ends is cheaper than two.
         scores = step.critic(rows[ends.T.flatten()], step.condition.repeat(2, 1))
         first, second = scores.chunk(2)
-        slope = (first - second).abs() / like.new_tensor(self.lengths)[drawn]
+        slope = (first - second).abs() / like.new_tensor(self.lengths)[edge]
         return (slope - 1).clamp_min(0.0).square()
 
 

@@ -7,13 +7,19 @@ tables and sites chose, so they are made harmless when an error is made (`wgan.w
 logs, stores or sends it need not know.
 """
 
+import difflib
 from collections.abc import Iterable
 
 from wgan.words import line
 
+INTERRUPTED = 130
+"""The exit code of a command that the user stopped, as a shell gives it after Ctrl-C."""
+
 
 class EveryModeError(Exception):
     """Base of all errors a user can act on; the command line prints them and exits with 2."""
+
+    exit_code = 2
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         """Takes one problem or several."""
@@ -40,6 +46,32 @@ class DamagedError(StateError):
 
 class NumericalError(EveryModeError):
     """A value that is not finite or leaves the range that sums can carry."""
+
+
+def suggest(
+    name: str,
+    known: Iterable[str],
+    otherwise: str | None = None,
+    quote: str = "'",
+    cutoff: float = 0.6,
+) -> str:
+    """The end of an error about an unknown name: the closest known one, whatever the case.
+
+    Args:
+        name: The unknown name.
+        known: The names there are.
+        otherwise: What to say where none is close; None: all there are.
+        quote: What stands around the suggestion; "" for keys and options.
+        cutoff: How close it must be, from 0 to 1 (`difflib.get_close_matches`).
+
+    >>> suggest("Incom", ["age", "income"]), suggest("x", ["age", "income"])
+    ("did you mean 'income'?", 'there are age, income')
+    """
+    names = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), names, n=1, cutoff=cutoff)
+    if close:
+        return f"did you mean {quote}{names[close[0]]}{quote}?"
+    return f"there are {', '.join(names.values())}" if otherwise is None else otherwise
 
 
 def named(problems: Iterable[str], who: str, known: Iterable[str] = ()) -> list[str]:

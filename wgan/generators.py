@@ -1,13 +1,13 @@
 """Networks that turn noise and a condition into a sample.
 
-All take conditions `(B, C)` and give samples `(B, D)`: `forward` draws the noise, `from_noise` is
-told it.
+All take conditions `(B, C)` and give samples `(B, D)`: `forward` draws the noise, `from_noise`
+takes it. A `TableGenerator` also shows its raw outputs, for what is done after training.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -89,6 +89,46 @@ class Head(nn.Module):
         return chosen
 
 
+@runtime_checkable
+class TableGenerator(Protocol):
+    """A generator of rows whose raw outputs can be read and shifted.
+
+    Calibration (raking) and projection after training need no more than this.
+    """
+
+    noise: int
+
+    def __call__(self, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """Conditions `(B, C)` -> rows `(B, D)`; noise is drawn from `rng`."""
+        ...
+
+    def chosen(self, rows: Tensor) -> Tensor:
+        """Rows `(B, D)` with every category chosen, as the codec would write them."""
+        ...
+
+    def raw(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """Noise `(B, Z)`, conditions `(B, C)` -> logits of categories, and numbers, `(B, D)`."""
+        ...
+
+    def tilt(self, bias: Tensor, levels: Tensor) -> None:
+        """Adds `bias` `(D,)` and the condition times `levels` `(C, D)` to raw outputs, for good."""
+        ...
+
+
+def table_generator(module: nn.Module) -> TableGenerator:
+    """The module as a `TableGenerator`.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    if not isinstance(module, TableGenerator):
+        raise SettingsError(
+            f"a {type(module).__name__} shows no raw outputs, so its rows can be neither "
+            'calibrated nor projected; write kind = "skip", or leave both out'
+        )
+    return module
+
+
 class SkipGenerator(nn.Module):
     """Layers whose input is concatenated to their output, then a linear layer and the head.
 
@@ -130,8 +170,12 @@ class SkipGenerator(nn.Module):
         rows: Tensor = self.head(self.raw(noise, condition), rng)
         return rows
 
+    def chosen(self, rows: Tensor) -> Tensor:
+        """Rows `(B, D)` with every category chosen, as the codec would write them."""
+        return self.head.chosen(rows)
+
     def raw(self, noise: Tensor, condition: Tensor) -> Tensor:
-        """What the head makes rows of, `(B, D)`: logits of categories, and numbers."""
+        """The outputs before the head, `(B, D)`: logits of categories, and numbers."""
         hidden = torch.cat([noise, condition], 1)
         for layer in self.layers:
             hidden = torch.cat([layer(hidden), hidden], 1)

@@ -1,7 +1,8 @@
 """How the critic's slope is held: clipped weights, spectral norms, penalties, or not at all."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -9,19 +10,27 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import is_parametrized
 
+from wgan.critics import CriticSpec, MultipliersSpec
 from wgan.edges import EdgePenalty
 from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 
 CriticPenaltySpec = Annotated[
     GradientPenalty | ConditionPenalty | Drift | EdgePenalty, Field(discriminator="kind")
 ]
+"""Any penalty on the critic, told apart by its `kind` in JSON; a new one is added here."""
 
 LAYERS = (nn.Linear, nn.Conv2d)
 """Layers whose weight is a linear map, so that it has a spectral norm."""
 
 
 class Lipschitz(Protocol):
-    """A constraint on the critic: on its layers, its weights, its loss, or several of them."""
+    """A constraint on the critic: on its layers, its weights, its loss, or several of them.
+
+    Base of all, with the defaults of a constraint that does nothing.
+    """
+
+    constrains: ClassVar[bool] = True
+    """Whether it bounds the slope of any critic by itself, whatever the penalties do."""
 
     @property
     def penalties(self) -> tuple[CriticPenaltySpec, ...]:
@@ -30,60 +39,56 @@ class Lipschitz(Protocol):
 
     @property
     def bound(self) -> float | None:
-        """The slope that no critic under the constraint exceeds; None where there is no such."""
-        ...
+        """The slope that no critic under the constraint exceeds; None where none is known."""
+        return None
 
     @property
     def target(self) -> float:
         """The slope that is asked for, in score per unit of the data."""
-        ...
+        return 1.0
+
+    def check(self, critic: CriticSpec) -> Iterator[str]:
+        """What is wrong with its fields, or does not go with the critic; with what to write."""
+        yield from ()
 
     def parametrize(self, critic: nn.Module) -> None:
         """Changes the layers of a new critic, once; may draw from PyTorch's global generator."""
-        ...
+        return
 
     def project(self, critic: nn.Module) -> None:
         """Brings the critic back under the constraint after its weights have moved."""
-        ...
+        return
 
 
 @dataclass(frozen=True)
-class Penalised:
+class Penalised(Lipschitz):
     """Penalties on the slope in the critic's loss.
 
-    The constraint holds where the penalties look, as far as their weights force it.
+    Slopes are pulled where the penalties take them, not bounded.
 
     Attributes:
         penalties: The terms.
     """
 
-    penalties: tuple[CriticPenaltySpec, ...] = field(default_factory=lambda: (GradientPenalty(),))
+    penalties: tuple[CriticPenaltySpec, ...] = (GradientPenalty(),)
     kind: Literal["penalised"] = "penalised"
 
-    @property
-    def bound(self) -> float | None:
-        """None: slopes are pulled, not bounded."""
-        return None
+    constrains: ClassVar[bool] = False
 
     @property
     def target(self) -> float:
-        """That of the first gradient penalty; 1 where there is none."""
-        return next((p.target for p in self.penalties if isinstance(p, GradientPenalty)), 1.0)
-
-    def parametrize(self, critic: nn.Module) -> None:
-        """Nothing to change."""
-
-    def project(self, critic: nn.Module) -> None:
-        """Nothing to project on."""
+        """That of the first penalty that has one; 1 where there is none."""
+        targets = (p.slope_target for p in self.penalties)
+        return next((target for target in targets if target is not None), 1.0)
 
 
 @dataclass(frozen=True)
-class Clipping:
+class Clipping(Lipschitz):
     """Every weight is cut to [-limit, limit] after each step; the paper steps with RMSprop.
 
-    The critics under it are K-Lipschitz for some K that depends on the network, so the estimate is
-    K times a distance. Weights gather at +-limit, and gradients vanish or explode with the depth
-    (Gulrajani et al., 2017, section 3): it is here to be compared with.
+    The critics under it are K-Lipschitz for some K that depends on the network and is not known, so
+    the estimate is K times a distance. Weights gather at +-limit, and gradients vanish or explode
+    with the depth (Gulrajani et al., 2017, section 3). It is a baseline.
 
     Source: Arjovsky, Chintala, Bottou, "Wasserstein GAN", 2017, algorithm 1.
 
@@ -96,15 +101,15 @@ class Clipping:
     penalties: tuple[CriticPenaltySpec, ...] = ()
     kind: Literal["clipping"] = "clipping"
 
-    @property
-    def bound(self) -> float | None:
-        """None: there is a bound, but it depends on the network."""
-        return None
-
-    @property
-    def target(self) -> float:
-        """1."""
-        return 1.0
+    def check(self, critic: CriticSpec) -> Iterator[str]:
+        """As in `Lipschitz`."""
+        if isinstance(critic, MultipliersSpec):
+            yield (
+                "clipping with class multipliers: their logarithms would be clipped too, so that "
+                "all are about 1; take the critic without them, or a gradient penalty"
+            )
+        if self.limit <= 0:
+            yield f"clipping at {self.limit} leaves no weights; expected a limit above 0, say 0.01"
 
     def parametrize(self, critic: nn.Module) -> None:
         """Cuts the first weights."""
@@ -118,7 +123,7 @@ class Clipping:
 
 
 @dataclass(frozen=True)
-class SpectralNorm:
+class SpectralNorm(Lipschitz):
     """Every layer's weight is divided by its largest singular value.
 
     A critic of such layers and of activations with slopes up to 1 is 1-Lipschitz. The singular
@@ -140,17 +145,31 @@ class SpectralNorm:
     kind: Literal["spectral_norm"] = "spectral_norm"
 
     @property
-    def bound(self) -> float | None:
+    def bound(self) -> float:
         """1, for fully connected critics without normalisation that see the condition at once.
 
         With the condition projected, <w + V c, h>, it is 1 + |c|.
         """
         return 1.0
 
-    @property
-    def target(self) -> float:
-        """1."""
-        return 1.0
+    def check(self, critic: CriticSpec) -> Iterator[str]:
+        """As in `Lipschitz`."""
+        if critic.normalised:
+            yield (
+                "spectral_norm with a normalised critic: layer, group, instance and batch norms "
+                "divide by a deviation that may be as small as they like, so no bound on the slope "
+                "follows; write norm = 'none'"
+            )
+        if self.iterations < 1:
+            yield (
+                f"spectral_norm: iterations = {self.iterations}; expected power iterations at each "
+                "step, write 1 or more"
+            )
+        if isinstance(critic, MultipliersSpec):
+            yield (
+                "spectral_norm with class multipliers: the multipliers scale the slope that the "
+                "norms bound; take the critic without them, or a gradient penalty"
+            )
 
     def parametrize(self, critic: nn.Module) -> None:
         """Wraps the weights of all linear and convolutional layers."""
@@ -174,7 +193,7 @@ class SpectralNorm:
 
 
 @dataclass(frozen=True)
-class Unconstrained:
+class Unconstrained(Lipschitz):
     """No constraint: for objectives whose loss has a minimum without one.
 
     Attributes:
@@ -184,21 +203,7 @@ class Unconstrained:
     penalties: tuple[CriticPenaltySpec, ...] = ()
     kind: Literal["none"] = "none"
 
-    @property
-    def bound(self) -> float | None:
-        """None."""
-        return None
-
-    @property
-    def target(self) -> float:
-        """1."""
-        return 1.0
-
-    def parametrize(self, critic: nn.Module) -> None:
-        """Nothing to change."""
-
-    def project(self, critic: nn.Module) -> None:
-        """Nothing to project on."""
+    constrains: ClassVar[bool] = False
 
 
 LipschitzSpec = Annotated[

@@ -1,16 +1,17 @@
-"""Several critics that judge one generator: each a part of its rows, or all by their odds."""
+"""One score from several critics: each scores a part of the batch, or their odds are mixed."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+
+from wgan.flat import FlatModule
 
 ScoreFn = Callable[[Tensor, Tensor], Tensor]
 """Rows `(B, D)` and conditions `(B, C)` -> scores `(B,)`."""
 
 
-def judged_in_parts(critic: nn.Module, vectors: Tensor) -> ScoreFn:
+def judged_in_parts(critic: FlatModule[nn.Module], vectors: Tensor) -> ScoreFn:
     """Every critic scores a part of the batch, all parts alike in size.
 
     With a loss that is a mean over rows this is the mean of the critics' losses, each on rows of
@@ -18,25 +19,24 @@ def judged_in_parts(critic: nn.Module, vectors: Tensor) -> ScoreFn:
     i + K, i + 2K, ...
 
     Args:
-        critic: The network; its own parameters are not used.
+        critic: The network; its own parameters are ignored.
         vectors: The parameters of each critic, `(K, P)`.
     """
-    states = [_parameters(critic, vector) for vector in vectors]
 
     def judge(rows: Tensor, condition: Tensor) -> Tensor:
-        owner = torch.arange(len(rows), device=rows.device) % len(states)
+        owner = torch.arange(len(rows), device=rows.device) % len(vectors)
         scores = rows.new_empty(len(rows))
-        for k, state in enumerate(states):
+        for k, vector in enumerate(vectors):
             mine = owner == k
             if mine.any():
-                part = functional_call(critic, state, (rows[mine], condition[mine]))
+                part = critic.call(vector, rows[mine], condition[mine])
                 scores = scores.masked_scatter(mine, part)
         return scores
 
     return judge
 
 
-def judged_by_odds(critic: nn.Module, vectors: Tensor, log_prior: Tensor) -> ScoreFn:
+def judged_by_odds(critic: FlatModule[nn.Module], vectors: Tensor, log_prior: Tensor) -> ScoreFn:
     """The logit of a discriminator whose odds are the mixture of the critics' odds.
 
     With D_k the sigmoid of critic k's score and pi_k the share of the rows (of the row's class)
@@ -45,24 +45,13 @@ def judged_by_odds(critic: nn.Module, vectors: Tensor, log_prior: Tensor) -> Sco
     Theoretical Guarantees: A Universal Aggregation Approach", 2021, equation 3 and theorem 1).
 
     Args:
-        critic: The network; its own parameters are not used.
+        critic: The network; its own parameters are ignored.
         vectors: The parameters of each critic, `(K, P)`.
         log_prior: log pi_k of each row, `(B, K)`; -inf where a site holds none.
     """
-    states = [_parameters(critic, vector) for vector in vectors]
 
     def judge(rows: Tensor, condition: Tensor) -> Tensor:
-        scores = [functional_call(critic, state, (rows, condition)) for state in states]
+        scores = [critic.call(vector, rows, condition) for vector in vectors]
         return torch.logsumexp(torch.stack(scores, 1) + log_prior, 1)
 
     return judge
-
-
-def _parameters(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
-    """A module's parameters by name, as views of a flat vector."""
-    found, start = {}, 0
-    for name, parameter in module.named_parameters():
-        stop = start + parameter.numel()
-        found[name] = vector[start:stop].view_as(parameter)
-        start = stop
-    return found

@@ -1,8 +1,8 @@
 """The two players: their gradients, the steps along them, and all the state there is.
 
-Here alone is averaged: objectives and penalties give one value per example, which is weighted with
-the row's weight. A weighted mean over one site times that site's total weight, summed over sites,
-is therefore the weighted mean over all rows, and so is its gradient
+Objectives and penalties give one value per example; only here, and in the gradient rule, are these
+averaged, with the rows' weights. A weighted mean over one site times that site's total weight,
+summed over sites, is therefore the weighted mean over all rows, and so is its gradient
 (`fairness.weighting.group_weights`).
 """
 
@@ -12,14 +12,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from wgan.augmentations import compose
 from wgan.errors import StateError
+from wgan.flat import FlatModule
+from wgan.gradients import CriticLosses, CriticReport, Examples, weighted_mean
 from wgan.mixtures import ScoreFn
 from wgan.optimizers import Optimizer, Statistics, UpdateBound
-from wgan.packed import Packed
-from wgan.penalties import CriticStep, GeneratorPenalty, GeneratorStep, lengths, slopes
+from wgan.penalties import (
+    CriticStep,
+    GeneratorPenalty,
+    GeneratorStep,
+    Scores,
+    SlopeFn,
+    lengths,
+    slopes,
+)
 from wgan.points import interpolates
 from wgan.recipe import Recipe, Shape
-from wgan.views import compose
 
 
 @dataclass(frozen=True)
@@ -37,33 +46,6 @@ class Batch:
     weights: Tensor
 
 
-@dataclass(frozen=True)
-class CriticReport:
-    """What one critic gradient showed, one value per example, detached.
-
-    Attributes:
-        estimate: The objective's estimate, `(B,)`; for Wasserstein C(real) - C(fake), whose
-            weighted mean estimates W1.
-        penalty: Sum of the weighted penalties, `(B,)`.
-        real: Scores of real rows, `(B,)`.
-        fake: Scores of fake rows, `(B,)`.
-    """
-
-    estimate: Tensor
-    penalty: Tensor
-    real: Tensor
-    fake: Tensor
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """sum(w v) / sum(w) over a batch, `()`.
-
-    >>> weighted_mean(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 1.0])).item()
-    2.0
-    """
-    return (values * weights).sum() / weights.sum()
-
-
 class Players:
     """Generator and critic with their optimizers' statistics, on one device.
 
@@ -75,7 +57,7 @@ class Players:
         generator_statistics: The optimizer's moments of the generator.
         critic_statistics: The optimizer's moments of the critic.
         average: Exponential average of the generator's vector, `(P,)`.
-        strength: Strength of the views, 0 to 1.
+        strength: Strength of the augmentations, 0 to 1.
     """
 
     def __init__(
@@ -100,8 +82,8 @@ class Players:
         # No layer depends on the mode but the power iterations of a spectral norm, which are taken
         # once a step (`wgan.lipschitz`).
         critic.eval()
-        self.generator: Packed[nn.Module] = Packed(generator, device)
-        self.critic: Packed[nn.Module] = Packed(critic, device)
+        self.generator: FlatModule[nn.Module] = FlatModule(generator, device)
+        self.critic: FlatModule[nn.Module] = FlatModule(critic, device)
         self.generator_statistics = Statistics.zeros(self.generator.vector)
         self.critic_statistics = Statistics.zeros(self.critic.vector)
         self.average = self.generator.vector.clone()
@@ -121,28 +103,35 @@ class Players:
         Args:
             batch: Real rows; as many as a multiple of the recipe's `pack`.
             fake: Fake rows, `(B, D)`.
-            rng: Source of the randomness of views and penalties.
+            rng: Source of the randomness of augmentations and penalties.
             number: Steps before this one, for penalties that are not taken at every step; None: as
                 many as the statistics have seen.
         """
         pack = self.recipe.pack
-        view = compose(self.recipe.views, batch.real, self.shape, self.strength, rng)
-        real, seen = self._packed(view(batch.real)), self._packed(view(fake))
+        augment = compose(self.recipe.augmentations, batch.real, self.shape, self.strength, rng)
+        real, seen = self._packed(augment(batch.real)), self._packed(augment(fake))
         condition = self._packed(batch.condition)
         weights = batch.weights.view(-1, pack).mean(1)
-        real_scores, fake_scores = self._scores(real, seen, condition)
-        step = CriticStep(self.critic.module, real, seen, condition, rng, self.shape.scale)
-        loss = self.recipe.objective.critic(real_scores, fake_scores)
-        penalty = torch.zeros_like(loss)
+        recipe, scale = self.recipe, self.shape.scale
         number = self.critic_statistics.steps if number is None else number
-        for term in self.recipe.lipschitz.penalties:
-            if number % term.every == 0:
-                penalty = penalty + term.every * term.weight * term(step)
-        gradient = self.critic.gradient_of(weighted_mean(loss + penalty, weights))
-        estimate = self.recipe.objective.estimate(real_scores, fake_scores)
-        values = (estimate, penalty, real_scores, fake_scores)
-        report = CriticReport(*(value.detach().repeat_interleave(pack) for value in values))
-        return gradient, report
+        due = [term for term in recipe.lipschitz.penalties if number % term.every == 0]
+        step = CriticStep(self.critic.module, real, seen, condition, scale)
+        drawn = tuple(term.draw(step, rng) for term in due)
+
+        def loss(critic: Scores, slopes: SlopeFn, of: Examples) -> tuple[Tensor, CriticReport]:
+            step = CriticStep(critic, of.real, of.fake, of.condition, scale, slopes)
+            real_scores, fake_scores = self._scores(step)
+            value = recipe.objective.critic(real_scores, fake_scores)
+            penalty = torch.zeros_like(value)
+            for term, its in zip(due, of.drawn, strict=True):
+                penalty = penalty + term.every * term.weight * term.value(step, its)
+            on_real, on_fake = real_scores.detach(), fake_scores.detach()
+            estimate = recipe.objective.estimate(on_real, on_fake)
+            return value + penalty, CriticReport(estimate, penalty.detach(), on_real, on_fake)
+
+        losses = CriticLosses(self.critic, Examples(real, seen, condition, drawn), weights, loss)
+        gradient, report = recipe.gradient_rule(losses, rng)
+        return gradient, CriticReport(*(value.repeat_interleave(pack) for value in report))
 
     def generator_gradient(
         self,
@@ -161,8 +150,8 @@ class Players:
         critic.requires_grad_(False)
         try:
             rows: Tensor = self.generator.module(condition, rng)
-            view = compose(self.recipe.views, rows, self.shape, self.strength, rng)
-            scores = judge(self._packed(view(rows)), self._packed(condition))
+            augment = compose(self.recipe.augmentations, rows, self.shape, self.strength, rng)
+            scores = judge(self._packed(augment(rows)), self._packed(condition))
             loss = self.recipe.objective.generator(scores).repeat_interleave(pack)
             total = loss
             for term in penalties:
@@ -175,15 +164,17 @@ class Players:
     def scores(self, rows: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
         """What the critic says of rows `(B, D)` as it would see them in training, `(B,)`."""
         pack = self.recipe.pack
-        view = compose(self.recipe.views, rows, self.shape, self.strength, rng)
+        augment = compose(self.recipe.augmentations, rows, self.shape, self.strength, rng)
         with torch.no_grad():
-            scores: Tensor = self.critic.module(self._packed(view(rows)), self._packed(condition))
+            scores: Tensor = self.critic.module(
+                self._packed(augment(rows)), self._packed(condition)
+            )
         return scores.repeat_interleave(pack)
 
     def slopes(self, batch: Batch, fake: Tensor, rng: torch.Generator) -> Tensor:
         """The critic's slope on interpolates, in score per unit of the data, `(B,)`."""
-        view = compose(self.recipe.views, batch.real, self.shape, self.strength, rng)
-        points = interpolates(self._packed(view(batch.real)), self._packed(view(fake)), rng)
+        augment = compose(self.recipe.augmentations, batch.real, self.shape, self.strength, rng)
+        points = interpolates(self._packed(augment(batch.real)), self._packed(augment(fake)), rng)
         gradient = slopes(self.critic.module, points, self._packed(batch.condition), graph=False)
         return (lengths(gradient) * self.shape.scale).repeat_interleave(self.recipe.pack)
 
@@ -258,7 +249,7 @@ class Players:
         }
         if len(self.critic.buffers):
             named["critic_buffers"] = self.critic.buffers
-        if self.recipe.views:
+        if self.recipe.augmentations:
             named["strength"] = torch.tensor([self.strength], dtype=torch.float64)
         return named
 
@@ -267,13 +258,13 @@ class Players:
         pack = self.recipe.pack
         return rows if pack == 1 else rows.reshape(len(rows) // pack, -1)
 
-    def _scores(self, real: Tensor, fake: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        critic = self.critic.module
+    def _scores(self, step: CriticStep) -> tuple[Tensor, Tensor]:
+        critic, condition = step.critic, step.condition
         if self.recipe.critic.batch_statistics:
             # Real and fake rows have statistics of their own.
-            return critic(real, condition), critic(fake, condition)
+            return critic(step.real, condition), critic(step.fake, condition)
         # One pass over real and fake together is cheaper than two.
-        scores = critic(torch.cat([real, fake]), torch.cat([condition, condition]))
+        scores = critic(torch.cat([step.real, step.fake]), torch.cat([condition, condition]))
         real_scores, fake_scores = scores.chunk(2)
         return real_scores, fake_scores
 

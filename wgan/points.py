@@ -1,5 +1,6 @@
 """Where a gradient penalty takes the critic's slope."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Protocol
 
@@ -23,6 +24,10 @@ class Probe(NamedTuple):
 class Points(Protocol):
     """A choice of points between, at or around the samples."""
 
+    def check(self) -> Iterator[str]:
+        """What is wrong with its fields, with what was expected."""
+        yield from ()
+
     def __call__(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Probe:
         """Real and fake samples `(B, D)` -> one point for each pair."""
         ...
@@ -39,7 +44,7 @@ def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Interpolates:
+class Interpolates(Points):
     """Points on the segments between real and fake samples (Gulrajani et al., 2017)."""
 
     kind: Literal["mixed"] = "mixed"
@@ -50,7 +55,7 @@ class Interpolates:
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(Points):
     """The real samples (Mescheder et al., 2018, equation 9)."""
 
     kind: Literal["real"] = "real"
@@ -61,7 +66,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Fake:
+class Fake(Points):
     """The fake samples (Mescheder et al., 2018, equation 10)."""
 
     kind: Literal["fake"] = "fake"
@@ -72,7 +77,7 @@ class Fake:
 
 
 @dataclass(frozen=True)
-class Manifold:
+class Manifold(Points):
     """Points beside the data, with the slope taken along the data.
 
     Data of few dimensions lie curved in many: segments between them leave the manifold, and what is
@@ -94,6 +99,14 @@ class Manifold:
     neighbours: int = 6
     noise: float = 0.25
     kind: Literal["manifold"] = "manifold"
+
+    def check(self) -> Iterator[str]:
+        """As in `Points`."""
+        if not 1 <= self.dimension <= self.neighbours:
+            yield (
+                f"{self.dimension} directions from {self.neighbours} neighbours; expected at least "
+                "1, and as many neighbours as directions or more"
+            )
 
     def __call__(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Probe:
         """One point and its directions a pair; a real and a fake one in turn, at random."""

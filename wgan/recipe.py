@@ -6,24 +6,25 @@ same steps.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.critics import CriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.edges import EdgePenalty
+from wgan.augmentations import AugmentationSpec
+from wgan.critics import CriticSpec, MLPCriticSpec
 from wgan.errors import SettingsError, StateError
 from wgan.generators import GeneratorSpec, SkipGeneratorSpec
-from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
+from wgan.gradients import Plain
+from wgan.lipschitz import LipschitzSpec, Penalised
 from wgan.objectives import ObjectiveSpec, Wasserstein
 from wgan.optimizers import Adam, OptimizerSpec
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.points import Manifold
 from wgan.shape import Shape
 from wgan.strength import Constant, StrengthSpec
-from wgan.views import ImageAugmentation, ViewSpec
 
-__all__ = ["Recipe", "Shape"]
+__all__ = ["GradientRuleSpec", "Recipe", "Shape"]
+
+GradientRuleSpec = Plain
+"""Any gradient rule; with a second one, `Annotated[Plain | ..., Field(discriminator="kind")]`."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Recipe:
         critic: How the critic is built.
         objective: What the two play for.
         lipschitz: How the critic's slope is held, with all terms of its loss but the objective.
-        views: What real and fake samples alike go through before the critic sees them, in order.
-        strength: What drives the strength of all views.
+        augmentations: Random changes of what the critic sees, real and fake alike, in order.
+        strength: What drives the strength of all augmentations.
         pack: Samples that the critic judges together as one (PacGAN: Lin et al., "PacGAN: The power
             of two samples in generative adversarial networks", 2018).
         generator_optimizer: The generator's optimizer.
@@ -44,18 +45,20 @@ class Recipe:
         averaging: Decay, per generator step, of the exponential average of the generator's weights
             that is used for sampling (Yazici et al., "The Unusual Effectiveness of Averaging in GAN
             Training", 2019).
+        gradient_rule: How the critic's gradient is made from the losses of single examples.
     """
 
     generator: GeneratorSpec = field(default_factory=SkipGeneratorSpec)
     critic: CriticSpec = field(default_factory=MLPCriticSpec)
     objective: ObjectiveSpec = field(default_factory=Wasserstein)
     lipschitz: LipschitzSpec = field(default_factory=Penalised)
-    views: tuple[ViewSpec, ...] = ()
+    augmentations: tuple[AugmentationSpec, ...] = ()
     strength: StrengthSpec = field(default_factory=Constant)
     pack: int = 1
     generator_optimizer: OptimizerSpec = field(default_factory=Adam)
     critic_optimizer: OptimizerSpec = field(default_factory=Adam)
     averaging: float = 0.999
+    gradient_rule: GradientRuleSpec = field(default_factory=Plain)
 
     def check(self, shape: Shape | None = None) -> None:
         """Refuses parts that do not go together; with `shape`, also those that need other data.
@@ -63,13 +66,13 @@ class Recipe:
         Raises:
             SettingsError: With the reason and what to write instead, for all such pairs at once.
         """
-        problems = [*_combinations(self), *(_misfits(self, shape) if shape else ())]
+        problems = [*_combinations(self), *_parts(self, shape)]
         if problems:
             raise SettingsError(problems)
 
     def warnings(self) -> tuple[str, ...]:
         """What works but is known to work badly, with what was measured."""
-        penalised = any(isinstance(p, GradientPenalty) for p in self.lipschitz.penalties)
+        penalised = any(p.slope_target is not None for p in self.lipschitz.penalties)
         used = self.critic.activations if penalised else ()
         return tuple(WARNINGS[name] for name in sorted(used) if name in WARNINGS)
 
@@ -79,7 +82,10 @@ class Recipe:
         >>> Recipe.from_json(Recipe(averaging=0.5).to_json()).averaging
         0.5
         """
-        return _RECIPE.dump_json(self).decode()
+        # A rule that is left out is the plain one: recipes from before there were rules, and the
+        # fingerprints made of them, stay as they are.
+        plain = self.gradient_rule == Plain()
+        return _RECIPE.dump_json(self, exclude={"gradient_rule"} if plain else None).decode()
 
     @staticmethod
     def from_json(text: str) -> "Recipe":
@@ -95,7 +101,8 @@ class Recipe:
             raise StateError(f"not a recipe of this version: cannot read {places}") from None
         # Pydantic passes over fields it does not know, and over absent ones: two parties would
         # then train by different recipes.
-        if json.loads(text) != json.loads(recipe.to_json()):
+        given, known = json.loads(text), json.loads(recipe.to_json())
+        if given != known and given != known | {"gradient_rule": asdict(Plain())}:
             raise StateError(
                 "not a recipe of this version: its fields or values are not those that "
                 f"{recipe.to_json()} has"
@@ -119,94 +126,42 @@ WARNINGS = {
 def _combinations(recipe: Recipe) -> Iterator[str]:
     critic, lipschitz = recipe.critic, recipe.lipschitz
     acting = [p for p in lipschitz.penalties if p.weight]
-    sloped = [p for p in acting if not isinstance(p, Drift)]
-    if critic.batch_statistics and sloped:
+    if critic.batch_statistics and any(p.one_example for p in acting):
         yield (
             "a critic with batch statistics (norm = 'batch') under a gradient penalty: the penalty "
             "is a statement about the slope at one example, and with batch statistics every score "
             "depends on the whole batch (Gulrajani et al., 2017, section 4); write norm = 'layer' "
             "or 'group', or hold the slope by clipping"
         )
-    # Neither bounds the slope with respect to the sample.
-    held = any(not isinstance(p, ConditionPenalty | Drift) for p in acting)
-    loose = isinstance(lipschitz, Unconstrained | Penalised) and not held
-    if loose and not recipe.objective.bounded:
+    if critic.batch_statistics and recipe.gradient_rule.per_example:
+        yield (
+            f"a critic with batch statistics (norm = 'batch') under the gradient rule "
+            f"'{recipe.gradient_rule.kind}': it takes the gradient of each example alone, and with "
+            "batch statistics every score depends on the whole batch; write norm = 'layer' or "
+            "'group'"
+        )
+    held = lipschitz.constrains or any(p.holds_slope for p in acting)
+    if not held and not recipe.objective.bounded:
         yield (
             "the Wasserstein objective without a constraint: scores twice as large are twice as "
             "good, so the critic has nothing to converge to; add a gradient penalty, clipping or "
             "spectral_norm, or take the objective 'hinge' or 'jensen_shannon'"
         )
-    if isinstance(lipschitz, SpectralNorm) and critic.normalised:
-        yield (
-            "spectral_norm with a normalised critic: layer, group, instance and batch norms divide "
-            "by a deviation that may be as small as they like, so no bound on the slope follows; "
-            "write norm = 'none'"
-        )
-    if isinstance(lipschitz, SpectralNorm) and lipschitz.iterations < 1:
-        yield (
-            f"spectral_norm: iterations = {lipschitz.iterations}; expected power iterations at "
-            "each step, write 1 or more"
-        )
-    if isinstance(lipschitz, SpectralNorm) and isinstance(critic, MultipliersSpec):
-        yield (
-            "spectral_norm with class multipliers: the multipliers scale the slope that the norms "
-            "bound; take the critic without them, or a gradient penalty"
-        )
-    if isinstance(lipschitz, Clipping) and isinstance(critic, MultipliersSpec):
-        yield (
-            "clipping with class multipliers: their logarithms would be clipped too, so that all "
-            "are about 1; take the critic without them, or a gradient penalty"
-        )
-    if recipe.views and recipe.strength.reads == "sign" and not recipe.objective.logits:
+    yield from lipschitz.check(critic)
+    if recipe.augmentations and recipe.strength.reads == "sign" and not recipe.objective.logits:
         yield (
             "a strength that follows the sign of scores under the Wasserstein objective: a "
             "constant added to all scores changes no loss but every sign; write "
             "statistic = 'held_out'"
         )
-    if isinstance(lipschitz, Clipping) and lipschitz.limit <= 0:
-        yield f"clipping at {lipschitz.limit} leaves no weights; expected a limit above 0, say 0.01"
     if recipe.pack < 1:
         yield f"pack = {recipe.pack}: expected at least 1, the samples a critic judges together"
-    for penalty in lipschitz.penalties:
-        if penalty.every < 1:
-            yield f"{penalty.name}: every = {penalty.every}; expected at least 1, each step"
-        if penalty.weight < 0:
-            yield f"{penalty.name}: weight = {penalty.weight} would be a reward; expected 0 or more"
-        points = penalty.points if isinstance(penalty, GradientPenalty) else None
-        if isinstance(points, Manifold) and not 1 <= points.dimension <= points.neighbours:
-            yield (
-                f"{penalty.name}: {points.dimension} directions from {points.neighbours} "
-                "neighbours; expected at least 1, and as many neighbours as directions or more"
-            )
 
 
-def _misfits(recipe: Recipe, shape: Shape) -> Iterator[str]:
+def _parts(recipe: Recipe, shape: Shape | None) -> Iterator[str]:
+    seen = shape.packed(max(recipe.pack, 1)) if shape else None
     for penalty in recipe.lipschitz.penalties:
-        if isinstance(penalty, ConditionPenalty) and not shape.condition:
-            yield f"{penalty.name}: there is no condition to differentiate by; leave it out"
-        if isinstance(penalty, EdgePenalty):
-            wide = shape.width * recipe.pack
-            nodes = 1 + max(node for edge in penalty.edges for node in edge)
-            if penalty.rows and len(penalty.rows[0]) != wide:
-                yield (
-                    f"{penalty.name}: rows of length {len(penalty.rows[0])} for nodes, and samples "
-                    f"of length {wide}; expected the same codec for both"
-                )
-            elif not penalty.rows and nodes > wide:
-                yield (
-                    f"{penalty.name}: {nodes} nodes, and samples of length {wide}; write what the "
-                    "critic sees of each node in rows, or make samples one-hot"
-                )
-        if isinstance(penalty, GradientPenalty) and penalty.class_weights:
-            length, wanted = len(penalty.class_weights), shape.condition * recipe.pack
-            if length != wanted:
-                yield (
-                    f"{penalty.name}: {length} class weights for a condition of length {wanted}; "
-                    "expected one for each of its entries"
-                )
-    for view in recipe.views:
-        if isinstance(view, ImageAugmentation):
-            try:
-                view.check(shape)
-            except SettingsError as error:
-                yield from error.problems
+        yield from penalty.check(seen)
+    if shape:
+        for augmentation in recipe.augmentations:
+            yield from augmentation.check(shape)

@@ -1,8 +1,8 @@
-"""How strong views are as training goes on, and the overfitting that may drive them.
+"""How strong augmentations are in the course of training, and the overfitting that may drive them.
 
-One strength in [0, 1] drives all views. A rule that reads a statistic is fed what the critic's
-scores say of its overfitting; the statistics below are made of means, so that sites may add up
-sums of scores and counts, and divide at the end.
+One strength in [0, 1] drives all augmentations. A rule may read a statistic of the critic's
+overfitting; the statistics below are made of means, so that sites may add up sums of scores and
+counts, and divide at the end.
 
 Source: Karras et al., "Training Generative Adversarial Networks with Limited Data" (ADA), 2020,
 section 3.
@@ -116,7 +116,7 @@ class Adaptive:
         speed: What one update moves the strength by.
         statistic: `sign` for scores that are logits only, see `sign_statistic`.
         start: The strength to begin with.
-        limit: Largest strength; views may leak close to 1 (see `wgan.views`).
+        limit: Largest strength; augmentations may leak close to 1 (see `wgan.augmentations`).
 
     >>> Adaptive(speed=0.25).next(0.5, 0.0, 0.7), Adaptive(speed=0.25).next(0.1, 0.0, 0.5)
     (0.75, 0.0)

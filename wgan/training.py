@@ -1,4 +1,4 @@
-"""The only loop in one process: critic steps, a generator step, the average, the views' strength.
+"""The loop in one process: critic steps, a generator step, its average, augmentation strength.
 
     >>> from wgan.diagnostics import diagnose
     >>> from wgan.recipe import Recipe
@@ -23,8 +23,9 @@ import torch
 
 from wgan.diagnostics import Observation
 from wgan.errors import NumericalError
+from wgan.gradients import CriticReport, weighted_mean
 from wgan.penalties import GeneratorPenalty
-from wgan.players import Batch, CriticReport, Players, weighted_mean
+from wgan.players import Batch, Players
 from wgan.schedules import Constant, ScheduleSpec
 from wgan.slopes import slope_histogram, slope_quantiles
 from wgan.strength import held_out_statistic, sign_statistic
@@ -89,8 +90,8 @@ def train(
         NumericalError: Training has diverged.
     """
     rule, pack = players.recipe.strength, players.recipe.pack
-    if players.recipe.views and rule.reads == "held_out" and held_out is None:
-        raise ValueError("the strength of the views follows held-out rows: pass `held_out`")
+    if players.recipe.augmentations and rule.reads == "held_out" and held_out is None:
+        raise ValueError("the strength of the augmentations follows held-out rows: pass `held_out`")
     if schedule.batch < 1 or schedule.batch % pack:
         raise ValueError(f"batches of {schedule.batch} rows cannot be packed by {pack}")
     if schedule.n_critic < 1:
@@ -111,7 +112,7 @@ def train(
                 f"step {done + 1}: the generator's weights are not finite: training has diverged; "
                 "lower the rates or hold the critic's slope more tightly"
             )
-        if players.recipe.views:
+        if players.recipe.augmentations:
             statistic = None
             if done % LOOKS == 0:
                 statistic = overfitting(players, report, held_out, schedule.batch, rng)
@@ -163,7 +164,7 @@ def observe(
         train_score=mean(report.real),
         held_score=held,
         fake_score=mean(report.fake),
-        strength=players.strength if players.recipe.views else 0.0,
+        strength=players.strength if players.recipe.augmentations else 0.0,
         quality=quality,
     )
 

@@ -7,7 +7,7 @@ from importlib import metadata
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """The version of each distribution, or that it is not installed.
 
-    >>> versions_of(["no-such-package"])
+    >>> package_versions(["no-such-package"])
     {'no-such-package': 'not installed'}
     """
     found = {}

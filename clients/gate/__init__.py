@@ -12,4 +12,9 @@ A server may be wrong, broken or hostile, so a site believes nothing that it can
 - `ledger`: every question is answered once.
 - `floor`: rows of levels too small for a site's policy take no part.
 - `admission`: all of these, in order.
+
+An answer leaves through one function:
+
+- `mechanism`: what a site does to an answer first: clip, add noise, refuse. Today: nothing.
+- `release`: applies it, packs the answer, and writes down what the answer held.
 """

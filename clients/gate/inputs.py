@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from clients.protocol.messages import (
-    STATES,
     CountBatchRows,
     CountNeighbours,
     Request,
@@ -31,28 +30,14 @@ def shared_shapes(order: Task) -> Shapes:
         return {"balls": None, "radii": (balls,), "book": None, "reach": (groups,)}
     if not isinstance(order, Train):
         return {}
-    sizes = dict(zip(STATES, order.sizes, strict=True))
-    found: dict[str, tuple[int, ...]] = {}
-    if order.buffers and "critic" not in order.own:
-        found["critic_buffers"] = (order.buffers,)
-    trained = {field.name for field in order.layout().fields}
-    for player, size in sizes.items():
-        if f"{player}_control" in trained:
-            found[f"{player}_control"] = (size,)
-        if player in order.own:
-            continue
-        found[player] = (size,)
-        if (player == "critic" or order.generator_steps) and not order.private:
-            found |= {f"{player}_first": (size,), f"{player}_second": (size,)}
-    return found
+    return order.arrays.shared
 
 
 def own_shapes(order: Task) -> Shapes:
     """The arrays that each site gets for itself: what it sent apart and would have kept."""
     if not isinstance(order, Train):
         return {}
-    passing = {*order.updates(), "risk"}
-    return {f.name: f.shape for f in order.layout().letters if f.name not in passing}
+    return {field.name: field.shape for field in order.arrays.state}
 
 
 def check_arrays(arrays: Tensors, shapes: Shapes, what: str) -> None:

@@ -112,7 +112,7 @@ def enter(site: Site, question: Question) -> bool:
         StateError: The site's disk does not take the line.
     """
     path = site.workspace / NAME
-    handle = _open(path)
+    handle = open_ledger(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         known = _read(path, handle)
@@ -135,7 +135,7 @@ def entered(site: Site, scope: str, kind: str) -> Question | None:
     path = site.workspace / NAME
     if not path.exists():
         return None
-    handle = _open(path)
+    handle = open_ledger(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
         return _read(path, handle).latest.get((scope, kind))
@@ -218,7 +218,12 @@ def _sought(path: Path, question: Question) -> Question | None:
     return found
 
 
-def _open(path: Path) -> int:
+def open_ledger(path: Path) -> int:
+    """Opens a ledger to read and append, for its user only; makes it where there is none.
+
+    Raises:
+        StateError: The site's disk refuses, or a link lies there.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     try:
         try:

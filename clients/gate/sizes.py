@@ -1,7 +1,7 @@
 """Whether anything that a server asks is too large, checked before anything is allocated."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from clients.protocol.messages import (
     Task,
     Train,
 )
+from clients.protocol.parts.arrays import LocalTraining
 from clients.protocol.refusal import RefusedError
 from clients.protocol.schema_messages import (
     CollectVocabulary,
@@ -121,7 +122,8 @@ def _walk(value: Any, place: str, budget: _Budget, depth: int) -> None:
         for name, inner in value.items():
             _walk(name, place, budget, depth - 1)
             _walk(inner, f"{place}.{str(name)[:40]}", budget, depth - 1)
-    elif isinstance(value, Train):
+    elif is_dataclass(value):
+        # A round within another question, and the parts of its training.
         for field in fields(value):
             _walk(getattr(value, field.name), f"{place}.{field.name}", budget, depth - 1)
 
@@ -215,7 +217,6 @@ def _train(order: Train) -> list[str]:
         *within("minimum", order.minimum, 1, limits.BATCH),
         *within("factor", order.factor, 0, 1),
         *within("strength", order.strength, 0, 1),
-        *within("proximal", order.proximal, 0, 1e9),
         *within("critic_seen", order.critic_seen, 0, limits.ROWS),
         *within("generator_seen", order.generator_seen, 0, limits.ROWS),
         *within("groups", order.groups, 1, limits.GROUPS),
@@ -226,12 +227,22 @@ def _train(order: Train) -> list[str]:
     ]
     turn = -(-order.critic_steps // max(order.generator_steps, 1))
     problems += within("rows of a turn", turn * max(order.batch, order.minimum), 1, limits.DRAWN)
-    if order.weights == "equal" and not order.sites:
+    if order.training.weighting.basis == "equal" and not order.sites:
         problems.append("sites: 0, of which each counts the same")
     if order.mass:
         problems += [*within("masses", len(order.mass), 1, limits.GROUPS), *_masses(order.mass)]
-    if len(set(order.own)) < len(order.own):
-        problems.append("a player twice")
+    return problems + _parts(order.training)
+
+
+def _parts(training: LocalTraining) -> list[str]:
+    """What is wrong with the numbers of a training's parts, whatever parts there are."""
+    kinds = [part.kind for part in training.corrections]
+    problems = ["a correction twice"] if len(set(kinds)) < len(kinds) else []
+    for part in (training.statistics, training.weighting, *training.corrections):
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if isinstance(value, int | float):
+                problems += within(f"{part.kind}.{field.name}", value, 0, 1e9)
     return problems
 
 

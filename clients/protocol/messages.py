@@ -8,12 +8,15 @@ They are: *look*, *values*, *ranks* and *cluster* (`clients.protocol.schema_mess
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
+from clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
+from clients.protocol.parts.placement import Player
 from clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
@@ -29,7 +32,6 @@ from fairness.matching.suppression import of_text
 from fairness.metrics.marginals import Marginals
 from wgan.data.codec import TableCodec
 from wgan.data.schema import Schema
-from wgan.slopes import SLOPE_EDGES
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -108,10 +110,6 @@ class SumMoments:
         return Layout((Field("moments", (size,), bits=48),))
 
 
-SCORES = ("train", "held", "fake", "sign")
-"""Mean scores of rows trained on, held out and fake, and of the sign of the first."""
-
-
 @dataclass(frozen=True)
 class SiteStatistics:
     """What some weight rules, and critics of their own, need to know of each site: letters.
@@ -158,12 +156,6 @@ class HeldOutFeatureSums:
         return Layout((Field("held", (self.groups,)), features))
 
 
-Player = Literal["generator", "critic"]
-
-STATES: tuple[Player, ...] = ("generator", "critic")
-"""The players, as the names of their vectors begin."""
-
-
 @dataclass(frozen=True)
 class Train:
     """One round of local steps from the shared state.
@@ -176,7 +168,6 @@ class Train:
         batch: Rows a critic step uses over all sites together.
         minimum: Rows a site uses at least.
         factor: What the learning rates are multiplied with.
-        frozen: Whether the optimizers' statistics stay at the common point.
         critic_seen: Gradients the critic's statistics have seen.
         generator_seen: Likewise of the generator's.
         device: `cpu` or `cuda`.
@@ -186,16 +177,8 @@ class Train:
         strength: Strength of the views.
         inspect: Whether slopes and scores of the trained critic are wanted.
         mass: pi_g where it has moved since `EncodeData`; empty: it has not.
-        weights: What a site's update counts: as its rows do (`groups`), by its number of rows,
-            or all alike.
-        draw: Whether a site draws its rows by their groups' weights or all alike.
         sites: K, number of sites.
-        own: Players that are each site's own instead of shared.
-        private: Whether each site keeps optimizer statistics of its own.
-        apart: Whether sites send their updates apart, for a rule that weighs each.
-        risk: Whether each also says its risk, before its steps or after them.
-        proximal: mu of FedProx: every step is pulled back to the shared point.
-        controls: Whether steps are corrected by control variates.
+        training: The parts of local training.
     """
 
     plan: str
@@ -205,7 +188,6 @@ class Train:
     batch: int
     minimum: int
     factor: float
-    frozen: bool
     critic_seen: int
     generator_seen: int
     device: str
@@ -215,83 +197,44 @@ class Train:
     strength: float = 0.0
     inspect: bool = False
     mass: tuple[float, ...] = ()
-    weights: Literal["groups", "rows", "equal"] = "groups"
-    draw: Literal["groups", "rows"] = "groups"
     sites: int = 1
-    own: tuple[Player, ...] = ()
-    private: bool = False
-    apart: bool = False
-    risk: Literal["none", "before", "after"] = "none"
-    proximal: float = 0.0
-    controls: bool = False
+    training: LocalTraining = field(default_factory=LocalTraining)
     order: Literal["train"] = "train"
 
-    def layout(self) -> Layout:
-        """Weighted updates of vectors and statistics, and sums of diagnostics per group.
+    @property
+    def steps(self) -> dict[Player, int]:
+        """Local steps of each player."""
+        return {"critic": self.critic_steps, "generator": self.generator_steps}
 
-        With frozen statistics a site sends its gradient at the common point instead of them.
-        """
-        fields = [
-            Field("sites", (1,)),
-            Field("weight", (1,), bits=40),
-            Field("estimate", (self.groups,), bits=24),
-            Field("estimated", (self.groups,)),
-            Field("penalty", (1,), bits=30),
-            Field("penalties", (self.groups,), bits=24),
-            Field("generator_loss", (1,), bits=30),
-        ]
-        if self.inspect:
-            fields.append(Field("slopes", (len(SLOPE_EDGES) + 1,), bits=30))
-            fields.append(Field("group_slopes", (self.groups,), bits=24))
-            fields.append(Field("sloped", (self.groups,)))
-            fields.append(Field("scored", (1,), bits=40))
-            fields.append(Field("scores", (len(SCORES),), bits=24))
-        updates: list[Field] = []
-        letters: list[Field] = []
-        if self.buffers:
-            own = "critic" in self.own
-            buffers = Field("critic_buffers", (self.buffers,), bits=40, kept=own)
-            (letters if own else updates).append(buffers)
-        for name, size in (("critic", self.sizes[1]), ("generator", self.sizes[0])):
-            if name == "generator" and not self.generator_steps:
-                continue
-            own = name in self.own
-            moments = [Field(f"{name}_first", (size,), bits=40, kept=own or self.private)]
-            moments += [Field(f"{name}_second", (size,), bits=46, kept=own or self.private)]
-            if own:
-                # A server that trains its generator against the sites' critics has to see them.
-                letters.append(Field(name, (size,), kept=self.generator_steps > 0))
-                letters += moments
-                continue
-            updates.append(Field(name, (size,), bits=40))
-            if self.private:
-                letters += moments
-            elif self.frozen:
-                updates.append(Field(f"{name}_gradient", (size,), bits=40))
-            else:
-                updates += moments
-            if self.controls:
-                fields.append(Field(f"{name}_control", (size,), bits=40))
-                letters.append(Field(f"{name}_control_own", (size,), kept=True))
-        if self.own or self.private:
-            letters.append(Field("seen", (2,), kept=True))
-        if self.risk != "none":
-            letters.append(Field("risk", (1,)))
-        if self.apart:
-            return Layout(tuple(fields), (*updates, *letters))
-        return Layout((*fields, *updates), tuple(letters))
+    @property
+    def seen(self) -> dict[Player, int]:
+        """Gradients that each player's shared statistics have seen."""
+        return {"critic": self.critic_seen, "generator": self.generator_seen}
+
+    @cached_property
+    def arrays(self) -> RoundArrays:
+        """All that travels in this round, from the parts; computed once."""
+        generator, critic = self.sizes
+        return round_arrays(
+            self.training,
+            tuple(player for player, steps in self.steps.items() if steps),
+            {"generator": generator, "critic": critic},
+            self.buffers,
+            self.groups,
+            self.inspect,
+        )
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return self.arrays.layout
+
+    def layout(self) -> Layout:
+        """Weighted updates of vectors and statistics, and sums of diagnostics per group."""
+        return self._layout
 
     def updates(self) -> tuple[str, ...]:
         """Names of what the server averages and adds to the shared state."""
-        layout = self.layout()
-        fields = layout.letters if self.apart else layout.fields
-        told = ("generator_loss", "critic_control", "generator_control")
-        return tuple(
-            f.name
-            for f in fields
-            if f.name.startswith(STATES) and f.name not in told
-            if not (f.kept or f.name in self.own)
-        )
+        return tuple(field.name for field in self.arrays.updates)
 
 
 @dataclass(frozen=True)
@@ -381,7 +324,7 @@ _ORDER: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Discriminator("order")])
 def to_json(order: Task) -> str:
     """An order as JSON text.
 
-    >>> from_json(to_json(Look(columns=("age",)))).columns
+    >>> from_json(to_json(DescribeColumns(columns=("age",)))).columns
     ('age',)
     """
     return _ORDER.dump_json(order).decode()

@@ -47,17 +47,16 @@ class Field:
             total over K sites is within K 2^-(bits+1) of the exact sum.
         wrapping: Whether entries live modulo 2^64 (hashes and keys of a sketch) instead of being
             numbers with a range.
-        kept: Of a letter, whether a real site would keep it on its own disk. Here the server
-            carries it from round to round, so that a checkpoint holds all there is; it is not
-            counted as traffic.
+        client_state: Whether a deployed site would keep this array on its own disk. Here the
+            server stores it between rounds, so that checkpoints are complete; it is excluded from
+            traffic.
     """
 
     name: str
     shape: tuple[int, ...]
     bits: int = 0
     wrapping: bool = False
-
-    kept: bool = False
+    client_state: bool = False
 
     @property
     def size(self) -> int:
@@ -150,11 +149,13 @@ class SiteSums:
     layout: Layout
     vector: Ints
     letters: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
+    mechanisms: tuple[str, ...] = ()
+    """What sites' privacy mechanisms state, as JSON; see `clients.gate.release`."""
 
     @property
-    def travels(self) -> int:
+    def nbytes(self) -> int:
         """Bytes that a real site would send."""
-        sent = {field.name for field in self.layout.letters if not field.kept}
+        sent = {field.name for field in self.layout.letters if not field.client_state}
         letters = (a.nbytes for m in self.letters.values() for n, a in m.items() if n in sent)
         return self.vector.nbytes + sum(letters)
 
@@ -192,7 +193,8 @@ class SiteSums:
                     )
                 start = stop
         letters = {**self.letters, **other.letters}
-        return SiteSums(self.layout, vector, dict(sorted(letters.items())))
+        mechanisms = tuple(sorted({*self.mechanisms, *other.mechanisms}))
+        return SiteSums(self.layout, vector, dict(sorted(letters.items())), mechanisms)
 
     def _find(self, name: str) -> tuple[Field, Ints]:
         start = 0

@@ -23,6 +23,9 @@ ORDER = "query.everymode"
 """The message type: one handler on the client serves all orders."""
 
 
+MECHANISMS = "mechanisms"
+"""Name of the record in which a node states what its sites' privacy mechanisms do."""
+
 LETTER = "letter."
 """Begins the name of the record that holds a single site's arrays."""
 
@@ -84,6 +87,8 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
 def pack_sums(sums: SiteSums) -> RecordDict:
     """Sums as the content of a reply."""
     content = RecordDict({"sums": ArrayRecord({"sums": Array(sums.vector)})})
+    if sums.mechanisms:
+        content[MECHANISMS] = ConfigRecord({"stated": list(sums.mechanisms)})
     return _enclosed(content, sums.letters)
 
 
@@ -115,6 +120,7 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
     if "problems" in records:
         raise _told(records.pop("problems"), records)
     found = _taken(records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, "")
+    mechanisms = _stated(records.pop(MECHANISMS, None))
     letters: dict[str, SitePayload] = {}
     agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.letters}
     for name, record in records.items():
@@ -126,7 +132,30 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
         letters[site] = _taken(record, agreed, f" of the letters of site {_short(site)}")
     if sites is None and len(letters) > 1:
         raise ReplyError(f"letters of {len(letters)} sites came from a node that serves one")
-    return SiteSums(layout, found["sums"], letters)
+    return SiteSums(layout, found["sums"], letters, mechanisms)
+
+
+def _stated(record: Any) -> tuple[str, ...]:
+    """What sites' mechanisms state, each a flat JSON object with a name, in canonical spelling."""
+    if record is None:
+        return ()
+    told = record.get("stated") if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    if not isinstance(told, list) or not 0 < len(told) <= PROBLEMS:
+        raise ReplyError("mechanisms are not stated in the agreed form")
+    found = set()
+    for text in told:
+        try:
+            if not isinstance(text, str) or len(text) > LENGTH:
+                raise ValueError
+            value = json.loads(text)
+            if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+                raise ValueError
+            if any(isinstance(v, list | dict) or v is None for v in value.values()):
+                raise ValueError
+            found.add(json.dumps(value, sort_keys=True, allow_nan=False))
+        except (RecursionError, TypeError, ValueError):
+            raise ReplyError("a mechanism is not stated in the agreed form") from None
+    return tuple(sorted(found))
 
 
 def _told(record: Any, others: Mapping[str, Any]) -> EveryModeError:

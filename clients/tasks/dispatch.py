@@ -9,6 +9,8 @@ import numpy.typing as npt
 from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
+from clients.gate.mechanism import Answer
+from clients.gate.release import build_context, release
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
@@ -106,18 +108,26 @@ def served(
     own = request.letters.get(site.name, {})
     try:
         admit(site)
-        return handle_at_site(request.order, {**request.tensors, **own}, site)
+        return handle_at_site(request.order, {**request.tensors, **own}, site, request.run)
     except (DataError, NumericalError) as error:
         raise type(error)(named(error.problems, f"site '{site.name}'")) from error
 
 
-def handle_at_site(order: Task, tensors: Tensors, site: Site) -> SiteSums:
-    """What one site sends back to a request that it has let in (see `serve`)."""
+def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 16) -> SiteSums:
+    """What one site sends back to a request that it has let in (see `served`).
+
+    Everything that leaves a site passes `clients.gate.release.release` here.
+    """
+    return release(compute(order, tensors, site), build_context(order, run, site.name), site)
+
+
+def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
+    """One site's answer to a task, before it passes the gate."""
     match order:
         case DescribeColumns():
             return schema.describe_columns(order, site)
         case CollectVocabulary():
-            return schema.values(order, site)
+            return schema.collect_vocabulary(order, site)
         case CountHistograms():
             return schema.count_histograms(order, site)
         case KMeansStep():
@@ -140,7 +150,7 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site) -> SiteSums:
             return recall(order, tensors, site)
 
 
-def encode_data(order: EncodeData, site: Site) -> SiteSums:
+def encode_data(order: EncodeData, site: Site) -> Answer:
     """Encodes the site's rows onto its disk; rows of cells that were floored are left out.
 
     Rows held out are encoded, too, but they are in none of the sums.
@@ -186,7 +196,7 @@ def encode_data(order: EncodeData, site: Site) -> SiteSums:
         joined[:, ~plan.choices] = 0
         sums["marginals"] = first_moments(joined, weights)
         sums["marginals"][:, :-1] *= mine
-    return layout.pack(sums)
+    return Answer(layout, sums)
 
 
 def _published(
@@ -204,7 +214,7 @@ def _published(
     return publishable(counts, active, plan.conditions.blocks, plan.spans, least)
 
 
-def moments(order: SumMoments, site: Site) -> SiteSums:
+def moments(order: SumMoments, site: Site) -> Answer:
     """Second moments of the rows trained on, of what every level may publish."""
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     plan = plan_of(text)
@@ -213,10 +223,10 @@ def moments(order: SumMoments, site: Site) -> SiteSums:
     joined = plan.joined(data.rows.numpy()[trained], cells)
     mine = _published(plan, joined, cells, site.floor)
     sums = second_moments(joined, plan.weights(cells), of_text(order.published), mine)
-    return order.layout().pack({"moments": sums})
+    return Answer(order.layout(), {"moments": sums})
 
 
-def audit(order: CountMarginals, site: Site) -> SiteSums:
+def audit(order: CountMarginals, site: Site) -> Answer:
     """Counts of the site's rows in every bin, by group."""
     plan = plan_of(str(site.plan(order.plan)["order"]))
     frame = site.frame(order.missing)
@@ -229,10 +239,10 @@ def audit(order: CountMarginals, site: Site) -> SiteSums:
     for column in marginals.columns:
         few = floor.joined if column.numeric else floor.folded
         counts[column.name] = few(counts[column.name], site.floor)
-    return order.layout().pack(counts)
+    return Answer(order.layout(), counts)
 
 
-def recall(order: CountNeighbours, tensors: Tensors, site: Site) -> SiteSums:
+def recall(order: CountNeighbours, tensors: Tensors, site: Site) -> Answer:
     """Counts of the site's encoded rows near synthetic ones, by group."""
     _, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     groups = data.groups.numpy()
@@ -243,4 +253,4 @@ def recall(order: CountNeighbours, tensors: Tensors, site: Site) -> SiteSums:
     for name in ("recalled", "outside"):
         counts[name] = floor.apart(counts[name], counts["rows"], site.floor)
     counts["cells"] = floor.folded(counts["cells"], site.floor)
-    return order.layout().pack(counts)
+    return Answer(order.layout(), counts)

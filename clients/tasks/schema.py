@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.gate import floor
+from clients.gate.mechanism import Answer
 from clients.protocol.messages import EncodeData
 from clients.protocol.plan import seed_of
 from clients.protocol.schema_messages import (
@@ -21,7 +21,7 @@ from clients.protocol.schema_messages import (
     KMeansStep,
 )
 from clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
-from clients.protocol.sums import Floats, SiteSums
+from clients.protocol.sums import Floats
 from clients.site import Site
 from fairness.groups.clusters import Centres
 from fairness.groups.conditions import ConditionSpace, category_labels
@@ -30,10 +30,8 @@ from wgan.data.schema import KINDS, Schema
 from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
 from wgan.errors import DataError
 
-Answer = Mapping[str, npt.NDArray[Any]]
 
-
-def describe_columns(order: DescribeColumns, site: Site) -> SiteSums:
+def describe_columns(order: DescribeColumns, site: Site) -> Answer:
     """Votes: one per column that holds a value.
 
     Raises:
@@ -63,10 +61,10 @@ def describe_columns(order: DescribeColumns, site: Site) -> SiteSums:
             f"form.{i}": form,
             f"missing.{i}": np.array([int(description.missing)]),
         }
-    return order.layout().pack(answer)
+    return Answer(order.layout(), answer)
 
 
-def values(order: CollectVocabulary, site: Site) -> SiteSums:
+def collect_vocabulary(order: CollectVocabulary, site: Site) -> Answer:
     """Value sketches of text; votes and coarse histograms of numbers.
 
     Raises:
@@ -97,10 +95,10 @@ def values(order: CollectVocabulary, site: Site) -> SiteSums:
         answer[f"histogram.{i}"] = floor.joined(histogram, site.floor)
     if problems:
         raise DataError(problems)
-    return order.layout().pack(answer)
+    return Answer(order.layout(), answer)
 
 
-def count_histograms(order: CountHistograms, site: Site) -> SiteSums:
+def count_histograms(order: CountHistograms, site: Site) -> Answer:
     """Exact counts over the agreed categories, atoms, fine bins and cells."""
     frame = _learnt(order, site)
     schema = Schema.from_json(order.schema)
@@ -136,10 +134,10 @@ def count_histograms(order: CountHistograms, site: Site) -> SiteSums:
             answer[f"bins.{i}"] = floor.joined(np.bincount(position, minlength=bins), site.floor)
         else:
             answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
-    return order.layout().pack(answer)
+    return Answer(order.layout(), answer)
 
 
-def kmeans_step(order: KMeansStep, site: Site) -> SiteSums:
+def kmeans_step(order: KMeansStep, site: Site) -> Answer:
     """Sums around centres, or counts of cells; rows are encoded once, onto the site's disk."""
     schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
     found, plain = site.table.stat(), conditions.plain
@@ -157,12 +155,12 @@ def kmeans_step(order: KMeansStep, site: Site) -> SiteSums:
         tally = Centres(np.array(conditions.centres)).sums(rows)
         for part in (tally.sums, tally.squares, tally.counts):
             part[tally.counts < site.floor] = 0.0
-        return order.layout().pack(vars(tally))
+        return Answer(order.layout(), vars(tally))
     pairs = site.array(name, "pairs").astype(np.int64, copy=False)
     shape = (len(conditions.groups), conditions.per_group)
     counts = np.bincount(conditions.refined(pairs, rows), minlength=shape[0] * shape[1])
     counts = floor.without_small(counts, site.floor)
-    return order.layout().pack({"cells": counts.reshape(shape)})
+    return Answer(order.layout(), {"cells": counts.reshape(shape)})
 
 
 def encoded(

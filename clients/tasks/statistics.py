@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from clients.gate import floor
+from clients.gate.mechanism import Answer
 from clients.protocol.messages import HeldOutFeatureSums, SiteStatistics
 from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, plan_of
-from clients.protocol.sums import SiteSums
 from clients.rows import Rows, opened
 from clients.site import Site
 from fairness.matching.kernels import Features
 from wgan.shape import Block
 
 
-def site_statistics(order: SiteStatistics, site: Site) -> SiteSums:
+def site_statistics(order: SiteStatistics, site: Site) -> Answer:
     """Counts of the rows trained on, in every cell and every bin of an encoded row."""
     data, rows, blocks = _trained(order.plan, site)
     cells = data.cells.numpy()[~data.held_out.numpy()]
@@ -33,11 +33,10 @@ def site_statistics(order: SiteStatistics, site: Site) -> SiteSums:
         "cells": floor.without_small(np.bincount(cells, minlength=order.cells), site.floor),
         "bins": np.where(bins < site.floor, 0, bins),
     }
-    layout = order.layout()
-    return layout.pack({"sites": np.array([1])}, layout.letter(site.name, letters))
+    return Answer(order.layout(), {"sites": np.array([1])}, letters)
 
 
-def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> SiteSums:
+def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> Answer:
     """Random features of the rows held out, summed per group."""
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     held = data.held_out.numpy()
@@ -50,7 +49,7 @@ def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> SiteSums:
     counts = np.bincount(groups, minlength=order.groups)
     sums[counts < site.floor] = 0.0
     counts = floor.without_small(counts, site.floor)
-    return order.layout().pack({"held": counts, "features": sums})
+    return Answer(order.layout(), {"held": counts, "features": sums})
 
 
 def _trained(plan: str, site: Site) -> tuple[Rows, npt.NDArray[np.float32], Sequence[Block]]:

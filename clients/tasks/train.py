@@ -1,6 +1,7 @@
 """One round at a site: local steps from the shared state, and what they changed, as a sum."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import SCORES, CountBatchRows, Tensors, Train
+from clients.gate.mechanism import Answer
+from clients.protocol.messages import CountBatchRows, Tensors, Train
+from clients.protocol.parts.arrays import SCORES
+from clients.protocol.parts.base import LocalRule
+from clients.protocol.parts.placement import PLAYERS, Player
+from clients.protocol.parts.states import PlayerState, load_players
+from clients.protocol.parts.statistics import change
 from clients.protocol.plan import Plan, plan_of, resident, seed_of
-from clients.protocol.sums import SiteSums
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from fairness.matching.kernels import bandwidth, mmd2
@@ -20,75 +26,90 @@ from wgan.optimizers import UpdateBound
 from wgan.players import Batch, Players
 from wgan.slopes import slope_histogram
 
+Memory = Mapping[str, Tensor]
+
 RISK_ROWS = 256
 """Rows of a site, and as many made, that its risk is measured on."""
 
 
 @dataclass
-class _Steps:
-    """A player's local steps: what corrects each gradient, and what they had in common.
+class LocalSteps:
+    """One player's local steps: what corrects each gradient, and what bounds each step.
 
-    With mu > 0 each step minimises the loss plus mu / 2 |w - w_0|^2 (Li et al., "Federated
-    Optimization in Heterogeneous Networks", 2020, equation 2). Control variates turn a gradient g
-    into g - c_k + c, where c_k is the mean gradient of the site's own last round and c the sites'
-    mean of those (Karimireddy et al., "SCAFFOLD", 2020, algorithm 1, with option II's mean of local
-    gradients taken as such, since the steps here are not plain gradient steps).
+    Attributes:
+        number: Steps that the site takes.
+        rules: The corrections' halves at this site, in order.
+        guard: What bounds steps along frozen statistics.
+        first: The gradient of the first step, `(P,)`, where statistics are frozen.
     """
 
-    vector: Tensor
-    start: Tensor
-    proximal: float
-    correction: Tensor | None
-    guard: UpdateBound | None
-    count: int = 0
+    number: int
+    rules: Sequence[LocalRule] = ()
+    guard: UpdateBound | None = None
     first: Tensor | None = None
-    total: Tensor | None = None
+
+    @staticmethod
+    def of(
+        order: Train, player: Player, vector: Tensor, memory: Memory, weight: float
+    ) -> "LocalSteps":
+        """The steps of a round.
+
+        Args:
+            order: What is asked.
+            player: Whose steps they are.
+            vector: Its live parameters, `(P,)`.
+            memory: Vectors of corrections, by the field's name.
+            weight: What the site counts.
+        """
+        training, number = order.training, order.steps[player]
+        guard = training.statistics.bound(weight)
+        if player in training.placement.local_players or not number:
+            return LocalSteps(number, (), guard)
+        rules = []
+        for part in training.corrections:
+            names = part.shared_vectors + part.site_vectors
+            own = {name: memory[f"{player}_{name}"] for name in names}
+            rules.append(part.begin(vector, own))
+            number = part.local_steps(number, weight, order.sites)
+        return LocalSteps(number, rules, guard)
 
     def correct(self, gradient: Tensor) -> Tensor:
         """The gradient `(P,)` that the step is taken along."""
-        self.count += 1
         if self.first is None and self.guard is not None:
             self.first = gradient.clone()
-        if self.correction is not None:
-            self.total = gradient.clone() if self.total is None else self.total.add_(gradient)
-            gradient = gradient + self.correction
-        if self.proximal:
-            gradient = gradient + self.proximal * (self.vector - self.start)
-        return gradient
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the round's own gradients, `(P,)`."""
-        return torch.zeros_like(self.start) if self.total is None else self.total / self.count
+        corrected = gradient
+        for rule in self.rules:
+            corrected = rule.correct(corrected, gradient)
+        return corrected
 
 
 def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
     """What a site draws its rows from, and what its update counts."""
     counts = plan.conditions.group_counts
     mass = np.array(order.mass) if order.mass else plan.mass
+    grouped = row_weights(mass, counts)
     alike = np.full(len(counts), 1 / max(int(counts.sum()), 1))
-    urn = data.urn(row_weights(mass, counts) if order.draw == "groups" else alike)
+    urn = data.urn(grouped if order.training.sampling == "groups" else alike)
     if urn.weight == 0.0:
         return urn, 0.0
-    match order.weights:
-        case "groups":
-            return urn, data.urn(row_weights(mass, counts)).weight
-        case "rows":
-            return urn, data.urn(alike).weight
-        case "equal":
-            return urn, 1 / order.sites
+    basis = order.training.weighting.basis
+    if basis == "equal":
+        return urn, 1 / order.sites
+    if basis == order.training.sampling:
+        return urn, urn.weight
+    return urn, data.urn(grouped if basis == "groups" else alike).weight
 
 
-def count_batch_rows(order: CountBatchRows, site: Site) -> SiteSums:
+def count_batch_rows(order: CountBatchRows, site: Site) -> Answer:
     """How many rows the site would take, for every size of the batch."""
     text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
     plan, layout = plan_of(text), order.layout()
     _, weight = urns(order.train, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     sizes = range(1, order.most + 1)
     rows = [_rows(order.train, batch, weight, plan.recipe.pack) for batch in sizes]
-    return layout.pack({"rows": np.array(rows)})
+    return Answer(layout, {"rows": np.array(rows)})
 
 
 def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
@@ -97,33 +118,33 @@ def _rows(order: Train, batch: int, weight: float, pack: int) -> int:
 
 
 @flush_denormals()
-def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
+def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     """Local steps from the shared state; sends p_k times what they changed.
 
-    Players and statistics that are the site's own come with `tensors` and go back as letters.
+    What the site carries from round to round comes with `tensors` and goes back apart.
     """
     text, data = opened(site, order.plan, site.stamp(order.plan), order.device)
     plan, layout = plan_of(text), order.layout()
     urn, weight = urns(order, plan, data)
     if weight == 0.0:
-        return layout.zero()
+        return Answer.zero(layout)
     players = resident(text, order.device)
-    start = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    seen = start.pop("seen", torch.tensor([order.critic_seen, order.generator_seen]))
-    players.load(_blank(players, order) | start, int(seen[0]), int(seen[1]))
-    risk = _risk(order, plan, players, data, urn, site) if order.risk == "before" else 0.0
+    received = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
+    start = _start(order, received)
+    load_players(players, start, strength=order.strength)
+    risk_time = order.training.weighting.risk
+    risk = _risk(order, plan, players, data, urn, site) if risk_time == "before" else 0.0
     rng = torch.Generator(order.device).manual_seed(seed_of(plan.seed, site.name, order.round))
-    pack = plan.recipe.pack
-    batch = _rows(order, order.batch, weight, pack)
+    batch = _rows(order, order.batch, weight, plan.recipe.pack)
     ones = torch.ones(batch, device=order.device)
-    critic = _steps(players.critic.vector, "critic", order, start, weight)
-    generator = _steps(players.generator.vector, "generator", order, start, weight)
+    critic = LocalSteps.of(order, "critic", players.critic.vector, received, weight)
+    generator = LocalSteps.of(order, "generator", players.generator.vector, received, weight)
     estimates: list[Tensor] = []
     groups_drawn: list[Tensor] = []
     penalties: list[Tensor] = []
     losses: list[Tensor] = []
     # A site's generator steps are spread evenly between its critic steps.
-    turns = _turns(order.critic_steps, order.generator_steps)
+    turns = _turns(critic.number, generator.number)
     done = (order.round - 1) * order.critic_steps
     for steps in turns:
         # The generator stands still in a turn: its rows are made in one go, which for small
@@ -140,7 +161,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
             estimates.append(report.estimate)
             penalties.append(report.penalty)
         groups_drawn.append(data.groups[drawn])
-        if order.generator_steps:
+        if generator.number:
             conditions = data.conditions[urn.draw(batch, rng)]
             gradient, loss = players.generator_gradient(conditions, ones, rng)
             players.step_generator(generator.correct(gradient), order.factor, generator.guard)
@@ -162,50 +183,65 @@ def train(order: Train, tensors: Tensors, site: Site) -> SiteSums:
         if int(data.held_out.sum()) < site.floor:
             urn = urn.without_held
         sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, order.groups, looking)
-    after = players.tensors()
-    # Differences in float64: rounding to the resolution of the sums is then the only one.
-    changes = {
-        name: after[name].double().numpy() - start[name].double().numpy()
-        for name in start.keys() & after.keys()
-    }
-    own: dict[str, npt.NDArray[Any]] = {}
-    for name, steps_taken in (("critic", critic), ("generator", generator)):
-        if steps_taken.first is not None:
-            changes[f"{name}_gradient"] = steps_taken.first.double().cpu().numpy()
-        if f"{name}_control_own" in start:
-            own[f"{name}_control_own"] = mean = steps_taken.mean.cpu().numpy()
-            changes[f"{name}_control"] = mean - start[f"{name}_control_own"].double().numpy()
-    fields = {field.name for field in layout.fields}
-    sums |= {name: weight * value for name, value in changes.items() if name in fields}
+    result = _result(order, start, players, {"critic": critic, "generator": generator})
+    sums |= {name: weight * value for name, value in result.totals.items()}
+    if not order.training.weighting.per_site_updates:
+        sums |= {name: weight * value for name, value in result.updates.items()}
     if not layout.letters:
-        return layout.pack(sums)
-    if order.risk == "after":
+        return Answer(layout, sums)
+    if risk_time == "after":
         risk = _risk(order, plan, players, data, urn, site)
-    statistics = players.critic_statistics, players.generator_statistics
-    own |= {name: tensor.numpy() for name, tensor in after.items()}
-    own |= {"seen": np.array([s.steps for s in statistics]), "risk": np.array([risk])}
-    # What is averaged is sent as a change, apart or not.
-    own |= {name: changes[name] for name in order.updates() if name not in fields}
-    return layout.pack(sums, layout.letter(site.name, own))
+    own = {**result.state, **result.updates, "risk": np.array([risk])}
+    return Answer(layout, sums, own)
 
 
-def _blank(players: Players, order: Train) -> dict[str, Tensor]:
-    """What a site needs nothing of, since it does not train it."""
-    idle = torch.zeros(len(players.generator.vector))
-    blank = {"average": idle, "generator_first": idle, "generator_second": idle}
-    blank["strength"] = torch.tensor([order.strength], dtype=torch.float64)
-    return blank
+def _start(order: Train, received: Memory) -> dict[Player, PlayerState]:
+    """Both players at the start of the round."""
+    seen = dict(order.seen)
+    if "seen" in received:
+        seen = {p: int(steps) for p, steps in zip(PLAYERS, received["seen"], strict=True)}
+    return {player: PlayerState.from_tensors(received, player, seen[player]) for player in PLAYERS}
 
 
-def _steps(
-    vector: Tensor, name: str, order: Train, start: dict[str, Tensor], weight: float
-) -> _Steps:
-    correction = None
-    if f"{name}_control_own" in start:
-        shared, own = start[f"{name}_control"], start[f"{name}_control_own"]
-        correction = (shared - own).to(vector.device)
-    guard = UpdateBound(weight) if order.frozen else None
-    return _Steps(vector, vector.clone(), order.proximal, correction, guard)
+@dataclass(frozen=True)
+class _Result:
+    """What a round leaves at a site: updates, totals of corrections, and what the site carries."""
+
+    updates: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    totals: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    state: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+def _result(
+    order: Train,
+    start: Mapping[Player, PlayerState],
+    players: Players,
+    taken: Mapping[Player, LocalSteps],
+) -> _Result:
+    training, result = order.training, _Result()
+    after = {player: PlayerState.of(players, player) for player in PLAYERS}
+    for player, steps in taken.items():
+        # All that a player may carry; the layout takes what it names.
+        result.state.update({n: t.numpy() for n, t in after[player].to_tensors(player).items()})
+        if player in training.placement.local_players:
+            continue
+        if player == "critic" and order.buffers:
+            buffers = change(start[player].buffers, after[player].buffers)
+            result.updates[f"{player}_buffers"] = buffers
+        if not steps.number:
+            continue
+        update = change(start[player].vector, after[player].vector)
+        for part, rule in zip(training.corrections, steps.rules, strict=True):
+            update = part.scaled(update, steps.number)
+            left = rule.finish(steps.number)
+            result.totals.update({f"{player}_{name}": v for name, v in left.totals.items()})
+            result.state.update({f"{player}_{n}": v.numpy() for n, v in left.state.items()})
+        result.updates[player] = update
+        result.updates.update(
+            training.statistics.sent(player, start[player], after[player], steps.first)
+        )
+    result.state["seen"] = np.array([after[player].steps for player in PLAYERS])
+    return result
 
 
 def _risk(order: Train, plan: Plan, players: Players, data: Rows, urn: Urn, site: Site) -> float:

@@ -8,8 +8,9 @@
 - `findings`, `verdict`, `headline`: the result, its verdict, and the verdict in words.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.audit.federated import audit_of_sums
@@ -22,24 +23,33 @@ if TYPE_CHECKING:
     from fairness.audit.strata import coverage_summary, stratum_coverage
     from fairness.audit.tables import Tables
     from fairness.audit.thresholds import Thresholds
-
-_HOMES = {
-    "Audit": "findings",
-    "Check": "findings",
-    "Column": "metric",
-    "Judged": "metric",
-    "Limit": "metric",
-    "METRICS": "metrics",
-    "Metric": "metric",
-    "SamplingLimits": "limits",
-    "Tables": "tables",
-    "Thresholds": "thresholds",
-    "audit": "pooled",
-    "audit_of_sums": "federated",
-    "coverage_summary": "strata",
-    "sentences": "headline",
-    "stratum_coverage": "strata",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.audit.federated": ("audit_of_sums",),
+            "fairness.audit.findings": (
+                "Audit",
+                "Check",
+            ),
+            "fairness.audit.headline": ("sentences",),
+            "fairness.audit.limits": ("SamplingLimits",),
+            "fairness.audit.metric": (
+                "Column",
+                "Judged",
+                "Limit",
+                "Metric",
+            ),
+            "fairness.audit.metrics": ("METRICS",),
+            "fairness.audit.pooled": ("audit",),
+            "fairness.audit.strata": (
+                "coverage_summary",
+                "stratum_coverage",
+            ),
+            "fairness.audit.tables": ("Tables",),
+            "fairness.audit.thresholds": ("Thresholds",),
+        },
+    )
 
 __all__ = [
     "METRICS",
@@ -58,10 +68,3 @@ __all__ = [
     "sentences",
     "stratum_coverage",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

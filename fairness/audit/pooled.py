@@ -8,9 +8,8 @@ are `insufficient`. Thresholds turn figures into checks (`fairness.audit.checks`
 verdict (`fairness.audit.verdict`).
 """
 
-import difflib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -31,7 +30,7 @@ from fairness.metrics.image_features import ImageFeatures
 from fairness.metrics.marginals import Marginals, compare
 from wgan.data.fit import fit_schema
 from wgan.data.schema import Kind, Schema
-from wgan.errors import DataError
+from wgan.errors import DataError, suggest
 from wgan.versions import package_versions
 
 GROUPS = 500
@@ -270,6 +269,6 @@ def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+def _hint(name: object, known: Iterable[object]) -> str:
+    hint = suggest(str(name), map(str, known), "")
+    return f"; {hint}" if hint else ""

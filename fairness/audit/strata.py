@@ -36,7 +36,7 @@ def stratum_samples(
     of_row = [keys(f, tables.schema, features, word) for f, word in zip(frames, words, strict=True)]
     names = sorted(set().union(*of_row))
     places = {name: i for i, name in enumerate(names)}
-    index = [groups.map(places).to_numpy(dtype=np.int64) for groups in of_row]
+    real, synthetic, reference = (g.map(places).to_numpy(dtype=np.int64) for g in of_row)
     return [
         GroupSample(
             tables,
@@ -44,7 +44,9 @@ def stratum_samples(
             limits,
             seed,
             dict(zip(features, values, strict=True)),
-            *(np.flatnonzero(groups == g) for groups in index),
+            np.flatnonzero(real == g),
+            np.flatnonzero(synthetic == g),
+            np.flatnonzero(reference == g),
         )
         for g, values in enumerate(names)
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -42,7 +43,8 @@ def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:
     Raises:
         DataError: Cells that are not of their column's kind; all problems at once.
     """
-    columns, problems = {}, []
+    columns: dict[str, pd.Series[Any]] = {}
+    problems: list[str] = []
     for column in schema.columns:
         own = columns[column.name] = frame[column.name].reset_index(drop=True)
         try:

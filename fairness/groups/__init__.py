@@ -5,24 +5,33 @@
 - `spellings`: values of two tables that mean the same.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.groups.clusters import Centres, Tally, find
-    from fairness.groups.conditions import ConditionedOn, ConditionSpace, bin_of, category_labels
+    from fairness.groups.conditioned_on import ConditionedOn
+    from fairness.groups.conditions import ConditionSpace, bin_of, category_labels
     from fairness.groups.spellings import spelled_alike
-
-_HOMES = {
-    "Centres": "clusters",
-    "ConditionSpace": "conditions",
-    "ConditionedOn": "conditions",
-    "Tally": "clusters",
-    "bin_of": "conditions",
-    "category_labels": "conditions",
-    "find": "clusters",
-    "spelled_alike": "spellings",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.groups.clusters": (
+                "Centres",
+                "Tally",
+                "find",
+            ),
+            "fairness.groups.conditioned_on": ("ConditionedOn",),
+            "fairness.groups.conditions": (
+                "ConditionSpace",
+                "bin_of",
+                "category_labels",
+            ),
+            "fairness.groups.spellings": ("spelled_alike",),
+        },
+    )
 
 __all__ = [
     "Centres",
@@ -34,10 +43,3 @@ __all__ = [
     "find",
     "spelled_alike",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,13 +8,14 @@ cluster where no column names what differs between sites (`fairness.groups.clust
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from fairness.groups.clusters import Centres
+from fairness.groups.conditioned_on import ConditionedOn
 from wgan.data.schema import Column, Schema
 from wgan.data.values import parse_column
 from wgan.errors import DataError
@@ -25,9 +26,6 @@ MISSING = "(missing)"
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.float32] | None
-
-ConditionedOn = Literal["group_and_label", "group", "label", "none"]
-"""What of group and label the generator is told; the rest it makes itself, as columns."""
 
 
 def category_labels(series: pd.Series, column: Column, where: str) -> npt.NDArray[np.object_]:

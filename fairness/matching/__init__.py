@@ -7,8 +7,9 @@
 - `suppression`: which moments rest on enough rows to be summed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.matching.binning import Binning
@@ -26,28 +27,37 @@ if TYPE_CHECKING:
         width_of_moments,
     )
     from fairness.matching.suppression import publishable
-
-_HOMES = {
-    "BINS": "features",
-    "Binning": "binning",
-    "FeatureMap": "features",
-    "Features": "kernels",
-    "LevelMoments": "moments",
-    "MomentMatching": "moments",
-    "bandwidth": "kernels",
-    "build_matching": "features",
-    "eligible_strata": "moments",
-    "feature_count": "features",
-    "first_moments": "moments",
-    "level_counts": "moments",
-    "mmd2": "kernels",
-    "mmd2_from_sums": "kernels",
-    "publishable": "suppression",
-    "second_moments": "moments",
-    "size_of_moments": "moments",
-    "stratum_memberships": "moments",
-    "width_of_moments": "moments",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.matching.binning": ("Binning",),
+            "fairness.matching.features": (
+                "BINS",
+                "FeatureMap",
+                "build_matching",
+                "feature_count",
+            ),
+            "fairness.matching.kernels": (
+                "Features",
+                "bandwidth",
+                "mmd2",
+                "mmd2_from_sums",
+            ),
+            "fairness.matching.moments": (
+                "LevelMoments",
+                "MomentMatching",
+                "eligible_strata",
+                "first_moments",
+                "level_counts",
+                "second_moments",
+                "size_of_moments",
+                "stratum_memberships",
+                "width_of_moments",
+            ),
+            "fairness.matching.suppression": ("publishable",),
+        },
+    )
 
 __all__ = [
     "BINS",
@@ -70,10 +80,3 @@ __all__ = [
     "stratum_memberships",
     "width_of_moments",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -31,7 +31,7 @@ def bandwidth(numbers: int, choices: int, spread: float = 0.5) -> float:
     Returns:
         The bandwidth; 1 for rows without coordinates, where any will do.
 
-    >>> deviation_of(2, 0), deviation_of(0, 4)
+    >>> bandwidth(2, 0), bandwidth(0, 4)
     (1.0, 2.0)
     """
     return math.sqrt(2 * numbers * spread**2 + choices) or 1.0

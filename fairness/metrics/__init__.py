@@ -10,8 +10,9 @@
 - `results`: the records that all of them return.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.metrics.codebook import Codebook, ball_radii, codebook_reach, recall_by_group
@@ -24,32 +25,47 @@ if TYPE_CHECKING:
     from fairness.metrics.results import Estimate, GroupFinding, Prediction, UtilityFinding
     from fairness.metrics.streams import stream
     from fairness.metrics.utility import train_and_test
-
-_HOMES = {
-    "Codebook": "codebook",
-    "Comparison": "marginals",
-    "Estimate": "results",
-    "GroupFinding": "results",
-    "ImageFeatures": "image_features",
-    "Marginals": "marginals",
-    "Neighbours": "neighbours",
-    "Prediction": "results",
-    "UtilityFinding": "results",
-    "association_gaps": "distances",
-    "association_weights": "distances",
-    "ball_radii": "codebook",
-    "codebook_reach": "codebook",
-    "compare": "marginals",
-    "embed": "coverage",
-    "expected_coverage": "coverage",
-    "image_shape": "image_features",
-    "recall_by_group": "codebook",
-    "sliced_w1": "distances",
-    "standardise": "coverage",
-    "stream": "streams",
-    "train_and_test": "utility",
-    "wilson": "intervals",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.metrics.codebook": (
+                "Codebook",
+                "ball_radii",
+                "codebook_reach",
+                "recall_by_group",
+            ),
+            "fairness.metrics.coverage": (
+                "embed",
+                "expected_coverage",
+                "standardise",
+            ),
+            "fairness.metrics.distances": (
+                "association_gaps",
+                "association_weights",
+                "sliced_w1",
+            ),
+            "fairness.metrics.image_features": (
+                "ImageFeatures",
+                "image_shape",
+            ),
+            "fairness.metrics.intervals": ("wilson",),
+            "fairness.metrics.marginals": (
+                "Comparison",
+                "Marginals",
+                "compare",
+            ),
+            "fairness.metrics.neighbours": ("Neighbours",),
+            "fairness.metrics.results": (
+                "Estimate",
+                "GroupFinding",
+                "Prediction",
+                "UtilityFinding",
+            ),
+            "fairness.metrics.streams": ("stream",),
+            "fairness.metrics.utility": ("train_and_test",),
+        },
+    )
 
 __all__ = [
     "Codebook",
@@ -76,10 +92,3 @@ __all__ = [
     "train_and_test",
     "wilson",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

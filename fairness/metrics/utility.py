@@ -88,7 +88,8 @@ def train_and_test(
         scores.append(
             mean_area(y_test, predicted, known) if classes else float(r2_score(y_test, predicted))
         )
-    return Utility(metric, *scores)
+    logistic, boosted_trees = scores
+    return Utility(metric, logistic, boosted_trees)
 
 
 def learner_seed(seed: int) -> int:

@@ -6,21 +6,29 @@
 - `membership`: differentiable group and label membership of synthetic rows.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
     from fairness.parity.mixture import ParityMixture, parity_gaps
     from fairness.parity.penalty import ParityPenalty
-
-_HOMES = {
-    "GroupAdversary": "adversary",
-    "GroupAdversarySpec": "adversary",
-    "ParityMixture": "mixture",
-    "ParityPenalty": "penalty",
-    "parity_gaps": "mixture",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.parity.adversary": (
+                "GroupAdversary",
+                "GroupAdversarySpec",
+            ),
+            "fairness.parity.mixture": (
+                "ParityMixture",
+                "parity_gaps",
+            ),
+            "fairness.parity.penalty": ("ParityPenalty",),
+        },
+    )
 
 __all__ = [
     "GroupAdversary",
@@ -29,10 +37,3 @@ __all__ = [
     "ParityPenalty",
     "parity_gaps",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -5,8 +5,9 @@
 - `dependencies`: functional dependencies between columns.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
@@ -16,16 +17,25 @@ if TYPE_CHECKING:
         impute_dependents,
     )
     from fairness.postprocessing.projection import Projection, project
-
-_HOMES = {
-    "CategoryMarginals": "calibration",
-    "FunctionalDependency": "dependencies",
-    "Projection": "projection",
-    "find_dependencies": "dependencies",
-    "fit_calibration": "calibration",
-    "impute_dependents": "dependencies",
-    "project": "projection",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.postprocessing.calibration": (
+                "CategoryMarginals",
+                "fit_calibration",
+            ),
+            "fairness.postprocessing.dependencies": (
+                "FunctionalDependency",
+                "find_dependencies",
+                "impute_dependents",
+            ),
+            "fairness.postprocessing.projection": (
+                "Projection",
+                "project",
+            ),
+        },
+    )
 
 __all__ = [
     "CategoryMarginals",
@@ -36,10 +46,3 @@ __all__ = [
     "impute_dependents",
     "project",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -152,7 +152,7 @@ def _farthest(found: Tensor, target: Tensor, active: Tensor) -> float:
 def stratum_levels(vectors: Sequence[int]) -> list[list[int]]:
     """Levels of each one-hot vector.
 
-    >>> levels_of((2, 0, 1))
+    >>> stratum_levels((2, 0, 1))
     [[0, 1], [], [2]]
     """
     stops = np.cumsum(vectors).tolist()

@@ -46,7 +46,7 @@ STEPS = 150
 RIDGE = 1e-3
 """Bends A back to 0, per unit of a product's standard deviation, where hardly a row has it."""
 
-TOLERANCE = 1e-5
+CONVERGED = 1e-5
 """The fit ends where ten steps gain less."""
 
 
@@ -253,7 +253,7 @@ class ProjectionProblem:
             ahead = moved + (momentum - 1) / after * (moved - point)
             point, momentum, size = moved, after, size * 1.05
             whole = reached + float((threshold * moved.abs()).sum())
-            since = 0 if whole < best - TOLERANCE else since + 1
+            since = 0 if whole < best - CONVERGED else since + 1
             best = min(best, whole)
             if since >= 10:
                 break

@@ -5,27 +5,26 @@
 - `svg`: its drawings.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.report.report import junit, read_report, write_report
-
-_HOMES = {
-    "junit": "report",
-    "read_report": "report",
-    "write_report": "report",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.report.report": (
+                "junit",
+                "read_report",
+                "write_report",
+            ),
+        },
+    )
 
 __all__ = [
     "junit",
     "read_report",
     "write_report",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

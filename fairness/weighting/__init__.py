@@ -5,8 +5,9 @@
 - `site_weights`: rules of the literature that need figures of every site.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fairness.weighting.group_weights import cell_mass, group_mass, row_weights, site_mass
@@ -20,22 +21,31 @@ if TYPE_CHECKING:
         q_fedavg,
         row_shares,
     )
-
-_HOMES = {
-    "MinimaxRule": "minimax",
-    "MinimaxState": "minimax",
-    "afl": "site_weights",
-    "cell_mass": "group_weights",
-    "fed_tgan": "site_weights",
-    "fegan": "site_weights",
-    "fegan_sample": "site_weights",
-    "group_mass": "group_weights",
-    "ifl_gan": "site_weights",
-    "q_fedavg": "site_weights",
-    "row_shares": "site_weights",
-    "row_weights": "group_weights",
-    "site_mass": "group_weights",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.weighting.group_weights": (
+                "cell_mass",
+                "group_mass",
+                "row_weights",
+                "site_mass",
+            ),
+            "fairness.weighting.minimax": (
+                "MinimaxRule",
+                "MinimaxState",
+            ),
+            "fairness.weighting.site_weights": (
+                "afl",
+                "fed_tgan",
+                "fegan",
+                "fegan_sample",
+                "ifl_gan",
+                "q_fedavg",
+                "row_shares",
+            ),
+        },
+    )
 
 __all__ = [
     "MinimaxRule",
@@ -52,10 +62,3 @@ __all__ = [
     "row_weights",
     "site_mass",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: torch, scikit-learn and fairlearn take seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from server.config.recipe import build_recipe
 from server.config.settings import Settings
-from server.config.strategies import NEEDS_PER_SITE_UPDATES
-from wgan.data.frame import SUFFIXES
+from server.config.training import build_federation
+from wgan.data.formats import SUFFIXES
 from wgan.errors import SettingsError
 
 
@@ -26,9 +26,8 @@ def conflicts(settings: Settings) -> list[str]:
     rules = (
         _columns,
         _told,
-        _players,
-        _drift,
-        _sums,
+        _federation,
+        _single_site,
         _minimax,
         _sites,
         _bias_head,
@@ -80,89 +79,20 @@ def _told(settings: Settings) -> Iterator[str]:
         )
 
 
-def _players(settings: Settings) -> Iterator[str]:
-    """Where generator and critic live, and how critics of their own are used."""
-    federation = settings.federation
-    generator, critic = federation.generator, federation.critic
-    if generator == "own" and critic != "own":
+def _federation(settings: Settings) -> Iterator[str]:
+    """What the parts of the federation say of one another, and of the objective."""
+    yield from build_federation(settings.federation).conflicts()
+    logits = settings.model.objective.startswith("jensen_shannon")
+    if settings.federation.mixture == "odds" and not logits:
         yield (
-            "federation.generator = 'own' with a shared critic: it would be averaged over sites "
-            "whose generators differ, and be right for none; write federation.critic = 'own'"
-        )
-    if federation.swap_every and (critic != "own" or generator == "own"):
-        yield (
-            "federation.swap_every: there are no critics to swap unless federation.critic = 'own' "
-            "and the generator is shared; write 0"
-        )
-    if federation.mixture == "odds":
-        if critic != "own" or generator != "server":
-            yield (
-                "federation.mixture = 'odds' mixes the sites' own critics on the server; write "
-                "federation.critic = 'own' and federation.generator = 'server'"
-            )
-        if not settings.model.objective.startswith("jensen_shannon"):
-            yield (
-                "federation.mixture = 'odds': only scores that are logits have odds; write "
-                "model.objective = 'jensen_shannon'"
-            )
-    if federation.glide and (critic != "shared" or generator != "server"):
-        yield (
-            "federation.glide moves the shared critic under the server's generator; write "
-            "federation.generator = 'server' and federation.critic = 'shared'"
+            "federation.mixture = 'odds': only scores that are logits have odds; write "
+            "model.objective = 'jensen_shannon'"
         )
 
 
-def _drift(settings: Settings) -> Iterator[str]:
-    """What acts on shared players, where there are some."""
-    federation = settings.federation
-    if federation.critic == "own" and federation.statistics == "frozen":
-        yield (
-            "federation.statistics = 'frozen' at a common point, and federation.critic = 'own' has "
-            "none; write 'private'"
-        )
-    shared = federation.critic == "shared" or federation.generator == "sites"
-    if not shared:
-        for key in ("proximal", "control_variates", "optimizer"):
-            if getattr(federation, key) != type(federation).model_fields[key].default:
-                yield (
-                    f"federation.{key}: nothing is shared between sites that it could act on; "
-                    "leave it out"
-                )
-        if federation.weights in NEEDS_PER_SITE_UPDATES:
-            yield (
-                f"federation.weights = '{federation.weights}' weighs the sites' updates, and "
-                "nothing is averaged here; write 'equal'"
-            )
-    if federation.control_variates and "own" in (federation.generator, federation.critic):
-        yield (
-            "federation.control_variates correct steps toward the shared players' mean gradient; "
-            "write federation.critic = 'shared'"
-        )
-
-
-def _sums(settings: Settings) -> Iterator[str]:
-    federation = settings.federation
-    if not federation.sums_only:
+def _single_site(settings: Settings) -> Iterator[str]:
+    if not settings.federation.sums_only:
         return
-    remedy = (
-        "which no sum over sites contains; write weights = 'groups', 'rows' or 'equal' and a "
-        "shared critic"
-    )
-    if federation.weights in NEEDS_PER_SITE_UPDATES:
-        yield (
-            f"federation.sums_only: federation.weights = '{federation.weights}' looks at every "
-            f"site's update, {remedy}"
-        )
-    elif federation.critic == "own" and federation.generator == "server":
-        yield (
-            "federation.sums_only: critics of their own are seen one by one by the server's "
-            f"generator, {remedy}"
-        )
-    if federation.sites_per_round == 1:
-        yield (
-            "federation.sums_only: federation.sites_per_round = 1 makes every sum that of a single "
-            "site; write 0 for all sites, or 2 and more"
-        )
     dealt = settings.data.path.lower().endswith(SUFFIXES) and settings.split.by != "column"
     if settings.strategy == "pooled" or (dealt and settings.split.sites == 1):
         which = "strategy = 'pooled'" if settings.strategy == "pooled" else "split.sites = 1"

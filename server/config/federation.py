@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from clients.protocol.parts.corrections import LocalCorrection
 from server.config.sections import Section
 
 
@@ -56,6 +57,11 @@ class FederationSettings(Section):
     control_variates: bool = Field(
         False, description="whether local steps are corrected by SCAFFOLD's control variates"
     )
+    corrections: tuple[LocalCorrection, ...] = Field(
+        (),
+        description="further corrections of local steps, by their kind and parameters: "
+        "[{kind = 'proximal', mu = 0.01}], say",
+    )
     optimizer: Literal["mean", "momentum", "adam"] = Field(
         "mean", description="what the server does with the mean update: adds it, or steps along it"
     )
@@ -92,12 +98,3 @@ class FederationSettings(Section):
                 f"expected a site and its first and last round away, 'site-03:1-50', got {wrong[0]}"
             )
         return value
-
-    def absences(self) -> dict[str, list[tuple[int, int]]]:
-        """First and last rounds away, by site."""
-        found: dict[str, list[tuple[int, int]]] = {}
-        for text in self.away:
-            site, _, rounds = text.rpartition(":")
-            first, last = rounds.split("-")
-            found.setdefault(site, []).append((int(first), int(last)))
-        return found

@@ -5,7 +5,6 @@ the same configuration serves `everymode simulate` and `flwr run`.
 """
 
 import contextlib
-import difflib
 import json
 import textwrap
 import tomllib
@@ -17,10 +16,9 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from server.config.compatibility import conflicts
 from server.config.settings import Settings
-from wgan.data.frame import SUFFIXES
-from wgan.errors import SettingsError
+from wgan.data.formats import SUFFIXES
+from wgan.errors import SettingsError, suggest
 from wgan.words import toml_text
 
 BUILTIN = "builtin:"
@@ -78,7 +76,9 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def parse(
-    values: Mapping[str, Any], where: str, overrides: Mapping[str, Any] | None = None
+    values: Mapping[str, Any],
+    where: str = "settings",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Validates plain values.
 
@@ -90,6 +90,9 @@ def parse(
     Raises:
         SettingsError: All that is wrong, at once.
     """
+    # Imported here: it needs PyTorch, and help texts need the keys alone.
+    from server.config.compatibility import conflicts
+
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:
@@ -186,6 +189,9 @@ def _comment(description: str | None) -> list[str]:
 
 
 def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        inner = (f"{name} = {_literal(entry)}" for name, entry in value.items())
+        return f"{{{', '.join(inner)}}}"
     return tomli_w.dumps({"value": value}).partition(" = ")[2].strip()
 
 
@@ -243,10 +249,7 @@ def _explain(error: dict[str, Any], where: str, overrides: Mapping[str, Any]) ->
     given = f", got {json.dumps(error['input'], default=str)}" if error["loc"] else ""
     if error["type"] == "extra_forbidden":
         names = [*(name for name, _, _ in keys()), *Settings.model_fields]
-        close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-        hint = (
-            f"did you mean {close[0]}?" if close else "see `everymode simulate --help` for all keys"
-        )
+        hint = suggest(key, names, "see `everymode simulate --help` for all keys", "", 0.5)
         return f"{where}: unknown key {key}; {hint}"
     if error["type"] == "missing":
         return f"{where}: {key} is missing; it must be given"

@@ -2,6 +2,7 @@
 
 from server.config.sections import ModelSettings, ViewSettings
 from server.config.settings import Settings
+from wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise, TableAugmentation
 from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import (
@@ -18,7 +19,6 @@ from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real
 from wgan.recipe import Recipe
 from wgan.strength import Adaptive, Constant, Decay, StrengthSpec
-from wgan.views import Diffusion, InstanceNoise, TableAugmentation, ViewSpec
 
 
 def build_recipe(settings: Settings) -> Recipe:
@@ -29,7 +29,7 @@ def build_recipe(settings: Settings) -> Recipe:
         critic=_critic(model),
         objective=_objective(model),
         lipschitz=_lipschitz(model),
-        views=tuple(_view(kind, views) for kind in views.use),
+        augmentations=tuple(_augmentation(kind, views) for kind in views.use),
         strength=_strength(views),
         pack=model.pack,
         generator_optimizer=_optimizer(model, model.generator_rate),
@@ -104,7 +104,7 @@ def _optimizer(model: ModelSettings, rate: float) -> OptimizerSpec:
     return Adam(rate, model.beta1, model.beta2)
 
 
-def _view(kind: str, views: ViewSettings) -> ViewSpec:
+def _augmentation(kind: str, views: ViewSettings) -> AugmentationSpec:
     match kind:
         case "noise":
             return InstanceNoise(views.deviation)

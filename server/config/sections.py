@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.config import JsonDict
 
 from clients.protocol import limits
-from fairness.groups.conditions import ConditionedOn
-from wgan.data.frame import MISSING as MISSING_CELLS
+from fairness.groups.conditioned_on import ConditionedOn
+from wgan.data.formats import MISSING as MISSING_CELLS
 from wgan.data.schema import Kind
 
 HARMLESS: JsonDict = {"changes_result": False}

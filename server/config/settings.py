@@ -27,7 +27,6 @@ from server.config.sections import (
     ViewSettings,
 )
 from server.config.strategies import BASELINES, StrategyName, apply_strategy
-from wgan.state import digest_of
 
 
 class Settings(Section):
@@ -110,6 +109,8 @@ def settings_digest(settings: Settings) -> str:
     >>> settings_digest(one) == settings_digest(one.model_copy(update={"seed": 1}))
     False
     """
+    from wgan.state import digest_of  # PyTorch is not needed to describe the keys.
+
     return digest_of(decisive(settings))
 
 

@@ -18,6 +18,8 @@ StrategyName = Literal[
     "fedgan",
     "fedprox",
     "fedadam",
+    "feddyn",
+    "fednova",
     "md_gan",
     "dp_fedavg_gan",
     "own_critics",
@@ -38,6 +40,7 @@ SHARED_KEYS = (
     "swap_every",
     "warmup",
     "proximal",
+    "corrections",
     "rate",
     "sites_per_round",
     "away",
@@ -125,6 +128,22 @@ _ALL = (
         "Reddi et al., Adaptive Federated Optimization, 2021, algorithm 2",
         "FedGAN whose server takes an Adam step along the mean update",
         _AVERAGED | {"optimizer": "adam", "rate": 3e-4},
+    ),
+    Strategy(
+        "feddyn",
+        "FedDyn",
+        "Acar et al., Federated Learning Based on Dynamic Regularization, 2021, algorithm 1",
+        "FedGAN with sites alike, whose local losses are regularised dynamically; alpha is not "
+        "tuned",
+        _AVERAGED | {"weights": "equal", "corrections": [{"alpha": 1.0, "kind": "feddyn"}]},
+    ),
+    Strategy(
+        "fednova",
+        "FedNova",
+        "Wang et al., Tackling the Objective Inconsistency Problem in Heterogeneous Federated "
+        "Optimization, 2020, equation 6",
+        "FedGAN whose small sites take fewer steps, and whose updates are normalised by them",
+        _AVERAGED | {"corrections": [{"kind": "fednova"}]},
     ),
     Strategy(
         "md_gan",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from server.training.state import Progress
+from server.training.state import TrainingState
 from wgan.errors import DamagedError, StateError
 from wgan.state import parse_json, read_tensors, write_json, write_tensors
 
@@ -15,7 +15,7 @@ _FORMAT = json.dumps({"name": "everymode-checkpoint", "version": 2})
 
 
 def save_checkpoint(
-    path: Path, tensors: Mapping[str, Tensor], progress: Progress, plan: str, settings: str
+    path: Path, tensors: Mapping[str, Tensor], progress: TrainingState, plan: str, settings: str
 ) -> None:
     """Writes a checkpoint and, for people, a JSON file of the same name.
 
@@ -40,7 +40,9 @@ def save_checkpoint(
     write_json(path.with_suffix(".json"), {"plan": plan, **asdict(progress)})
 
 
-def load_checkpoint(path: Path, plan: str, settings: str) -> tuple[dict[str, Tensor], Progress]:
+def load_checkpoint(
+    path: Path, plan: str, settings: str
+) -> tuple[dict[str, Tensor], TrainingState]:
     """Reads a checkpoint made under a plan and settings.
 
     Raises:
@@ -51,7 +53,7 @@ def load_checkpoint(path: Path, plan: str, settings: str) -> tuple[dict[str, Ten
     try:
         if meta["format"] != _FORMAT:
             raise DamagedError(f"cannot read {path}: it is no checkpoint of this version")
-        progress = Progress(**parse_json(meta["progress"].encode()))
+        progress = TrainingState(**parse_json(meta["progress"].encode()))
         there = {"plan": meta["plan"], "settings": meta["settings"]}
     except (KeyError, TypeError, ValueError):
         raise DamagedError(

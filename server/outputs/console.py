@@ -13,6 +13,7 @@ from rich.table import Table
 
 from server.outputs.run_directory import RunFolder
 from server.outputs.terminal import Terminal, assembled, named, told
+from server.progress import StageName
 from server.training.rounds import Metrics
 from wgan.words import brief
 
@@ -30,7 +31,7 @@ VERDICTS = {"good": "green", "watch": "yellow", "bad": "bold red", "unknown": "d
 
 
 class Display:
-    """A `Reporter` for people; use as a context manager."""
+    """A `ProgressListener` for people; use as a context manager."""
 
     def __init__(self, console: Console | None, quiet: bool = False) -> None:
         """Shows on `console`, or on standard error; `quiet` shows nothing but errors."""
@@ -70,24 +71,31 @@ class Display:
         """Leaves the terminal as it was."""
         self._end()
 
-    def phase(self, text: str) -> None:
-        """Names the part of the run that begins."""
+    def on_stage_begin(self, stage: StageName, text: str) -> None:
+        """Prints what begins."""
         self._end()
         if not self.quiet:
             self.console.print(told(text, "bold"), soft_wrap=True)
 
-    def begin(self, done: int, rounds: int, groups: Sequence[str]) -> None:
+    def on_note(self, text: str) -> None:
+        """Prints the note."""
+        self._end()
+        if not self.quiet:
+            mark = "" if text.startswith("note: ") else "note: "
+            self.console.print(told(mark + text, "bold"), soft_wrap=True)
+
+    def on_train_begin(self, done: int, total: int, groups: Sequence[str]) -> None:
         """Opens the live display on a terminal."""
-        self._rounds, self._done, self._first = rounds, done, done
+        self._rounds, self._done, self._first = total, done, done
         self._started = self._told = time.monotonic()
         if self.quiet:
             return
-        self._task = self._bar.add_task("rounds", total=rounds, completed=done, pace="")
+        self._task = self._bar.add_task("rounds", total=total, completed=done, pace="")
         if self.console.is_terminal:
             self._live = Live(self._view(), console=self.console, refresh_per_second=4)
             self._live.start()
 
-    def round(self, metrics: Metrics) -> None:
+    def on_round_end(self, metrics: Metrics) -> None:
         """Shows a finished round."""
         self._done, self._last = int(metrics["round"]), metrics
         for name, value in metrics["estimate_by_group"].items():
@@ -112,8 +120,8 @@ class Display:
             )
             self.console.print(told(text), soft_wrap=True)
 
-    def step(self, done: int, of: int) -> None:
-        """Shows how much of the part at hand is done: a bar on a terminal, else now and then."""
+    def on_progress(self, done: int, total: int) -> None:
+        """Shows how much of a stage is done: a bar on a terminal, else a line now and then."""
         if self.quiet:
             return
         now = time.monotonic()
@@ -128,16 +136,16 @@ class Display:
                     console=self.console,
                     transient=True,
                 )
-                self._steps.add_task("steps", total=of)
+                self._steps.add_task("steps", total=total)
                 self._steps.start()
-            self._steps.update(self._steps.task_ids[0], completed=done, total=of)
+            self._steps.update(self._steps.task_ids[0], completed=done, total=total)
         elif not done:
             self._told = now
         elif now - self._told >= PULSE:
             self._told = now
-            self.console.print(f"step {done} of at most {of}", highlight=False)
+            self.console.print(f"step {done} of at most {total}", highlight=False)
 
-    def finish(self, summary: dict[str, Any], run: RunFolder) -> None:
+    def on_run_end(self, summary: dict[str, Any], folder: RunFolder) -> None:
         """Shows the figures and where the files are."""
         self._end()
         if not self.quiet:
@@ -146,8 +154,10 @@ class Display:
             if audit := summary.get("audit"):
                 style = STYLES[audit["verdict"]]
                 words = assembled("audit of the sites' sums: ", (audit["headline"], style))
-                self.console.print(words, told(f"(see {run.path / 'audit.html'})"), soft_wrap=True)
-            self.console.print(told(f"results in {run.path}", "bold"), soft_wrap=True)
+                self.console.print(
+                    words, told(f"(see {folder.path / 'audit.html'})"), soft_wrap=True
+                )
+            self.console.print(told(f"results in {folder.path}", "bold"), soft_wrap=True)
 
     def _worst(self) -> str:
         return max(self._smooth, key=lambda name: self._smooth[name], default="none")

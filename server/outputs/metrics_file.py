@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from server.outputs.records import METRICS_VERSION
 from server.training.rounds import Metrics
 from wgan.diagnostics import Observation
 from wgan.errors import StateError
 from wgan.state import parse_json
+from wgan.words import json_text
 
 NUMBERS = (
     "seconds",
@@ -60,11 +62,24 @@ def parse_metrics(content: bytes, path: Path, upto: int | None = None) -> list[M
     return rows
 
 
+def metrics_line(metrics: Metrics) -> str:
+    r"""The line of a round, with its version and line break.
+
+    >>> metrics_line({"round": 1})
+    '{"version": 1, "round": 1}\n'
+    """
+    return json_text({"version": METRICS_VERSION, **metrics}) + "\n"
+
+
 def _row(line: bytes, number: int, path: Path) -> Metrics:
     """The metrics in line `number`, which are those of round `number`."""
     try:
         row = parse_json(line)
         _check(row, number)
+        # A run of an earlier release wrote none.
+        version = row.pop("version", METRICS_VERSION)
+        if version != METRICS_VERSION:
+            raise ValueError(f"'version' is {version!r}, expected {METRICS_VERSION}")
     except (KeyError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else error
         raise StateError(

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from clients.protocol.messages import EncodeData
 from server.config.settings import Settings, decisive, differing
@@ -13,31 +16,30 @@ from wgan.state import digest_of, read_json, write_json
 
 VERSION = 2
 
+_CODEC = TypeAdapter(EncodeData)
+
+_FIELDS = tuple(field.name for field in fields(EncodeData) if field.name != "order")
+
 _MEND = "put it back as it was, or start a new run"
 
 
 def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> None:
-    """Writes schema, conditions, masses and recipe, all read from sums, and the settings.
+    """Writes the order, all of whose content was read from sums, and the settings.
+
+    The recipe is written as an object, for people.
 
     Args:
         path: The file.
-        order: What sites are told before training.
+        order: Everything a site must know for training.
         rows: Rows of all sites.
         settings: The configuration.
     """
+    plain = _CODEC.dump_python(order, mode="json")
     value = {
         "version": VERSION,
         "rows": rows,
-        "schema": order.schema,
-        "conditions": order.conditions,
-        "mass": list(order.mass),
+        **{name: plain[name] for name in _FIELDS},
         "recipe": json.loads(order.recipe),
-        "seed": order.seed,
-        "matching": order.matching,
-        "marginals": order.marginals,
-        "missing": list(order.missing),
-        "held_out": order.held_out,
-        "bins": order.bins,
         "settings": decisive(settings),
     }
     write_json(path, value | {"digest": digest_of(value)})
@@ -58,24 +60,16 @@ def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
             "go on with the EveryMode that wrote it, or start a new run"
         )
     try:
-        order = EncodeData(
-            schema=value["schema"],
-            conditions=value["conditions"],
-            mass=tuple(value["mass"]),
-            # In the spelling that the plan's fingerprint was taken of.
-            recipe=Recipe.from_json(json.dumps(value["recipe"])).to_json(),
-            seed=value["seed"],
-            matching=value["matching"],
-            marginals=value["marginals"],
-            missing=tuple(value["missing"]),
-            held_out=value["held_out"],
-            bins=value["bins"],
-        )
+        plain = {name: value[name] for name in _FIELDS}
+        # In the spelling that the plan's fingerprint was taken of.
+        plain["recipe"] = Recipe.from_json(json.dumps(plain["recipe"])).to_json()
+        order = _CODEC.validate_python(plain)
         rows, settings, digest = int(value["rows"]), dict(value["settings"]), value.pop("digest")
     except StateError as error:
         raise StateError(f"{path}: {error}; {_MEND}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StateError(f"{path}: not a plan of this version ({error}); {_MEND}") from None
+        what = " ".join(str(error).split())
+        raise StateError(f"{path}: not a plan of this version ({what}); {_MEND}") from None
     if digest_of(value) != digest:
         raise StateError(f"{path}: was changed since the run wrote it; {_MEND}")
     return order, rows, settings

@@ -1,4 +1,4 @@
-"""Pictures of a run: training curves, and what every group got.
+"""Plots of a run: training curves, and the figures of every group.
 
 Drawn with `Figure` and the Agg canvas alone, never `pyplot`, because the server draws in a thread.
 No text goes through mathtext: a group may be called "$1, $2", and its parser is shared by threads.
@@ -38,7 +38,7 @@ ALL_GROUPS, WORST_GROUPS, GROUP_ROWS = 12, 9, 100
 
 
 def curves(metrics: Sequence[Row], path: Path) -> None:
-    """Draws how training went.
+    """Plots the metrics of a training.
 
     Args:
         metrics: Lines of `metrics.jsonl`, one a round: `round`, `seconds` (of that round),
@@ -86,7 +86,7 @@ def curves(metrics: Sequence[Row], path: Path) -> None:
 
 
 def groups(summary: Mapping[str, Any], path: Path) -> None:
-    """Draws what every group got, largest group first.
+    """Plots the figures of every group, largest group first.
 
     Args:
         summary: `per_group` maps each group's name to `rows_real`, `rows_synthetic`,

@@ -1,7 +1,7 @@
 """The run directory: what is in it, written whole, and read back.
 
     config.toml  schema.json  metrics.jsonl  checkpoints/  generator.safetensors
-    synthetic.csv  summary.json  curves.png  groups.png  log.txt
+    releases.json  synthetic.csv  summary.json  curves.png  groups.png  log.txt
 
 `sites/` holds, while a simulation runs, what the simulated sites keep on their own disks.
 """
@@ -23,10 +23,13 @@ from server.config.settings import Settings
 from server.outputs.checkpoint_file import load_checkpoint, save_checkpoint
 from server.outputs.leftovers import SITES, write_mark
 from server.outputs.locks import LOCK, is_own, locked
-from server.outputs.metrics_file import parse_metrics
+from server.outputs.metrics_file import metrics_line, parse_metrics
 from server.outputs.plan_file import check_settings, load_plan, save_plan
+from server.outputs.records import SUMMARY_VERSION
+from server.outputs.releases_file import load_releases, save_releases
+from server.replies.releases import Releases
 from server.training.rounds import Metrics
-from server.training.state import Progress
+from server.training.state import TrainingState
 from wgan.errors import DamagedError, SettingsError, StateError
 from wgan.state import (
     append,
@@ -37,7 +40,7 @@ from wgan.state import (
     remove_tree,
     write_bytes,
 )
-from wgan.words import file_name_problem, json_text
+from wgan.words import file_name_problem
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
 
@@ -184,11 +187,49 @@ class RunFolder:
         """
         check_settings(self.plan, self.config, settings)
 
-    def append(self, metrics: Metrics) -> None:
-        """Adds a round's line to `metrics.jsonl`."""
-        line = json_text(metrics)
+    @property
+    def releases(self) -> Path:
+        """What left the sites."""
+        return self.path / "releases.json"
+
+    def write_releases(self, releases: Releases) -> None:
+        """Writes `releases.json`; see `server.outputs.releases_file`.
+
+        Raises:
+            StateError: The disk refused.
+        """
         try:
-            append(self.metrics, (line + "\n").encode())
+            save_releases(self.releases, releases)
+        except (OSError, StateError) as error:
+            raise StateError(f"{error}; then continue with: {self.resume}") from error
+
+    @contextlib.contextmanager
+    def recorded(self, releases: Releases, resume: bool) -> Iterator[None]:
+        """Has `releases.json` hold what was released, however the block ends.
+
+        Args:
+            releases: The record of this session.
+            resume: Whether to go on from the file.
+
+        Raises:
+            StateError: The file is missing or damaged, or cannot be written.
+        """
+        if resume and (self.planned or self.releases.exists()):
+            load_releases(self.releases, releases)
+        try:
+            yield
+        except BaseException:
+            # What went wrong first is what matters.
+            with contextlib.suppress(StateError):
+                self.write_releases(releases)
+            raise
+        self.write_releases(releases)
+
+    def append(self, metrics: Metrics) -> None:
+        """Adds a round's line to `metrics.jsonl`; see `server.outputs.records.MetricsRecord`."""
+        line = metrics_line(metrics)
+        try:
+            append(self.metrics, line.encode())
         except OSError as error:
             raise StateError(
                 f"cannot write {self.metrics}: {error.strerror}; free space, then continue with: "
@@ -225,7 +266,7 @@ class RunFolder:
 
     def rewrite_metrics(self, rows: Sequence[Metrics]) -> None:
         """Replaces `metrics.jsonl`: rounds after the checkpoint will be done again."""
-        text = "".join(json_text(row) + "\n" for row in rows)
+        text = "".join(map(metrics_line, rows))
         write_bytes(self.metrics, text.encode())
 
     def checkpoints(self) -> list[Path]:
@@ -237,7 +278,7 @@ class RunFolder:
     def save(
         self,
         tensors: Mapping[str, Tensor],
-        progress: Progress,
+        progress: TrainingState,
         plan: str,
         settings: str,
         keep: int,
@@ -270,7 +311,7 @@ class RunFolder:
 
     def load(
         self, plan: str, settings: str, tell: Callable[[str], None] = lambda text: None
-    ) -> tuple[dict[str, Tensor], Progress] | None:
+    ) -> tuple[dict[str, Tensor], TrainingState] | None:
         """The newest whole checkpoint; None where there is none at all.
 
         Args:
@@ -307,10 +348,11 @@ class RunFolder:
             StateError: There are none, or they are not as a run writes them.
         """
         value = read_json(self.summary)
-        if not isinstance(value, dict) or value.get("version") != 1:
+        if not isinstance(value, dict) or value.get("version") != SUMMARY_VERSION:
             raise StateError(
-                f"{self.summary}: is no summary of version 1, as this EveryMode writes it; put it "
-                f"back as it was, or remove it and write it anew with: {self.resume}"
+                f"{self.summary}: is no summary of version {SUMMARY_VERSION}, as this EveryMode "
+                "writes it; put it back as it was, or remove it and write it anew with: "
+                f"{self.resume}"
             )
         return value
 

@@ -4,5 +4,6 @@
 - `invariants`: of schema, counts and audit.
 - `training`: of a round.
 - `moments`: of second moments.
+- `releases`: the record of every reply that was taken.
 - `outliers`: updates far from the others'.
 """

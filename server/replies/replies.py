@@ -32,6 +32,7 @@ from server.replies import moments as moment_invariants
 from server.replies import training as training_invariants
 from server.replies.invariants import Known, Prepared, Problems, Reply
 from server.replies.outliers import outliers, update_norms
+from server.replies.releases import Releases
 from wgan.errors import EveryModeError, NumericalError, named
 
 SHOWN = 5
@@ -80,11 +81,13 @@ class Checker:
             be smaller than what they are held against.
         tell: Is told of updates that are out of line.
         suspects: Those of the last rounds, in words, by their source and the field.
+        releases: Every reply that was taken.
     """
 
     exact: bool = True
     tell: Callable[[str], None] = lambda text: None
     suspects: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    releases: Releases = field(default_factory=Releases)
     _known: dict[frozenset[str], Known] = field(default_factory=dict)
     _plans: dict[str, Plan] = field(default_factory=dict)
     _proposed: ConditionSpace | None = None
@@ -94,7 +97,7 @@ class Checker:
         plan = self._plans.get(_plan_name(order))
         if isinstance(order, EncodeData):
             plan = self._plans[fingerprint(order)] = Plan.of(order)
-        return Collector(order, order.layout(), plan, self)
+        return Collector(order, order.layout(), plan, self, self.releases.number(order))
 
     def check(self, order: Task, plan: Plan | None, source: Source, sums: SiteSums) -> None:
         """Raises `ReplyError` where a reply breaks what is known of it; names nobody."""
@@ -211,6 +214,7 @@ class Collector:
         layout: What was agreed on.
         plan: What it builds on; None: nothing, or it is not known.
         checker: What the sources have said before.
+        number: Of the request, in the record of releases.
         total: The sum of what was taken.
         refusals: Sources that say what is wrong with a table, or that training has diverged.
     """
@@ -219,6 +223,7 @@ class Collector:
     layout: Layout
     plan: Plan | None
     checker: Checker
+    number: int
     total: SiteSums = field(init=False)
     refusals: list[tuple[Source, EveryModeError]] = field(default_factory=list)
     _sizes: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -246,6 +251,8 @@ class Collector:
             self._compare()
             raise self.explained(error) from error
         self.checker.learn(self.order, source, sums)
+        sites = source.sites or (str(source),)
+        self.checker.releases.add(self.order.order, self.number, sites, sums)
 
     def close(self) -> SiteSums:
         """The total, once all have come and updates were held against one another.

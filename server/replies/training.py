@@ -226,7 +226,7 @@ def train(order: Train, reply: Reply) -> Problems:
 def _weight(order: Train, reply: Reply, sites: int, weight: float) -> Problems:
     slack = reply.slack("weight")
     allowed, exact = weight_allowed(order, reply)
-    if order.weights == "equal":
+    if order.training.weighting.basis == "equal":
         allowed, exact = sites / order.sites, True
     if weight < -slack or weight > allowed + slack or (exact and weight < allowed - slack):
         yield f"it counts {weight:.6g} of the whole, where its rows make {allowed:.6g}"
@@ -235,12 +235,12 @@ def _weight(order: Train, reply: Reply, sites: int, weight: float) -> Problems:
 def weight_allowed(order: Train, reply: Reply) -> tuple[float, bool]:
     """What an update may count at most, and whether it has to count just that."""
     prepared, plan = reply.known.prepared.get(order.plan), reply.plan
-    if order.weights == "equal":
+    if order.training.weighting.basis == "equal":
         return reply.asked / order.sites, False
     if prepared is None or plan is None:
         return 1.0, False
     exact = reply.exact
-    if order.weights == "rows":
+    if order.training.weighting.basis == "rows":
         return prepared.rows / max(int(plan.conditions.table.sum()), 1), exact
     if not order.mass or order.mass == tuple(plan.mass.tolist()):
         return prepared.weight, exact

@@ -6,7 +6,6 @@ categories: the vocabulary is peeled from the sum of the sites' value sketches
 (`clients.protocol.sketch`), or declared in the configuration, in which case no sketch is read.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +29,7 @@ from server.transport.exchange import Exchange
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema
 from wgan.data.values import DATE_FORMS, widest
-from wgan.errors import DataError
+from wgan.errors import DataError, suggest
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,8 +114,7 @@ def check_names(names: Sequence[str], data: DataSettings) -> None:
     wanted += [(f"data.columns.{n}", n) for n in data.columns if n not in data.drop]
     for key, name in wanted:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+            hint = suggest(name, names)
             problems.append(f"{key}: the tables have no column '{name}'; {hint}")
     if problems:
         raise DataError(problems)

@@ -1,4 +1,4 @@
-"""What `everymode sample --where COLUMN=VALUE` asks of a row, and whether a row is that."""
+"""Conditions of `everymode sample --where COLUMN=VALUE`: parsed, and compared with rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +17,12 @@ from wgan.errors import DataError
 def parse_conditions(
     plan: Plan, given: Mapping[str, str], sought: Mapping[str, str]
 ) -> dict[str, str | float | None]:
-    """The values sought, by column, as `fits` compares them.
+    """Parses the values of rejection-sampled columns, for `matches`, and checks all others.
 
     Args:
         plan: What server and sites agreed on.
-        given: Wanted values of columns that the generator is told, as text.
-        sought: Wanted values of columns that it makes.
+        given: Values of columns that the generator is conditioned on, as text.
+        sought: Values of columns that it generates, which are met by rejection sampling.
 
     Raises:
         DataError: Values that cannot occur, all at once.
@@ -65,7 +65,7 @@ def parse_conditions(
 def matches(
     series: "pd.Series[Any]", column: Column, value: str | float | None
 ) -> npt.NDArray[np.bool_]:
-    """Which cells of a column of synthetic rows, `(n,)`, have a value of `parse_conditions`."""
+    """Which values of a column of synthetic rows, `(n,)`, equal one of `parse_conditions`."""
     if value is None:
         return series.isna().to_numpy()
     if column.numeric:

@@ -1,4 +1,7 @@
-"""`generator.safetensors`: all that `everymode sample` needs beside the run's plan."""
+"""`generator.safetensors`: generators and postprocessing steps, all that `everymode sample` needs.
+
+Only the plan in `schema.json` is needed with it.
+"""
 
 import json
 import math
@@ -13,20 +16,20 @@ from fairness.parity.mixture import ParityMixture
 from fairness.postprocessing.dependencies import FunctionalDependency
 from fairness.postprocessing.projection import Projection
 from server.outputs.run_directory import RunFolder
+from server.synthesis.steps import ImputeDependencies, PostprocessingStep, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer, build_generator
 from wgan.errors import StateError
-from wgan.packed import Packed
+from wgan.flat import FlatModule
 from wgan.state import parse_json, read_tensors, write_tensors
 
 COUNTS = "counts"
-"""The tensor that says which site's generator makes how much of each cell, where there are many."""
+"""The tensor with the rows of each cell that each generator stands for, where there are several."""
 
 PARITY = "parity"
-"""The header's entry that says how labels are mixed; absent: as in the data."""
+"""Entry of the header that holds the mixture of labels; absent: as in the data."""
 
 FOLLOWING = "following"
-"""Its entry that says which entries of a row follow from which; tables are tensors of that name."""
-
+"""Entry of the header with source and target of each dependency; tables are tensors of the name."""
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -34,10 +37,10 @@ _FORMAT = json.dumps({"name": "everymode-generator", "version": 2})
 
 
 def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings: str) -> None:
-    """Writes parameters and what goes with them by name, schema and recipe in the header.
+    """Writes parameters and steps as named tensors, with schema and recipe in the header.
 
     Args:
-        synthesizer: What makes rows.
+        synthesizer: The generators and their steps.
         run: The run directory.
         plan: The plan's fingerprint.
         settings: The digest of the settings that decide a result.
@@ -47,9 +50,12 @@ def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings
     if len(states) > 1:
         state = {f"{k}/{n}": t.clone() for k, own in enumerate(states) for n, t in own.items()}
         state[COUNTS] = torch.from_numpy(synthesizer.counts)
-    if synthesizer.projection is not None:
-        state |= synthesizer.projection.tensors()
-    state |= {f"{FOLLOWING}_{k}": f.table for k, f in enumerate(synthesizer.followings)}
+    projection = synthesizer.find(ProjectByRejection)
+    if projection is not None:
+        state |= projection.projection.tensors()
+    imputation = synthesizer.find(ImputeDependencies)
+    dependencies = imputation.dependencies if imputation is not None else ()
+    state |= {f"{FOLLOWING}_{k}": f.table for k, f in enumerate(dependencies)}
     meta = {
         "schema": synthesizer.plan.schema.fingerprint,
         "recipe": synthesizer.plan.recipe.to_json(),
@@ -57,8 +63,8 @@ def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings
         "plan": plan,
         "settings": settings,
     }
-    if synthesizer.followings:
-        meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in synthesizer.followings])
+    if dependencies:
+        meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in dependencies])
     if synthesizer.parity is not None:
         meta[PARITY] = json.dumps(synthesizer.parity.to_json())
     write_tensors(run.generator, state, meta)
@@ -97,49 +103,73 @@ def load_generator(run: RunFolder) -> Synthesizer:
 
 
 def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) -> Synthesizer:
-    """Puts together what `save_generator` took apart.
+    """The inverse of `save_generator`.
 
     Raises:
-        ValueError: Or another error that Python has for it: parts are missing or do not fit.
+        ValueError: Parts are missing or do not fit; Python has other errors for some of it.
     """
-    cells, width = plan.conditions.table.size, plan.shape.width
-    joined = width + plan.binning.width + plan.conditions.width
+    cells = plan.conditions.table.size
     parity = ParityMixture.from_json(parse_json(meta[PARITY].encode())) if PARITY in meta else None
-    projection = Projection.taken(tensors)
-    if projection is not None:
-        _expect("projection_levels", projection.levels, (plan.conditions.width + 1, joined, joined))
-        _expect("projection_ceilings", projection.ceilings, (cells,), lowest=-math.inf)
-    spans = parse_json(meta.get(FOLLOWING, "[]").encode())
-    followings = []
-    for k, (source, target) in enumerate(spans):
-        table = tensors.pop(f"{FOLLOWING}_{k}")
-        (first, last), (start, stop) = source, target
-        if not (0 <= first < last <= width + plan.conditions.width and 0 <= start < stop <= width):
-            raise ValueError(f"columns {source} and {target} of a row of {width} entries")
-        _expect(f"{FOLLOWING}_{k}", table.nan_to_num(), (last - first, stop - start))
-        followings.append(FunctionalDependency((first, last), (start, stop), table))
+    post = _steps(plan, tensors, meta)
     if COUNTS not in tensors:
-        one = np.ones((cells, 1))
-        maker = _module(plan, tensors)
-        return Synthesizer(plan, (maker,), one, parity, projection, tuple(followings))
+        generators: tuple[FlatModule[nn.Module], ...] = (_module(plan, tensors),)
+        return Synthesizer(plan, generators, np.ones((cells, 1)), parity, post)
     counts = tensors.pop(COUNTS)
     _expect(COUNTS, counts, (cells, counts.shape[-1]), lowest=0.0)
-    makers = tuple(
+    generators = tuple(
         _module(
             plan,
             {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")},
         )
         for k in range(counts.shape[1])
     )
-    return Synthesizer(plan, makers, counts.numpy(), parity)
+    return Synthesizer(plan, generators, counts.numpy(), parity, post)
 
 
-def _module(plan: Plan, state: Mapping[str, Tensor]) -> Packed[nn.Module]:
+def _steps(
+    plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]
+) -> tuple[PostprocessingStep, ...]:
+    """The postprocessing steps of a file, in the order of `server.synthesis.fitting.build_fits`.
+
+    Their tensors are taken out of `tensors`.
+
+    Raises:
+        ValueError: They do not fit the plan.
+    """
+    post: list[PostprocessingStep] = []
+    if dependencies := _dependencies(plan, tensors, meta):
+        post.append(ImputeDependencies(dependencies))
+    projection = Projection.taken(tensors)
+    if projection is not None:
+        cells, condition = plan.conditions.table.size, plan.conditions.width
+        joined = plan.shape.width + plan.binning.width + condition
+        _expect("projection_levels", projection.levels, (condition + 1, joined, joined))
+        _expect("projection_ceilings", projection.ceilings, (cells,), lowest=-math.inf)
+        post.append(ProjectByRejection.of(plan, projection))
+    return tuple(post)
+
+
+def _dependencies(
+    plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]
+) -> tuple[FunctionalDependency, ...]:
+    width, spans = plan.shape.width, parse_json(meta.get(FOLLOWING, "[]").encode())
+    dependencies = []
+    for k, (source, target) in enumerate(spans):
+        table = tensors.pop(f"{FOLLOWING}_{k}")
+        (first, last), (start, stop) = source, target
+        if not (0 <= first < last <= width + plan.conditions.width and 0 <= start < stop <= width):
+            raise ValueError(f"columns {source} and {target} of a row of {width} entries")
+        _expect(f"{FOLLOWING}_{k}", table.nan_to_num(), (last - first, stop - start))
+        dependencies.append(FunctionalDependency((first, last), (start, stop), table))
+    return tuple(dependencies)
+
+
+def _module(plan: Plan, state: Mapping[str, Tensor]) -> FlatModule[nn.Module]:
     module = build_generator(plan)
     for name, tensor in state.items():
         _expect(name, tensor, tuple(tensor.shape))
     module.load_state_dict(state)
-    return Packed(module)
+    return FlatModule(module)
 
 
 def _expect(name: str, tensor: Tensor, shape: tuple[int, ...], lowest: float = LOWEST) -> None:

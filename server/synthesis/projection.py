@@ -1,10 +1,11 @@
-"""Rows of a trained generator kept or not, so that second moments are those of the sites' sums."""
+"""Fits of the steps that rest on second moments: dependencies and the projection."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,46 +13,47 @@ from clients.protocol.plan import Plan, seed_of
 from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.dependencies import find_dependencies, impute_dependents
+from fairness.postprocessing.dependencies import find_dependencies
 from fairness.postprocessing.projection import project
 from fairness.weighting.group_weights import row_weights
 from server.config.settings import Settings
-from server.synthesis.calibration import fit_proposal
+from server.synthesis.calibration import Progress, fit_proposal
+from server.synthesis.steps import ImputeDependencies, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import TableCodec
-from wgan.generators import SkipGenerator
+from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
-LEAST, MOST = 8192, 65_536
-"""Rows that a projection is fitted on: twice the sites' own, within these."""
+MIN_ROWS, MAX_ROWS = 8192, 65_536
+"""Bounds of the rows that a projection is fitted on, twice the sites' own between them."""
 
 WORK = 8_000_000_000
-"""Rows times their squared width at most: a fit on more takes many minutes. `LEAST` they are."""
+"""Bound of rows times their squared width, above `MIN_ROWS`: a larger fit takes many minutes."""
 
-FEWEST = 50
-"""Rows of a cell among them at least: of fewer, nothing is known, and the cell is left alone."""
+MIN_CELL_ROWS = 50
+"""Rows of a cell among them below which the cell is left as it is."""
 
-ENTRIES = 8_000_000
-"""Most entries of all levels' matrices: a fit over more takes minutes and gigabytes."""
+MAX_ENTRIES = 8_000_000
+"""Most entries of the matrices of all strata: a larger fit takes minutes and gigabytes."""
 
 
 def projects(settings: Settings, plan: Plan) -> bool:
-    """Whether rows are held to second moments at the end, where the sites have summed them up."""
+    """Whether rows are projected onto the sites' second moments after the training."""
     return _wanted(settings, plan.conditions) and (
-        _entries(plan.shape.width + plan.binning.width, plan.conditions) <= ENTRIES
+        _entries(plan.shape.width + plan.binning.width, plan.conditions) <= MAX_ENTRIES
     )
 
 
 def build_binning(
-    settings: Settings, codec: TableCodec, conditions: ConditionSpace, tell: Callable[[str], None]
+    settings: Settings, codec: TableCodec, conditions: ConditionSpace, note: Callable[[str], None]
 ) -> int:
-    """Bins that the sites cut numbers into for the projection; 0: none.
+    """How many bins the sites cut numbers into for the projection; 0: none.
 
     Args:
-        settings: The configuration; its number is halved until moments are not too many.
-        codec: What encodes rows.
+        settings: The configuration; its number is halved until there are not too many moments.
+        codec: Encodes rows.
         conditions: Groups and labels.
-        tell: Hears what is left out, and why.
+        note: Receives what is left out, and why.
     """
     if not _wanted(settings, conditions):
         return 0
@@ -60,17 +62,17 @@ def build_binning(
     def entries() -> int:
         return _entries(codec.width + Binning.of(codec, bins).width, conditions)
 
-    while bins and entries() > ENTRIES:
+    while bins and entries() > MAX_ENTRIES:
         bins = bins // 2 if bins > 3 else 0
-    if (found := entries()) > ENTRIES:
-        tell(
+    if (found := entries()) > MAX_ENTRIES:
+        note(
             f"the projection onto second moments is left out: {found:,} of them are more than "
-            f"{ENTRIES:,}; leave columns of many categories out with data.drop to have it"
+            f"{MAX_ENTRIES:,}; leave columns of many categories out with data.drop to have it"
         )
     elif bins < settings.model.bins:
-        tell(
-            f"note: numbers are cut into {bins or 'no'} bins, not {settings.model.bins}: second "
-            f"moments with so many would be more than {ENTRIES:,}"
+        note(
+            f"numbers are cut into {bins or 'no'} bins, not {settings.model.bins}: second "
+            f"moments with so many would be more than {MAX_ENTRIES:,}"
         )
     return bins
 
@@ -83,64 +85,114 @@ def _wanted(settings: Settings, conditions: ConditionSpace) -> bool:
 
 
 def _entries(row: int, conditions: ConditionSpace) -> int:
-    """Entries of all levels' matrices over rows of so many coordinates."""
+    """Entries of the matrices of all strata, for encoded rows of `row` coordinates."""
     return (conditions.width + 1) * (row + conditions.width) ** 2
 
 
-def projected(
-    synthesizer: Synthesizer,
-    moments: LevelMoments,
-    tell: Callable[[int, int], None] = lambda steps, of: None,
-) -> tuple[Synthesizer, dict[str, Any]]:
-    """The synthesizer with a projection, and what that does.
+@dataclass(frozen=True)
+class FindDependencies:
+    """Finds columns that are functions of another column, and fills them in from then on.
+
+    See `fairness.postprocessing.dependencies`.
+
+    Attributes:
+        moments: Second moments of the encoded rows, from the sites' sums.
+    """
+
+    moments: LevelMoments
+    name = "dependencies"
+    text = "columns that follow from another"
+
+    def __call__(
+        self, synthesizer: Synthesizer, progress: Progress
+    ) -> tuple[Synthesizer, dict[str, Any]]:
+        """See `server.synthesis.fitting.Fit`; reports the columns."""
+        plan, conditions = synthesizer.plan, synthesizer.plan.conditions
+        found = find_dependencies(
+            TableCodec(plan.schema.without(conditions.given)),
+            plan.binning,
+            self.moments,
+            int(conditions.table.sum()),
+            conditions,
+        )
+        report = {"columns_that_follow": {target: source for source, target in found}}
+        if not found:
+            return synthesizer, report
+        step = ImputeDependencies(tuple(found.values()))
+        return replace(synthesizer, post=(*synthesizer.post, step)), report
+
+
+@dataclass(frozen=True)
+class FitProjection:
+    """Fits the probabilities with which rows stay, so that they have the sites' second moments.
+
+    See `fairness.postprocessing.projection`. Rows are fitted on as the steps so far leave them.
+
+    Attributes:
+        moments: Second moments of the encoded rows, from the sites' sums.
+    """
+
+    moments: LevelMoments
+    name = "projection"
+    text = "projection onto the sites' second moments"
+
+    def __call__(
+        self, synthesizer: Synthesizer, progress: Progress
+    ) -> tuple[Synthesizer, dict[str, Any]]:
+        """See `server.synthesis.fitting.Fit`; reports moments off before and after, and rows kept.
+
+        An exception that `progress` raises ends the fit.
+        """
+        plan, conditions = synthesizer.plan, synthesizer.plan.conditions
+        each = row_weights(plan.mass, conditions.group_counts)
+        mass = (conditions.table * each[:, None]).reshape(-1)
+        width = len(self.moments.choices)
+        most = max(MIN_ROWS, min(MAX_ROWS, WORK // width**2))
+        count = int(np.clip(2 * conditions.table.sum(), MIN_ROWS, most))
+        with torch.no_grad(), flush_denormals():
+            made = _rows_by_cell(synthesizer, mass, count, "projection")
+            fresh = _rows_by_cell(synthesizer, mass, 2 * count, "projection shares")
+            fresh = {cell: part for cell, part in fresh.items() if cell in made}
+            # Categories come last, and so are what their shares say.
+            spans = plan.binning.spans(plan.shape.width)
+            spans += [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
+            fit = project(
+                made, fresh, torch.from_numpy(mass), conditions, self.moments, spans, progress
+            )
+        report = {
+            "moments_off_before": fit.before,
+            "moments_off_after": fit.after,
+            "kept": fit.kept,
+        }
+        if fit.projection is None:
+            return synthesizer, report
+        step = ProjectByRejection.of(plan, fit.projection)
+        return replace(synthesizer, post=(*synthesizer.post, step)), report
+
+
+def _rows_by_cell(
+    synthesizer: Synthesizer, mass: npt.NDArray[np.float64], count: int, purpose: str
+) -> dict[int, Tensor]:
+    """Rows with their bins, `(n, W)`, of each cell of which there are enough.
 
     Args:
-        synthesizer: As trained and calibrated, with one generator.
-        moments: What the sites' sums tell.
-        tell: Hears how many steps of the fit are done of at most how many; may raise to end it.
+        synthesizer: Makes them; its steps are applied.
+        mass: Weight of each cell, `(cells,)`.
+        count: Rows of all cells.
+        purpose: What they are for; seeds derive from it.
     """
-    plan = synthesizer.plan
-    module = synthesizer.generators[0].module
-    assert isinstance(module, SkipGenerator)
-    conditions = plan.conditions
-    found = find_dependencies(
-        TableCodec(plan.schema.without(conditions.given)),
-        plan.binning,
-        moments,
-        int(conditions.table.sum()),
-        conditions,
-    )
-    synthesizer = replace(synthesizer, followings=tuple(found.values()))
-    each = row_weights(plan.mass, conditions.group_counts)
-    mass = (conditions.table * each[:, None]).reshape(-1)
-    width = len(moments.choices)
-    most = max(LEAST, min(MOST, WORK // width**2))
-    count = int(np.clip(2 * conditions.table.sum(), LEAST, most))
-
-    def rows(count: int, seed: str) -> dict[int, Tensor]:
-        rng = np.random.default_rng(seed_of(plan.seed, seed))
-        cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
-        drawn = torch.Generator().manual_seed(seed_of(plan.seed, seed))
-        made = {}
-        for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
-            if many >= FEWEST:
-                told = torch.from_numpy(conditions.encode(np.full(many, cell)))
-                part = module.head.chosen(module(told, drawn))
-                part = impute_dependents(synthesizer.followings, part, told)
-                made[int(cell)] = plan.binning(part)
-        return made
-
-    with torch.no_grad(), flush_denormals():
-        made, fresh = rows(count, "projection"), rows(2 * count, "projection shares")
-        fresh = {cell: part for cell, part in fresh.items() if cell in made}
-        # Categories come last, and so are what their shares say.
-        spans = plan.binning.spans(plan.shape.width)
-        spans += [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
-        fit = project(made, fresh, torch.from_numpy(mass), conditions, moments, spans, tell)
-    told = {
-        "moments_off_before": fit.before,
-        "moments_off_after": fit.after,
-        "kept": fit.kept,
-        "columns_that_follow": {target: source for source, target in found},
-    }
-    return replace(synthesizer, projection=fit.projection), told
+    plan, conditions = synthesizer.plan, synthesizer.plan.conditions
+    module = table_generator(synthesizer.generators[0].module)
+    rng = np.random.default_rng(seed_of(plan.seed, purpose))
+    cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
+    drawn = torch.Generator().manual_seed(seed_of(plan.seed, purpose))
+    made = {}
+    for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
+        if many >= MIN_CELL_ROWS:
+            own = np.full(many, cell)
+            condition = torch.from_numpy(conditions.encode(own))
+            rows = module.chosen(module(condition, drawn))
+            for step in synthesizer.post:
+                rows, _ = step(rows, condition, own, drawn)
+            made[int(cell)] = plan.binning(rows)
+    return made

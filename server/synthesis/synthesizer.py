@@ -1,8 +1,8 @@
-"""Rows from a trained generator: any number, any mixture of groups, any condition."""
+"""Sampling from a trained generator: any number of rows, any mixture of groups, any condition."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +12,22 @@ from torch import Tensor, nn
 
 from clients.protocol.plan import Plan, seed_of
 from fairness.parity.mixture import ParityMixture
-from fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
-from fairness.postprocessing.projection import Projection
 from server.synthesis.conditions import matches, parse_conditions
-from server.training.participation import Letters
+from server.synthesis.steps import PostprocessingStep
 from wgan.data.codec import TableCodec
 from wgan.errors import DataError, SettingsError
-from wgan.generators import SkipGenerator
+from wgan.flat import FlatModule
 from wgan.numerics import flush_denormals
-from wgan.packed import Packed
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+S = TypeVar("S")
 
 PIECE = 8192
 
 PASSES = 512
-"""Times that rows a projection did not keep are made anew; what is left then stays as it is."""
+"""Times that rows which a step rejected are drawn again; rows still rejected then stay."""
 
 TRIES = 200
 """Pieces drawn at most in search of rows that meet a condition on a generated column."""
@@ -36,73 +35,60 @@ TRIES = 200
 
 @dataclass(frozen=True)
 class Synthesizer:
-    """Generators with what is needed to make rows of a table with them.
+    """Trained generators with everything that makes rows of a table from them.
 
     Attributes:
         plan: What server and sites agreed on.
         generators: The generator over one flat vector; or one of each site, where sites share none.
-        counts: Rows of each cell at each site, `(cells, K)`: a cell's rows are made by its sites'
+        counts: Rows of each cell at each site, `(cells, K)`: a cell's rows come from its sites'
             generators in proportion. With one generator, `(cells, 1)`.
         parity: How labels are mixed within groups; None: as in the data.
-        projection: Which rows of the one generator are kept; None: all.
-        followings: Columns that follow from others in the data, and so in its rows.
+        post: Postprocessing steps, in the order in which they are applied. The calibration is none
+            of them: it is part of the generator's parameters.
     """
 
     plan: Plan
-    generators: tuple[Packed[nn.Module], ...]
+    generators: tuple[FlatModule[nn.Module], ...]
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
-    projection: Projection | None = None
-    followings: tuple[FunctionalDependency, ...] = ()
+    post: tuple[PostprocessingStep, ...] = ()
 
     @staticmethod
-    def of(plan: Plan, vector: Tensor) -> "Synthesizer":
-        """From a plan and the generator's vector `(P,)`."""
-        return Synthesizer._of(plan, [vector], np.ones((plan.conditions.table.size, 1)))
-
-    @staticmethod
-    def of_state(
+    def from_players(
         plan: Plan,
-        tensors: Mapping[str, Tensor],
-        profiles: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
+        vectors: Sequence[Tensor],
+        counts: npt.NDArray[np.float64] | None = None,
+        parity: ParityMixture | None = None,
     ) -> "Synthesizer":
-        """From the tensors of a checkpoint: the averaged generator, or those of all sites.
+        """Builds the generators of a training.
 
         Args:
             plan: What server and sites agreed on.
-            tensors: The checkpoint's.
-            profiles: What sites told of themselves, whose counts of cells deal rows out to
-                generators of their own; None: all alike.
+            vectors: Averaged parameters of each generator, `(P,)`.
+            counts: Rows of each cell that each generator stands for, `(cells, K)`; None: all alike.
+            parity: How labels are mixed within groups; None: as in the data.
         """
-        states = Letters.of(tensors).states
-        names = sorted(name for name, own in states.items() if "average" in own)
-        if not names:
-            return Synthesizer.of(plan, tensors["average"])
-        size = plan.conditions.table.size
-        blank = {name: np.ones(size) for name in names}
-        cells = {n: p["cells"] for n, p in profiles.items()} if profiles else blank
-        counts = np.stack([cells[name] for name in names], 1).astype(np.float64)
-        return Synthesizer._of(plan, [states[name]["average"] for name in names], counts)
-
-    @staticmethod
-    def _of(
-        plan: Plan, vectors: Sequence[Tensor], counts: npt.NDArray[np.float64]
-    ) -> "Synthesizer":
-        generators = tuple(Packed(build_generator(plan)) for _ in vectors)
+        generators = tuple(FlatModule(build_generator(plan)) for _ in vectors)
         for generator, vector in zip(generators, vectors, strict=True):
             generator.load(vector.to("cpu"))
-        return Synthesizer(plan, generators, counts)
+        if counts is None:
+            counts = np.ones((plan.conditions.table.size, len(vectors)))
+        return Synthesizer(plan, generators, counts, parity)
+
+    def find(self, kind: type[S]) -> S | None:
+        """The postprocessing step of a kind; None where there is none."""
+        return next((step for step in self.post if isinstance(step, kind)), None)
 
     def at_level(self, level: float, features: tuple[str, ...] = ()) -> "Synthesizer":
-        """The same generators, asked for labels at another level of demographic parity.
+        """The same generators, sampled at another level of demographic parity.
 
         Args:
             level: Share of the data's gaps that stays, 0 to 1.
-            features: Of the sensitive features; empty: all.
+            features: Sensitive features that it applies to; empty: all.
 
         Raises:
-            SettingsError: The generator is not told group and label, so that no mixture of them
-                can be asked for; or a feature is no sensitive one.
+            SettingsError: The generator is not conditioned on group and label, so that no mixture
+                of them can be asked for; or a feature is no sensitive one.
         """
         conditions = self.plan.conditions
         if conditions.told != "group_and_label" or conditions.target is None:
@@ -120,60 +106,54 @@ class Synthesizer:
         return replace(self, parity=ParityMixture(level, features))
 
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
-        """One row for each cell, `(n,)`, in the columns' order; untold parts of it do not count."""
+        """One row for each cell, `(n,)`, in the columns' order.
+
+        Of a cell only what the generator is conditioned on decides.
+        """
         rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
-        encoded = self._made(cells, seed, rng)
-        if self.projection is not None:
-            left = np.arange(len(cells))
-            left = left[~self._kept(encoded, cells, rng)]
-            for _ in range(PASSES):
-                if not len(left):
-                    break
-                # A last few rows are tried many at a time, and the first that is kept counts.
-                tried = np.repeat(left, max(1, PIECE // len(left)))
-                made = self._made(cells[tried], seed, rng)
-                place, first = np.unique(
-                    tried[kept := self._kept(made, cells[tried], rng)], return_index=True
-                )
-                encoded[place] = made[kept][first]
-                left = np.setdiff1d(left, place, assume_unique=True)
+        encoded, kept = self._draw(cells, seed, rng)
+        left = np.flatnonzero(~kept)
+        for _ in range(PASSES):
+            if not len(left):
+                break
+            # A last few rows are tried many at a time, and the first that is kept counts.
+            tried = np.repeat(left, max(1, PIECE // len(left)))
+            rows, kept = self._draw(cells[tried], seed, rng)
+            place, first = np.unique(tried[kept], return_index=True)
+            encoded[place] = rows[kept][first]
+            left = np.setdiff1d(left, place, assume_unique=True)
         schema, given = self.plan.schema, self.plan.conditions.given
         decoded = TableCodec(schema.without(given)).decode(encoded)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= self.plan.conditions.decode(cells, schema)
         return pd.DataFrame({name: columns[name] for name in schema.names})
 
-    def _made(self, cells: Ints, seed: int, rng: torch.Generator) -> Rows:
-        """An encoded row for each cell, `(n, D)`."""
+    def _draw(self, cells: Ints, seed: int, rng: torch.Generator) -> tuple[Rows, Mask]:
+        """Encoded rows `(n, D)` for cells `(n,)`, postprocessed, and which of them stay, `(n,)`."""
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
+        # All rows are generated before any step draws: the generator of random numbers is shared.
+        rows = torch.from_numpy(self._generate(cells, conditions, seed, rng))
+        kept = torch.ones(len(cells), dtype=torch.bool)
+        for step in self.post:
+            rows, stay = step(rows, conditions, cells, rng)
+            kept &= stay
+        return rows.numpy(), kept.numpy()
+
+    def _generate(self, cells: Ints, conditions: Tensor, seed: int, rng: torch.Generator) -> Rows:
+        """A row of the generators for each cell `(n,)` with its condition `(n, C)`, `(n, D)`."""
         encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
-        maker = self._makers(cells, seed)
+        assigned = self._assign_generators(cells, seed)
         with torch.no_grad(), flush_denormals():
             for k, generator in enumerate(self.generators):
-                for index in np.split(
-                    mine := (maker == k).nonzero()[0], range(PIECE, len(mine), PIECE)
-                ):
+                own = (assigned == k).nonzero()[0]
+                for index in np.split(own, range(PIECE, len(own), PIECE)):
                     if len(index):
-                        rows = generator.module(conditions[index], rng)
-                        rows = impute_dependents(self.followings, rows, conditions[index])
-                        encoded[index] = rows.numpy()
+                        encoded[index] = generator.module(conditions[index], rng).numpy()
         return encoded
 
-    def _kept(self, encoded: Rows, cells: Ints, rng: torch.Generator) -> npt.NDArray[np.bool_]:
-        """Which encoded rows `(n, D)` the projection keeps, `(n,)`."""
-        module = self.generators[0].module
-        assert isinstance(module, SkipGenerator) and self.projection is not None
-        kept = np.zeros(len(cells), dtype=bool)
-        for start in range(0, len(cells), PIECE):
-            piece = slice(start, start + PIECE)
-            rows = self.plan.binning(module.head.chosen(torch.from_numpy(encoded[piece])))
-            conditions = torch.from_numpy(self.plan.conditions.encode(cells[piece]))
-            kept[piece] = self.projection.keeps(rows, conditions, cells[piece], rng).numpy()
-        return kept
-
-    def _makers(self, cells: Ints, seed: int) -> Ints:
+    def _assign_generators(self, cells: Ints, seed: int) -> Ints:
         """Which generator makes the row of each cell, `(n,)`."""
-        makers = np.zeros(len(cells), dtype=np.int64)
+        assigned = np.zeros(len(cells), dtype=np.int64)
         if len(self.generators) > 1:
             total = self.counts.sum(1, keepdims=True)
             share = np.where(total > 0, self.counts, 1.0) / np.where(
@@ -181,13 +161,13 @@ class Synthesizer:
             )
             point = np.random.default_rng(seed_of(seed, "makers")).random(len(cells))
             cumulative = np.cumsum(share, axis=1)[cells]
-            makers = (point[:, None] >= cumulative).sum(1).clip(max=len(self.generators) - 1)
-        return makers
+            assigned = (point[:, None] >= cumulative).sum(1).clip(max=len(self.generators) - 1)
+        return assigned
 
     def sample_matching_data(self, rows: int, seed: int) -> pd.DataFrame:
-        """Each cell's share of `rows`, rounded to whole rows, shuffled.
+        """`rows` rows with the data's mixture of cells, rounded to whole rows and shuffled.
 
-        Groups and labels that the generator is not told come as it makes them.
+        Groups and labels that the generator is not conditioned on come as it makes them.
         """
         conditions = self.plan.conditions
         if self.parity is None:
@@ -210,19 +190,19 @@ class Synthesizer:
         groups: Literal["data", "uniform"] = "data",
         where: Mapping[str, str] | None = None,
     ) -> pd.DataFrame:
-        """Rows at random, under conditions if wanted.
+        """Random rows, under conditions if wanted.
 
         Args:
             rows: How many.
             seed: Their seed.
-            groups: Mixture of groups: as in the data, or all alike.
-            where: Wanted values by column. Sensitive features and a target with classes, where
-                the generator is told them, are its conditions; other columns are met by drawing
-                until enough fit.
+            groups: Mixture of groups: as in the data, or uniform.
+            where: Wanted values by column. Sensitive features and a target with classes that the
+                generator is conditioned on cost nothing; values of other columns are met by
+                rejection sampling.
 
         Raises:
-            DataError: An unknown column or value, or one that hardly ever occurs; groups alike
-                from a generator that is not told groups.
+            DataError: A column or value is unknown, or hardly ever occurs; or uniform groups are
+                asked of a generator that is not conditioned on groups.
         """
         conditions, schema = self.plan.conditions, self.plan.schema
         if groups == "uniform" and conditions.sensitive and not conditions.blocks[0]:
@@ -279,16 +259,18 @@ class Synthesizer:
 
 
 def build_generator(plan: Plan) -> nn.Module:
-    """The generator's network, with parameters that are about to be replaced."""
-    # Whoever loads a generator keeps the global random state.
+    """The generator's network, with parameters that the caller replaces."""
+    # Building draws initial parameters from the global random state, which a caller keeps.
     with torch.random.fork_rng(devices=[]):
         return plan.recipe.generator.build(plan.shape)
 
 
 def apportion(counts: Ints | npt.NDArray[np.float64], rows: int) -> Ints:
-    """`rows` dealt out in proportion to `counts`, largest remainders first; none to empty cells.
+    """Splits `rows` in proportion to `counts` by largest remainders (Hamilton's method).
 
-    >>> whole_shares(np.array([2, 1, 0]), 4).tolist()
+    Empty cells get none.
+
+    >>> apportion(np.array([2, 1, 0]), 4).tolist()
     [3, 1, 0]
     """
     if not rows:

@@ -1,18 +1,18 @@
-"""From sums over sites to the next common point."""
+"""From sums over sites to the next shared point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import STATES, Train
+from clients.protocol.messages import Train
+from clients.protocol.parts.placement import PLAYERS, Player
 from clients.protocol.sums import SiteSums
+from server.federation.optimizers import ServerMean, ServerOptimizer
+from server.training.state import Vectors
 from wgan.errors import NumericalError
-from wgan.optimizers import Optimizer, Statistics
 from wgan.players import Players
 
 Means = dict[str, npt.NDArray[np.float64]]
@@ -21,71 +21,40 @@ Means = dict[str, npt.NDArray[np.float64]]
 def means(order: Train, sums: SiteSums, shares: Mapping[str, float] | None = None) -> Means:
     """The weighted mean of the sites' updates, by name.
 
-    Every site k sent p_k times its change; the mean is their sum over sum_k p_k. Where sites sent
-    changes apart, `shares` weighs them instead: one weight a site, any sum.
+    Every site k sent p_k times its change; the mean is their sum over sum_k p_k. Where each site
+    sent its change apart, `shares` weighs them instead: one weight a site, any sum.
 
     Raises:
         NumericalError: No site took part.
     """
+    weight = total_weight(order, sums, shares)
     if shares is None:
-        weight = float(sums["weight"][0])
-        _some(order, weight)
         return {name: sums[name] / weight for name in order.updates()}
-    weight = sum(shares[site] for site in sums.letters)
-    _some(order, weight)
     found: Means = {}
     for name in order.updates():
         total = np.zeros(0)
         # In the order of names: sums of floating-point numbers depend on it.
-        for site, letter in sorted(sums.letters.items()):
-            part = shares[site] / weight * letter[name].astype(np.float64)
+        for site, payload in sorted(sums.letters.items()):
+            part = shares[site] / weight * payload[name].astype(np.float64)
             total = total + part if len(total) else part
         found[name] = total
     return found
 
 
-def _some(order: Train, weight: float) -> None:
+def total_weight(order: Train, sums: SiteSums, shares: Mapping[str, float] | None) -> float:
+    """Sum of p_k over the sites that took part.
+
+    Raises:
+        NumericalError: No site took part.
+    """
+    weight = float(sums["weight"][0])
+    if shares is not None:
+        weight = sum(shares[site] for site in sums.letters)
     if weight <= 0.0:
         raise NumericalError(
             f"round {order.round}: no site with rows took part, so there is nothing to average"
         )
-
-
-@dataclass(frozen=True)
-class ServerOptimizer:
-    """What the server does with a mean update Delta, `(P,)`.
-
-    `mean` adds it (federated averaging); `momentum` adds a running sum m = .9 m + Delta (Hsu, Qi,
-    Brown, 2019, FedAvgM); `adam` steps along m / (sqrt(v) + tau) with m = .9 m + .1 Delta and
-    v = .99 v + .01 Delta^2 (Reddi et al., "Adaptive Federated Optimization", 2021, algorithm 2).
-
-    Attributes:
-        kind: Which.
-        rate: eta, what the step is multiplied with.
-    """
-
-    kind: Literal["mean", "momentum", "adam"] = "mean"
-    rate: float = 1.0
-
-    TAU = 1e-3
-
-    def state(self, size: int) -> dict[str, Tensor]:
-        """What it remembers of a vector of this length, by name; before the first step."""
-        names = {"mean": (), "momentum": ("first",), "adam": ("first", "second")}[self.kind]
-        start = {"first": torch.zeros(size), "second": torch.full((size,), self.TAU**2)}
-        return {name: start[name] for name in names}
-
-    def step(self, change: Tensor, state: Mapping[str, Tensor]) -> Tensor:
-        """The step to take, `(P,)`; moves `state` in place."""
-        match self.kind:
-            case "mean":
-                return change if self.rate == 1.0 else self.rate * change
-            case "momentum":
-                return self.rate * state["first"].mul_(0.9).add_(change)
-            case "adam":
-                state["first"].mul_(0.9).add_(change, alpha=0.1)
-                state["second"].mul_(0.99).addcmul_(change, change, value=0.01)
-                return self.rate * state["first"] / (state["second"].sqrt() + self.TAU)
+    return weight
 
 
 def apply_means(
@@ -93,24 +62,28 @@ def apply_means(
     order: Train,
     found: Means,
     optimizer: ServerOptimizer | None = None,
-    memory: Mapping[str, Mapping[str, Tensor]] | None = None,
+    memory: Vectors | None = None,
     scale: float = 1.0,
+    corrections: Mapping[str, Vectors] | None = None,
+    sums: SiteSums | None = None,
 ) -> None:
     """Moves the shared players by the sites' mean update.
 
-    The optimizers' statistics move the same way where sites share them. Where they were frozen,
-    they take in the mean gradient at the common point instead (Karimireddy et al., Mime, 2020,
-    algorithm 1).
+    The optimizers' statistics move by their rule (`clients.protocol.parts.statistics`), and every
+    correction has its say (`clients.protocol.parts.base.Correction.receive`).
 
     Args:
-        players: The common point.
+        players: The shared point.
         order: What was asked.
         found: The means.
         optimizer: The server's; None: updates are added as they are.
-        memory: What that remembers of each player.
+        memory: What that remembers of each player; moved in place.
         scale: What a sample of sites stands for, over what it weighs: makes updates unbiased.
+        corrections: Vectors of each correction and player; moved in place.
+        sums: What the sites sent, for the totals of corrections; None: no correction has a say.
     """
-    parts = {
+    optimizer, memory = optimizer or ServerMean(), memory or {}
+    live = {
         "critic": (players.critic, players.critic_statistics, players.recipe.critic_optimizer),
         "generator": (
             players.generator,
@@ -118,18 +91,19 @@ def apply_means(
             players.recipe.generator_optimizer,
         ),
     }
-    optimizer, memory = optimizer or ServerOptimizer(), memory or {}
-    steps = {"critic": order.critic_steps, "generator": order.generator_steps}
-    for name in STATES:
-        if name not in found:
+    for player in PLAYERS:
+        if player not in found:
             continue
-        packed, statistics, rule = parts[name]
+        packed, statistics, rule = live[player]
         with torch.no_grad():
-            change = torch.from_numpy(found[name]).to(torch.float32)
-            step = optimizer.step(change if scale == 1.0 else scale * change, memory.get(name, {}))
+            update = torch.from_numpy(found[player]).to(torch.float32)
+            if sums is not None:
+                update = _corrected(update, player, order, sums, corrections or {})
+            update = update if scale == 1.0 else scale * update
+            step = optimizer.step(update, memory.get(player, {}))
             packed.vector.add_(step.to(packed.vector.device))
-        _learn(statistics, rule, name, found, steps[name])
-        if name == "generator":
+        order.training.statistics.receive(player, statistics, rule, found, order.steps[player])
+        if player == "generator":
             players.follow(order.generator_steps)
     if "critic_buffers" in found:
         players.critic.buffers.add_(
@@ -139,18 +113,20 @@ def apply_means(
     players.settle()
 
 
-def _learn(statistics: Statistics, rule: Optimizer, name: str, found: Means, steps: int) -> None:
-    def mean(field: str) -> Tensor:
-        return torch.from_numpy(found[field]).to(statistics.first.device, torch.float32)
-
-    if f"{name}_gradient" in found:
-        rule.observe(statistics, mean(f"{name}_gradient"))
-        return
-    statistics.steps += steps
-    if f"{name}_first" in found:
-        statistics.first.add_(mean(f"{name}_first"))
-        # Rounding to the sums' resolution may leave a square a hair below zero.
-        statistics.second.add_(mean(f"{name}_second")).clamp_min_(0.0)
+def _corrected(
+    update: Tensor,
+    player: Player,
+    order: Train,
+    sums: SiteSums,
+    corrections: Mapping[str, Vectors],
+) -> Tensor:
+    """The mean update after the server's halves of all corrections."""
+    weight = float(sums["weight"][0])
+    for part in order.training.corrections:
+        totals = {name: sums[f"{player}_{name}"] for name in part.totals}
+        state = corrections.get(part.kind, {}).get(player, {})
+        update = part.receive(update, weight, totals, state)
+    return update
 
 
 def group_means(sums: SiteSums, name: str, counted: str) -> list[float | None]:

@@ -1,31 +1,35 @@
-"""What the server's generator pays for besides the critic, from the configuration and the sums."""
+"""What the server's generator pays for besides the critic, from its terms and the sums."""
 
 import numpy as np
+import numpy.typing as npt
 
 from clients.protocol.messages import Matched, Request, SumMoments
 from clients.protocol.plan import Plan, seed_of
 from clients.protocol.sums import SiteSums
+from fairness.groups.conditions import MISSING, ConditionSpace
 from fairness.matching.features import FeatureMap, build_matching
 from fairness.matching.moments import LevelMoments, MomentMatching, eligible_strata
 from fairness.matching.suppression import publishable, to_text
-from server.config.settings import Settings
-from server.training.generator_step import build_adversary, build_parity
+from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
+from fairness.parity.penalty import ParityPenalty
+from server.federation.terms import GeneratorTerms, ParityTerm
 from server.transport.exchange import Exchange
+from wgan.errors import SettingsError
 from wgan.penalties import GeneratorPenalty
 
 
 def build_penalties(
-    settings: Settings,
+    terms: GeneratorTerms,
     plan: Plan,
     kind: Matched,
     sums: SiteSums,
     moments: LevelMoments | None,
     device: str,
 ) -> tuple[GeneratorPenalty, ...]:
-    """Matching, parity and the bias head, as far as they are asked for.
+    """Matching, parity and the group adversary, where they are asked for.
 
     Args:
-        settings: The configuration.
+        terms: What is asked for.
         plan: What server and sites agreed on.
         kind: What the sites have described their rows by.
         sums: What `EncodeData` brought.
@@ -38,13 +42,13 @@ def build_penalties(
         # Which bin a number lies in has no slope, so the generator is matched without.
         first = plan.shape.width
         narrow = moments.without(first, first + plan.binning.width)
-        matching = matched = MomentMatching.of(narrow, settings.model.matching, device)
+        matching = matched = MomentMatching.of(narrow, terms.matching, device)
     if kind in ("kernel", "sliced"):
         seed = seed_of(plan.seed, "description")
         description = FeatureMap.of(kind, plan.shape.blocks, plan.conditions.width, seed)
-        matching = build_matching(description, sums["description"], settings.model.matching, device)
-    parity = build_parity(settings, plan, matched, device)
-    head = build_adversary(settings, plan, device)
+        matching = build_matching(description, sums["description"], terms.matching, device)
+    parity = build_parity(terms.parity, plan, matched, device) if terms.parity else None
+    head = build_adversary(terms.adversary, plan, device) if terms.adversary else None
     return tuple(term for term in (matching, parity, head) if term is not None)
 
 
@@ -72,3 +76,70 @@ def request_moments(
     held = ((counts > 0) & active[:, None]).sum(1)
     kept = ((counts > 0) & published).sum(1)
     return moments, 1 - float((kept**2).sum()) / max(float((held**2).sum()), 1.0)
+
+
+def build_parity(
+    term: ParityTerm, plan: Plan, matching: MomentMatching | None, device: str
+) -> ParityPenalty:
+    """The penalty that parity takes.
+
+    Raises:
+        SettingsError: A level above 0 without moments of the label.
+    """
+    label = None
+    if term.kind == "equal_opportunity":
+        label = advantage(plan.conditions, term.label)
+    try:
+        return ParityPenalty.of(
+            plan.conditions,
+            plan.schema,
+            term.weight,
+            term.level,
+            term.features,
+            term.shape,
+            label,
+            matching,
+            device,
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"fairness.parity = '{term.kind}': {error}; write data.condition = "
+            "'group_and_label', or fairness.parity_level = 0"
+        ) from None
+
+
+def build_adversary(spec: GroupAdversarySpec, plan: Plan, device: str) -> GroupAdversary:
+    """The group adversary.
+
+    Raises:
+        SettingsError: There is one group only, or no column to tell groups from.
+    """
+    seed = seed_of(plan.seed, "bias head")
+    try:
+        return spec.build(plan.conditions, plan.schema, seed, device)
+    except ValueError as error:
+        raise SettingsError(f"fairness.bias_head: {error}; write 0") from None
+
+
+def advantage(conditions: ConditionSpace, label: str | None) -> str:
+    """The label that is the advantage: the one named, else the rarest, of a number the highest bin.
+
+    Raises:
+        SettingsError: The target has no such label.
+    """
+    rows = conditions.plain.table.sum(0)
+    known = [name for name, count in zip(conditions.labels, rows, strict=True) if count]
+    if label is None:
+        if conditions.label_edges:
+            return [name for name in known if name != MISSING or len(known) == 1][-1]
+        return conditions.labels[_rarest(rows)]
+    if label not in known:
+        raise SettingsError(
+            f"fairness.parity_label = '{label}': '{conditions.target}' has no such label with "
+            f"enough rows; write one of {', '.join(known)}"
+        )
+    return label
+
+
+def _rarest(rows: npt.NDArray[np.int64]) -> int:
+    return int(np.where(rows > 0, rows, rows.max(initial=0) + 1).argmin())

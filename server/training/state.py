@@ -1,23 +1,23 @@
-"""Where a training stands, and what the server remembers of it besides the players."""
+"""The state of a training: what a round takes and gives, and what a checkpoint holds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, unquote
 
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import STATES
-from server.training.aggregation import ServerOptimizer
-from wgan.penalties import GeneratorPenalty, Stateful
-from wgan.players import Players
+from clients.protocol.parts.placement import PLAYERS, Player
+from clients.protocol.parts.states import PlayerState, SiteState
+from wgan.diagnostics import Observation
+from wgan.errors import StateError
 
-SHARED = "shared/"
-"""Begins the names of what the server remembers besides the players."""
+Vectors = Mapping[Player, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingState:
     """Where a training stands, besides its tensors.
 
     Attributes:
@@ -44,57 +44,139 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What the server carries from round to round; a checkpoint holds it.
+class ServerState:
+    """All that the server carries from round to round.
 
     Attributes:
-        optimizer: What the server's optimizer remembers of each player, by player and name.
-        controls: Control variates (Karimireddy et al., SCAFFOLD, 2020) of each player, `(P,)`; none
-            where they are off.
-        learners: Terms of the generator's loss that learn themselves.
+        players: Both players at the shared point, on the CPU.
+        average: Exponential average of the generator's vector, `(P,)`.
+        strength: Strength of the views.
+        optimizer: What the server's optimizer remembers of each player, `(P,)` each.
+        corrections: Vectors of each correction (by its kind) and player, `(P,)`.
+        learners: Tensors of terms of the generator's loss that learn themselves, by term.
+        sites: What single sites carry, by their names.
+        training: Where the training stands.
+        observations: What evaluations have shown; the metrics of the rounds hold them.
     """
 
-    optimizer: Mapping[str, Mapping[str, Tensor]]
-    controls: dict[str, Tensor]
-    learners: tuple[Stateful, ...]
+    players: Mapping[Player, PlayerState]
+    average: Tensor
+    strength: float
+    optimizer: Vectors = field(default_factory=dict)
+    corrections: Mapping[str, Vectors] = field(default_factory=dict)
+    learners: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    sites: Mapping[str, SiteState] = field(default_factory=dict)
+    training: TrainingState = TrainingState()
+    observations: tuple[Observation, ...] = ()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Its tensors, for a checkpoint; `training` and `observations` are kept besides."""
+        players = {
+            player: {"vector": s.vector, "first": s.first, "second": s.second, "buffers": s.buffers}
+            for player, s in self.players.items()
+        }
+        tree = {
+            "players": players,
+            "average": self.average,
+            "strength": torch.tensor([self.strength], dtype=torch.float64),
+            "optimizer": self.optimizer,
+            "corrections": self.corrections,
+            "learners": self.learners,
+            "sites": {name: _site_tree(site) for name, site in self.sites.items()},
+        }
+        return _flat(tree)
 
     @staticmethod
-    def of(
-        players: Players,
-        optimizer: ServerOptimizer,
-        controlled: bool,
-        penalties: Sequence[GeneratorPenalty],
-    ) -> "Memory":
-        """Before the first round."""
-        sizes = {name: len(getattr(players, name).vector) for name in STATES}
-        return Memory(
-            {name: optimizer.state(size) for name, size in sizes.items()},
-            {f"{n}_control": torch.zeros(size) for n, size in sizes.items()} if controlled else {},
-            tuple(term for term in penalties if isinstance(term, Stateful)),
-        )
+    def from_tensors(
+        tensors: Mapping[str, Tensor],
+        training: TrainingState,
+        observations: tuple[Observation, ...] = (),
+    ) -> "ServerState":
+        """The inverse of `to_tensors`.
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All, as tensors of a checkpoint."""
-        learnt = {
-            f"{SHARED}{term.name}/{name}": tensor
-            for term in self.learners
-            for name, tensor in term.tensors().items()
-        }
-        return self._own() | learnt
+        Raises:
+            StateError: A tensor is missing.
+        """
+        tree = _nested(tensors)
+        seen = {"critic": training.critic_seen, "generator": training.generator_seen}
+        try:
+            players: dict[Player, PlayerState] = {
+                player: PlayerState(
+                    **{"buffers": torch.zeros(0)} | tree["players"][player], steps=seen[player]
+                )
+                for player in PLAYERS
+            }
+            return ServerState(
+                players,
+                tree["average"],
+                float(tree["strength"]),
+                tree.get("optimizer", {}),
+                tree.get("corrections", {}),
+                tree.get("learners", {}),
+                {name: _site_of(site) for name, site in tree.get("sites", {}).items()},
+                training,
+                observations,
+            )
+        except (KeyError, TypeError) as error:
+            raise StateError(
+                f"the state is not whole ({error}); resume with the settings it was made with"
+            ) from None
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes its own from a checkpoint's, in place."""
-        for key, tensor in self._own().items():
-            if key in tensors:
-                tensor.copy_(tensors[key])
-        for term in self.learners:
-            start = f"{SHARED}{term.name}/"
-            term.load({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
 
-    def _own(self) -> dict[str, Tensor]:
-        named = {
-            f"{SHARED}{player}_{name}": tensor
-            for player, state in self.optimizer.items()
-            for name, tensor in state.items()
-        }
-        return named | {f"{SHARED}{name}": tensor for name, tensor in self.controls.items()}
+def generators_in(tensors: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """The averaged generator in the tensors of a checkpoint, or those of all sites by name."""
+    tree = _nested(tensors)
+    sites = tree.get("sites", {})
+    own: dict[str, Tensor] = {n: s["average"] for n, s in sites.items() if "average" in s}
+    shared: Tensor = tree["average"]
+    return own or shared
+
+
+def map_vectors(vectors: Vectors, change: Callable[[Tensor], Tensor]) -> Vectors:
+    """The same structure with every tensor changed."""
+    return {p: {n: change(t) for n, t in named.items()} for p, named in vectors.items()}
+
+
+def _site_tree(site: SiteState) -> dict[str, Any]:
+    moments = {p: {"first": first, "second": second} for p, (first, second) in site.moments.items()}
+    steps = {player: torch.tensor([steps]) for player, steps in site.steps.items()}
+    tree: dict[str, Any] = {"vectors": site.vectors, "moments": moments, "steps": steps}
+    tree["memory"] = site.memory
+    single = {"buffers": site.buffers, "average": site.average}
+    return tree | {name: tensor for name, tensor in single.items() if tensor is not None}
+
+
+def _site_of(tree: Mapping[str, Any]) -> SiteState:
+    moments = tree.get("moments", {})
+    return SiteState(
+        tree.get("vectors", {}),
+        {player: (pair["first"], pair["second"]) for player, pair in moments.items()},
+        tree.get("buffers"),
+        tree.get("memory", {}),
+        {player: int(steps) for player, steps in tree.get("steps", {}).items()},
+        tree.get("average"),
+    )
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Tensor]:
+    """Leaves of a tree by their path; names are quoted, so that any of a site may stand there."""
+    found: dict[str, Tensor] = {}
+    for name, value in tree.items():
+        place = path + quote(name, safe="")
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{place}/")
+        elif value.numel():
+            found[place] = value
+    return found
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The inverse of `_flat`, with copies."""
+    tree: dict[str, Any] = {}
+    for path, tensor in tensors.items():
+        *parents, name = map(unquote, path.split("/"))
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = tensor.clone()
+    return tree

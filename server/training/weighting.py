@@ -1,26 +1,19 @@
 """Weights that move while training: what each site's update counts, and each group's rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from clients.protocol.parts.weighting import PerSiteRule, SiteFigures
 from clients.protocol.plan import Plan, seed_of, widths
 from clients.protocol.sums import SitePayload, SiteSums
 from fairness.matching.kernels import Features, bandwidth, mmd2_from_sums
 from fairness.weighting.group_weights import cell_mass
 from fairness.weighting.minimax import MinimaxRule, MinimaxState, step
-from fairness.weighting.site_weights import (
-    afl,
-    fed_tgan,
-    fegan,
-    ifl_gan,
-    q_fedavg,
-    row_shares,
-    term,
-)
+from fairness.weighting.site_weights import row_shares
 from wgan.players import Players
 
 Floats = npt.NDArray[np.float64]
@@ -32,50 +25,46 @@ MADE = 512
 """Rows made of each group to read its risk."""
 
 
-@dataclass
-class SiteRule:
-    """Shares of sites by a rule of the literature (`fairness.weighting.site_weights`).
+@dataclass(frozen=True)
+class SiteWeights:
+    """Shares of sites by a rule that reads each site's figures.
 
     Attributes:
-        rule: Its name.
-        strength: Rate of afl, q of q_fedavg, tilt of term.
+        rule: The rule.
         profiles: What each site told of itself, by its name.
         plan: What server and sites agreed on.
-        shares: The last shares, by site.
     """
 
-    rule: str
-    strength: float
+    rule: PerSiteRule
     profiles: Mapping[str, SitePayload]
     plan: Plan
-    shares: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, letters: Mapping[str, SitePayload]) -> dict[str, float]:
-        """Shares of all sites, given the letters of those that took part."""
+    def __call__(
+        self, before: Mapping[str, float], payloads: Mapping[str, SitePayload]
+    ) -> dict[str, float]:
+        """Shares of all sites.
+
+        Args:
+            before: The last shares, by site; a site without one has its share of rows.
+            payloads: What the sites sent that took part.
+        """
         names = sorted(self.profiles)
         cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
         rows = cells.sum(1)
         shares = row_shares(rows)
-        before = np.array([self.shares.get(n, s) for n, s in zip(names, shares, strict=True)])
         # A site that was away is taken to fare as the others do.
-        risks = {name: float(m["risk"][0]) for name, m in letters.items() if "risk" in m}
+        risks = {name: float(m["risk"][0]) for name, m in payloads.items() if "risk" in m}
         mean = float(np.mean(list(risks.values()))) if risks else 0.0
-        risk = np.array([risks.get(name, mean) for name in names])
-        match self.rule:
-            case "fegan":
-                found = fegan(site_labels(cells, self.plan))
-            case "fed_tgan":
-                found = fed_tgan(*self._columns(names, cells), rows)
-            case "ifl_gan":
-                found = ifl_gan(risk)
-            case "afl":
-                found = afl(before, risk, self.strength)
-            case "q_fedavg":
-                found = q_fedavg(risk, shares, self.strength)
-            case _:
-                found = term(risk, shares, self.strength)
-        self.shares = dict(zip(names, found.tolist(), strict=True))
-        return self.shares
+        columns, ordered = self._columns(names, cells)
+        figures = SiteFigures(
+            rows,
+            site_labels(cells, self.plan),
+            columns,
+            ordered,
+            np.array([before.get(n, s) for n, s in zip(names, shares, strict=True)]),
+            np.array([risks.get(name, mean) for name in names]),
+        )
+        return dict(zip(names, self.rule.shares(figures).tolist(), strict=True))
 
     def _columns(self, names: list[str], cells: Floats) -> tuple[list[Floats], list[bool]]:
         """Counts of every column's bins, and whether these have an order; cells are one column."""
@@ -95,17 +84,16 @@ def site_labels(cells: Floats, plan: Plan) -> Floats:
     return counts
 
 
-@dataclass
+@dataclass(frozen=True)
 class GroupMass:
     """Minimax group weights: more mass for a group that rows held out show to be made badly.
 
-    Its risk is the squared kernel distance between the group's held-out rows and rows made for it,
+    A group's risk is the squared kernel distance between its held-out rows and rows made for it,
     less what chance makes, clipped at 0. The held-out rows' part comes from sums that the sites
     send once, so that a move costs no exchange.
 
     Attributes:
         rule: How weights move.
-        state: Where they stand.
         plan: What server and sites agreed on; its masses are what the bounds are multiples of.
         held: Held-out rows per group, `(G,)`.
         sums: The sum of their features, `(G, F)`.
@@ -113,7 +101,6 @@ class GroupMass:
     """
 
     rule: MinimaxRule
-    state: MinimaxState
     plan: Plan
     held: Floats
     sums: Floats
@@ -121,24 +108,18 @@ class GroupMass:
 
     @staticmethod
     def of(rule: MinimaxRule, plan: Plan, answer: SiteSums) -> "GroupMass":
-        """Before the first move."""
-        mass = tuple(plan.mass.tolist())
-        return GroupMass(
-            rule,
-            MinimaxState(mass, (0.0,) * len(mass)),
-            plan,
-            answer["held"],
-            answer["features"],
-            Features.of(plan.shape.width, FREQUENCIES, *site_kernel(plan)),
-        )
+        """From what the sites sent of the rows held out."""
+        features = Features.of(plan.shape.width, FREQUENCIES, *site_kernel(plan))
+        return GroupMass(rule, plan, answer["held"], answer["features"], features)
 
     @property
-    def mass(self) -> Floats:
-        """pi_g, `(G,)`."""
-        return np.array(self.state.mass)
+    def start(self) -> MinimaxState:
+        """Before the first move."""
+        mass = tuple(self.plan.mass.tolist())
+        return MinimaxState(mass, (0.0,) * len(mass))
 
-    def move(self, players: Players, number: int) -> Floats:
-        """Moves the weights in round `number`; returns the risks, `(G,)`, NaN where unknown."""
+    def move(self, state: MinimaxState, players: Players, number: int) -> MinimaxState:
+        """Where the weights stand after a move in round `number`."""
         conditions = self.plan.conditions
         rng = torch.Generator(players.device).manual_seed(
             seed_of(self.plan.seed, "minimax", number)
@@ -158,8 +139,7 @@ class GroupMass:
             # Near what chance makes of two equal samples, moves would follow noise.
             chance_made = 1 / self.held[group] + 1 / MADE
             risks[group] = max(distance - chance_made, 0.0)
-        self.state = step(self.rule, self.state, self.plan.mass, risks)
-        return risks
+        return step(self.rule, state, self.plan.mass, risks)
 
 
 def _on_cpu(rng: torch.Generator, number: int) -> torch.Generator:

@@ -11,6 +11,7 @@ from clients.protocol.refusal import RefusedError
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.site import Site
 from clients.tasks.dispatch import admission, served
+from server.replies.releases import Releases
 from server.replies.replies import Checker, Source
 from wgan.errors import DataError, EveryModeError, NumericalError
 
@@ -50,6 +51,11 @@ class Exchange(Protocol):
         """Whose updates of the last rounds were far out of line with the others', in words."""
         ...
 
+    @property
+    def releases(self) -> Releases:
+        """The record of every reply that was taken."""
+        ...
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request.
 
@@ -63,7 +69,7 @@ class Exchange(Protocol):
 
 def payload_nbytes(request: Request) -> int:
     """Bytes of a request's content, less what a real site would have kept."""
-    kept = {field.name for field in request.order.layout().letters if field.kept}
+    kept = {field.name for field in request.order.layout().letters if field.client_state}
     arrays = [*request.tensors.values()]
     arrays += [a for own in request.letters.values() for n, a in own.items() if n not in kept]
     return len(to_json(request.order)) + sum(array.nbytes for array in arrays)
@@ -99,6 +105,11 @@ class InProcess:
         """Whose updates were out of line; see `Exchange`."""
         return self._checker.accused()
 
+    @property
+    def releases(self) -> Releases:
+        """The record of releases; see `Exchange`."""
+        return self._checker.releases
+
     def __call__(self, request: Request) -> SiteSums:
         """Serves the request on this thread, one site after another; see `Exchange`."""
         collector = self._checker.open(request.order)
@@ -127,5 +138,5 @@ class InProcess:
         if failures:
             raise ExchangeError(failures)
         self.traffic.down += payload_nbytes(request)
-        self.traffic.up += collector.total.travels
+        self.traffic.up += collector.total.nbytes
         return collector.close()

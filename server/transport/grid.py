@@ -21,6 +21,7 @@ from clients.protocol.refusal import RefusedError
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.protocol.sums import ReplyError, SiteSums
 from clients.protocol.wire import ORDER, pack_request, unpack_reply
+from server.replies.releases import Releases
 from server.replies.replies import Checker, Collector, Source
 from server.transport.exchange import ExchangeError, Traffic, payload_nbytes
 from wgan.errors import DataError, NumericalError
@@ -82,6 +83,11 @@ class GridExchange:
     def suspects(self) -> tuple[str, ...]:
         """Whose updates were out of line; see `server.transport.exchange.Exchange`."""
         return self._checker.accused()
+
+    @property
+    def releases(self) -> Releases:
+        """The record of releases; see `server.transport.exchange.Exchange`."""
+        return self._checker.releases
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `server.transport.exchange.Exchange`."""
@@ -201,7 +207,7 @@ class GridExchange:
             return ""
         except ReplyError as error:
             return "; ".join(error.problems)
-        self.traffic.up += sums.travels
+        self.traffic.up += sums.nbytes
         try:
             collector.take(source, sums)
         except ReplyError as error:

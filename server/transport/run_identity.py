@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
+from server.replies.releases import Releases
 from server.transport.exchange import Exchange, Traffic
 
 
@@ -29,6 +30,11 @@ class Named:
     def suspects(self) -> tuple[str, ...]:
         """Whose updates were out of line."""
         return self.inner.suspects
+
+    @property
+    def releases(self) -> Releases:
+        """The record of releases."""
+        return self.inner.releases
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request."""

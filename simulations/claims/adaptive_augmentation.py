@@ -18,18 +18,19 @@ from simulations.claims.claim import Check, Claim, noted, smaller, spread
 from simulations.claims.fitting import SMALL, fit_gan, samples
 from simulations.claims.page import BLUE, GREY, RED
 from simulations.toys import Cloud, Modes
+from wgan.augmentations import TableAugmentation
 from wgan.critics import MLPCriticSpec
 from wgan.generators import MLPGeneratorSpec
+from wgan.gradients import CriticReport
 from wgan.lipschitz import Unconstrained
 from wgan.objectives import JensenShannon
-from wgan.players import CriticReport, Players
+from wgan.players import Players
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.strength import Adaptive, Constant, held_out_statistic
 from wgan.theory.checks import Array
 from wgan.theory.transport import assignment
 from wgan.training import LOOKS, Schedule
-from wgan.views import TableAugmentation
 
 DIMENSION = 8
 REAL = Modes(torch.randn((4, DIMENSION), generator=torch.Generator().manual_seed(5)), 0.5)
@@ -45,7 +46,7 @@ AUGMENTED = replace(
     objective=JensenShannon(),
     lipschitz=Unconstrained(),
     averaging=0.99,
-    views=(TableAugmentation(mask=0.0, noise=0.5),),
+    augmentations=(TableAugmentation(mask=0.0, noise=0.5),),
     strength=RULE,
 )
 PLAIN = replace(AUGMENTED, strength=Constant(0.0))

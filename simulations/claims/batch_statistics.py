@@ -75,8 +75,8 @@ def dependence(scores: Scores, rows: Tensor, others: Tensor) -> Dependence:
 
 def penalties(scores: Scores, rows: Tensor) -> Tensor:
     """The gradient penalty at the rows themselves, `(B,)`, so that nothing is drawn."""
-    step = CriticStep(scores, rows, rows, rows.new_zeros((len(rows), 0)), torch.Generator())
-    return GradientPenalty(points=Real())(step).detach()
+    step = CriticStep(scores, rows, rows, rows.new_zeros((len(rows), 0)))
+    return GradientPenalty(points=Real())(step, torch.Generator()).detach()
 
 
 def refused() -> bool:

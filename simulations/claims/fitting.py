@@ -9,9 +9,10 @@ from torch import Tensor
 from simulations.toys import plain
 from wgan.critics import MLPCriticSpec
 from wgan.generators import MLPGeneratorSpec
+from wgan.gradients import CriticReport
 from wgan.optimizers import Adam
 from wgan.penalties import slopes
-from wgan.players import Batch, CriticReport, Players
+from wgan.players import Batch, Players
 from wgan.recipe import Recipe
 from wgan.schedules import Linear
 from wgan.shape import Shape

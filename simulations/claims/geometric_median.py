@@ -19,10 +19,11 @@ from simulations.claims.page import BLUE, GREY, ORANGE, RED
 from simulations.toys import Cloud
 from wgan.critics import MLPCriticSpec
 from wgan.generators import GeneratorSpec
+from wgan.gradients import CriticReport
 from wgan.lipschitz import Penalised
 from wgan.optimizers import Adam
 from wgan.penalties import GradientPenalty
-from wgan.players import CriticReport, Players
+from wgan.players import Players
 from wgan.recipe import Recipe
 from wgan.schedules import Linear
 from wgan.shape import Shape

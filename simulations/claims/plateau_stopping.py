@@ -13,9 +13,10 @@ from simulations.claims.page import BLUE, GREY, RED
 from simulations.toys import Fresh, plain, ring
 from wgan.critics import MLPCriticSpec
 from wgan.generators import MLPGeneratorSpec
+from wgan.gradients import CriticReport
 from wgan.lipschitz import Penalised
 from wgan.penalties import GradientPenalty
-from wgan.players import CriticReport, Players
+from wgan.players import Players
 from wgan.shape import Shape
 from wgan.stopping import Plateau, PlateauState, calibrated
 from wgan.theory.transport import assignment

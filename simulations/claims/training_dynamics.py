@@ -86,8 +86,8 @@ class Game:
         loss = self.objective.critic(critic(real, empty), scores)
         if self.penalty:
             term = GradientPenalty(self.penalty / 2, self.target, points=self.points)
-            step = CriticStep(critic, real, fake.detach(), empty, torch.Generator())
-            loss = loss + term.weight * term(step)
+            step = CriticStep(critic, real, fake.detach(), empty)
+            loss = loss + term.weight * term(step, torch.Generator())
         generator = self.objective.generator(scores)
         (of_generator,) = torch.autograd.grad(
             generator.sum(), at, retain_graph=True, create_graph=graph

@@ -22,10 +22,11 @@ from simulations.toys import Cloud
 from wgan.data.arrays import ArrayCodec
 from wgan.data.whitening import Whitened, Whitening, second_moments
 from wgan.generators import MLPGeneratorSpec
+from wgan.gradients import CriticReport
 from wgan.lipschitz import Penalised
 from wgan.optimizers import Adam
 from wgan.penalties import GradientPenalty, slopes
-from wgan.players import CriticReport, Players
+from wgan.players import Players
 from wgan.points import interpolates
 from wgan.schedules import Linear
 from wgan.theory.transport import assignment

@@ -1,12 +1,10 @@
 """What is wrong with what was asked for; each check returns problems, none raises."""
 
-import difflib
-
 from server.config.files import resolve
 from server.config.settings import Settings, decisive, differing
 from server.config.strategies import STRATEGIES
 from simulations.scenarios import scenario_of
-from wgan.errors import SettingsError
+from wgan.errors import SettingsError, suggest
 
 
 def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
@@ -21,11 +19,10 @@ def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
         )
     for name in dict.fromkeys(names):
         if name not in STRATEGIES:
-            close = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = suggest(name, STRATEGIES, "", "", 0.5)
             problems.append(
-                f"--strategies: there is no strategy '{name}'; {hint}there are "
-                f"{', '.join(STRATEGIES)}"
+                f"--strategies: there is no strategy '{name}'; {hint}{' ' if hint else ''}there "
+                f"are {', '.join(STRATEGIES)}"
             )
         if names.count(name) > 1:
             problems.append(f"--strategies: names {name} {names.count(name)} times; once is enough")

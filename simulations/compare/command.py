@@ -1,13 +1,10 @@
-"""`everymode compare`: several strategies on the same data, seeds and budget, side by side."""
+"""Trains several strategies on the same data, seeds and budget, for `everymode compare`."""
 
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import typer
-
-from server.config.strategies import STRATEGIES
 from server.outputs.locks import locked
 from server.outputs.terminal import Terminal, say, told
 from server.session import Interrupted
@@ -20,71 +17,35 @@ from simulations.streams import Stop
 from wgan.errors import SettingsError
 from wgan.state import write_bytes, write_json
 
-DEFAULT = "pooled,local,fedgan,everymode"
 
+def compare_strategies(
+    config: str,
+    strategies: str,
+    seeds: str,
+    out: Path,
+    overrides: list[str],
+    jobs: int,
+    backend: str,
+    again: bool,
+    quiet: bool,
+) -> int:
+    """Trains what is missing in `out`, writes tables and pictures, and prints them.
 
-def _entry(name: str) -> str:
-    strategy = STRATEGIES[name]
-    return f"- `{name}`: {strategy.paper or strategy.note}"
+    Arguments are those of `everymode compare`; `again` retries runs that diverged or failed.
 
+    Returns:
+        How many runs diverged or failed.
 
-HELP = f"""Train the same data, seeds and budget under several strategies, side by side.
-
-CONFIG is a TOML file or a preset. Every strategy trains once a seed, with the same exchanges,
-generator steps and critic steps; `--set` changes all of them alike. [federation] is EveryMode's
-own: the others do as their papers say.
-
-DIR gets `compare.md` (tables: best federated value bold, `=` within one spread of it),
-`compare.json`, `curves.png` (quality against rounds, bytes and seconds), `final.png`, `weights.png`
-where weights move, and one run directory each, `DIR/STRATEGY/seed-S`, as `simulate` makes it.
-
-Ctrl-C stops after the round at hand; the same command goes on. Asked for more seeds or strategies,
-it keeps the runs that are there. The exit code is 1 if a run failed, 2 for bad input.
-
-For instance: `everymode compare quick --strategies all --seeds 0,1,2 --out compared --jobs 2`
-
-Strategies:
-
-{chr(10).join(map(_entry, STRATEGIES))}
-"""
-
-
-def compare(
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A configuration file or a preset.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of everything.")],
-    strategies: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Which strategies; all: every one.")
-    ] = DEFAULT,
-    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="Which seeds.")] = "0,1,2",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key for all runs; may be repeated."
-        ),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(metavar="N", help="Runs at once, a process of one thread each.")
-    ] = 1,
-    backend: Annotated[
-        Literal["inline", "ray"],
-        typer.Option(help="inline: in this process; ray: each run in Flower's simulation."),
-    ] = "inline",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try runs again that diverged or failed.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
-) -> None:
-    """See HELP."""
-    comparison = planned(config, strategies, seeds, out, set_ or [], jobs, backend)
+    Raises:
+        EveryModeError: Anything the user can correct; `Interrupted` where the user asked to stop.
+    """
+    comparison = planned(config, strategies, seeds, out, overrides, jobs, backend)
     with locked(out):
-        report = _compared(comparison, jobs, backend, retry_failed, quiet)
+        report = _compared(comparison, jobs, backend, again, quiet)
     broken = sum(run["status"] in ("diverged", "failed") for run in _runs(report))
-    if broken:
-        if not quiet:
-            say(f"runs that did not end well: {broken}; --retry-failed tries them again")
-        raise typer.Exit(1)
+    if broken and not quiet:
+        say(f"runs that did not end well: {broken}; --retry-failed tries them again")
+    return broken
 
 
 def _compared(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +15,7 @@ from server.session import Interrupted
 from server.simulated_sites import SimulatedSites
 from server.synthesis.generator_file import load_generator
 from server.synthesis.synthesizer import Synthesizer
+from server.synthesis.trained import trained_generators
 from simulations.compare.plan import Run
 from simulations.scenarios import Scenario
 from wgan.data.frame import read_table
@@ -97,9 +97,8 @@ def draw(
             reference = _reference(run.settings, stage)
         tensors, _ = load_checkpoint(path, fingerprint(order), digest)
         # Sites' own generators make rows in the proportions of the final table.
-        maker = replace(
-            Synthesizer.of_state(plan, tensors), counts=final.counts, parity=final.parity
-        )
+        vectors, _ = trained_generators(plan, tensors)
+        maker = Synthesizer.from_players(plan, vectors, final.counts, final.parity)
         table = maker.sample_matching_data(min(rows, ROWS), run.seed)
         found = compute_coverage(plan, reference, table, run.seed, "the reference table")
         values = [group["value"] for group in found["groups"]]

@@ -9,8 +9,19 @@ from matplotlib.axes import Axes
 from server.config.strategies import STRATEGIES
 from server.outputs.plot_style import DASHED, GREY, INK, PALETTE, write
 
-# Beyond Okabe and Ito's: Tol (2021), muted. Sixteen can be told apart with the names beside them.
-MORE = ("#332288", "#882255", "#44AA99", "#999933", "#AA4499", "#117733", "#8C564B", "#7F6D00")
+# Beyond Okabe and Ito's: Tol (2021), muted. Eighteen can be told apart with the names beside them.
+MORE = (
+    "#332288",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#117733",
+    "#8C564B",
+    "#7F6D00",
+    "#1F4E3D",
+    "#C71585",
+)
 COLOURS = dict(
     zip(
         ["everymode", *(n for n in STRATEGIES if n not in ("everymode", "pooled", "local"))],

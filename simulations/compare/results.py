@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from server.config.strategies import STRATEGIES
-from server.evaluation.conclusion import versions
+from server.evaluation.versions import versions
 from simulations.compare.curve import read_curve
 from simulations.compare.plan import Comparison, Run
 from simulations.compare.run import failure_of

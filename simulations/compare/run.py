@@ -16,6 +16,7 @@ import torch
 from clients.protocol.messages import Request
 from clients.protocol.sums import SiteSums
 from server.outputs.console import Display
+from server.replies.releases import Releases
 from server.session import Interrupted, Session
 from server.simulated_sites import SimulatedSites, create_simulated_sites
 from server.transport.exchange import InProcess, Traffic, payload_nbytes
@@ -70,11 +71,16 @@ class PerSiteAccounting:
         """Whose updates were out of line with the others'."""
         return self.inner.suspects
 
+    @property
+    def releases(self) -> Releases:
+        """The record of releases."""
+        return self.inner.releases
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `server.transport.exchange.Exchange`."""
         sums = self.inner(request)
         others = len(self.names if request.sites is None else request.sites) - 1
-        down, up = payload_nbytes(request), sums.travels
+        down, up = payload_nbytes(request), sums.nbytes
         shared = Request(request.order, request.tensors)
         self.traffic.down += down + others * payload_nbytes(shared)
         self.traffic.up += up + others * sums.vector.nbytes
@@ -217,14 +223,14 @@ def _train(
     with Display(None, quiet=True) as display:
         exchange = PerSiteAccounting(InProcess(stage.sites))
         Session(
-            settings,
-            run.folder,
-            exchange,
-            stage.columns,
-            display,
-            lambda: stage.frame(missing),
-            resume,
-            stop,
+            settings=settings,
+            folder=run.folder,
+            exchange=exchange,
+            columns=stage.columns,
+            listener=display,
+            real_rows=lambda: stage.frame(missing),
+            resume=resume,
+            stop=stop,
         )()
 
 

@@ -4,8 +4,9 @@
     python tests/benchmarks/hashes.py check [NAME ...]      compares; exit code 1 if one differs
 
 Each case is `everymode simulate` as a user calls it, short enough for a few seconds, and together
-they take every strategy, switch, penalty and view. A case whose run is refused keeps the digest of
-its message. `--jobs 2` runs two cases at a time, which changes no result.
+they take every strategy, switch, penalty and view. A case whose run is refused keeps the text of
+its message. `--jobs 2`, before the command, runs two cases at a time. Each runs in a fork of one
+process, so that PyTorch is imported once.
 
 A hash holds on the machine, and with the versions, that `hashes.json` names: sums of float32 are
 rounded differently by another processor or another PyTorch. Record on the commit before a rebuild,
@@ -15,7 +16,9 @@ then check after it, on the same machine.
 import argparse
 import concurrent.futures
 import hashlib
+import importlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -28,11 +31,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from server.strategies import StrategyName
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RECORD = HERE / "hashes.json"
+FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def _cases() -> dict[str, Case]:
     }
     for scenario in ("grid", "ring", "lines", "lost-class", "digits-class", "digits-style"):
         found[scenario] = Case(scenario, ("train.rounds=3",))
+    from server.config.strategies import StrategyName
+
     for strategy in get_args(StrategyName):
         found[f"strategy-{strategy}"] = _short(f"strategy={strategy}")
     for switch, keys in SWITCHES.items():
@@ -78,22 +82,29 @@ def _cases() -> dict[str, Case]:
 
 
 def _short(*keys: str) -> Case:
-    return Case("quick", ("train.rounds=3", *keys))
+    """Three rounds of `quick`, without the projection, which takes most of a short run."""
+    without = () if PROJECTED in keys else ("model.projection=false",)
+    return Case("quick", ("train.rounds=3", *without, *keys))
 
 
+PROJECTED = "model.projection=true"
+
+
+NOTHING = ("data.condition=none", "groups.weights=share", "model.matching=0")
+LABEL = ("data.condition=label", "groups.weights=share")
 SITES = "federation.generator=sites"
 SWITCHES: Mapping[str, tuple[str, ...]] = {
-    "parity-mixture": ("fairness.parity=demographic",),
-    "parity-penalty": ("fairness.parity=equal_opportunity",),
-    "parity-penalty-demographic": ("fairness.parity=demographic", "data.condition=none"),
+    "parity-mixture": (PROJECTED, "fairness.parity=demographic"),
+    "parity-penalty": (PROJECTED, "fairness.parity=equal_opportunity"),
+    "parity-penalty-demographic": (*NOTHING, "fairness.parity=demographic"),
     "parity-absolute": ("fairness.parity=equal_opportunity", "fairness.parity_shape=absolute"),
-    "bias-head": ("fairness.bias_head=1", "data.condition=none"),
-    "bias-head-told": ("fairness.bias_head=1", "data.condition=label"),
-    "clusters": ("data.clusters=4",),
-    "clusters-alone": ("data.clusters=4", "data.condition=none"),
+    "bias-head": (*NOTHING, "fairness.bias_head=1"),
+    "bias-head-label": (*LABEL, "fairness.bias_head=1"),
+    "clusters": (PROJECTED, "data.clusters=4"),
+    "clusters-alone": (*NOTHING, "data.clusters=4"),
     "condition-group": ("data.condition=group",),
-    "condition-label": ("data.condition=label",),
-    "condition-none": ("data.condition=none",),
+    "condition-label": LABEL,
+    "condition-none": NOTHING,
     "linear-numbers": ("data.numbers=linear",),
     "weights-share": ("groups.weights=share",),
     "weights-uniform": ("groups.weights=uniform",),
@@ -114,9 +125,8 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "matching-kernel": ("model.matching_by=kernel",),
     "matching-sliced": ("model.matching_by=sliced",),
     "matching-none": ("model.matching=0",),
-    "no-projection": ("model.projection=false",),
-    "no-marginals": ("model.marginals=false",),
-    "no-bins": ("model.bins=0",),
+    "no-marginals": (PROJECTED, "model.marginals=false"),
+    "no-bins": (PROJECTED, "model.bins=0"),
     "clipping": ("model.lipschitz=clipping", "model.optimizer=rmsprop", "model.critic_rate=5e-5"),
     "spectral-norm": ("model.lipschitz=spectral_norm",),
     "jensen-shannon": ("model.objective=jensen_shannon", "model.lipschitz=none"),
@@ -124,7 +134,7 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "penalty-real": ("model.penalty_points=real", "model.penalty_one_sided=true"),
     "penalty-by-class": ("model.penalty_by_class=true", "model.penalty_every=2"),
     "condition-penalty": ("model.condition_penalty=1", "model.drift=1e-3"),
-    "batch-norm": ("model.norm=batch", "model.objective=hinge", "model.lipschitz=spectral_norm"),
+    "batch-norm": ("model.norm=batch", "model.objective=hinge", "model.lipschitz=none"),
     "layer-norm": ("model.norm=layer",),
     "projection-critic": ("model.conditioning=projection",),
     "committee": ("model.committee=3",),
@@ -134,7 +144,11 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "sites-generator-frozen": (SITES, "federation.statistics=frozen", "federation.warmup=1"),
     "sites-generator-private": (SITES, "federation.statistics=private"),
     "sites-generator-proximal": (SITES, "federation.proximal=0.1"),
-    "own-critics-odds": ("federation.critic=own", "federation.mixture=odds"),
+    "own-critics-odds": (
+        "federation.critic=own",
+        "federation.mixture=odds",
+        "model.objective=jensen_shannon",
+    ),
     "own-critics-swap": ("federation.critic=own", "federation.swap_every=1"),
     "own-generators": ("federation.generator=own", "federation.critic=own"),
     "control-variates": ("federation.control_variates=true",),
@@ -146,11 +160,11 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "glide": ("federation.glide=true",),
     "partial-participation": ("federation.sites_per_round=2",),
     "balanced-participation": ("federation.sites_per_round=2", "federation.selection=balanced"),
-    "away": ("federation.away=site-01:2-2",),
+    "away": ("federation.away=['site-01:2-2']",),
     "rows-weights": ("federation.weights=rows", "federation.draw=rows"),
     "equal-weights": ("federation.weights=equal",),
     "exact-batch": ("train.exact_batch=true",),
-    "site-floor": ("site.floor=30",),
+    "site-floor": ("site.floor=30", "train.site_minimum=30"),
     "split-iid": ("split.by=iid",),
     "split-group": ("split.by=group",),
     "split-quantity": ("split.by=quantity", "split.largest=0.6"),
@@ -166,27 +180,48 @@ def digest(case: Case, folder: Path) -> str:
     """SHA-256 of the table that a run makes, or of the message that refuses it."""
     shutil.rmtree(folder, ignore_errors=True)
     sets = [part for key in case.keys for part in ("--set", key)]
-    everymode = [sys.executable, "-m", "simulations.cli", "simulate", "-q"]
-    done = _run([*everymode, case.preset, *sets, "--backend", case.backend, "--out", str(folder)])
-    if case.resume_after and not done.returncode:
+    backend = ["--backend", case.backend]
+    status, words = _run([case.preset, *sets, *backend, "--out", str(folder)], folder)
+    if case.resume_after and not status:
         for later in (folder / "checkpoints").iterdir():
             if int("".join(filter(str.isdigit, later.stem)) or 0) > case.resume_after:
                 later.unlink()
         (folder / "synthetic.csv").unlink()
-        done = _run([*everymode, "--resume", str(folder), "--backend", case.backend])
-    if done.returncode == 2:
-        words = " ".join(done.stderr.split()).replace(str(folder), "DIR")
-        return f"refused: {words}"
-    if done.returncode:
-        raise SystemExit(f"{folder.name}: exit code {done.returncode}\n{done.stderr}")
+        status, words = _run(["--resume", str(folder), *backend], folder)
+    if status == 2:
+        return "refused: " + " ".join(
+            words.replace(f"{ROOT}/", "").replace(str(folder), "").split()
+        )
+    if status:
+        return f"exit code {status}: {words}"
     found = hashlib.sha256((folder / "synthetic.csv").read_bytes()).hexdigest()
     shutil.rmtree(folder)
     return found
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "10000"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
+    """Exit code and messages of `everymode simulate -q`; Ray wants a process of its own."""
+    command = ["everymode", "simulate", "-q", *arguments]
+    log = folder.with_suffix(".log")
+    with log.open("w", encoding="utf-8") as out:
+        if "ray" in arguments:
+            run = [sys.executable, "-m", "simulations.cli", *command[1:]]
+            status = subprocess.run(run, cwd=ROOT, stdout=out, stderr=out).returncode
+        else:
+            child = FORK.Process(target=_command_line, args=(command, out.fileno()))
+            child.start()
+            child.join()
+            status = child.exitcode or 0
+    return status, log.read_text(encoding="utf-8")
+
+
+def _command_line(command: list[str], out: int) -> None:
+    from simulations.cli import main as everymode
+
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.argv = command
+    everymode()
 
 
 def machine() -> dict[str, str]:
@@ -205,6 +240,11 @@ def _processor() -> str:
 
 def main() -> None:
     """Records or checks the cases that were named, or all."""
+    if os.environ.get("PYTHONPATH") != str(ROOT) or os.environ.get("OMP_NUM_THREADS") != "1":
+        # One thread, and the packages of this tree: both are read once, at the start.
+        values = {"OMP_NUM_THREADS": "1", "COLUMNS": "10000", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **values}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=("record", "check", "list"))
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -216,6 +256,8 @@ def main() -> None:
         return
     if unknown := set(arguments.names) - set(cases):
         raise SystemExit(f"no case {sorted(unknown)}; `list` shows them")
+    importlib.import_module("simulations.inline")
+    importlib.import_module("server.session")
     chosen = {name: cases[name] for name in arguments.names or cases}
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     known: dict[str, str] = before.get("sha256", {})
@@ -224,23 +266,22 @@ def main() -> None:
     differing = []
     with (
         tempfile.TemporaryDirectory(prefix="hashes-") as work,
-        concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool,
+        concurrent.futures.ProcessPoolExecutor(arguments.jobs, FORK) as pool,
     ):
-        digests = {name: pool.submit(digest, c, Path(work) / name) for name, c in chosen.items()}
-        for name, future in digests.items():
-            found = future.result()
+        digests = {pool.submit(digest, c, Path(work) / name): name for name, c in chosen.items()}
+        for future in concurrent.futures.as_completed(digests):
+            name, found = digests[future], future.result()
             if arguments.command == "record":
                 known[name] = found
-                print(f"{name:28} {found[:100]}", flush=True)
+                print(f"{name:28} {found}", flush=True)
+                ordered = {name: known[name] for name in cases if name in known}
+                text = json.dumps({"machine": machine(), "sha256": ordered}, indent=2)
+                RECORD.write_text(text + "\n", encoding="utf-8")
             else:
                 same = known.get(name) == found
                 print(f"{name:28} {'same' if same else f'DIFFERS: {found[:300]}'}", flush=True)
                 differing += [] if same else [name]
-    if arguments.command == "record":
-        ordered = {name: known[name] for name in cases if name in known}
-        text = json.dumps({"machine": machine(), "sha256": ordered}, indent=2)
-        RECORD.write_text(text + "\n", encoding="utf-8")
-    elif differing:
+    if differing:
         raise SystemExit(f"{len(differing)} of {len(chosen)} differ: {', '.join(differing)}")
 
 

@@ -24,6 +24,7 @@ from clients.protocol.plan import Plan, fingerprint
 from clients.tasks.train import Rows
 from server.config.files import load
 from server.config.recipe import build_recipe
+from server.config.training import build_training
 from server.outputs.run_directory import RunFolder
 from server.schema.agreement import agree
 from server.simulated_sites import create_simulated_sites
@@ -70,7 +71,7 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
     exchange(Request(order))
     plan, name = Plan.of(order), fingerprint(order)
     return (
-        Rounds(settings, plan, name, exchange, (), "cpu"),
+        Rounds(build_training(settings), plan, name, exchange, (), "cpu"),
         plan,
         Rows.of(stage.sites[0], name, plan, "cpu"),
     )

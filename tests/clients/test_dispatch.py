@@ -22,6 +22,8 @@ from clients.protocol.messages import (
     from_json,
     to_json,
 )
+from clients.protocol.parts.arrays import LocalTraining
+from clients.protocol.parts.statistics import Frozen
 from clients.protocol.plan import Plan, fingerprint, seed_of
 from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.rows import Rows
@@ -44,9 +46,10 @@ from server.training.aggregation import apply_means, means
 from server.transport.exchange import InProcess
 from wgan.critics import MLPCriticSpec
 from wgan.errors import DataError, StateError
+from wgan.flat import FlatModule
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Penalised
-from wgan.packed import Packed
+from wgan.penalties import CriticPenalty
 from wgan.players import Batch, Players
 from wgan.recipe import Recipe
 
@@ -136,7 +139,6 @@ class SimulationPaths:
             "batch": 60,
             "minimum": 8,
             "factor": 1.0,
-            "frozen": False,
             "critic_seen": 4,
             "generator_seen": 2,
             "device": "cpu",
@@ -160,17 +162,17 @@ class SimulationPaths:
 # Exactness: the sum over sites of p_k times a gradient is the pooled, group-weighted gradient
 
 
-class Midpoints:
+class Midpoints(CriticPenalty):
     """A gradient penalty without chance, at the middle of each pair."""
 
     name = "midpoints"
     every = 1
     weight = 10.0
+    holds_slope = True
 
-    def __call__(self, step):
-        points = ((step.real + step.fake) / 2).requires_grad_(True)
-        scores = step.critic(points, step.condition)
-        (slopes,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+    def value(self, step, drawn):
+        points = (step.real + step.fake) / 2
+        slopes = step.slopes(step.critic, points, step.condition)
         return (slopes.norm(dim=1) - 1).square()
 
 
@@ -188,10 +190,10 @@ class FixedNoise(nn.Module):
 def doubled(shape):
     """Both players in float64."""
     players = Players(replace(RECIPE, lipschitz=Penalised((Midpoints(),))), shape, seed=2)
-    players.critic = Packed(players.critic.module.double())
+    players.critic = FlatModule(players.critic.module.double())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        players.generator = Packed(FixedNoise(shape.condition, shape.width).double())
+        players.generator = FlatModule(FixedNoise(shape.condition, shape.width).double())
     return players
 
 
@@ -249,11 +251,12 @@ def test_rows_are_drawn_in_proportion_to_their_weights(tmp_path):
 # Answers add up whatever the grouping and the order of sites
 
 
+FROZEN = LocalTraining(statistics=Frozen())
 VARIANTS = {
     "critic": {},
     "both": {"generator_steps": 2},
-    "frozen": {"frozen": True},
-    "frozen both": {"frozen": True, "generator_steps": 5},
+    "frozen": {"training": FROZEN},
+    "frozen both": {"training": FROZEN, "generator_steps": 5},
 }
 
 
@@ -335,8 +338,8 @@ def test_updates_are_finite_and_of_the_agreed_fields(variant, tmp_path):
     for player in ("critic", "generator"):
         gradient, moment = f"{player}_gradient", f"{player}_first"
         assert (player in names) == (player in players)
-        assert (gradient in names) == (player in players and request.order.frozen)
-        assert (moment in names) == (player in players and not request.order.frozen)
+        assert (gradient in names) == (player in players and (request.order.training == FROZEN))
+        assert (moment in names) == (player in players and request.order.training != FROZEN)
         if player in players:
             assert sums[player].any()
     assert sums["weight"][0] == pytest.approx(1, abs=1e-9) and sums["sites"][0] == 3
@@ -358,7 +361,8 @@ def adam_step(adam, vector, first, second, seen, gradient):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
     ground = SimulationPaths(tmp_path, "group")
-    request = ground.train(critic_steps=1, frozen=frozen)
+    parts = FROZEN if frozen else LocalTraining()
+    request = ground.train(critic_steps=1, training=parts)
     start = {name: t.astype(np.float64) for name, t in request.tensors.items()}
     adam, seen = RECIPE.critic_optimizer, request.order.critic_seen
     expected = dict.fromkeys(("critic", "first", "second", "gradient"), 0.0)

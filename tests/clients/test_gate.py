@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import answer as answer_message
 from clients.app import sites_of
+from clients.gate.contents import check_contents
 from clients.gate.simulation import MARKER, mark
 from clients.protocol import limits
 from clients.protocol.messages import (
@@ -39,6 +40,7 @@ from clients.tasks.dispatch import handle
 from fairness.metrics.marginals import Marginals
 from server.transport.exchange import InProcess
 from tests.federated import RECIPE, RUN, Federation, people
+from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from wgan.errors import DataError, NumericalError
 
 # Names and folders
@@ -192,10 +194,26 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
 ) -> None:
     order = TOO_LARGE[what](ready)
     monkeypatch.setattr(
-        "clients.tasks.dispatch.answer", lambda *a: pytest.fail("the site began to answer")
+        "clients.tasks.dispatch.compute", lambda *a: pytest.fail("the site began to answer")
     )
     with pytest.raises(RefusedError, match=r"^sites 'site-0', 'site-1', 'site-2' refuse: "):
         ready.ask(order)
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        CommitteeSpec(MLPCriticSpec((8,)), 3),
+        MultipliersSpec(MLPCriticSpec((8,))),
+        MLPCriticSpec((8,), conditioning="projection"),
+        MLPCriticSpec((8,), norm="layer"),
+    ],
+    ids=["committee", "multipliers", "projection", "layer norm"],
+)
+def test_networks_of_every_kind_are_weighed_without_memory(critic: Any, ready: Federation) -> None:
+    """Once a committee, which draws its columns, could not be built on a device without memory."""
+    recipe = replace(RECIPE, critic=critic)
+    check_contents(replace(ready.prepare, recipe=recipe.to_json()))
 
 
 def test_an_answer_of_a_gigabyte_is_refused(ready: Federation) -> None:
@@ -284,7 +302,7 @@ def test_what_fails_inside_a_site_travels_without_its_words(
     def fails(*_: Any) -> None:
         raise KeyError("Ada Lovelace, 1815")
 
-    monkeypatch.setattr("clients.app.serve", fails)
+    monkeypatch.setattr("clients.app.handle", fails)
     reply = told(
         pack_request(Request(DescribeColumns(("age",))), SimulationPaths()),
         real_node(ready.sites[0]),

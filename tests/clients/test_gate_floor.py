@@ -221,7 +221,7 @@ def test_a_supernode_says_its_floor(tmp_path: Path) -> None:
 
 def test_a_run_tells_what_sites_leave_out(kit: Any, table: Path, tmp_path: Path) -> None:
     settings = kit.tiny(table, site={"floor": 16}, split={"sites": 3, "by": "iid"})
-    told = kit.Silent()
+    told = kit.Recorder()
     summary = kit.run(settings, tmp_path / "run", reporter=told)
     assert summary["rows_left_out_by_sites"] > 0
     (note,) = (text for text in told.told if "site.floor" in text)

@@ -7,7 +7,8 @@ import pytest
 from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.protocol.sketch import frequent, log_bin, peel
 from clients.site import Site
-from clients.tasks.schema import check_columns, count_histograms, describe_columns, values
+from clients.tasks.dispatch import handle_at_site
+from clients.tasks.schema import check_columns
 from fairness.groups.conditions import ConditionSpace
 from wgan.data.schema import KINDS, Column, Schema
 from wgan.data.values import DATE_FORMS
@@ -34,9 +35,14 @@ def site(tmp_path):
     return Site("a", tmp_path / "a.csv", tmp_path / "work")
 
 
+def answered(order, site):
+    """What leaves the site, with no mechanism."""
+    return handle_at_site(order, {}, site)
+
+
 def test_a_look_votes_once_a_column(site):
     order = DescribeColumns(NAMES, missing=("",))
-    answer = describe_columns(order, site)
+    answer = answered(order, site)
     assert answer["rows"].tolist() == [5]
     for i, kind in enumerate(KIND):
         expected = [int(k == kind and NAMES[i] != "none") for k in KINDS]
@@ -51,14 +57,13 @@ def test_an_answer_has_the_length_of_its_layout_whatever_the_table_holds(site, t
     other = Site("b", tmp_path / "b.csv", tmp_path)
     pd.concat([FRAME] * 7).to_csv(other.table, index=False)
     for order in (DescribeColumns(NAMES), CollectVocabulary(NAMES, KIND, ("",) * 6)):
-        function = describe_columns if isinstance(order, DescribeColumns) else values
-        sizes = {len(function(order, s).vector) for s in (site, other)}
+        sizes = {len(answered(order, s).vector) for s in (site, other)}
         assert sizes == {order.layout().size}
 
 
 def test_values_are_sketches_votes_and_histograms(site):
     order = CollectVocabulary(NAMES, KIND, ("", "", "", "", "%m/%d/%Y", ""))
-    answer = values(order, site)
+    answer = answered(order, site)
     assert peel(answer.units("sketch.3"), "job") == {"clerk": 3, "smith": 1}
     assert peel(answer.units("sketch.2"), "flag") == {"True": 1, "FALSE": 1, "TRUE": 1, "true": 1}
     assert peel(answer.units("sketch.5"), "none") == {}
@@ -86,7 +91,7 @@ def test_ranks_count_categories_atoms_bins_and_cells(site):
     conditions = ConditionSpace(
         ("job",), "flag", (("clerk",), ("smith",)), ("FALSE", "True"), (), ((0, 0), (0, 0))
     )
-    answer = count_histograms(CountHistograms(schema.to_json(), conditions.to_json()), site)
+    answer = answered(CountHistograms(schema.to_json(), conditions.to_json()), site)
     assert answer["atoms.0"].tolist() == [2]
     assert answer["bins.0"].tolist() == [1, 1, 0]
     assert answer["categories.1"].tolist() == [1, 3]
@@ -101,7 +106,7 @@ def test_a_value_on_an_edge_counts_above_it_and_beyond_the_edges_in_the_last_bin
     pd.DataFrame({"x": [-5.0, 0.0, 1.0, 2.0, 2.5]}).to_csv(site.table, index=False)
     schema = Schema((Column("x", "float", edges=(0.0, 1.0, 2.0)),))
     conditions = ConditionSpace((), None, ((),), ("all",), (), ((0,),))
-    answer = count_histograms(CountHistograms(schema.to_json(), conditions.to_json()), site)
+    answer = answered(CountHistograms(schema.to_json(), conditions.to_json()), site)
     assert answer["bins.0"].tolist() == [2, 3]
     assert answer["cells"].tolist() == [[5]]
 
@@ -109,7 +114,7 @@ def test_a_value_on_an_edge_counts_above_it_and_beyond_the_edges_in_the_last_bin
 def test_all_columns_with_trouble_are_told_at_once_without_their_cells(site):
     kinds = ("boolean", "float", "boolean", "integer", "datetime", "category")
     with pytest.raises(DataError) as caught:
-        values(CollectVocabulary(NAMES, kinds, ("",) * 6), site)
+        answered(CollectVocabulary(NAMES, kinds, ("",) * 6), site)
     n, job = caught.value.problems
     assert n.startswith(f"{site.table}: column 'n' of kind boolean does not parse in rows 1, 2, 3")
     assert "column 'job' of kind integer" in job and 'data.columns.job.kind = "category"' in job

@@ -11,7 +11,9 @@ from scipy.stats import chisquare
 from torch import nn
 
 from clients import rows as site_rows
-from clients.protocol.messages import SCORES, CountBatchRows, EncodeData, Request, Train, to_json
+from clients.protocol.messages import CountBatchRows, EncodeData, Request, Train, to_json
+from clients.protocol.parts.arrays import SCORES, LocalTraining
+from clients.protocol.parts.statistics import Averaged, Frozen
 from clients.protocol.plan import Plan, fingerprint, plan_of, resident, seed_of
 from clients.rows import Rows
 from clients.site import Site
@@ -25,6 +27,7 @@ from server.schema.agreement import Agreement, agree
 from server.training.aggregation import apply_means, means
 from server.training.monitor import _scores
 from server.transport.exchange import InProcess
+from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.data.schema import Schema
 from wgan.errors import StateError
@@ -37,7 +40,6 @@ from wgan.players import Players
 from wgan.recipe import Recipe
 from wgan.slopes import SLOPE_EDGES
 from wgan.strength import Decay
-from wgan.views import InstanceNoise
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -47,7 +49,7 @@ RECIPE = Recipe(
     generator_optimizer=Adam(2e-3),
     critic_optimizer=Adam(2e-3),
 )
-NOISY = replace(RECIPE, views=(InstanceNoise(0.5),), strength=Decay())
+NOISY = replace(RECIPE, augmentations=(InstanceNoise(0.5),), strength=Decay())
 SPECTRAL = replace(RECIPE, lipschitz=SpectralNorm())
 CLIPPED = replace(RECIPE, lipschitz=Clipping(0.05), critic_optimizer=RMSprop(1e-3))
 LAZY = replace(RECIPE, lipschitz=Penalised((GradientPenalty(every=4),)))
@@ -60,7 +62,7 @@ RECIPES = {
     "clipped": CLIPPED,
     "lazy": LAZY,
     "packed": PACKED,
-    "all": replace(SPECTRAL, pack=2, views=(InstanceNoise(0.5),), objective=Hinge()),
+    "all": replace(SPECTRAL, pack=2, augmentations=(InstanceNoise(0.5),), objective=Hinge()),
 }
 SIZES = (8, 60, 132)
 
@@ -152,7 +154,6 @@ class Case:
             "batch": 40,
             "minimum": 6,
             "factor": 1.0,
-            "frozen": False,
             "critic_seen": players.critic_statistics.steps,
             "generator_seen": players.generator_statistics.steps,
             "device": "cpu",
@@ -169,7 +170,13 @@ class Case:
 
 
 SERVER_ONLY = ("average", "strength")
-FROZEN = {"frozen": True, "generator_steps": 2}
+
+
+def parts(frozen):
+    return LocalTraining(statistics=Frozen() if frozen else Averaged())
+
+
+FROZEN = {"training": parts(True), "generator_steps": 2}
 
 
 def case_of(ground, recipe=RECIPE, **options):
@@ -407,7 +414,7 @@ def test_the_mean_of_spectrally_normalised_critics_is_normalised(frozen, ground)
     players = case.players()
     start = players.tensors()
     advance(case, players, 1)
-    advance(case, players, 5, frozen=frozen)
+    advance(case, players, 5, training=parts(frozen))
     after = players.tensors()
     assert not torch.equal(after["critic_buffers"], start["critic_buffers"])
     np.testing.assert_allclose(norms_of(players), 1, atol=0.02)
@@ -461,7 +468,7 @@ def test_clipped_weights_stay_within_the_limit(frozen, ground):
     case = case_of(ground, CLIPPED)
     players = case.players()
     advance(case, players, 1)
-    advance(case, players, 3, frozen=frozen)
+    advance(case, players, 3, training=parts(frozen))
     sizes = players.critic.vector.abs()
     assert float(sizes.max()) == np.float32(0.05)
     assert not torch.equal(players.critic.vector, case.players().critic.vector)
@@ -543,7 +550,7 @@ def test_frozen_statistics_stay_and_take_in_one_gradient(ground):
         players = case.players()
         advance(case, players, 1)
         seen, before = players.critic_statistics.steps, players.tensors()
-        request = case.request(players, round=2, frozen=True)
+        request = case.request(players, round=2, training=parts(True))
         sums = serve(request, case.sites)
         apply_means(players, request.order, means(request.order, sums))
         assert players.critic_statistics.steps == seen + 1

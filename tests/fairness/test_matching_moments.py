@@ -9,7 +9,7 @@ import torch
 
 from clients.protocol.messages import EncodeData
 from clients.site import Site
-from clients.tasks.dispatch import encode_data
+from clients.tasks.dispatch import handle_at_site
 from fairness.groups.conditions import ConditionSpace
 from fairness.matching.moments import (
     MINIMUM,
@@ -433,7 +433,8 @@ def test_sites_leave_out_groups_of_few_rows(tmp_path, rare):
         seed=0,
         matching="moments",
     )
-    counts = encode_data(order, Site("one", path, tmp_path / "work")).units("counts")
+    sums = handle_at_site(order, {}, Site("one", path, tmp_path / "work"))
+    counts = sums.units("counts")
     everyone = common + rare * (rare >= MINIMUM)
     assert counts.max(1).tolist() == [common, everyone - common, everyone, everyone]
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from clients.protocol.messages import Train
-from server.training.aggregation import ServerOptimizer, apply_means, means
+from clients.protocol.parts.arrays import LocalTraining
+from clients.protocol.parts.placement import Placement
+from clients.protocol.parts.statistics import Private
+from clients.protocol.parts.weighting import FeGAN
+from server.federation.optimizers import ServerAdam, ServerMomentum
+from server.training.aggregation import apply_means, means
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError
 from wgan.players import Players
@@ -30,7 +35,6 @@ def order(of: Players, **changes: Any) -> Train:
         "batch": 8,
         "minimum": 1,
         "factor": 1.0,
-        "frozen": False,
         "critic_seen": 0,
         "generator_seen": 0,
         "device": "cpu",
@@ -59,7 +63,7 @@ def test_the_mean_is_weighted_by_what_sites_say_they_count() -> None:
 
 
 def test_updates_sent_apart_are_weighted_by_shares_of_those_who_came() -> None:
-    asked = order(players(), apart=True, weights="equal", sites=3)
+    asked = order(players(), training=LocalTraining(weighting=FeGAN()), sites=3)
     sums = answered(asked, "a", 1 / 3, 1.0) + answered(asked, "b", 1 / 3, 4.0)
     found = means(asked, sums, {"a": 0.1, "b": 0.3, "c": 0.6})
     assert found["critic"] == pytest.approx((0.1 * 1 + 0.3 * 4) / 0.4)
@@ -74,18 +78,20 @@ def test_nobody_took_part() -> None:
 
 def test_what_is_a_sites_own_is_never_averaged() -> None:
     of = players()
-    own = order(of, own=("critic",), private=True, generator_steps=2)
+    parts = LocalTraining(Placement("sites", "own"), Private())
+    own = order(of, training=parts, generator_steps=2)
     assert own.updates() == ("generator",)
     assert {f.name for f in own.layout().letters} >= {"critic", "critic_first", "generator_first"}
-    assert order(of, private=True).updates() == ("critic",)
-    local = order(of, own=("critic", "generator"), generator_steps=2)
+    assert order(of, training=LocalTraining(statistics=Private())).updates() == ("critic",)
+    alone = LocalTraining(Placement("own", "own"))
+    local = order(of, training=alone, generator_steps=2)
     assert local.updates() == ()
-    kept = {f.name: f.kept for f in local.layout().letters}
+    kept = {f.name: f.client_state for f in local.layout().letters}
     assert all(kept.values())
 
 
 def test_fedadam_by_hand() -> None:
-    optimizer = ServerOptimizer("adam", rate=0.1)
+    optimizer = ServerAdam(rate=0.1)
     state = optimizer.state(1)
     first, second = 0.0, 1e-6
     for change in (0.5, -0.25, 0.1):
@@ -96,7 +102,7 @@ def test_fedadam_by_hand() -> None:
 
 
 def test_momentum_by_hand() -> None:
-    optimizer = ServerOptimizer("momentum", rate=0.5)
+    optimizer = ServerMomentum(rate=0.5)
     state = optimizer.state(1)
     assert float(optimizer.step(torch.tensor([1.0]), state)[0]) == 0.5
     assert float(optimizer.step(torch.tensor([2.0]), state)[0]) == pytest.approx(0.5 * 2.9)

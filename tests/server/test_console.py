@@ -28,10 +28,10 @@ def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(server.outputs.console, "PULSE", 0.0)
     display, file = shown(terminal=False)
     with display:
-        display.phase("training")
-        display.begin(0, 3, ["f", NASTY])
+        display.on_stage_begin("train", "training")
+        display.on_train_begin(0, 3, ["f", NASTY])
         for number in (1, 2, 3):
-            display.round(metrics(number, {"f": 0.25, NASTY: 0.75}))
+            display.on_round_end(metrics(number, {"f": 0.25, NASTY: 0.75}))
     lines = file.getvalue().splitlines()
     assert lines[0] == "training"
     assert [line.split()[1] for line in lines[1:]] == ["1/3", "2/3", "3/3"]
@@ -43,9 +43,9 @@ def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
 def test_plain_lines_are_rare_but_the_last_round_is_told() -> None:
     display, file = shown(terminal=False)
     with display:
-        display.begin(0, 50, ["f"])
+        display.on_train_begin(0, 50, ["f"])
         for number in range(1, 51):
-            display.round(metrics(number, {"f": 0.1}))
+            display.on_round_end(metrics(number, {"f": 0.1}))
     lines = file.getvalue().splitlines()
     assert len(lines) < 10
     assert lines[-1].startswith("round 50/50")
@@ -54,35 +54,35 @@ def test_plain_lines_are_rare_but_the_last_round_is_told() -> None:
 def test_steps_of_a_long_part_are_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     display, file = shown(terminal=False)
     with display:
-        display.phase("projection")
+        display.on_stage_begin("train", "projection")
         for done in range(4):
             monkeypatch.setattr(server.outputs.console, "PULSE", 0.0 if done == 2 else 1e9)
-            display.step(done, 150)
-        display.phase("figures")
+            display.on_progress(done, 150)
+        display.on_stage_begin("train", "figures")
     assert file.getvalue().splitlines() == ["projection", "step 2 of at most 150", "figures"]
 
 
 def test_steps_are_a_bar_on_a_terminal_which_goes_with_its_part() -> None:
     display, file = shown(terminal=True)
     with display:
-        display.phase("projection")
-        display.step(0, 150)
-        display.step(60, 150)
+        display.on_stage_begin("train", "projection")
+        display.on_progress(0, 150)
+        display.on_progress(60, 150)
         assert display._steps
-        display.phase("figures")
+        display.on_stage_begin("train", "figures")
         assert display._steps is None
     assert "60/150" in file.getvalue() and "left at most" in file.getvalue()
     display, file = shown(terminal=True, quiet=True)
-    display.step(1, 2)
+    display.on_progress(1, 2)
     assert not file.getvalue()
 
 
 def test_a_terminal_shows_round_pace_time_left_groups_and_the_worst() -> None:
     display, file = shown(terminal=True)
     with display:
-        display.begin(10, 40, ["f", "m", NASTY])
+        display.on_train_begin(10, 40, ["f", "m", NASTY])
         for number in (11, 12):
-            display.round(metrics(number, {"f": 0.25, "m": None, NASTY: 0.75}))
+            display.on_round_end(metrics(number, {"f": 0.25, "m": None, NASTY: 0.75}))
     text = file.getvalue()
     for part in ("round", "12/40", "rounds/s", "left", "per group", "0.2500", "0.7500"):
         assert part in text, part
@@ -95,7 +95,7 @@ def test_a_terminal_shows_round_pace_time_left_groups_and_the_worst() -> None:
 def test_the_terminal_is_left_as_it_was_after_an_error() -> None:
     display, file = shown(terminal=True)
     with pytest.raises(RuntimeError), display:
-        display.begin(0, 2, ["f"])
+        display.on_train_begin(0, 2, ["f"])
         raise RuntimeError
     assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
 
@@ -112,9 +112,9 @@ def test_hostile_names_of_groups_command_no_terminal_and_do_not_flood_it(
         "n" * 9999: 0.5,
     }
     with display:
-        display.begin(0, 1, list(hostile))
-        display.round(metrics(1, dict(hostile)))
-        display.phase(f"note: {next(iter(hostile))}")
+        display.on_train_begin(0, 1, list(hostile))
+        display.on_round_end(metrics(1, dict(hostile)))
+        display.on_note(next(iter(hostile)))
     text = file.getvalue()
     own = text.replace("\x1b[?25", "").replace("\x1b[2K", "").replace("\x1b[1A", "")
     for raw in ("\x1b]", "\x07", "\x9b", "\u202e", "\nresults"):
@@ -127,9 +127,9 @@ def test_many_groups_are_cut_to_those_with_the_largest_estimates() -> None:
     display, file = shown(terminal=True)
     groups = {f"group {i:02d}": i / 100 for i in range(GROUPS + 5)}
     with display:
-        display.begin(0, 2, list(groups))
-        display.round(metrics(1, dict(groups)))
-        display.round(metrics(2, dict(groups)))
+        display.on_train_begin(0, 2, list(groups))
+        display.on_round_end(metrics(1, dict(groups)))
+        display.on_round_end(metrics(2, dict(groups)))
     text = file.getvalue()
     assert "and 5 more" in text
     assert f"group {GROUPS + 4:02d} (worst)" in text
@@ -139,9 +139,9 @@ def test_many_groups_are_cut_to_those_with_the_largest_estimates() -> None:
 def test_estimates_are_smoothed() -> None:
     display, file = shown(terminal=False)
     with display:
-        display.begin(0, 2, ["f"])
-        display.round(metrics(1, {"f": 1.0}))
-        display.round(metrics(2, {"f": 0.0}))
+        display.on_train_begin(0, 2, ["f"])
+        display.on_round_end(metrics(1, {"f": 1.0}))
+        display.on_round_end(metrics(2, {"f": 0.0}))
     assert file.getvalue().endswith(" 0.9000\n")
 
 
@@ -150,10 +150,10 @@ def test_quiet_shows_nothing(finished: Any, terminal: bool) -> None:
     run, summary = finished
     display, file = shown(terminal, quiet=True)
     with display:
-        display.phase("training")
-        display.begin(0, 1, ["f"])
-        display.round(metrics(1, {"f": 1.0}))
-        display.finish(summary, run)
+        display.on_stage_begin("train", "training")
+        display.on_train_begin(0, 1, ["f"])
+        display.on_round_end(metrics(1, {"f": 1.0}))
+        display.on_run_end(summary, run)
     assert file.getvalue() == ""
 
 
@@ -161,7 +161,7 @@ def test_figures_of_a_summary(finished: Any) -> None:
     _, summary = finished
     display, file = shown(terminal=False)
     with display:
-        display.finish(summary, RunFolder(Path("runs") / NASTY))
+        display.on_run_end(summary, RunFolder(Path("runs") / NASTY))
     text = file.getvalue()
     assert "400 / 400" in text
     assert "3, 6" in text
@@ -249,7 +249,7 @@ def test_a_run_ends_with_what_its_training_showed(finished: Any) -> None:
     run, summary = finished
     display, file = shown(terminal=False)
     with display:
-        display.finish(summary, run)
+        display.on_run_end(summary, run)
     text = file.getvalue()
     for part in summary["diagnosis"]:
         assert part["aspect"] in text

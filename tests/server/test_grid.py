@@ -29,7 +29,6 @@ TRAIN = Train(
     batch=1,
     minimum=1,
     factor=1.0,
-    frozen=False,
     critic_seen=0,
     generator_seen=0,
     device="cpu",

@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from clients.protocol.parts.states import PlayerState, SiteState
 from server.config.federation import FederationSettings
-from server.training.participation import ClientSampler, Letters, uniform
-from wgan.errors import SettingsError
+from server.config.training import build_participation
+from server.training.participation import ClientSampler
+from server.training.site_states import swapped
+from server.training.state import ServerState, TrainingState, generators_in
+from wgan.errors import SettingsError, StateError
 
 NAMES = tuple(f"site-{k}" for k in range(5))
 
 
 def roster(names: tuple[str, ...] = NAMES, **keys: object) -> ClientSampler:
-    return ClientSampler(names, FederationSettings.model_validate(keys), 0, uniform)
+    participation = build_participation(FederationSettings.model_validate(keys))
+    return ClientSampler(names, participation, 0)
 
 
 def test_all_take_part_unless_told_otherwise() -> None:
@@ -72,23 +77,48 @@ def test_sums_alone_are_not_those_of_a_single_site() -> None:
     roster(sums_only=True, away=others[1:]).check()
     roster(away=others).check()
     # Who is away after the last round is not missed.
-    late = ClientSampler(NAMES, roster(sums_only=True, away=others).settings, 0, uniform, rounds=3)
+    late = ClientSampler(NAMES, roster(sums_only=True, away=others).participation, 0, rounds=3)
     late.check()
 
 
 def test_swapped_critics_all_move_and_none_is_lost() -> None:
-    letters = Letters({n: {"critic": torch.tensor([float(k)])} for k, n in enumerate(NAMES)})
+    states = {n: SiteState({"critic": torch.tensor([float(k)])}) for k, n in enumerate(NAMES)}
     for number in range(1, 20):
-        before = {n: float(own["critic"]) for n, own in letters.states.items()}
-        letters.swap(0, number)
-        after = {n: float(own["critic"]) for n, own in letters.states.items()}
+        before = {n: float(site.vectors["critic"]) for n, site in states.items()}
+        states = swapped(states, 0, number)
+        after = {n: float(site.vectors["critic"]) for n, site in states.items()}
         assert sorted(after.values()) == sorted(before.values())
         assert all(after[n] != before[n] for n in NAMES)
     assert any(a != b for a, b in pairwise([after, before]))
 
 
-def test_letters_survive_a_checkpoint() -> None:
-    letters = Letters({"site/odd name": {"critic": torch.ones(2), "seen": torch.zeros(2)}})
-    again = Letters.of(letters.tensors() | {"generator": torch.ones(1)})
-    assert again.states.keys() == letters.states.keys()
-    assert torch.equal(again.states["site/odd name"]["critic"], torch.ones(2))
+def test_the_whole_state_survives_a_checkpoint() -> None:
+    """Names of sites may hold what separates the names of tensors."""
+    player = PlayerState(torch.ones(2), torch.zeros(2), torch.zeros(2), torch.zeros(0), 7)
+    site = SiteState(
+        {"critic": torch.ones(2)},
+        {"critic": (torch.ones(2), torch.zeros(2))},
+        None,
+        {"generator": {"control_own": torch.ones(3)}},
+        {"critic": 4, "generator": 0},
+        torch.full((3,), 2.0),
+    )
+    state = ServerState(
+        {"critic": player, "generator": player},
+        torch.ones(2),
+        0.25,
+        {"critic": {"first": torch.ones(2)}},
+        {"control_variates": {"generator": {"control": torch.ones(3)}}},
+        {"group adversary": {"layers.0/weight": torch.ones(1)}},
+        {"site/odd name": site},
+        TrainingState(3, 7, 7),
+    )
+    tensors = state.to_tensors()
+    again = ServerState.from_tensors(tensors, state.training)
+    assert again.to_tensors().keys() == tensors.keys() and again.training == state.training
+    assert all(torch.equal(t, tensors[n]) for n, t in again.to_tensors().items())
+    assert again.sites["site/odd name"].steps == site.steps and again.strength == 0.25
+    assert generators_in(tensors)["site/odd name"].tolist() == [2.0] * 3
+    del tensors["average"]
+    with pytest.raises(StateError, match="average"):
+        ServerState.from_tensors(tensors, state.training)

@@ -9,6 +9,7 @@ import torch
 from server.config.recipe import build_recipe
 from server.config.sections import ModelSettings, ViewSettings
 from server.config.settings import Settings
+from wgan.augmentations import Diffusion, InstanceNoise, TableAugmentation
 from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
@@ -20,7 +21,6 @@ from wgan.points import Fake, Manifold, Real
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.views import Diffusion, InstanceNoise, TableAugmentation
 
 GENERATOR = SkipGeneratorSpec((256, 256), 128, 0.2)
 CRITIC = MLPCriticSpec((256, 256), activation="leaky_relu", norm="none", conditioning="concat")
@@ -30,7 +30,7 @@ DEFAULT = Recipe(
     CRITIC,
     Wasserstein(),
     Penalised((PENALTY,)),
-    views=(),
+    augmentations=(),
     strength=Decay(1.0, 0.8),
     pack=1,
     generator_optimizer=Adam(2e-3, 0.5, 0.9),
@@ -114,12 +114,12 @@ MODEL = [
 ]
 
 VIEWS = [
-    ({"use": "noise"}, {"views": (InstanceNoise(0.5),)}),
-    ({"use": ["noise"], "deviation": 0.2}, {"views": (InstanceNoise(0.2),)}),
-    ({"use": ["diffusion"], "deviation": 0.2}, {"views": (Diffusion(deviation=0.2),)}),
+    ({"use": "noise"}, {"augmentations": (InstanceNoise(0.5),)}),
+    ({"use": ["noise"], "deviation": 0.2}, {"augmentations": (InstanceNoise(0.2),)}),
+    ({"use": ["diffusion"], "deviation": 0.2}, {"augmentations": (Diffusion(deviation=0.2),)}),
     (
         {"use": ["table", "noise"]},
-        {"views": (TableAugmentation(), InstanceNoise(0.5))},
+        {"augmentations": (TableAugmentation(), InstanceNoise(0.5))},
     ),
     ({"rule": "constant", "strength": 0.4}, {"strength": Constant(0.4)}),
     ({"strength": 0.4, "until": 0.5}, {"strength": Decay(0.4, 0.5)}),
@@ -129,7 +129,7 @@ VIEWS = [
     ),
     (
         {"rule": "adaptive", "use": ["table"]},
-        {"strength": Adaptive(0.6, 0.02), "views": (TableAugmentation(),)},
+        {"strength": Adaptive(0.6, 0.02), "augmentations": (TableAugmentation(),)},
     ),
 ]
 

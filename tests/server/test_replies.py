@@ -71,7 +71,7 @@ def session(kit, table, folder, exchange=InProcess, told=None, stop=lambda: Fals
     stage = create_simulated_sites(settings, run.sites)
     carried = exchange(stage.sites, tell=(told if told is not None else []).append)
     with contextlib.suppress(Interrupted):
-        Session(settings, run, carried, stage.columns, kit.Silent(), stop=stop)()
+        Session(settings=settings, folder=run, exchange=carried, columns=stage.columns, stop=stop)()
     return carried
 
 
@@ -355,11 +355,11 @@ def lying(monkeypatch, order, lie, name="site-01"):
 
     honest = dispatch.handle_at_site
 
-    def answer(asked, tensors, site):
-        sums = honest(asked, tensors, site)
+    def answer(asked, tensors, site, run):
+        sums = honest(asked, tensors, site, run)
         return changed(sums, lie) if isinstance(asked, order) and site.name == name else sums
 
-    monkeypatch.setattr(dispatch, "answer", answer)
+    monkeypatch.setattr(dispatch, "handle_at_site", answer)
 
 
 @pytest.mark.parametrize(

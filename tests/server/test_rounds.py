@@ -9,17 +9,21 @@ import torch
 
 import server.training.monitor
 from clients.protocol.messages import EncodeData, Request
+from clients.protocol.parts.statistics import Averaged, Frozen
 from clients.protocol.plan import Plan, fingerprint
 from clients.site import Site
 from fairness.matching.moments import MomentMatching
 from fairness.weighting.group_weights import group_mass
 from server.config.federation import FederationSettings
 from server.config.settings import Settings
+from server.config.training import build_training
 from server.schema.agreement import agree
 from server.training.penalties import request_moments
+from server.training.round import shared_tensors
 from server.training.rounds import Rounds
-from server.training.state import Progress
+from server.training.state import TrainingState
 from server.transport.exchange import InProcess
+from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError
 from wgan.generators import SkipGeneratorSpec
@@ -30,7 +34,6 @@ from wgan.penalties import GradientPenalty
 from wgan.recipe import Recipe
 from wgan.state import read_json, read_tensors, write_json, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.views import InstanceNoise
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -107,11 +110,12 @@ def configured(rounds=6, **train):
     )
 
 
-def built(ground, settings=None, sites=None):
+def built(ground, settings=None, sites=None, saved=None, history=()):
     own, plan, name, moments = ground
-    settings = settings or configured()
-    matching = MomentMatching.of(moments, 0.3)
-    return Rounds(settings, plan, name, InProcess(sites or own), (matching,), "cpu")
+    recipe = build_training(settings or configured())
+    penalties = (MomentMatching.of(moments, 0.3),)
+    exchange = InProcess(sites or own)
+    return Rounds(recipe, plan, name, exchange, penalties, "cpu", saved, history)
 
 
 def same(rounds, others):
@@ -171,33 +175,33 @@ def test_saving_and_resuming_changes_nothing(mode, ground, tmp_path):
     first = built(ground, settings)
     metrics = timeless(first.run(stop=lambda: first.progress.round == 3))
     assert first.progress.round == 3
-    write_tensors(tmp_path / "state", first.players.tensors(), {})
-    second = built(ground, settings)
-    second.resume(read_tensors(tmp_path / "state")[0], first.progress)
+    write_tensors(tmp_path / "state", first.tensors(), {})
+    tensors = read_tensors(tmp_path / "state")[0]
+    second = built(ground, settings, saved=(tensors, first.progress))
     metrics += timeless(second.run())
     assert metrics == expected and same(second, whole)
     kept = ("round", "critic_seen", "generator_seen", "up", "down")
     for name in kept:
         assert getattr(second.progress, name) == getattr(whole.progress, name)
     # The control: forgetting how much the statistics have seen is noticed.
-    third = built(ground, settings)
-    third.resume(read_tensors(tmp_path / "state")[0], Progress(3, 1, 1))
+    third = built(ground, settings, saved=(tensors, TrainingState(3, 1, 1)))
     list(third.run())
     assert not same(third, whole)
 
 
 def test_rates_fall_linearly_to_their_last_step_or_stay(ground):
     rounds = built(ground, configured(rounds=4))
-    assert [rounds.factor(n) for n in (1, 2, 3, 4)] == [1, 0.75, 0.5, 0.25]
+    assert [rounds.setup.recipe.factor(n) for n in (1, 2, 3, 4)] == [1, 0.75, 0.5, 0.25]
     assert [m["rate"] for m in rounds.run()] == [1, 0.75, 0.5, 0.25]
     flat = built(ground, configured(rounds=4, decay="none"))
-    assert {flat.factor(n) for n in (1, 2, 3, 4)} == {1.0}
+    assert {flat.setup.recipe.factor(n) for n in (1, 2, 3, 4)} == {1.0}
 
 
 def test_statistics_are_frozen_after_the_warm_up_only(ground):
     rounds = built(ground, configured(statistics="frozen", warmup=2))
-    assert [rounds.order(n).frozen for n in (1, 2, 3, 4)] == [False, False, True, True]
-    assert not any(built(ground).order(n).frozen for n in (1, 6))
+    found = [rounds.order(n).training.statistics for n in (1, 2, 3, 4)]
+    assert found == [Averaged(), Averaged(), Frozen(), Frozen()]
+    assert {built(ground).order(n).training.statistics for n in (1, 6)} == {Averaged()}
     seen = []
     for _ in rounds.run():
         seen.append(rounds.progress.critic_seen)
@@ -210,7 +214,7 @@ def test_only_sites_that_train_the_generator_are_sent_its_statistics(ground):
         rounds = built(ground, configured(generator=generator))
         order = rounds.order(1)
         assert order.generator_steps == steps
-        names = set(rounds._tensors(order))
+        names = set(shared_tensors(order, rounds.state))
         assert ({"generator_first", "generator_second"} <= names) == (steps > 0)
         assert {"generator", "critic", "critic_first", "critic_second"} <= names
         fields = {f.name for f in order.layout().fields}
@@ -230,12 +234,10 @@ def test_an_exact_batch_is_shared_out_whatever_the_sites_minimum(ground):
     rows = {}
     for exact in (False, True):
         rounds = built(ground, configured(rounds=1, exact_batch=exact, site_minimum=9))
-        rounds.introduce()
         rows[exact] = next(rounds.run())["critic_rows"] / 3
     assert rows[False] > 42 and rows[True] == pytest.approx(40, abs=1)
     # Where the minimum alone is more, that is what sites take.
     rounds = built(ground, configured(rounds=1, exact_batch=True, site_minimum=20))
-    rounds.introduce()
     assert next(rounds.run())["critic_rows"] == 3 * 4 * 20
 
 
@@ -248,19 +250,19 @@ def test_stopping_before_the_first_round_does_nothing(ground):
 
 def test_a_round_without_rows_is_an_error(ground):
     _, plan, name, _ = ground
-    rounds = Rounds(configured(), plan, name, InProcess([]), (), "cpu")
+    rounds = Rounds(build_training(configured()), plan, name, InProcess([]), (), "cpu")
     with pytest.raises(NumericalError, match="round 1: no site with rows took part"):
         list(rounds.run())
-    assert rounds.progress == Progress()
+    assert rounds.progress == TrainingState()
 
 
 def test_divergence_is_an_error_that_says_what_to_lower(ground):
     rounds = built(ground)
-    rounds.players.critic.vector.fill_(1e30)
+    rounds.state.players["critic"].vector.fill_(1e30)
     with pytest.raises(NumericalError, match=r"lower model\."):
         list(rounds.run())
     rounds = built(ground)
-    rounds.players.generator.vector.fill_(float("nan"))
+    rounds.state.players["generator"].vector.fill_(float("nan"))
     with pytest.raises(NumericalError, match=r"not finite.*lower model\."):
         list(rounds.run())
 
@@ -275,7 +277,7 @@ def test_the_run_s_seed_decides(ground):
 
 # Looks at the critic, views, stopping ---------------------------------------------------------
 
-NOISY = replace(RECIPE, views=(InstanceNoise(0.5),), strength=Decay(1.0, 0.8))
+NOISY = replace(RECIPE, augmentations=(InstanceNoise(0.5),), strength=Decay(1.0, 0.8))
 LAZY = replace(RECIPE, lipschitz=Penalised((GradientPenalty(every=4),)))
 RECIPES = {
     "spectral": replace(NOISY, lipschitz=SpectralNorm()),
@@ -316,7 +318,7 @@ def test_the_critic_is_looked_at_now_and_then_and_in_the_end(rounds, every, expe
     trained = built(planned(ground, RECIPE, 0.2), configured(rounds, evaluate_every=every))
     metrics = list(trained.run())
     found = evaluations(metrics)
-    assert list(found) == expected == [o.step for o in trained.watch.observations]
+    assert list(found) == expected == [o.step for o in trained.state.observations]
     for m in metrics:
         if look := m.get("evaluation"):
             assert all(look[k] == m[k] for k in ("estimate", "penalty", "generator_loss"))
@@ -344,15 +346,15 @@ def test_the_strength_falls_round_by_round_as_the_rule_says(ground):
         next(iter(rounds.run()))
     expected = [1, 0.75, 0.5, 0.25, 0]
     assert sent == pytest.approx(expected, abs=1e-12)
-    assert [o.strength for o in rounds.watch.observations] == sent
+    assert [o.strength for o in rounds.state.observations] == sent
     still = built(planned(ground, replace(NOISY, strength=Constant(0.3))), configured(3))
     list(still.run())
-    assert still.players.strength == still.order(4).strength == 0.3
+    assert still.state.strength == still.order(4).strength == 0.3
     # Without views there is nothing to strengthen, nor to look at for it.
     idle = replace(RECIPE, strength=Adaptive(0.05, 0.1, "sign"), objective=Hinge())
     without = built(planned(ground, idle), configured(3))
     assert list(evaluations(without.run())) == [3]
-    assert without.players.strength == 0.0
+    assert without.state.strength == 0.0
 
 
 @pytest.mark.parametrize("target", [0.0, 0.05, 1.0])
@@ -368,7 +370,7 @@ def test_adaptive_views_follow_the_scores_of_rows_held_out(target, ground):
         share = min(1.0, max(0.0, share))
         strength += 0.1 * ((share > target) - (share < target))
         strength = min(0.85, max(0.0, strength))
-    assert rounds.players.strength == pytest.approx(strength, abs=1e-12)
+    assert rounds.state.strength == pytest.approx(strength, abs=1e-12)
     # A target of 1 is never passed, and one of 0 never missed.
     assert strength <= 0.3 - 0.25 if target == 1.0 else strength >= 0.0
     assert target > 0.0 or strength >= 0.3
@@ -379,9 +381,9 @@ def test_adaptive_views_follow_the_sign_of_scores(ground):
         rule = Adaptive(target, 0.1, "sign", start=0.5)
         recipe = replace(NOISY, objective=Hinge(), strength=rule)
         rounds = built(planned(ground, recipe), configured(3))
-        assert [o.held_score for o in rounds.watch.observations] == []
+        assert [o.held_score for o in rounds.state.observations] == []
         assert list(evaluations(rounds.run())) == [1, 2, 3]
-        return rounds.players.strength
+        return rounds.state.strength
 
     assert last(1.0) == pytest.approx(0.2)
     assert last(0.0) >= 0.5
@@ -395,30 +397,29 @@ def test_every_kind_of_training_goes_on_bit_for_bit(name, ground, tmp_path):
     expected = timeless(whole.run())
     first = built(prepared, settings)
     metrics = timeless(first.run(stop=lambda: first.progress.round == 3))
-    write_tensors(tmp_path / "state", first.players.tensors(), {})
+    write_tensors(tmp_path / "state", first.tensors(), {})
     # Both through the files they would lie in.
     write_json(tmp_path / "rest.json", {"progress": asdict(first.progress), "history": metrics})
     rest = read_json(tmp_path / "rest.json")
-    second = built(prepared, settings)
-    tensors = read_tensors(tmp_path / "state")[0]
-    second.resume(tensors, Progress(**rest["progress"]), rest["history"])
+    saved = (read_tensors(tmp_path / "state")[0], TrainingState(**rest["progress"]))
+    second = built(prepared, settings, saved=saved, history=rest["history"])
     metrics += timeless(second.run())
     assert metrics == expected and same(second, whole)
-    assert second.watch.observations == whole.watch.observations
+    assert second.state.observations == whole.state.observations
     assert second.progress.plateau == whole.progress.plateau
-    assert second.progress.plateau["seen"] == len(whole.watch.observations) > 1
+    assert second.progress.plateau["seen"] == len(whole.state.observations) > 1
     assert second.findings == whole.findings
-    assert second.players.strength == whole.players.strength
+    assert second.state.strength == whole.state.strength
 
 
 def test_a_forgotten_state_of_the_power_iterations_is_noticed(ground, tmp_path):
     prepared = planned(ground, RECIPES["spectral"])
-    whole, first, second = (built(prepared, configured(3)) for _ in range(3))
+    whole, first, fresh = (built(prepared, configured(3)) for _ in range(3))
     list(whole.run())
     list(first.run(stop=lambda: first.progress.round == 2))
-    tensors = first.players.tensors()
-    tensors["critic_buffers"] = second.players.tensors()["critic_buffers"]
-    second.resume(tensors, first.progress)
+    tensors = first.tensors()
+    tensors["players/critic/buffers"] = fresh.tensors()["players/critic/buffers"]
+    second = built(prepared, configured(3), saved=(tensors, first.progress))
     list(second.run())
     assert not same(second, whole)
 
@@ -468,14 +469,13 @@ def test_patience_is_remembered_over_sessions(at, ground, monkeypatch):
     stubbed(monkeypatch, values)
     first = built(ground, settings)
     history = list(first.run(stop=lambda: first.progress.round == at))
-    second = built(ground, settings)
-    second.resume(first.players.tensors(), first.progress, history)
+    saved = (first.tensors(), first.progress)
+    second = built(ground, settings, saved=saved, history=history)
     list(second.run())
     assert second.progress.round == count
     assert second.progress.plateau == whole.progress.plateau
     # A session that starts at the plateau has nothing left to do.
-    third = built(ground, settings)
-    third.resume(second.players.tensors(), second.progress)
+    third = built(ground, settings, saved=(second.tensors(), second.progress))
     assert third.finished and list(third.run()) == []
 
 

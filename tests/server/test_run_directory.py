@@ -13,7 +13,7 @@ import torch
 from clients.protocol.plan import fingerprint
 from server.config.files import load
 from server.outputs.run_directory import RunFolder, default_folder
-from server.training.state import Progress
+from server.training.state import TrainingState
 from wgan.errors import StateError
 from wgan.state import read_json, read_tensors, write_json, write_tensors
 from wgan.stopping import PlateauState
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def save(run: RunFolder, number: int, keep: int = 3, plan: str = "plan") -> None:
-    run.save({"x": torch.full((3,), float(number))}, Progress(round=number), plan, "s", keep)
+    run.save({"x": torch.full((3,), float(number))}, TrainingState(round=number), plan, "s", keep)
 
 
 def test_create_and_discard_leave_what_was_there(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_the_newest_checkpoint_is_loaded_and_the_oldest_go(run: RunFolder) -> No
     loaded = run.load("plan", "s")
     assert loaded is not None
     assert loaded[0]["x"].tolist() == [1e6] * 3
-    assert loaded[1] == Progress(round=1_000_000)
+    assert loaded[1] == TrainingState(round=1_000_000)
 
 
 def test_a_checkpoint_beyond_keep_goes_only_once_the_new_one_is_whole(
@@ -219,7 +219,7 @@ def test_default_folders_do_not_collide(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_what_a_plateau_remembers_comes_back(run: RunFolder) -> None:
     state = PlateauState(0.1 + 0.2, 3, 1 / 3, 0.7, 1.1, 9)
-    progress = Progress(9, 100, 80, 1.5, 7, 8, state.to_dict())
+    progress = TrainingState(9, 100, 80, 1.5, 7, 8, state.to_dict())
     run.save({"x": torch.zeros(1)}, progress, "plan", "s", 3)
     loaded = run.load("plan", "s")
     assert loaded is not None

@@ -20,6 +20,7 @@ from server.config.settings import harmless_keys, settings_digest
 from server.outputs.run_directory import RunFolder
 from server.session import Interrupted, choose_device
 from server.synthesis.generator_file import load_generator
+from server.synthesis.steps import ImputeDependencies, ProjectByRejection
 from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.values import describe
@@ -168,7 +169,7 @@ def test_stop_and_resume_equal_an_uninterrupted_run(
     with pytest.raises(Interrupted, match=rf"after round {rounds} of 4; .*--resume {parts}"):
         kit.run(settings, parts, stop=kit.stop_after(rounds))
     assert not (parts / "synthetic.csv").exists()
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(settings, parts, resume=True, reporter=reporter)
     assert f"begin {rounds}/4" in reporter.told
     assert (parts / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
@@ -230,7 +231,7 @@ def test_a_run_that_stops_at_a_plateau_says_so_and_goes_on_to_the_same_end(
         kit.run(settings, parts, stop=kit.stop_after(3))
     for begin in ("begin 3/9", "begin 5/9"):
         # The second time the run has finished: nothing is trained, everything is written.
-        reporter = kit.Silent()
+        reporter = kit.Recorder()
         again = kit.run(settings, parts, resume=True, reporter=reporter)
         assert begin in reporter.told
         assert (again["stopped_at_plateau"], again["rounds"]) == (True, 5)
@@ -305,7 +306,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     again = RunFolder(tmp_path / "again")
     shutil.copytree(run.path, again.path)
     damage(again.checkpoints()[-1], how)
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(load(run.config), again.path, resume=True, reporter=reporter)
     told = [text for text in reporter.told if "round-000004.safetensors" in text]
     assert len(told) == 1
@@ -514,14 +515,25 @@ def test_a_stop_after_the_last_round_is_heard_in_each_part_of_the_end(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
     made = kit.tiny(table)
-    whole = kit.Silent()
+    whole = kit.Recorder()
     kit.run(made, tmp_path / "whole", reporter=whole)
     counts, most = zip(*whole.steps, strict=True)
     # The fit may settle before its last step; then the bar is full all the same.
     assert counts[:-1] == tuple(range(len(counts) - 1)) and counts[-1] == most[0]
     assert len(set(most)) == 1
-    parts = ("before: synth", "before: proj", "in step 0 of at most", "in step 1 of", "before: fig")
-    for calls, part in zip((0, 1, 2, 3, 2 + len(counts)), parts, strict=True):
+    fit = 4 + len(counts)
+    parts = {
+        0: "before: postprocessing",
+        1: "before: calibration",
+        2: "before: columns",
+        3: "before: projection",
+        4: "in step 0 of at most",
+        5: "in step 1 of",
+        fit: "before: synth",
+        fit + 1: "before: fig",
+        fit + 2: "before: report",
+    }
+    for calls, part in parts.items():
         # As many calls of `stop` as there are rounds, and parts of the end let through.
         with pytest.raises(Interrupted, match=rf"after the last round, {part}.*--resume"):
             kit.run(
@@ -568,7 +580,7 @@ def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_pa
     assert 0 < found["kept"] < 1
     # What is loaded draws as what was trained.
     again = load_generator(RunFolder(tmp_path / "on"))
-    assert again.projection is not None
+    assert again.find(ProjectByRejection) is not None
     made = again.sample_matching_data(summary["rows_synthetic"], summary["seed"])
     write_table(made, again.plan.schema, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "on/synthetic.csv").read_bytes()
@@ -607,7 +619,8 @@ def test_a_column_that_follows_from_another_is_filled_in(
     assert (synthetic["code"] == synthetic[label].map(codes).fillna(0)).all()
     assert synthetic["code"].nunique() > 1
     again = load_generator(RunFolder(tmp_path / "run"))
-    assert len(again.followings) == 1
+    imputation = again.find(ImputeDependencies)
+    assert imputation is not None and len(imputation.dependencies) == 1
     drawn = again.sample_matching_data(summary["rows_synthetic"], summary["seed"])
     write_table(drawn, again.plan.schema, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "run/synthetic.csv").read_bytes()
@@ -621,8 +634,8 @@ def test_bins_are_halved_until_moments_are_not_too_many(
     conditions, row = run.plan.conditions, run.plan.shape.width + run.plan.binning.width
     fits = (conditions.width + 1) * (row + conditions.width) ** 2
     for most, bins in ((fits, 2), (fits - 1, 0)):
-        monkeypatch.setattr(server.synthesis.projection, "ENTRIES", most)
-        reporter = kit.Silent()
+        monkeypatch.setattr(server.synthesis.projection, "MAX_ENTRIES", most)
+        reporter = kit.Recorder()
         path = tmp_path / f"{most}"
         summary = kit.run(kit.tiny(table, model={"bins": 9}), path, reporter=reporter)
         assert summary["projection"] is not None
@@ -646,14 +659,14 @@ def test_where_rows_are_not_held_to_second_moments(
 ) -> None:
     summary = kit.run(kit.tiny(table, **keys), tmp_path / "off")
     assert summary["projection"] is None
-    assert load_generator(RunFolder(tmp_path / "off")).projection is None
+    assert load_generator(RunFolder(tmp_path / "off")).find(ProjectByRejection) is None
 
 
 def test_too_many_moments_to_project_onto_are_told(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.synthesis.projection, "ENTRIES", 10)
-    reporter = kit.Silent()
+    monkeypatch.setattr(server.synthesis.projection, "MAX_ENTRIES", 10)
+    reporter = kit.Recorder()
     summary = kit.run(kit.tiny(table), tmp_path / "wide", reporter=reporter)
     assert summary["projection"] is None
     assert any("leave columns of many categories out" in text for text in reporter.told)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from clients.protocol.messages import Train
+from clients.protocol.parts.feddyn import FedDyn
 from server.config.federation import FederationSettings
-from server.config.files import parse
+from server.config.files import commented, load, parse
 from server.config.settings import Settings
 from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES, StrategyName
 from server.outputs.run_directory import RunFolder
@@ -40,7 +41,7 @@ def test_every_name_has_a_strategy_and_every_switch_is_a_key() -> None:
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_strategy_sets_its_switches_and_survives_being_written(name: Any) -> None:
     made = settings(strategy=name)
-    federation = made.federation.model_dump()
+    federation = made.federation.model_dump(mode="json")
     assert STRATEGIES[name].switches.items() <= federation.items()
     assert made.model.matching == 0
     again = Settings.model_validate(json.loads(made.model_dump_json()))
@@ -61,7 +62,7 @@ def test_who_runs_on_sums_alone() -> None:
 
 
 def test_our_own_asks_for_no_letters() -> None:
-    order = Train("p", 1, 1, 0, 8, 1, 1.0, False, 0, 0, "cpu", (3, 4), 1)
+    order = Train("p", 1, 1, 0, 8, 1, 1.0, 0, 0, "cpu", (3, 4), 1)
     assert order.layout().letters == ()
 
 
@@ -106,11 +107,25 @@ def test_sites_that_share_nothing_each_make_their_share(
     vectors = [generator.vector for generator in synthesizer.generators]
     assert len(vectors) == 3 and not torch.equal(vectors[0], vectors[1])
     cells = np.repeat(np.arange(len(synthesizer.counts)), 400)
-    makers = synthesizer._makers(cells, 0)
+    makers = synthesizer._assign_generators(cells, 0)
     counts, held = synthesizer.counts, synthesizer.counts.sum(1) > 0
     for cell in held.nonzero()[0]:
         share = np.bincount(makers[cells == cell], minlength=3) / 400
         np.testing.assert_allclose(share, counts[cell] / counts[cell].sum(), atol=0.1)
+
+
+def test_parameters_of_a_correction_are_the_configuration_s_to_set(tmp_path: Path) -> None:
+    """Through the file that a run writes, too."""
+    other = [{"kind": "feddyn", "alpha": 0.5}]
+    made = settings(strategy="feddyn", federation={"corrections": other})
+    assert made.federation.corrections == (FedDyn(0.5),)
+    path = tmp_path / "config.toml"
+    path.write_text(commented(made), encoding="utf-8")
+    assert load(path).federation == made.federation
+    with pytest.raises(SettingsError, match="above 0"):
+        settings(federation={"corrections": [{"kind": "feddyn", "alpha": 0.0}]})
+    with pytest.raises(SettingsError, match="proximal twice; write it once"):
+        settings(federation={"corrections": [{"kind": "proximal"}], "proximal": 0.1})
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
@@ -150,7 +165,7 @@ def test_a_round_of_a_sample_asks_only_the_sites_drawn(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
     made = kit.tiny(table, federation={"sites_per_round": 1})
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(made, tmp_path / "run", reporter=reporter)
     assert [m["sites"] for m in reporter.metrics] == [1, 1, 1, 1]
 
@@ -161,7 +176,7 @@ def test_minimax_masses_move_within_their_bounds(kit: Any, table: Path, tmp_path
         data={"path": str(table), "sensitive": ["sex"], "held_out": 0.3},
         groups={"weights": "minimax", "minimax_every": 1, "minimax_bounds": [0.9, 1.1]},
     )
-    reporter = kit.Silent()
+    reporter = kit.Recorder()
     kit.run(made, tmp_path / "run", reporter=reporter)
     masses = [m["mass_by_group"] for m in reporter.metrics]
     assert all(sum(mass.values()) == pytest.approx(1) for mass in masses)

@@ -18,7 +18,7 @@ from server.outputs.run_directory import RunFolder
 from server.session import Interrupted
 from server.synthesis.generator_file import load_generator, save_generator
 from server.synthesis.synthesizer import Synthesizer, apportion
-from server.training.generator_step import advantage
+from server.training.penalties import advantage
 from wgan.errors import DataError, SettingsError, StateError
 from wgan.state import read_tensors, write_tensors
 
@@ -51,8 +51,8 @@ def test_a_generator_comes_back_as_it_was_saved(
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(again.generators[0].vector, synthesizer.generators[0].vector)
     assert again.draw(30, 1).equals(synthesizer.draw(30, 1))
-    other = Synthesizer.of(synthesizer.plan, synthesizer.generators[0].vector)
-    other = dataclasses.replace(other, projection=synthesizer.projection)
+    other = Synthesizer.from_players(synthesizer.plan, [synthesizer.generators[0].vector])
+    other = dataclasses.replace(other, post=synthesizer.post)
     assert other.draw(30, 1).equals(synthesizer.draw(30, 1))
     save(other, RunFolder(tmp_path), finished[0])
     files = (RunFolder(tmp_path).generator, finished[0].generator)

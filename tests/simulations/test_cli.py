@@ -12,6 +12,7 @@ import pytest
 
 import simulations.cli
 import simulations.inline
+import simulations.simulate
 from server.config.files import keys, load
 from server.outputs.run_directory import RunFolder
 from simulations.streams import Stop
@@ -266,7 +267,7 @@ def test_ctrl_c_before_training_leaves_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulations.cli, "create_simulated_sites", interrupted)
+    monkeypatch.setattr(simulations.simulate, "create_simulated_sites", interrupted)
     code, _, err = call("simulate", config(), *TINY)
     assert code == 130
     assert "Traceback" not in err
@@ -279,7 +280,7 @@ def test_a_fault_in_the_program_is_not_hidden(
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(simulations.cli, "run_inline", broken)
+    monkeypatch.setattr(simulations.simulate, "run_inline", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         call("simulate", config(), *TINY)
 
@@ -301,6 +302,38 @@ def test_help_of_simulate_lists_every_key_in_a_line_of_its_own(call: Call) -> No
     first = [line.split()[0] for line in lines if line.strip() and line[:4].strip()]
     for key, _, _ in keys():
         assert first.count(key) == 1, key
+
+
+HEAVY = ("torch", "flwr", "ray", "pandas", "pyarrow", "sklearn", "matplotlib", "scipy", "fairlearn")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), *((c, "--help") for c in ("simulate", "audit", "compare"))],
+)
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    # PyTorch alone takes seconds and hundreds of megabytes. The control: what is imported shows.
+    program = """
+import contextlib, io, sys
+if "--control" in sys.argv:
+    sys.argv.remove("--control")
+    import scipy
+import simulations.cli
+with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+    simulations.cli.main()
+print("loaded", *sys.modules)
+"""
+
+    def loaded(*arguments: str) -> set[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        names = out.splitlines()[-1].split()
+        assert {"loaded", "simulations.cli"} <= set(names)
+        return set(HEAVY) & set(names)
+
+    assert loaded(*arguments) == set()
+    if arguments == ("--help",):
+        assert loaded("--control", *arguments) == {"scipy"}
 
 
 def test_version(call: Call) -> None:
@@ -487,13 +520,13 @@ def test_a_second_interrupt_ends_the_command_whatever_threads_still_wait(tmp_pat
     program = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from simulations import cli
+from simulations import cli, simulate
 
 def interrupted(*_):
     ThreadPoolExecutor(1).submit(threading.Event().wait)
     raise KeyboardInterrupt
 
-cli.create_simulated_sites = interrupted
+simulate.create_simulated_sites = interrupted
 sys.argv = ["everymode", "simulate", "quick", "--out", sys.argv[1]]
 cli.main()
 """

@@ -2,8 +2,8 @@
 
 Covered, each as a full product:
 
-- 4 objectives x 16 constraints x 6 views, with one network, on table rows;
-- 2 objectives x 6 constraints x 4 views, with one convolutional network, on images;
+- 4 objectives x 16 constraints x 6 augmentations, with one network, on table rows;
+- 2 objectives x 6 constraints x 4 augmentations, with one convolutional network, on images;
 - 16 critics x 6 codecs x 6 constraints, with the Wasserstein objective;
 - 3 codecs x 16 constraints with packs of 2;
 
@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
+from wgan.augmentations import Diffusion, ImageAugmentation, InstanceNoise, TableAugmentation
 from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
 from wgan.data.arrays import ArrayCodec
 from wgan.data.codec import TableCodec
@@ -47,7 +48,6 @@ from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
-from wgan.views import Diffusion, ImageAugmentation, InstanceNoise, TableAugmentation
 
 ROWS, CONDITION = 8, 3
 
@@ -77,7 +77,7 @@ CONSTRAINTS = {
     "none": Unconstrained(),
 }
 FEW = ("mixed", "manifold", "condition", "clipping", "spectral_norm", "none")
-VIEWS = {
+AUGMENTATIONS = {
     "none": (),
     "noise": (InstanceNoise(0.3),),
     "diffusion": (Diffusion(20),),
@@ -115,7 +115,7 @@ REASONS = {
     "sign": r"follows the sign of scores under the Wasserstein.*write statistic = 'held_out'",
     "no condition": r"condition_penalty: there is no condition.*leave it out",
     "class weights": r"gradient_penalty: \d+ class weights for .* length \d+; expected one",
-    "no images to augment": r'view "image_augmentation": expected images.*write kind = "table_aug',
+    "no images to augment": r'image_augmentation: expected images.*write kind = "table_aug',
     "no square": r"rotate expects square images.*write rotate = false",
     "no images": r'kind = "conv": expected images.*write kind = "mlp"',
     "members": r'member\.kind = "conv".*write member\.kind = "mlp"',
@@ -311,12 +311,17 @@ def test_objectives_constraints_and_views():
     cases = [
         (
             labels,
-            recipe_of("table", labels[1], objective=OBJECTIVES[labels[0]], views=VIEWS[labels[2]]),
+            recipe_of(
+                "table",
+                labels[1],
+                objective=OBJECTIVES[labels[0]],
+                augmentations=AUGMENTATIONS[labels[2]],
+            ),
             "table",
         )
-        for labels in itertools.product(OBJECTIVES, CONSTRAINTS, VIEWS)
+        for labels in itertools.product(OBJECTIVES, CONSTRAINTS, AUGMENTATIONS)
     ]
-    # Three constraints leave the Wasserstein critic free; two views are for images.
+    # Three constraints leave the Wasserstein critic free; two augmentations are for images.
     assert tally(cases) == {"kept": 244, "no bottom": 3 * 6, "no images to augment": 2 * 64}
 
 
@@ -329,7 +334,7 @@ def test_objectives_constraints_and_views_of_images():
                 "images",
                 labels[1],
                 objective=OBJECTIVES[labels[0]],
-                views=VIEWS[labels[2]],
+                augmentations=AUGMENTATIONS[labels[2]],
                 critic=CRITICS["conv"],
             ),
             "images",
@@ -422,9 +427,9 @@ recipes = st.builds(
         st.builds(SpectralNorm, st.integers(1, 2), some),
         st.builds(Unconstrained, some),
     ),
-    views=st.lists(st.sampled_from([v for vs in VIEWS.values() for v in vs]), max_size=2).map(
-        tuple
-    ),
+    augmentations=st.lists(
+        st.sampled_from([v for vs in AUGMENTATIONS.values() for v in vs]), max_size=2
+    ).map(tuple),
     strength=st.sampled_from([Constant(0.5), Decay(), Adaptive(), Adaptive(statistic="sign")]),
     pack=st.sampled_from([1, 1, 2, 4]),
     generator_optimizer=st.sampled_from([Adam(), RMSprop(), SGD()]),

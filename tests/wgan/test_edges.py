@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.wgan.steps import Seeded, evaluate
 from wgan.edges import EdgePenalty
 from wgan.errors import SettingsError
 from wgan.lipschitz import Penalised
-from wgan.penalties import CriticStep
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.theory.graph import graph_wasserstein, shortest_paths
@@ -24,7 +24,7 @@ def seeded(seed):
 
 def step(critic, count=400, width=4, seed=0, condition=0):
     rows = torch.zeros(count, width, dtype=torch.float64)
-    return CriticStep(critic, rows, rows, rows.new_zeros(count, condition), seeded(seed))
+    return Seeded(critic, rows, rows, rows.new_zeros(count, condition), rng=seeded(seed))
 
 
 def table(values):
@@ -36,22 +36,22 @@ def test_contract():
     values = torch.randn(4, generator=seeded(1), dtype=torch.float64).mul(5).requires_grad_(True)
     penalty = EdgePenalty(EDGES, LENGTHS)
     before = torch.get_rng_state()
-    cost = penalty(step(lambda rows, _: rows @ values, 7))
+    cost = evaluate(penalty, step(lambda rows, _: rows @ values, 7))
     assert cost.shape == (7,) and (cost >= 0).all() and cost.isfinite().all()
     assert torch.equal(torch.get_rng_state(), before)
     # What is drawn comes from `rng` alone.
-    assert torch.equal(penalty(step(lambda rows, _: rows @ values, 7)), cost)
-    assert not torch.equal(penalty(step(lambda rows, _: rows @ values, 7, seed=1)), cost)
+    assert torch.equal(evaluate(penalty, step(lambda rows, _: rows @ values, 7)), cost)
+    assert not torch.equal(evaluate(penalty, step(lambda rows, _: rows @ values, 7, seed=1)), cost)
     (gradient,) = torch.autograd.grad(cost.mean(), values)
     assert gradient.isfinite().all() and gradient.any()
 
 
 def test_an_edge_costs_the_square_of_what_its_slope_exceeds_one_by():
-    cost = EdgePenalty(((0, 1),), (0.5,))(step(table([2.0, 0.0, 9.0, 9.0])))
+    cost = evaluate(EdgePenalty(((0, 1),), (0.5,)), step(table([2.0, 0.0, 9.0, 9.0])))
     torch.testing.assert_close(cost, torch.full_like(cost, 9.0))
     # The slope of an edge that is followed backwards is the same.
     torch.testing.assert_close(
-        EdgePenalty(((1, 0),), (0.5,))(step(table([2.0, 0.0, 9.0, 9.0]))), cost
+        evaluate(EdgePenalty(((1, 0),), (0.5,)), step(table([2.0, 0.0, 9.0, 9.0]))), cost
     )
 
 
@@ -60,7 +60,7 @@ def test_all_edges_are_drawn_alike():
     edges = tuple((2 * k, 2 * k + 1) for k in range(4))
     values = torch.zeros(8, dtype=torch.float64)
     values[::2] = 1 + 2.0 ** torch.arange(4)
-    cost = EdgePenalty(edges, (1.0,) * 4)(step(table(values), 40_000, 8))
+    cost = evaluate(EdgePenalty(edges, (1.0,) * 4), step(table(values), 40_000, 8))
     drawn, counts = cost.sqrt().round().unique(return_counts=True)
     assert drawn.tolist() == [1.0, 2.0, 4.0, 8.0]
     # Five deviations of a binomial share.
@@ -74,18 +74,20 @@ def test_free_exactly_for_the_lipschitz_functions_of_the_shortest_path_distance(
     given_values = torch.tensor(values, dtype=torch.float64)
     gaps = (given_values[:, None] - given_values).abs()
     lipschitz = bool((gaps <= distance).all())
-    cost = EdgePenalty(EDGES, LENGTHS)(step(table(given_values), seed=seed))
+    cost = evaluate(EdgePenalty(EDGES, LENGTHS), step(table(given_values), seed=seed))
     assert (not cost.any()) == lipschitz
     # The largest Lipschitz function below any values is one: McShane's extension.
     closed = (given_values + distance).min(1).values
-    assert EdgePenalty(EDGES, LENGTHS)(step(table(closed), seed=seed)).max() < 1e-20
+    assert evaluate(EdgePenalty(EDGES, LENGTHS), step(table(closed), seed=seed)).max() < 1e-20
 
 
 def test_the_exact_potential_costs_nothing_and_a_steeper_one_something():
     found = graph_wasserstein(EDGES, LENGTHS, [0.5, 0.5, 0, 0], [0, 0, 0.25, 0.75])
     penalty = EdgePenalty(EDGES, LENGTHS)
-    assert penalty(step(table(found.potential))).max() < 1e-12
-    assert penalty(step(table(1.1 * found.potential))).max() == pytest.approx(0.01, rel=1e-6)
+    assert evaluate(penalty, step(table(found.potential))).max() < 1e-12
+    assert evaluate(penalty, step(table(1.1 * found.potential))).max() == pytest.approx(
+        0.01, rel=1e-6
+    )
 
 
 def test_rows_are_what_the_critic_sees():
@@ -95,7 +97,9 @@ def test_rows_are_what_the_critic_sees():
         seen.append((rows, condition))
         return 3 * rows[:, 0]
 
-    cost = EdgePenalty(((0, 1), (3, 0)), (1.0, 1.0), SQUARE)(step(critic, 50, 2, condition=3))
+    cost = evaluate(
+        EdgePenalty(((0, 1), (3, 0)), (1.0, 1.0), SQUARE), step(critic, 50, 2, condition=3)
+    )
     # From node 0 to node 1 the score changes by 3, from 3 to 0 not at all.
     assert set(cost.tolist()) == {0.0, 4.0}
     ((rows, condition),) = seen

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.data.frame import MISSING, read_table
+from wgan.data.formats import MISSING
+from wgan.data.frame import read_table
 from wgan.data.values import DATE_FORMS, Description, date_forms, describe, parse_column, widest
 from wgan.errors import DataError
 

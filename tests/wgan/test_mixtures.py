@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from wgan.critics import MLPCriticSpec
+from wgan.flat import FlatModule
 from wgan.mixtures import judged_by_odds, judged_in_parts
 from wgan.objectives import JensenShannon
-from wgan.packed import Packed
 from wgan.players import Players
 from wgan.recipe import Recipe
 from wgan.shape import Block, Shape
@@ -17,52 +17,52 @@ from wgan.shape import Block, Shape
 SHAPE = Shape(blocks=(Block(0, 1, "value"), Block(1, 2, "value")), width=2, condition=1)
 
 
-def critics(count: int) -> tuple[Packed[nn.Module], torch.Tensor]:
+def critics(count: int) -> tuple[FlatModule[nn.Module], torch.Tensor]:
     """One network and the parameters of several like it."""
     made = []
     for seed in range(count):
         torch.manual_seed(seed)
-        made.append(Packed(MLPCriticSpec((8,)).build(SHAPE)).vector)
-    return Packed(MLPCriticSpec((8,)).build(SHAPE)), torch.stack(made)
+        made.append(FlatModule(MLPCriticSpec((8,)).build(SHAPE)).vector)
+    return FlatModule(MLPCriticSpec((8,)).build(SHAPE)), torch.stack(made)
 
 
-def scored(packed: Packed[nn.Module], vector: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
-    packed.load(vector)
+def scored(flat: FlatModule[nn.Module], vector: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
+    flat.load(vector)
     with torch.no_grad():
-        scores: torch.Tensor = packed.module(*args)
+        scores: torch.Tensor = flat.module(*args)
     return scores
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6])
 def test_every_critic_scores_its_part(rows: int) -> None:
-    packed, vectors = critics(3)
-    before = packed.vector.clone()
+    flat, vectors = critics(3)
+    before = flat.vector.clone()
     x, c = torch.randn(rows, 2), torch.ones(rows, 1)
-    found = judged_in_parts(packed.module, vectors)(x, c)
-    assert torch.equal(packed.vector, before)
+    found = judged_in_parts(flat, vectors)(x, c)
+    assert torch.equal(flat.vector, before)
     for i in range(rows):
-        one = scored(packed, vectors[i % 3], x[i : i + 1], c[i : i + 1])
+        one = scored(flat, vectors[i % 3], x[i : i + 1], c[i : i + 1])
         assert float(found[i].detach()) == pytest.approx(float(one[0]), abs=1e-6)
 
 
 def test_odds_add_up_by_the_sites_shares() -> None:
-    packed, vectors = critics(2)
+    flat, vectors = critics(2)
     x, c = torch.randn(7, 2), torch.ones(7, 1)
     shares = torch.rand(7, 1)
     shares = torch.cat([shares, 1 - shares], 1)
-    found = judged_by_odds(packed.module, vectors, shares.log())(x, c).detach()
-    d = torch.stack([scored(packed, v, x, c) for v in vectors], 1).sigmoid()
+    found = judged_by_odds(flat, vectors, shares.log())(x, c).detach()
+    d = torch.stack([scored(flat, v, x, c) for v in vectors], 1).sigmoid()
     odds = (shares * d / (1 - d)).sum(1)
     torch.testing.assert_close(found.sigmoid(), odds / (1 + odds))
 
 
 def test_a_site_without_rows_of_a_class_has_no_say() -> None:
-    packed, vectors = critics(2)
+    flat, vectors = critics(2)
     x, c = torch.randn(4, 2), torch.ones(4, 1)
     prior = torch.tensor([[0.0, -math.inf]]).expand(4, 2)
     leaf = vectors.clone().requires_grad_()
-    found = judged_by_odds(packed.module, leaf, prior)(x, c)
-    torch.testing.assert_close(found.detach(), scored(packed, vectors[0], x, c))
+    found = judged_by_odds(flat, leaf, prior)(x, c)
+    torch.testing.assert_close(found.detach(), scored(flat, vectors[0], x, c))
     (slope,) = torch.autograd.grad(found.sum(), leaf)
     assert torch.isfinite(slope).all()
 
@@ -86,7 +86,7 @@ def test_the_generators_gradient_is_the_mean_over_critics() -> None:
     condition, ones = torch.ones(8, 1), torch.ones(8)
 
     def gradient(vectors: torch.Tensor) -> torch.Tensor:
-        judge = judged_in_parts(players.critic.module, vectors)
+        judge = judged_in_parts(players.critic, vectors)
         rng = torch.Generator().manual_seed(0)
         return players.generator_gradient(condition, ones, rng, (), judge)[0].clone()
 

@@ -26,6 +26,7 @@ from wgan.generators import (
     Head,
     MLPGeneratorSpec,
     SkipGeneratorSpec,
+    table_generator,
 )
 from wgan.shape import Block, Shape
 
@@ -624,3 +625,13 @@ def test_gradients_reach_the_gate():
     raw.data[0, 0] = 2.0
     Head(BLOCKS, 1.0)(raw, seeded(13))[0, 0].backward()
     assert raw.grad[0, 0] > 0 and raw.grad[0, 1] > 0 and raw.grad[0, 2] < 0
+
+
+def test_rows_are_calibrated_and_projected_by_a_protocol_not_a_class():
+    shape = Shape((Block(0, 1, "value"), Block(1, 3, "choice")), 3, 2)
+    skip = SkipGeneratorSpec((4,), noise=2).build(shape)
+    assert table_generator(skip) is skip
+    rows = torch.tensor([[0.5, 0.3, 0.7]])
+    assert skip.chosen(rows).tolist() == [[0.5, 0.0, 1.0]]
+    with pytest.raises(SettingsError, match=r'MLPGenerator shows no raw outputs.*kind = "skip"'):
+        table_generator(MLPGeneratorSpec((4,)).build(shape))

@@ -8,11 +8,12 @@ from scipy.stats import kstest
 from torch import nn
 
 import wgan.points
+from tests.wgan.steps import Seeded, evaluate
 from wgan.critics import MLPCriticSpec
 from wgan.lipschitz import Penalised
 from wgan.objectives import Wasserstein
 from wgan.optimizers import Adam
-from wgan.penalties import ConditionPenalty, CriticStep, Drift, GradientPenalty
+from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 from wgan.players import Batch, Players
 from wgan.points import Fake, Real, interpolates
 from wgan.recipe import Recipe
@@ -52,11 +53,11 @@ def step(critic, count=6, seed=1):
     real, fake = torch.randn(2, count, WIDTH, generator=rng, dtype=torch.float64).unbind()
     kinds = torch.randint(CONDITION, (count,), generator=rng)
     condition = nn.functional.one_hot(kinds, CONDITION).double()
-    return CriticStep(critic, real, fake, condition, rng)
+    return Seeded(critic, real, fake, condition, rng=rng)
 
 
 def shuffled(of, order, rng):
-    return CriticStep(of.critic, of.real[order], of.fake[order], of.condition[order], rng)
+    return Seeded(of.critic, of.real[order], of.fake[order], of.condition[order], rng=rng)
 
 
 def linear(weights, bias=0.0):
@@ -72,13 +73,13 @@ def test_contract(objective, penalty, spec, monkeypatch):
     before = torch.get_rng_state()
     of = step(critic)
     state = of.rng.get_state()
-    values = penalty(of)
+    values = evaluate(penalty, of)
     assert values.shape == (6,) and values.isfinite().all() and (values >= 0).all()
     assert values.requires_grad or not values.any()
     assert torch.equal(torch.get_rng_state(), before)
     # What is drawn comes from `rng` alone.
     of.rng.set_state(state)
-    assert torch.equal(penalty(of), values)
+    assert torch.equal(evaluate(penalty, of), values)
     loss = objective.critic(critic(of.real, of.condition), critic(of.fake, of.condition))
     total = (loss + penalty.weight * values).mean()
     assert all(g.isfinite().all() for g in torch.autograd.grad(total, list(critic.parameters())))
@@ -86,7 +87,10 @@ def test_contract(objective, penalty, spec, monkeypatch):
     monkeypatch.setattr(wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2)
     order = torch.randperm(6, generator=seeded(3))
     torch.testing.assert_close(
-        penalty(shuffled(of, order, seeded(9))), penalty(of)[order], rtol=1e-12, atol=1e-12
+        evaluate(penalty, shuffled(of, order, seeded(9))),
+        evaluate(penalty, of)[order],
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
@@ -95,23 +99,27 @@ def test_randomness_survives_a_round_trip_through_a_file(penalty, tmp_path):
     of = step(built(CRITICS[1]))
     path = tmp_path / "state.safetensors"
     write_tensors(path, {"rng": of.rng.get_state()}, {})
-    first = penalty(of)
-    second = penalty(of)
+    first = evaluate(penalty, of)
+    second = evaluate(penalty, of)
     assert not torch.equal(first, second) or not first.any()
     fresh = torch.Generator()
     fresh.set_state(read_tensors(path)[0]["rng"])
-    again = CriticStep(of.critic, of.real, of.fake, of.condition, fresh)
-    assert torch.equal(penalty(again), first) and torch.equal(penalty(again), second)
+    again = Seeded(of.critic, of.real, of.fake, of.condition, rng=fresh)
+    assert torch.equal(evaluate(penalty, again), first) and torch.equal(
+        evaluate(penalty, again), second
+    )
 
 
 @every_critic
 def test_a_value_depends_on_its_own_pair_alone(spec):
     critic = built(spec)
     of = step(critic, seed=4)
-    values = GradientPenalty()(CriticStep(critic, of.real, of.fake, of.condition, seeded(5)))
+    values = evaluate(
+        GradientPenalty(), Seeded(critic, of.real, of.fake, of.condition, rng=seeded(5))
+    )
     real, fake = of.real.clone(), of.fake.clone()
     real[1:], fake[1:] = 100.0, -100.0
-    other = GradientPenalty()(CriticStep(critic, real, fake, of.condition, seeded(5)))
+    other = evaluate(GradientPenalty(), Seeded(critic, real, fake, of.condition, rng=seeded(5)))
     assert other[0].item() == pytest.approx(values[0].item(), rel=1e-12)
 
 
@@ -122,7 +130,7 @@ def test_a_linear_critic_costs_the_square_of_what_its_slope_is_off(target, lengt
     direction = torch.randn(WIDTH, generator=seeded(6), dtype=torch.float64)
     weights = (length * direction / direction.norm()).requires_grad_(True)
     # The slope along the condition, 5, must not count.
-    values = GradientPenalty(target=target, one_sided=one_sided)(step(linear(weights)))
+    values = evaluate(GradientPenalty(target=target, one_sided=one_sided), step(linear(weights)))
     off = max(length - target, 0.0) if one_sided else length - target
     torch.testing.assert_close(values, torch.full((6,), off**2, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(values.mean(), weights)
@@ -136,7 +144,7 @@ def test_the_target_is_a_slope_in_the_datas_own_units(target, scale, points):
     """Data in units s times as long: a critic of slope w there has slope s w in the old ones."""
     weights = torch.tensor([1.2, -0.5, 0.0, 0.3], dtype=torch.float64)
     of = replace(step(linear(weights)), scale=scale)
-    values = GradientPenalty(target=target, points=points)(of)
+    values = evaluate(GradientPenalty(target=target, points=points), of)
     expected = float((weights.norm() - target / scale) ** 2)
     torch.testing.assert_close(values, torch.full((6,), expected, dtype=torch.float64))
 
@@ -146,7 +154,7 @@ def test_a_slope_in_the_datas_units_costs_the_same_however_the_data_are_scaled()
     costs = []
     for s in (1.0, 4.0):
         scaled = replace(of, real=of.real * s, fake=of.fake * s, scale=s)
-        values = GradientPenalty()(replace(scaled, critic=linear(weights / s)))
+        values = evaluate(GradientPenalty(), replace(scaled, critic=linear(weights / s)))
         # In the data's units, the cost is s^2 times what it is here.
         costs.append(values * s**2)
     torch.testing.assert_close(*costs)
@@ -154,9 +162,9 @@ def test_a_slope_in_the_datas_units_costs_the_same_however_the_data_are_scaled()
 
 def test_on_real_points_with_target_nought_it_is_r1():
     of = step(lambda sample, condition: sample.square().sum(1) / 2)
-    values = GradientPenalty(target=0.0, points=Real())(of)
+    values = evaluate(GradientPenalty(target=0.0, points=Real()), of)
     torch.testing.assert_close(values, of.real.square().sum(1))
-    values = GradientPenalty(target=0.0, points=Fake())(of)
+    values = evaluate(GradientPenalty(target=0.0, points=Fake()), of)
     torch.testing.assert_close(values, of.fake.square().sum(1))
 
 
@@ -173,35 +181,37 @@ def uneven(counts=(6, 2, 1)):
     kinds = kinds[torch.randperm(len(kinds), generator=seeded(2))]
     rows = torch.randn(2, len(kinds), WIDTH, generator=seeded(3), dtype=torch.float64).unbind()
     condition = nn.functional.one_hot(kinds, CONDITION).double()
-    return CriticStep(critic, *rows, condition, seeded(4)), kinds
+    return Seeded(critic, *rows, condition, rng=seeded(4)), kinds
 
 
 def test_per_condition_every_condition_counts_the_same():
     of, _ = uneven()
     each = [(steepness - 1) ** 2 for steepness in STEEPNESS]
-    rows = GradientPenalty()(of).mean().item()
+    rows = evaluate(GradientPenalty(), of).mean().item()
     assert rows == pytest.approx((6 * each[0] + 2 * each[1] + each[2]) / 9)
-    conditions = GradientPenalty(per_condition=True)(of).mean().item()
+    conditions = evaluate(GradientPenalty(per_condition=True), of).mean().item()
     assert conditions == pytest.approx(sum(each) / 3)
     # Where conditions come equally often, nothing changes; nor where there is none.
     even, _ = uneven((3, 3, 3))
-    torch.testing.assert_close(GradientPenalty(per_condition=True)(even), GradientPenalty()(even))
+    torch.testing.assert_close(
+        evaluate(GradientPenalty(per_condition=True), even), evaluate(GradientPenalty(), even)
+    )
     bare = replace(of, critic=lambda x, c: 3 * x[:, 0], condition=of.condition[:, :0])
-    values = GradientPenalty(per_condition=True)(bare)
+    values = evaluate(GradientPenalty(per_condition=True), bare)
     torch.testing.assert_close(values, torch.full_like(values, 4.0))
 
 
 def test_class_weights_multiply_what_their_condition_costs():
     of, kinds = uneven()
-    values = GradientPenalty(class_weights=(1.0, 2.0, 8.0))(of)
+    values = evaluate(GradientPenalty(class_weights=(1.0, 2.0, 8.0)), of)
     expected = (torch.tensor(STEEPNESS) - 1).square() * torch.tensor([1.0, 2.0, 8.0])
     torch.testing.assert_close(values, expected.double()[kinds])
     # A condition that selects several entries gets their sum.
     both = of.condition.clone()
     both[:, 2] = 1.0
     critic = linear(torch.tensor([3.0, 0.0, 0.0, 0.0], dtype=torch.float64))
-    values = GradientPenalty(class_weights=(1.0, 2.0, 8.0))(
-        replace(of, critic=critic, condition=both)
+    values = evaluate(
+        GradientPenalty(class_weights=(1.0, 2.0, 8.0)), replace(of, critic=critic, condition=both)
     )
     factors = torch.tensor([9.0, 10.0, 8.0], dtype=torch.float64)[kinds]
     torch.testing.assert_close(values, 4 * factors)
@@ -212,7 +222,7 @@ def test_a_critic_linear_in_the_condition_costs_what_its_slope_there_exceeds(tar
     weights = torch.tensor([0.0, 1.5, -2.0], dtype=torch.float64, requires_grad=True)
     # The slope along the sample must not count.
     of = step(lambda sample, condition: 7 * sample.sum(1) + condition @ weights)
-    values = ConditionPenalty(target=target)(of)
+    values = evaluate(ConditionPenalty(target=target), of)
     expected = max(2.5 - target, 0.0) ** 2
     torch.testing.assert_close(values, torch.full((6,), expected, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(values.mean(), weights)
@@ -227,7 +237,7 @@ def test_the_slope_is_taken_between_conditions_that_occur():
         return condition.square().sum(1)
 
     of = step(critic, count=200)
-    ConditionPenalty()(of)
+    evaluate(ConditionPenalty(), of)
     (mixed,) = seen
     # Still shares of the whole, most of them of two conditions, never of three.
     torch.testing.assert_close(mixed.sum(1), torch.ones(200, dtype=torch.float64))
@@ -238,7 +248,7 @@ def test_drift_is_the_square_of_real_scores():
     weights = torch.tensor([1.0, -1.0, 0.5, 2.0], dtype=torch.float64)
     of = step(linear(weights, bias=0.25))
     expected = (of.real @ weights + 5 * of.condition[:, 0] + 0.25).square()
-    torch.testing.assert_close(Drift()(of), expected)
+    torch.testing.assert_close(evaluate(Drift(), of), expected)
 
 
 @pytest.mark.parametrize("every", [1, 3, 4])
@@ -280,7 +290,7 @@ def test_a_lazy_penalty_counts_the_steps_that_the_statistics_have_seen():
 def test_the_slope_is_taken_at_the_interpolates():
     of = step(lambda sample, condition: sample.square().sum(1) / 2)
     state = of.rng.get_state()
-    values = GradientPenalty(target=0.0)(of)
+    values = evaluate(GradientPenalty(target=0.0), of)
     of.rng.set_state(state)
     points = interpolates(of.real, of.fake, of.rng)
     torch.testing.assert_close(values, points.square().sum(1))
@@ -296,7 +306,7 @@ def test_its_gradient_equals_finite_differences():
     def cost(value):
         nonlocal weights
         weights = value
-        return GradientPenalty()(step(critic))
+        return evaluate(GradientPenalty(), step(critic))
 
     assert torch.autograd.gradcheck(cost, weights.clone().requires_grad_(True))
 
@@ -307,8 +317,8 @@ def test_its_gradient_equals_finite_differences():
 def test_a_flat_critic_has_a_finite_gradient(dtype, size, one_sided):
     weights = torch.full((2,), size, dtype=dtype, requires_grad=True)
     sample = torch.ones(3, 2, dtype=dtype)
-    of = CriticStep(lambda x, c: (x * weights).sum(1), sample, -sample, sample, seeded(0))
-    values = GradientPenalty(one_sided=one_sided)(of)
+    of = Seeded(lambda x, c: (x * weights).sum(1), sample, -sample, sample, rng=seeded(0))
+    values = evaluate(GradientPenalty(one_sided=one_sided), of)
     expected = torch.zeros(3, dtype=dtype) if one_sided else torch.ones(3, dtype=dtype)
     torch.testing.assert_close(values, expected)
     (gradient,) = torch.autograd.grad(values.mean(), weights)
@@ -320,14 +330,14 @@ def test_a_flat_critic_has_a_finite_gradient(dtype, size, one_sided):
 def test_it_works_where_gradients_are_off():
     of = step(linear(torch.tensor([3.0, 4.0, 0.0, 0.0], dtype=torch.float64)))
     with torch.no_grad():
-        values = GradientPenalty()(of)
+        values = evaluate(GradientPenalty(), of)
     torch.testing.assert_close(values, torch.full((6,), 16.0, dtype=torch.float64))
 
 
 def test_inputs_are_left_as_they_were():
     of = step(built(CRITICS[1]))
     real, fake = of.real.clone(), of.fake.clone()
-    GradientPenalty()(of).mean().backward()
+    evaluate(GradientPenalty(), of).mean().backward()
     assert torch.equal(of.real, real) and torch.equal(of.fake, fake)
     assert of.real.grad is None and not of.real.requires_grad and not of.fake.requires_grad
 

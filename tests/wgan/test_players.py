@@ -10,20 +10,21 @@ from torch.nn import functional
 
 import wgan
 import wgan.penalties
+from wgan.augmentations import InstanceNoise, TableAugmentation
 from wgan.critics import MLPCriticSpec
 from wgan.errors import SettingsError, StateError
 from wgan.generators import SkipGeneratorSpec
+from wgan.gradients import weighted_mean
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
 from wgan.objectives import Hinge, JensenShannon
 from wgan.optimizers import SGD, Adam, UpdateBound
 from wgan.penalties import GeneratorStep, GradientPenalty
-from wgan.players import Batch, Players, weighted_mean
+from wgan.players import Batch, Players
 from wgan.points import Real
 from wgan.recipe import Recipe, Shape
 from wgan.shape import Block
 from wgan.state import read_tensors, write_tensors
 from wgan.strength import Adaptive, Constant
-from wgan.views import InstanceNoise, TableAugmentation
 
 torch.set_num_threads(1)
 
@@ -474,7 +475,7 @@ def test_slopes_are_in_units_of_the_data():
 
 VIEWED = replace(
     RECIPE,
-    views=(TableAugmentation(mask=0.5, scale=0.3), InstanceNoise(0.7)),
+    augmentations=(TableAugmentation(mask=0.5, scale=0.3), InstanceNoise(0.7)),
     strength=Constant(0.8),
 )
 
@@ -495,7 +496,10 @@ def test_real_and_fake_go_through_the_same_map():
 
 
 def test_the_generator_is_judged_through_the_views_with_a_gradient():
-    players, condition = Players(replace(VIEWED, views=(InstanceNoise(0.7),)), SHAPE), conditions(6)
+    players, condition = (
+        Players(replace(VIEWED, augmentations=(InstanceNoise(0.7),)), SHAPE),
+        conditions(6),
+    )
     gradient, loss = players.generator_gradient(condition, torch.ones(6), seeded(3))
     gradient, rng = gradient.clone(), seeded(3)
     rows = players.generator.module(condition, rng)

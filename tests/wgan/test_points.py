@@ -5,7 +5,8 @@ import torch
 from pydantic import TypeAdapter
 from scipy.stats import kstest
 
-from wgan.penalties import CriticStep, GradientPenalty
+from tests.wgan.steps import Seeded, evaluate
+from wgan.penalties import GradientPenalty
 from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real, interpolates
 
 KINDS = [Interpolates(), Real(), Fake(), Manifold(), Manifold(dimension=3, neighbours=4, noise=0.0)]
@@ -102,12 +103,12 @@ def test_noise_is_as_long_as_it_says():
 def test_a_linear_critics_tangential_slope_is_its_projection():
     weights = 3 * direction(seed=8)
     real, fake = line()
-    step = CriticStep(lambda x, c: x @ weights, real, fake, real[:, :0], seeded(7))
+    step = Seeded(lambda x, c: x @ weights, real, fake, real[:, :0], rng=seeded(7))
     along = abs(float(weights @ direction()))
-    values = GradientPenalty(target=0.0, points=Manifold(noise=0.2))(step)
+    values = evaluate(GradientPenalty(target=0.0, points=Manifold(noise=0.2)), step)
     torch.testing.assert_close(values, torch.full_like(values, along**2))
     # All directions together would see the whole slope.
-    whole = GradientPenalty(target=0.0)(step)
+    whole = evaluate(GradientPenalty(target=0.0), step)
     torch.testing.assert_close(whole, torch.full_like(whole, 9.0))
     assert along < 2.9
 
@@ -115,8 +116,8 @@ def test_a_linear_critics_tangential_slope_is_its_projection():
 def test_as_many_directions_as_dimensions_are_all_directions():
     real, fake = pairs(30)
     weights = 2 * direction(seed=9)
-    step = CriticStep(lambda x, c: x @ weights, real, fake, real[:, :0], seeded(10))
-    values = GradientPenalty(target=0.0, points=Manifold(5, 8))(step)
+    step = Seeded(lambda x, c: x @ weights, real, fake, real[:, :0], rng=seeded(10))
+    values = evaluate(GradientPenalty(target=0.0, points=Manifold(5, 8)), step)
     torch.testing.assert_close(values, torch.full_like(values, 4.0))
 
 
@@ -147,7 +148,7 @@ def test_a_single_pair_has_no_neighbours_and_gets_an_interpolate():
 def test_equal_samples_give_finite_points_and_slopes():
     same = torch.ones(6, 5, dtype=torch.float64)
     weights = direction().requires_grad_(True)
-    step = CriticStep(lambda x, c: x @ weights, same, same, same[:, :0], seeded(14))
-    values = GradientPenalty(points=Manifold(2))(step)
+    step = Seeded(lambda x, c: x @ weights, same, same, same[:, :0], rng=seeded(14))
+    values = evaluate(GradientPenalty(points=Manifold(2)), step)
     (gradient,) = torch.autograd.grad(values.sum(), weights)
     assert values.isfinite().all() and gradient.isfinite().all()

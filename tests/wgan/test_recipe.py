@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from wgan.augmentations import Diffusion, ImageAugmentation, InstanceNoise
 from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
 from wgan.errors import SettingsError, StateError
 from wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
+from wgan.gradients import Plain
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
 from wgan.objectives import Hinge, JensenShannon, Wasserstein
 from wgan.optimizers import SGD, Adam, RMSprop
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from wgan.penalties import ConditionPenalty, CriticPenalty, Drift, GradientPenalty
 from wgan.points import Manifold, Real
 from wgan.recipe import Recipe
 from wgan.shape import Shape
 from wgan.strength import Adaptive, Decay
-from wgan.views import Diffusion, ImageAugmentation, InstanceNoise
 
 CHANGED = Recipe(
     generator=SkipGeneratorSpec((3,), noise=2, temperature=0.7),
@@ -39,7 +40,7 @@ OTHERWISE = Recipe(
             Drift(),
         ),
     ),
-    views=(InstanceNoise(0.5), Diffusion(10), ImageAugmentation(rotate=True)),
+    augmentations=(InstanceNoise(0.5), Diffusion(10), ImageAugmentation(rotate=True)),
     strength=Adaptive(statistic="sign"),
     pack=2,
     generator_optimizer=RMSprop(),
@@ -127,7 +128,7 @@ REFUSED = [
         ["Wasserstein objective without a constraint"],
     ),
     (
-        {"strength": Adaptive(statistic="sign"), "views": (InstanceNoise(),)},
+        {"strength": Adaptive(statistic="sign"), "augmentations": (InstanceNoise(),)},
         ["sign of scores.*write statistic = 'held_out'"],
     ),
     ({"lipschitz": Clipping(0.0)}, ["clipping at 0.0 leaves no weights.*say 0.01"]),
@@ -148,7 +149,7 @@ REFUSED = [
             "critic": MultipliersSpec(BATCH),
             "lipschitz": SpectralNorm(penalties=(GradientPenalty(-2.0, every=-1),)),
             "strength": Adaptive(statistic="sign"),
-            "views": (InstanceNoise(),),
+            "augmentations": (InstanceNoise(),),
             "pack": -1,
         },
         ["batch statistics", "normalised", "multipliers", "sign", "pack", "every", "weight"],
@@ -189,25 +190,53 @@ def test_what_goes_together_is_not_refused(parts):
     Recipe(**parts).check(ROWS)
 
 
-def test_penalties_from_elsewhere_are_trusted_to_hold_the_slope():
-    @dataclass(frozen=True)
-    class Own:
-        name: str = "own"
-        weight: float = 1.0
-        every: int = 1
+@dataclass(frozen=True)
+class Own(CriticPenalty):
+    """A penalty from elsewhere, which says of itself whether it holds the slope."""
 
-    Recipe(lipschitz=Penalised((Own(),))).check(ROWS)
+    holds: bool
+    name: str = "own"
+    weight: float = 1.0
+    every: int = 1
+
+    @property
+    def holds_slope(self):
+        return self.holds
+
+    def value(self, step, drawn):
+        return step.critic(step.real, step.condition)
+
+
+def test_penalties_from_elsewhere_say_whether_they_hold_the_slope():
+    Recipe(lipschitz=Penalised((Own(True),))).check(ROWS)
+    with pytest.raises(SettingsError, match="without a constraint"):
+        Recipe(lipschitz=Penalised((Own(False),))).check(ROWS)
+    # What it does not say is assumed for the worse: it may speak of one example.
+    with pytest.raises(SettingsError, match="batch statistics"):
+        Recipe(critic=BATCH, lipschitz=Penalised((Own(True),))).check(ROWS)
+
+
+def test_a_recipe_without_a_gradient_rule_is_plain():
+    """Recipes from before there were rules, and the fingerprints made of them, stay valid."""
+    text = Recipe().to_json()
+    given = json.loads(text)
+    assert "gradient_rule" not in given and Recipe.from_json(text).gradient_rule == Plain()
+    named = json.dumps(given | {"gradient_rule": {"kind": "plain"}})
+    assert Recipe.from_json(named) == Recipe() and Recipe.from_json(named).to_json() == text
+    for rule in ({"kind": "clipped"}, {}, {"kind": "plain", "norm": 1.0}, None, "plain"):
+        with pytest.raises(StateError, match="not a recipe of this version"):
+            Recipe.from_json(json.dumps(given | {"gradient_rule": rule}))
 
 
 MISFITS = [
     ({"lipschitz": Penalised((GradientPenalty(), ConditionPenalty()))}, Shape((), 6, 0), 1),
     ({"lipschitz": Penalised((GradientPenalty(class_weights=(1.0, 2.0)),))}, ROWS, 1),
     ({"lipschitz": Penalised((GradientPenalty(class_weights=(1.0,) * 3),)), "pack": 2}, ROWS, 1),
-    ({"views": (ImageAugmentation(),)}, ROWS, 1),
-    ({"views": (ImageAugmentation(rotate=True),)}, Shape((), 6, 3, sample=(1, 2, 3)), 1),
+    ({"augmentations": (ImageAugmentation(),)}, ROWS, 1),
+    ({"augmentations": (ImageAugmentation(rotate=True),)}, Shape((), 6, 3, sample=(1, 2, 3)), 1),
     (
         {
-            "views": (InstanceNoise(), ImageAugmentation()),
+            "augmentations": (InstanceNoise(), ImageAugmentation()),
             "lipschitz": Penalised((ConditionPenalty(), GradientPenalty(class_weights=(1.0,)))),
         },
         Shape((), 6, 0),

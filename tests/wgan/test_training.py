@@ -6,6 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
+from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError
 from wgan.generators import SkipGeneratorSpec
@@ -20,7 +21,6 @@ from wgan.shape import Shape
 from wgan.state import read_tensors, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
 from wgan.training import LOOKS, Schedule, observe, train
-from wgan.views import InstanceNoise
 
 SHAPE = Shape((), 1, 0)
 RECIPE = Recipe(
@@ -32,7 +32,7 @@ RECIPE = Recipe(
     critic_optimizer=Adam(1e-2),
     averaging=0.9,
 )
-VIEWED = replace(RECIPE, views=(InstanceNoise(0.3),))
+VIEWED = replace(RECIPE, augmentations=(InstanceNoise(0.3),))
 
 
 def seeded(seed):

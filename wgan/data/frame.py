@@ -9,19 +9,14 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wgan.data.formats import MISSING, SUFFIXES
 from wgan.errors import DataError
-
-MISSING: Final[tuple[str, ...]] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
-"""Spellings of a missing value."""
-
-SUFFIXES: Final[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-"""Endings of the files that are read as tables."""
 
 
 def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:

@@ -24,7 +24,7 @@ def resolution(column: Column) -> float:
 
     Integers have 1, a float with two decimals .01, dates a day in seconds.
 
-    >>> grain(Column("born", "datetime", form="%Y-%m-%d"))
+    >>> resolution(Column("born", "datetime", form="%Y-%m-%d"))
     86400.0
     """
     if column.kind == "integer":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from wgan.data.frame import SUFFIXES
+from wgan.data.formats import SUFFIXES
 from wgan.data.schema import Column, Schema
 from wgan.data.spreadsheets import Marked, safe_table
 from wgan.errors import DataError, StateError

@@ -146,10 +146,10 @@ def test_figures_of_which_nothing_is_claimed_decide_nothing():
     assert Result("c", (shown,), "", 3, 1.0).verdict == "fails"
 
 
-def test_the_readme_says_what_was_measured():
+def test_the_readme_of_claims_says_what_was_measured():
     root = Path(__file__).resolve().parents[3]
     found = json.loads((root / "tests" / "benchmarks" / "claims.json").read_text())
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    readme = (root / "simulations" / "claims" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \|.*\| \**(holds|fails)\** \|$", readme, re.MULTILINE)
     assert rows == [(str(entry["number"]), entry["verdict"]) for entry in found]
     assert [entry["name"] for entry in found] == [claim.name for claim in catalogue.CLAIMS]

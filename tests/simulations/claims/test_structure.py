@@ -13,7 +13,7 @@ from simulations.claims import condition_gradient as conditions
 from simulations.claims import curved_manifold as curved
 from wgan.data.arrays import ArrayCodec
 from wgan.data.whitening import Whitened, Whitening, second_moments
-from wgan.penalties import GradientPenalty
+from wgan.penalties import GradientPenalty, slopes
 from wgan.theory.line import wasserstein_1d
 from wgan.theory.transport import wasserstein
 
@@ -77,10 +77,12 @@ def test_the_loss_of_the_formula_is_that_of_the_players_up_to_the_shares_of_a_ba
         fake = torch.zeros_like(real)
         scale = 1.0
 
-    Step.real, Step.condition, Step.rng = real, condition, rng()
+        slopes = staticmethod(slopes)
+
+    Step.real, Step.condition = real, condition
     weights = (2.0, 5.0)
-    plain = GradientPenalty(class_weights=weights)(Step)
-    even = GradientPenalty(class_weights=weights, per_condition=True)(Step)
+    plain = GradientPenalty(class_weights=weights)(Step, rng())
+    even = GradientPenalty(class_weights=weights, per_condition=True)(Step, rng())
     assert float(plain.mean()) == pytest.approx(4 * (0.75 * 2 + 0.25 * 5))
     assert float(even.mean()) == pytest.approx(4 * (0.5 * 2 + 0.5 * 5))
 

@@ -119,8 +119,8 @@ def diverging(monkeypatch, strategy, error):
     class Broken(Session):
         def __call__(self):
             if self.settings.strategy == strategy:
-                self.run.append({"round": 1})
-                self.run.append({"round": 2})
+                self.folder.append({"round": 1})
+                self.folder.append({"round": 2})
                 raise error
             return super().__call__()
 
@@ -180,8 +180,13 @@ def test_bytes_are_counted_as_if_each_site_were_a_machine(config, tmp_path):
         (only,) = planned(config, name, "0", tmp_path / "out").runs
         only.folder.create(only.settings)
         stage = create_simulated_sites(only.settings, tmp_path / name)
-        exchange, silent = PerSiteAccounting(InProcess(stage.sites)), run.Display(None, quiet=True)
-        Session(only.settings, only.folder, exchange, stage.columns, silent)()
+        exchange = PerSiteAccounting(InProcess(stage.sites))
+        Session(
+            settings=only.settings,
+            folder=only.folder,
+            exchange=exchange,
+            columns=stage.columns,
+        )()
         one, many = exchange.inner.traffic, exchange.traffic
         ratios[name] = (many.up / one.up, many.down / one.down)
     # Three sites get and send the same: three times one machine's. One site is one machine.

@@ -1,21 +1,21 @@
-"""Random maps that the critic sees real and fake samples through.
+"""Random augmentations of what the critic sees, the same for real and fake samples.
 
-A critic that never sees a sample itself has less to learn by heart, and noise gives real and fake
-a common support. The generator must still learn the distribution of the samples, not that of their
-views: a view must not *leak*. As the maps of a view are drawn alike for real and for fake, equal
-distributions look equal; the converse holds where the view's action on distributions can be
-undone. If a map is drawn with probability p and the identity otherwise, that action is
+A critic that never sees a sample itself has less to memorise, and noise gives real and fake a
+common support. The generator must still learn the distribution of the samples, not that of their
+augmentations: an augmentation must not *leak*. As its maps are drawn alike for real and for fake,
+equal distributions look equal; the converse holds where the augmentation's action on distributions
+can be undone. If a map is drawn with probability p and the identity otherwise, that action is
 (1 - p) I + p T for a T that enlarges no signed measure, which can be undone for every T if p < 1/2,
-and for p < 1 if T has no eigenvalue -(1 - p) / p: see each view. At p = 1 it may well not be: an
-image flipped with probability 1/2 has forgotten how it stood. With finite networks and samples,
-Karras et al. (2020) saw images leak from p = 0.8 or so.
+and for p < 1 if T has no eigenvalue -(1 - p) / p: see each augmentation. At p = 1 it may well not
+be: an image flipped with probability 1/2 no longer shows how it stood. With finite networks and
+samples, Karras et al. (2020) saw images leak from p = 0.8 or so.
 
 Source: Karras et al., "Training Generative Adversarial Networks with Limited Data" (ADA), 2020,
 section 2.2; Bora, Price, Dimakis, "AmbientGAN", 2018.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
@@ -41,6 +41,10 @@ class Augmentation(Protocol):
         """Its name in a configuration."""
         ...
 
+    def check(self, shape: Shape) -> Iterator[str]:
+        """Why it has no meaning for samples of that shape, with what to write instead."""
+        yield from ()
+
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
         """One map for each example of `like`, to be used on real and on fake samples.
 
@@ -53,19 +57,23 @@ class Augmentation(Protocol):
             rng: Source of all randomness.
 
         Raises:
-            SettingsError: The view has no meaning for samples of that shape.
+            SettingsError: The augmentation has no meaning for samples of that shape.
         """
         ...
 
 
 def compose(
-    views: Sequence[Augmentation], like: Tensor, shape: Shape, strength: float, rng: torch.Generator
+    augmentations: Sequence[Augmentation],
+    like: Tensor,
+    shape: Shape,
+    strength: float,
+    rng: torch.Generator,
 ) -> Map:
-    """One draw of every view, applied in order; same arguments as `Augmentation.draw`.
+    """One draw of every augmentation, applied in order; same arguments as `Augmentation.draw`.
 
     Raises:
         ValueError: The strength is not in [0, 1].
-        SettingsError: A view has no meaning for samples of that shape.
+        SettingsError: An augmentation has no meaning for samples of that shape.
 
     >>> shape, rng = Shape((), 2, 0), torch.Generator().manual_seed(0)
     >>> compose([InstanceNoise(), Diffusion()], torch.ones(1, 2), shape, 0.0, rng)(torch.ones(1, 2))
@@ -73,7 +81,7 @@ def compose(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"expected a strength in [0, 1], got {strength}")
-    maps = [view.draw(like, shape, strength, rng) for view in views]
+    maps = [each.draw(like, shape, strength, rng) for each in augmentations]
 
     def apply(samples: Tensor) -> Tensor:
         for each in maps:
@@ -84,7 +92,7 @@ def compose(
 
 
 @dataclass(frozen=True)
-class InstanceNoise:
+class InstanceNoise(Augmentation):
     """x + strength * deviation * e with standard normal e.
 
     Never leaks: adding noise multiplies the characteristic function by one without zeros.
@@ -107,15 +115,15 @@ class InstanceNoise:
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class Diffusion(Augmentation):
     """A sample after a random number of steps of forward diffusion.
 
     sqrt(a_t) x + sqrt(1 - a_t) * deviation * e, with a_t the product of 1 - beta_1 to 1 - beta_t,
     beta rising evenly from `first` to `last`, and t drawn for each example, uniformly from 0, 1,
     ..., round(strength * steps). This is not all as published: there half of the examples keep
-    t = 0, larger t are more likely, and the critic is told t. A critic that is not told t can still
-    tell samples whose moments differ: the moments of x follow from those of its views, order by
-    order.
+    t = 0, larger t are more likely, and the critic sees t. A critic that does not see t can still
+    tell samples whose moments differ: the moments of x follow from those of its noisy versions,
+    order by order.
 
     Source: Wang et al., "Diffusion-GAN: Training GANs with Diffusion", 2023, section 3.
 
@@ -148,7 +156,7 @@ class Diffusion:
 
 
 @dataclass(frozen=True)
-class TableAugmentation:
+class TableAugmentation(Augmentation):
     """ADA for rows: each transformation below acts on a row with probability `strength`.
 
     - scale: the row's numbers are multiplied by one log-normal factor; one-hot outputs are not.
@@ -190,7 +198,7 @@ class TableAugmentation:
 
 
 @dataclass(frozen=True)
-class ImageAugmentation:
+class ImageAugmentation(Augmentation):
     """ADA for images: each transformation below acts on an image with probability `strength`.
 
     In this order:
@@ -229,30 +237,26 @@ class ImageAugmentation:
     cutout: _Share = 0.25
     kind: Literal["image_augmentation"] = "image_augmentation"
 
-    def check(self, shape: Shape) -> tuple[int, int, int]:
-        """Channels, height and width of samples of that shape.
-
-        Raises:
-            SettingsError: They are no images, or are to be rotated and not square.
-        """
+    def check(self, shape: Shape) -> Iterator[str]:
+        """As in `Augmentation`: they are no images, or are to be rotated and not square."""
         sample = tuple(shape.sample)
         if len(sample) != 3 or math.prod(sample) != shape.width:
-            raise SettingsError(
-                f'view "{self.kind}": expected images, samples of axes (channels, height, width), '
+            yield (
+                f"{self.kind}: expected images, samples of axes (channels, height, width), "
                 f"got samples of axes {sample or (shape.width,)}; "
                 'write kind = "table_augmentation" for rows'
             )
-        channels, high, wide = sample
-        if self.rotate and high != wide:
-            raise SettingsError(
-                f'view "{self.kind}": rotate expects square images, got {high} x {wide} pixels; '
+        elif self.rotate and sample[1] != sample[2]:
+            yield (
+                f"{self.kind}: rotate expects square images, got {sample[1]} x {sample[2]} pixels; "
                 "write rotate = false"
             )
-        return channels, high, wide
 
     def draw(self, like: Tensor, shape: Shape, strength: float, rng: torch.Generator) -> Map:
         """As in `Augmentation`."""
-        channels, high, wide = self.check(shape)
+        if problems := tuple(self.check(shape)):
+            raise SettingsError(problems)
+        channels, high, wide = shape.sample
         gates = (_uniform(like, 6, rng) < strength)[:, :, None, None]
         places = _uniform(like, 6, rng)[:, :, None, None]
         colours = _normal(like, 2, rng)[:, :, None, None]
@@ -290,11 +294,11 @@ class ImageAugmentation:
         return apply
 
 
-ViewSpec = Annotated[
+AugmentationSpec = Annotated[
     InstanceNoise | Diffusion | TableAugmentation | ImageAugmentation,
     Field(discriminator="kind"),
 ]
-"""Any view, told apart by its `kind` in a configuration."""
+"""Any augmentation, told apart by its `kind` in a configuration."""
 
 
 def _uniform(like: Tensor, count: int, rng: torch.Generator) -> Tensor:

@@ -6,16 +6,16 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import chisquare, kstest
 
-from wgan.errors import SettingsError
-from wgan.shape import Block, Shape
-from wgan.views import (
+from wgan.augmentations import (
+    AugmentationSpec,
     Diffusion,
     ImageAugmentation,
     InstanceNoise,
     TableAugmentation,
-    ViewSpec,
     compose,
 )
+from wgan.errors import SettingsError
+from wgan.shape import Block, Shape
 
 # A number with a gate, its states, a number without one, a category.
 BLOCKS = (
@@ -41,7 +41,7 @@ CASES = [
     (ImageAugmentation(shift=0.5, cutout=0.5), IMAGES.packed(3)),
     (ImageAugmentation(rotate=True, shift=0.3), SQUARES),
 ]
-every_case = pytest.mark.parametrize(("view", "shape"), CASES, ids=repr)
+every_case = pytest.mark.parametrize(("augmentation", "shape"), CASES, ids=repr)
 
 
 def seeded(seed):
@@ -52,10 +52,10 @@ def samples(count, shape, seed=0, dtype=torch.float64):
     return torch.randn(count, shape.width, generator=seeded(seed), dtype=dtype)
 
 
-def drawn(view, shape, strength=1.0, count=4000, seed=1):
-    """A map over float64 samples, and what it does: x -> factor x + offset for views of rows."""
+def drawn(augmentation, shape, strength=1.0, count=4000, seed=1):
+    """A map over float64 samples; of rows it is x -> factor x + offset."""
     like = torch.zeros(count, shape.width, dtype=torch.float64)
-    return view.draw(like, shape, strength, seeded(seed))
+    return augmentation.draw(like, shape, strength, seeded(seed))
 
 
 def parts(apply, shape, count=4000):
@@ -66,15 +66,15 @@ def parts(apply, shape, count=4000):
 @every_case
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_contract(view, shape, strength, dtype):
+def test_contract(augmentation, shape, strength, dtype):
     real, fake = samples(9, shape, 2, dtype), samples(9, shape, 3, dtype)
     copy, before = real.clone(), torch.get_rng_state()
-    apply = view.draw(real, shape, strength, seeded(4))
+    apply = augmentation.draw(real, shape, strength, seeded(4))
     seen = apply(real)
     assert seen.shape == real.shape and seen.dtype == dtype and seen.isfinite().all()
     # Nothing is drawn when it is applied: what real rows went through, fake ones go through.
     assert torch.equal(apply(real), seen) and torch.equal(real, copy)
-    assert torch.equal(view.draw(fake, shape, strength, seeded(4))(real), seen)
+    assert torch.equal(augmentation.draw(fake, shape, strength, seeded(4))(real), seen)
     assert torch.equal(torch.get_rng_state(), before)
     if strength == 0:
         assert torch.equal(seen, real)
@@ -88,44 +88,44 @@ def test_contract(view, shape, strength, dtype):
 
 
 @every_case
-def test_randomness_used_does_not_depend_on_the_strength(view, shape):
+def test_randomness_used_does_not_depend_on_the_strength(augmentation, shape):
     states = []
     for strength in (0.0, 0.3, 1.0):
         rng = seeded(5)
-        view.draw(samples(3, shape), shape, strength, rng)
+        augmentation.draw(samples(3, shape), shape, strength, rng)
         states.append(rng.get_state())
     assert torch.equal(states[0], states[1]) and torch.equal(states[0], states[2])
     assert not torch.equal(states[0], seeded(5).get_state())
 
 
 @every_case
-def test_a_view_does_something(view, shape):
+def test_an_augmentation_does_something(augmentation, shape):
     x = samples(40, shape)
     rng = seeded(6)
-    first, second = (view.draw(x, shape, 1.0, rng)(x) for _ in range(2))
+    first, second = (augmentation.draw(x, shape, 1.0, rng)(x) for _ in range(2))
     assert not torch.equal(first, x) and not torch.equal(first, second)
 
 
 @every_case
-def test_gradients_pass_to_the_generator(view, shape):
+def test_gradients_pass_to_the_generator(augmentation, shape):
     fake = samples(3, shape).requires_grad_(True)
-    apply = view.draw(fake, shape, 0.8, seeded(7))
+    apply = augmentation.draw(fake, shape, 0.8, seeded(7))
     assert torch.autograd.gradcheck(apply, fake)
     assert torch.autograd.grad(apply(fake).sum(), fake)[0].any()
 
 
 @every_case
-def test_no_examples_are_no_problem(view, shape):
+def test_no_examples_are_no_problem(augmentation, shape):
     empty = torch.zeros(0, shape.width)
-    assert view.draw(empty, shape, 0.5, seeded(0))(empty).shape == empty.shape
+    assert augmentation.draw(empty, shape, 0.5, seeded(0))(empty).shape == empty.shape
 
 
 def test_views_are_composed_in_order():
     x = samples(6, ROWS)
-    views = [TableAugmentation(mask=0.5, noise=0.0), InstanceNoise(), Diffusion()]
+    augmentations = [TableAugmentation(mask=0.5, noise=0.0), InstanceNoise(), Diffusion()]
     rng = seeded(8)
-    maps = [view.draw(x, ROWS, 0.7, rng) for view in views]
-    seen = compose(views, x, ROWS, 0.7, seeded(8))(x)
+    maps = [augmentation.draw(x, ROWS, 0.7, rng) for augmentation in augmentations]
+    seen = compose(augmentations, x, ROWS, 0.7, seeded(8))(x)
     assert torch.equal(seen, maps[2](maps[1](maps[0](x))))
     assert not torch.allclose(seen, maps[0](maps[1](maps[2](x))))
     assert torch.equal(compose([], x, ROWS, 1.0, seeded(8))(x), x)
@@ -157,15 +157,15 @@ def test_what_diffusion_keeps_is_the_product_of_its_schedule():
 
 @pytest.mark.parametrize(("strength", "longest"), [(0.0, 0), (0.29, 3), (1.0, 10)])
 def test_diffusion_draws_steps_evenly_and_noise_to_match(strength, longest):
-    view = Diffusion(10, 0.05, 0.3, deviation=2.0)
-    factor, offset = parts(drawn(view, POINTS, strength), POINTS)
-    step = (factor[:, :1] - view.kept().sqrt()).abs().argmin(1)
-    torch.testing.assert_close(factor, view.kept().sqrt()[step][:, None].expand_as(factor))
+    augmentation = Diffusion(10, 0.05, 0.3, deviation=2.0)
+    factor, offset = parts(drawn(augmentation, POINTS, strength), POINTS)
+    step = (factor[:, :1] - augmentation.kept().sqrt()).abs().argmin(1)
+    torch.testing.assert_close(factor, augmentation.kept().sqrt()[step][:, None].expand_as(factor))
     counts = torch.bincount(step, minlength=11)
     assert not counts[longest + 1 :].any()
     if longest:
         assert chisquare(counts[: longest + 1].numpy()).pvalue > 0.01
-        left = 2.0 * (1 - view.kept()[step]).sqrt()[:, None].expand_as(offset)
+        left = 2.0 * (1 - augmentation.kept()[step]).sqrt()[:, None].expand_as(offset)
         assert kstest((offset[step > 0] / left[step > 0]).flatten().numpy(), "norm").pvalue > 0.01
     assert not offset[step == 0].any()
 
@@ -177,15 +177,15 @@ def test_diffusion_leaves_its_own_noise_as_it_was():
     assert kstest(seen.flatten().numpy() / 2.0, "norm").pvalue > 0.01
     # Data of another variance move towards it, by the mean share kept.
     x = 5.0 * samples(20000, POINTS, 9)
-    view = Diffusion(10, 0.05, 0.3, deviation=2.0)
-    kept = view.kept().mean().item()
-    seen = drawn(view, POINTS, count=20000)(x)
+    augmentation = Diffusion(10, 0.05, 0.3, deviation=2.0)
+    kept = augmentation.kept().mean().item()
+    seen = drawn(augmentation, POINTS, count=20000)(x)
     assert seen.var().item() == pytest.approx(25 * kept + 4 * (1 - kept), rel=0.03)
 
 
 def test_masks_take_whole_blocks_and_gated_numbers_with_them():
-    view = TableAugmentation(mask=0.3, noise=0.0)
-    factor, offset = parts(drawn(view, ROWS, 0.6, 20000), ROWS, 20000)
+    augmentation = TableAugmentation(mask=0.3, noise=0.0)
+    factor, offset = parts(drawn(augmentation, ROWS, 0.6, 20000), ROWS, 20000)
     assert not offset.any() and set(factor.unique().tolist()) == {0.0, 1.0}
     groups = [factor[:, [0, 1, 2, 3]], factor[:, [4]], factor[:, [5, 6]]]
     for group in groups:
@@ -204,8 +204,8 @@ def test_without_blocks_single_numbers_are_masked():
 
 
 def test_noise_and_scale_reach_their_share_of_rows():
-    view = TableAugmentation(mask=0.0, noise=0.2, scale=0.5)
-    factor, offset = parts(drawn(view, ROWS, 0.7), ROWS)
+    augmentation = TableAugmentation(mask=0.0, noise=0.2, scale=0.5)
+    factor, offset = parts(drawn(augmentation, ROWS, 0.7), ROWS)
     noised = offset.any(1)
     assert noised.double().mean().item() == pytest.approx(0.7, abs=0.03)
     assert kstest(offset[noised].flatten().numpy() / 0.2, "norm").pvalue > 0.01
@@ -221,8 +221,8 @@ def test_noise_and_scale_reach_their_share_of_rows():
 
 
 def test_each_transformation_chooses_its_rows_for_itself():
-    view = TableAugmentation(mask=1.0, noise=0.1, scale=0.5)
-    factor, offset = parts(drawn(view, POINTS, 0.6), POINTS)
+    augmentation = TableAugmentation(mask=1.0, noise=0.1, scale=0.5)
+    factor, offset = parts(drawn(augmentation, POINTS, 0.6), POINTS)
     masked, noised = factor[:, 0].abs() < 1e-9, offset.any(1)
     scaled = ((factor[:, 0] - 1).abs() > 1e-9)[~masked]
     for share in (masked, scaled, noised[masked], noised[~masked]):
@@ -276,19 +276,19 @@ def test_shifts_move_pixels_evenly_and_pad_with_zeros():
 
 def test_flips_and_turns_are_even_over_their_group():
     one, copies = image(SQUARES)
-    view = ImageAugmentation(**{**NOTHING, "flip": True}, rotate=True)
+    augmentation = ImageAugmentation(**{**NOTHING, "flip": True}, rotate=True)
     base = [one, one.flip(2)]
     turned = [torch.rot90(b, k, (1, 2)) for b in base for k in range(4)]
-    counts = found(drawn(view, SQUARES, 1.0, 3000)(copies), turned)
+    counts = found(drawn(augmentation, SQUARES, 1.0, 3000)(copies), turned)
     assert chisquare(counts.numpy()).pvalue > 0.01
-    counts = found(drawn(view, SQUARES, 0.4, 3000)(copies), turned)
+    counts = found(drawn(augmentation, SQUARES, 0.4, 3000)(copies), turned)
     flipped, quarter = np.array([0.8, 0.2]), np.array([0.7, 0.1, 0.1, 0.1])
     assert chisquare(counts.numpy(), 3000 * np.outer(flipped, quarter).ravel()).pvalue > 0.01
 
 
 def test_flip_then_turn_then_shift():
     one, copies = image(SQUARES, count=400)
-    view = ImageAugmentation(**{**NOTHING, "flip": True, "shift": 0.34}, rotate=True)
+    augmentation = ImageAugmentation(**{**NOTHING, "flip": True, "shift": 0.34}, rotate=True)
     moves = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
     candidates = [
         shifted(torch.rot90(b, k, (1, 2)), *move)
@@ -296,12 +296,12 @@ def test_flip_then_turn_then_shift():
         for k in range(4)
         for move in moves
     ]
-    found(drawn(view, SQUARES, 1.0, 400)(copies), candidates)
+    found(drawn(augmentation, SQUARES, 1.0, 400)(copies), candidates)
 
 
 def test_colours_change_over_the_whole_image():
-    view = ImageAugmentation(**{**NOTHING, "brightness": 0.3, "contrast": 0.4})
-    factor, offset = parts(drawn(view, IMAGES, 0.6), IMAGES)
+    augmentation = ImageAugmentation(**{**NOTHING, "brightness": 0.3, "contrast": 0.4})
+    factor, offset = parts(drawn(augmentation, IMAGES, 0.6), IMAGES)
     torch.testing.assert_close(factor, factor[:, :1].expand_as(factor))
     assert torch.equal(offset, offset[:, :1].expand_as(offset))
     factor, offset = factor[:, 0], offset[:, 0]
@@ -313,8 +313,8 @@ def test_colours_change_over_the_whole_image():
 
 
 def test_cutouts_are_windows_anywhere():
-    view = ImageAugmentation(**{**NOTHING, "cutout": 0.5, "brightness": 0.3})
-    factor, offset = parts(drawn(view, SQUARES, 0.5), SQUARES)
+    augmentation = ImageAugmentation(**{**NOTHING, "cutout": 0.5, "brightness": 0.3})
+    factor, offset = parts(drawn(augmentation, SQUARES, 0.5), SQUARES)
     hidden = factor.abs().reshape(-1, 6, 6) < 0.5
     # What is cut out is 0, whatever the brightness.
     assert not offset.reshape(-1, 6, 6)[hidden].any()
@@ -330,13 +330,13 @@ def test_cutouts_are_windows_anywhere():
 def test_flips_hide_the_orientation_only_at_full_strength():
     one, copies = image(IMAGES, count=8000)
     other = one.flip(2)
-    view = ImageAugmentation(**{**NOTHING, "flip": True})
-    mean = drawn(view, IMAGES, 0.7, 8000)(copies).mean(0).reshape(one.shape)
+    augmentation = ImageAugmentation(**{**NOTHING, "flip": True})
+    mean = drawn(augmentation, IMAGES, 0.7, 8000)(copies).mean(0).reshape(one.shape)
     # mean = (1 - s / 2) one + s / 2 other, solved together with its mirror image for `one`.
     solved = (mean * (1 - 0.35) - mean.flip(2) * 0.35) / (1 - 0.7)
     torch.testing.assert_close(solved, one, rtol=0, atol=0.06)
     # Negative control: at 1 the image and its mirror image look alike.
-    hidden = drawn(view, IMAGES, 1.0, 8000)
+    hidden = drawn(augmentation, IMAGES, 1.0, 8000)
     gap = hidden(copies).mean(0) - hidden(other.flatten().expand(8000, -1)).mean(0)
     assert gap.abs().max() < 0.05 < (one - other).abs().max() / 4
 
@@ -350,20 +350,22 @@ def test_images_are_expected_where_images_are_augmented(shape):
 
 def test_axes_that_do_not_make_the_width_are_refused():
     with pytest.raises(SettingsError, match="expected images"):
-        ImageAugmentation().check(Shape((), 9, 0, sample=(1, 2, 4)))
-    assert ImageAugmentation().check(IMAGES) == (2, 5, 4)
+        ImageAugmentation().draw(
+            samples(2, IMAGES), Shape((), 9, 0, sample=(1, 2, 4)), 0.0, seeded(0)
+        )
+    assert not [*ImageAugmentation().check(IMAGES)]
 
 
 def test_only_squares_are_rotated():
     with pytest.raises(SettingsError, match=r"square images, got 5 x 4.*rotate = false"):
-        ImageAugmentation(rotate=True).check(IMAGES)
+        ImageAugmentation(rotate=True).draw(samples(2, IMAGES), IMAGES, 0.0, seeded(0))
 
 
-@pytest.mark.parametrize("view", [view for view, _ in CASES], ids=repr)
-def test_a_view_survives_json(view):
-    adapter = TypeAdapter(ViewSpec)
-    assert adapter.validate_json(adapter.dump_json(view)) == view
-    assert adapter.validate_python({"kind": view.kind}) == type(view)()
+@pytest.mark.parametrize("augmentation", [augmentation for augmentation, _ in CASES], ids=repr)
+def test_an_augmentation_survives_json(augmentation):
+    adapter = TypeAdapter(AugmentationSpec)
+    assert adapter.validate_json(adapter.dump_json(augmentation)) == augmentation
+    assert adapter.validate_python({"kind": augmentation.kind}) == type(augmentation)()
 
 
 @pytest.mark.parametrize(
@@ -381,4 +383,4 @@ def test_a_view_survives_json(view):
 )
 def test_a_configuration_out_of_range_is_refused(value):
     with pytest.raises(ValidationError):
-        TypeAdapter(ViewSpec).validate_python(value)
+        TypeAdapter(AugmentationSpec).validate_python(value)

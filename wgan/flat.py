@@ -1,27 +1,29 @@
 """A module whose parameters are views of one flat vector.
 
-What is exchanged, averaged, optimised and saved is one vector `(P,)`; autograd writes into one flat
-gradient. A step then costs a handful of vector operations instead of a loop over tensors.
+One vector `(P,)` is exchanged, averaged, optimised and saved, and autograd writes into one flat
+gradient: a step costs a handful of vector operations instead of a loop over tensors. `call` is the
+same module as a pure function of such a vector, for `torch.func`.
 """
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 M = TypeVar("M", bound=nn.Module)
 
 
-class Packed(Generic[M]):
-    """Owns a module and the flat vectors under it.
+class FlatModule(Generic[M]):
+    """A module and the flat vectors that its parameters and buffers are views of.
 
     Attributes:
         module: The module; its parameters are views of `vector`.
         vector: All parameters, `(P,)`, in the module's order.
         gradient: Where `backward` accumulates, `(P,)`.
-        buffers: What the module keeps besides parameters (the vectors of power iterations), `(Q,)`.
+        buffers: State other than parameters (the vectors of power iterations), `(Q,)`.
 
-    >>> layer = Packed(nn.Linear(2, 1, bias=False))
+    >>> layer = FlatModule(nn.Linear(2, 1, bias=False))
     >>> layer.load(torch.tensor([1.0, 2.0]))
     >>> layer.module(torch.tensor([[3.0, 4.0]])).item()
     11.0
@@ -40,6 +42,7 @@ class Packed(Generic[M]):
             parameter.grad = self.gradient[start:stop].view_as(parameter)
             start = stop
         self.buffers = self._pack_buffers(device)
+        self._places = self._find_places()
 
     def _pack_buffers(self, device: torch.device | str) -> Tensor:
         kept = [
@@ -55,6 +58,33 @@ class Packed(Generic[M]):
             setattr(owner, name, vector[start:stop].view_as(buffer))
             start = stop
         return vector
+
+    def parameters(self, vector: Tensor) -> dict[str, Tensor]:
+        """The module's parameters by name, as views of any vector `(P,)`."""
+        return {name: vector[place].view(shape) for name, (place, shape) in self._places.items()}
+
+    def _find_places(self) -> dict[str, tuple[slice, torch.Size]]:
+        """Where in the vector each parameter lies; one under two names is there twice."""
+        places, start = {}, 0
+        for parameter in self.module.parameters():
+            places[id(parameter)] = slice(start, start := start + parameter.numel())
+        # `functional_call` spoils a module that is reached by two names: each owner once.
+        return {
+            f"{owner}.{name}".lstrip("."): (places[id(parameter)], parameter.shape)
+            for owner, module in self.module.named_modules()
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
+
+    def call(self, vector: Tensor, *inputs: Any) -> Any:
+        """The module at the parameters `vector` `(P,)` instead of its own, as a pure function.
+
+        It can be differentiated with respect to `vector` and the inputs, also under `torch.func`.
+
+        >>> layer = FlatModule(nn.Linear(2, 1, bias=False))
+        >>> layer.call(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]])).item()
+        11.0
+        """
+        return functional_call(self.module, self.parameters(vector), inputs, tie_weights=False)
 
     def load(self, vector: Tensor) -> None:
         """Copies `vector` `(P,)` in.

@@ -1,0 +1,105 @@
+"""A federated simulation in this process, from Python: no TOML, no Flower, no Ray.
+
+Sites, rounds and results are those of `everymode simulate`; only the transport differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from server.config.settings import Settings
+from server.outputs.run_directory import RunFolder
+from server.progress import ProgressListener, Silent
+from server.session import Session
+from server.simulated_sites import SimulatedSites, create_simulated_sites
+from server.synthesis.generator_file import load_generator
+from server.synthesis.synthesizer import Synthesizer
+from server.transport.exchange import InProcess
+from wgan.data.frame import read_table
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run.
+
+    Attributes:
+        folder: Its directory, with all files.
+        summary: Its figures, the content of `summary.json`.
+    """
+
+    folder: RunFolder
+    summary: dict[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The synthetic table; cells are text as in `synthetic.csv`."""
+        return read_table(self.folder.synthetic)
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        """The trained generator, to draw more rows from."""
+        return load_generator(self.folder)
+
+
+def simulate(
+    settings: Settings,
+    out: Path | str,
+    *,
+    listener: ProgressListener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> FinishedRun:
+    """Deals `data.path` out to simulated sites and trains across them in this process.
+
+    Args:
+        settings: The configuration; `server.parse` and `server.load` build one.
+        out: A new folder for the results.
+        listener: Receives the progress; None: nobody does.
+        stop: Returns whether to stop after the current round.
+
+    Raises:
+        EveryModeError: Anything that the caller can mend; `Interrupted` where `stop` said so.
+    """
+    folder = RunFolder(Path(out))
+    with folder.locked():
+        folder.create(settings)
+        sites = create_simulated_sites(settings, folder.fresh_sites())
+        summary = run_in_process(settings, folder, sites, listener=listener or Silent(), stop=stop)
+    return FinishedRun(folder, summary)
+
+
+def run_in_process(
+    settings: Settings,
+    folder: RunFolder,
+    sites: SimulatedSites,
+    *,
+    listener: ProgressListener,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Runs a session over simulated sites in this process and returns its summary.
+
+    Args:
+        settings: The configuration.
+        folder: The run directory, which the caller holds.
+        sites: The sites.
+        listener: Receives the progress.
+        resume: Whether to go on from the newest checkpoint.
+        stop: Returns whether to stop after the current round.
+
+    Raises:
+        EveryModeError: As `server.session.Session`.
+    """
+    session = Session(
+        settings=settings,
+        folder=folder,
+        exchange=InProcess(sites.sites, tell=listener.on_note),
+        columns=sites.columns,
+        listener=listener,
+        real_rows=lambda: sites.frame(settings.data.missing),
+        resume=resume,
+        stop=stop,
+    )
+    return session()

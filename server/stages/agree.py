@@ -1,0 +1,137 @@
+"""Stage 1, *agree*: server and sites settle on one schema, one set of cells and one recipe."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+from torch import Tensor
+
+from clients.protocol.messages import EncodeData, Matched
+from clients.protocol.plan import Plan, fingerprint
+from fairness.matching.moments import width_of_moments
+from fairness.weighting.group_weights import group_mass
+from server.config.files import resolve
+from server.config.recipe import build_recipe
+from server.config.settings import settings_digest
+from server.config.training import build_participation
+from server.evaluation.figures import check_holdout
+from server.schema.agreement import Agreement
+from server.schema.agreement import agree as agree_on_schema
+from server.stages.context import RunContext
+from server.synthesis.calibration import has_categories
+from server.synthesis.projection import build_binning
+from server.training.participation import ClientSampler
+from server.training.state import TrainingState
+from wgan.data.codec import TableCodec
+from wgan.data.frame import read_table
+
+MAX_MOMENTS = 16_000_000
+"""Most sums of second moments that a site is asked for: 128 MB."""
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What server and sites agreed on before any row was encoded.
+
+    Attributes:
+        order: Everything a site must know for training.
+        rows: Rows of all sites.
+        checkpoint: Tensors and progress of the newest checkpoint, when the run is resumed.
+        holdout: Rows that no site trains on, in the columns' order, where the user named some.
+        plan: The order, ready for use.
+        name: The plan's fingerprint.
+    """
+
+    order: EncodeData
+    rows: int
+    checkpoint: tuple[dict[str, Tensor], TrainingState] | None = None
+    holdout: pd.DataFrame | None = None
+    plan: Plan = field(init=False)
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Reads the order."""
+        object.__setattr__(self, "plan", Plan.of(self.order))
+        object.__setattr__(self, "name", fingerprint(self.order))
+
+
+def agree(run: RunContext) -> Agreed:
+    """Checks what can be checked at once, then agrees with the sites, or reads what was agreed.
+
+    Raises:
+        DataError: The tables cannot be used; the problems of all sites.
+        SettingsError: Keys do not fit the sites or the machine.
+        StateError: The run cannot be resumed as it stands.
+    """
+    settings, folder = run.settings, run.folder
+    _ = run.device
+    participation = build_participation(settings.federation)
+    names, last = run.exchange.names, settings.train.rounds
+    ClientSampler(names, participation, settings.seed, rounds=last).check()
+    holdout = _read_holdout(run)
+    if run.resume and folder.planned:
+        folder.check_settings(settings)
+        order, rows = folder.read_plan()
+    else:
+        order, rows = _negotiate(run)
+    checkpoint = None
+    if run.resume:
+        digest = settings_digest(settings)
+        checkpoint = folder.load(fingerprint(order), digest, run.listener.on_note)
+    return Agreed(order, rows, checkpoint, holdout)
+
+
+def count_of_moments(agreed: Agreement) -> int:
+    """How many sums the second moments of a schema take."""
+    conditions = agreed.conditions
+    width = TableCodec(agreed.schema.without(conditions.given)).width
+    return (conditions.width + 1) * width_of_moments(width, conditions.width)
+
+
+def _read_holdout(run: RunContext) -> pd.DataFrame | None:
+    data = run.settings.data
+    if data.holdout is None:
+        return None
+    path = resolve(data.holdout)
+    holdout = read_table(path, data.missing)
+    check_holdout(holdout, run.columns, str(path))
+    return holdout[list(run.columns)]
+
+
+def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
+    """Asks the sites, writes `schema.json`, and returns the order and the number of rows."""
+    settings, model, note = run.settings, run.settings.model, run.listener.on_note
+    run.begin("agree", "sites agree on a schema")
+    agreed = agree_on_schema(run.exchange, run.columns, settings.data, settings.seed)
+    counts = agreed.conditions.group_counts
+    mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
+    wanted = model.matching > 0 and settings.federation.generator == "server"
+    matching: Matched = model.matching_by if wanted else "none"
+    if matching == "moments" and (entries := count_of_moments(agreed)) > MAX_MOMENTS:
+        matching = "none"
+        note(
+            f"second moments are left out: {entries:,} sums a site are more than {MAX_MOMENTS:,}; "
+            "leave columns of many categories out with data.drop to have them, or set "
+            "model.matching_by = 'kernel'"
+        )
+    encoded = agreed.schema.without(agreed.conditions.given)
+    order = EncodeData(
+        schema=agreed.schema.to_json(),
+        conditions=agreed.conditions.to_json(),
+        mass=tuple(mass.tolist()),
+        recipe=build_recipe(settings).to_json(),
+        seed=settings.seed,
+        matching=matching,
+        marginals=model.marginals
+        and settings.federation.generator != "own"
+        and has_categories(encoded),
+        missing=settings.data.missing,
+        held_out=settings.data.held_out,
+        bins=build_binning(settings, TableCodec(encoded), agreed.conditions, note)
+        if matching == "moments"
+        else 0,
+    )
+    for text in agreed.notes:
+        note(text)
+    run.folder.write_releases(run.exchange.releases)
+    run.folder.write_plan(order, agreed.rows, settings)
+    return order, agreed.rows

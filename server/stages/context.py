@@ -1,0 +1,90 @@
+"""What every stage of a run shares: configuration, run directory, way to the sites, listener."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+
+from server.config.settings import Settings, settings_digest
+from server.outputs.run_directory import RunFolder
+from server.progress import AFTER_TRAINING, Interrupted, ProgressListener, Silent, StageName
+from server.transport.exchange import Exchange
+from server.transport.run_identity import Named
+from wgan.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What every stage of a run needs besides the results of the stages before it.
+
+    Attributes:
+        settings: The configuration.
+        folder: The run directory, where results go.
+        exchange: Carries requests to the sites; every request says of which run it is.
+        columns: Headers of the sites' tables, in order.
+        listener: Receives the progress.
+        real_rows: Returns all real rows, where one machine has them; None in a deployment.
+        resume: Whether to go on from the newest checkpoint.
+        stop: Returns whether the user asked to stop.
+    """
+
+    settings: Settings
+    folder: RunFolder
+    exchange: Exchange
+    columns: tuple[str, ...]
+    listener: ProgressListener = field(default_factory=Silent)
+    real_rows: Callable[[], pd.DataFrame] | None = None
+    resume: bool = False
+    stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        """Names the run in every request."""
+        named = Named(self.exchange, settings_digest(self.settings)[:16])
+        object.__setattr__(self, "exchange", named)
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`; see `choose_device`."""
+        return choose_device(self.settings)
+
+    def begin(self, stage: StageName, text: str) -> None:
+        """Reports that a stage begins.
+
+        Raises:
+            Interrupted: The user asked to stop, after the training.
+        """
+        if stage in AFTER_TRAINING:
+            self._check_stop(f"before: {text}")
+        self.listener.on_stage_begin(stage, text)
+
+    def progress(self, done: int, total: int) -> None:
+        """Reports a step of a stage after the training.
+
+        Raises:
+            Interrupted: The user asked to stop.
+        """
+        self._check_stop(f"in step {done} of at most {total} of its end")
+        self.listener.on_progress(done, total)
+
+    def _check_stop(self, place: str) -> None:
+        if self.stop():
+            raise Interrupted(
+                f"stopped after the last round, {place}; continue with: {self.folder.resume}"
+            )
+
+
+def choose_device(settings: Settings) -> str:
+    """`cpu` or `cuda`, from the configuration and what the machine has.
+
+    Raises:
+        SettingsError: The configuration asks for a GPU and there is none.
+    """
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device = 'cuda': PyTorch sees no GPU here; install a CUDA build of torch, or set "
+            "device = 'auto' or 'cpu'"
+        )
+    return settings.device

@@ -1,0 +1,133 @@
+"""Stage 6, *evaluate*: compares the table with the sites' rows by sums, and with held-out rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairness.audit.federated import audit_of_sums
+from fairness.audit.findings import Audit
+from fairness.parity.mixture import parity_gaps
+from server.config.settings import Settings
+from server.evaluation.figures import (
+    by_group,
+    compute_coverage,
+    compute_utility,
+    counted,
+    request_marginals,
+    request_recall,
+)
+from server.evaluation.versions import versions
+from server.stages.context import RunContext
+from server.stages.encode import Encoded
+from server.stages.sample import SyntheticTable
+from server.stages.train import TrainingResult
+from server.synthesis.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a synthetic table.
+
+    Attributes:
+        distances: Distances of marginals from the sites' rows, of all rows and by group.
+        coverage: Standardised coverage by group; None without a reference.
+        coverage_reference: Which rows coverage is measured on.
+        utility: What models trained on the table reach on held-out rows; None without them.
+        per_group: One record a group.
+        parity: Gaps of the target between groups; None where no parity was asked for.
+        audit: The audit from sums alone.
+    """
+
+    distances: Mapping[str, Any]
+    coverage: Mapping[str, Any] | None
+    coverage_reference: str | None
+    utility: Mapping[str, Any] | None
+    per_group: Mapping[str, Mapping[str, Any]]
+    parity: Mapping[str, Any] | None
+    audit: Audit
+
+
+def evaluate(
+    run: RunContext,
+    encoded: Encoded,
+    training: TrainingResult,
+    synthesizer: Synthesizer,
+    table: SyntheticTable,
+) -> Evaluation:
+    """Asks sites for counts, and computes the figures.
+
+    Coverage and utility need rows on this machine: held-out ones, which the generator never saw
+    and which are the fairer reference, or a simulation's real ones.
+
+    Raises:
+        Interrupted: The user asked to stop.
+    """
+    settings, agreed, rows = run.settings, encoded.agreed, table.rows
+    plan, seed = agreed.plan, settings.seed
+    run.begin("evaluate", "figures: marginals, coverage, utility")
+    counts = counted(plan, agreed.name, rows, run.exchange, settings.data.missing)
+    distances = request_marginals(counts)
+    recall = request_recall(plan, agreed.name, rows, run.exchange)
+    real = run.real_rows() if run.real_rows else None
+    reference = agreed.holdout if agreed.holdout is not None else real
+    coverage = None
+    if reference is not None:
+        coverage = compute_coverage(plan, reference, rows, seed, "the reference table", real)
+    utility = None
+    if agreed.holdout is not None:
+        utility = compute_utility(plan, rows, agreed.holdout, real, seed)
+    sites = encoded.sums["group_sites"].astype(np.int64)
+    audit = audit_of_sums(
+        plan.conditions,
+        counts.marginals,
+        counts.real,
+        counts.made,
+        recall,
+        names=("the sites' rows", run.folder.synthetic.name),
+        thresholds=settings.audit,
+        training=training.history,
+        versions=versions(),
+    )
+    parity = settings.fairness.parity != "none"
+    return Evaluation(
+        distances=distances,
+        coverage=coverage,
+        coverage_reference=_reference(agreed.holdout, real),
+        utility=utility,
+        per_group=by_group(plan, distances, coverage, sites, recall),
+        parity=_parity(settings, synthesizer, rows) if parity else None,
+        audit=audit,
+    )
+
+
+def _parity(
+    settings: Settings, synthesizer: Synthesizer, synthetic: pd.DataFrame
+) -> dict[str, Any]:
+    """The parity asked for, and gaps of the target by feature.
+
+    Of the real rows, of the synthetic ones, and of the cells that the generator was asked for.
+    """
+    schema, conditions = synthesizer.plan.schema, synthesizer.plan.conditions
+    groups, names, table = conditions.groups, conditions.sensitive, conditions.plain.table
+    group = conditions.group_index(synthetic, schema, "the synthetic rows")
+    label = conditions.label_index(synthetic, schema, "the synthetic rows")
+    made, known = np.zeros(table.shape), (group >= 0) & (label >= 0)
+    np.add.at(made, (group[known], label[known]), 1)
+    found = {
+        **settings.fairness.model_dump(mode="json"),
+        "gaps_real": parity_gaps(table, groups, names),
+        "gaps_made": parity_gaps(made, groups, names),
+    }
+    if synthesizer.parity is not None:
+        asked = synthesizer.parity.counts(conditions).reshape(*table.shape, -1).sum(2)
+        found["gaps_asked"] = parity_gaps(asked, groups, names)
+    return found
+
+
+def _reference(holdout: pd.DataFrame | None, real: pd.DataFrame | None) -> str | None:
+    if holdout is not None:
+        return "held-out rows"
+    return None if real is None else "training rows"

@@ -1,0 +1,47 @@
+"""Stage 4, *postprocess*: fits calibration, dependencies and projection to the sites' sums."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.config.settings import settings_digest
+from server.config.training import build_mixture
+from server.stages.context import RunContext
+from server.stages.encode import Encoded
+from server.stages.train import TrainingResult
+from server.synthesis.fitting import build_fits
+from server.synthesis.generator_file import save_generator
+from server.synthesis.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Postprocessed:
+    """A generator that is ready to make the table.
+
+    Attributes:
+        synthesizer: The generator with its postprocessing.
+        reports: What each fit did, by its name.
+    """
+
+    synthesizer: Synthesizer
+    reports: Mapping[str, Mapping[str, Any]]
+
+
+def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> Postprocessed:
+    """Fits the postprocessing and writes `generator.safetensors`.
+
+    Raises:
+        Interrupted: The user asked to stop.
+        StateError: The run directory cannot be written.
+    """
+    settings, agreed = run.settings, encoded.agreed
+    run.begin("postprocess", "postprocessing of the generator")
+    synthesizer = Synthesizer.from_players(
+        agreed.plan, training.vectors, training.counts, build_mixture(settings)
+    )
+    reports: dict[str, Mapping[str, Any]] = {}
+    for fit in build_fits(settings, agreed.plan, encoded.marginals, encoded.moments):
+        run.begin("postprocess", fit.text)
+        synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
+    save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))
+    return Postprocessed(synthesizer, reports)

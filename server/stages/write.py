@@ -1,0 +1,127 @@
+"""Stage 7, *write*: the audit's report, `summary.json` and the plots."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fairness.audit.headline import headline
+from fairness.report.report import write_report
+from server.evaluation.versions import versions
+from server.outputs import plots
+from server.outputs.records import SUMMARY_VERSION, SummaryRecord
+from server.stages.context import RunContext
+from server.stages.encode import Encoded
+from server.stages.evaluate import Evaluation
+from server.stages.postprocess import Postprocessed
+from server.stages.sample import SyntheticTable
+from server.stages.train import TrainingResult
+from wgan.state import write_json
+
+
+def write(
+    run: RunContext,
+    encoded: Encoded,
+    training: TrainingResult,
+    postprocessed: Postprocessed,
+    table: SyntheticTable,
+    evaluation: Evaluation,
+    started: float,
+) -> dict[str, Any]:
+    """Writes the report, `summary.json` and the plots, and returns the summary.
+
+    Args:
+        run: What all stages share.
+        encoded: The sums that sites sent once.
+        training: The training.
+        postprocessed: The generator, and what postprocessing did.
+        table: The synthetic table.
+        evaluation: Its figures.
+        started: When the session began, by `time.perf_counter`.
+
+    Raises:
+        Interrupted: The user asked to stop.
+        StateError: The run directory cannot be written.
+    """
+    run.begin("write", "report, summary and plots")
+    values: dict[str, Any] = {
+        "version": SUMMARY_VERSION,
+        **_counts(run, encoded, training, table),
+        **_training(run, encoded, training, started),
+        **_figures(postprocessed.reports, evaluation),
+    }
+    if left_out := int(encoded.sums["left_out"][0]):
+        values["rows_left_out_by_sites"] = left_out
+    if evaluation.parity is not None:
+        values["parity"] = evaluation.parity
+    audit = evaluation.audit
+    values["audit"] = {
+        "verdict": audit.verdict,
+        "headline": headline(audit),
+        "copies": audit.copies,
+        "fit_for_release": audit.fit_for_release,
+    }
+    summary = SummaryRecord.of(values).to_json()
+    write_report(audit, run.folder.path)
+    write_json(run.folder.summary, summary)
+    plots.curves(training.history, run.folder.path / "curves.png")
+    plots.groups(summary, run.folder.path / "groups.png")
+    return summary
+
+
+def _counts(
+    run: RunContext, encoded: Encoded, training: TrainingResult, table: SyntheticTable
+) -> dict[str, Any]:
+    safe = run.settings.output.spreadsheet_safe
+    return {
+        "rows": encoded.agreed.rows,
+        "rows_modelled": encoded.rows_modelled,
+        "rows_synthetic": len(table.rows),
+        "apostrophes": table.apostrophes.to_json() if safe else None,
+        "sites": int(encoded.sums["sites"][0]),
+        "groups": list(encoded.agreed.plan.conditions.names),
+        "rounds": training.progress.round,
+    }
+
+
+def _training(
+    run: RunContext, encoded: Encoded, training: TrainingResult, started: float
+) -> dict[str, Any]:
+    settings, now = run.settings, run.exchange.traffic
+    return {
+        "seed": settings.seed,
+        "strategy": settings.strategy,
+        "objective": settings.model.objective,
+        "stopped_at_plateau": training.stopped_at_plateau,
+        "diagnosis": [asdict(finding) for finding in training.findings],
+        "device": run.device,
+        "wall_seconds": round(time.perf_counter() - started, 2),
+        "training_seconds": round(training.progress.seconds, 2),
+        "bytes_up": training.earlier.up + now.up,
+        "bytes_down": training.earlier.down + now.down,
+        "schema": encoded.agreed.plan.schema.fingerprint,
+        "plan": encoded.agreed.name,
+        "parameters": training.parameters,
+    }
+
+
+def _figures(reports: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
+    distances, coverage = evaluation.distances, evaluation.coverage
+    projection = None
+    if "projection" in reports:
+        projection = {**reports["projection"], **reports["dependencies"]}
+    return {
+        "tv_mean": distances["tv_mean"],
+        "ks_mean": distances["ks_mean"],
+        "tv": distances["tv"],
+        "ks": distances["ks"],
+        "missing": distances["missing"],
+        "calibration": reports.get("calibration"),
+        "projection": projection,
+        "coverage_reference": evaluation.coverage_reference,
+        "coverage_group_min": coverage and coverage["coverage_group_min"],
+        "coverage_difference": coverage and coverage["coverage_difference"],
+        "utility": evaluation.utility,
+        "per_group": evaluation.per_group,
+        "versions": versions(),
+    }

@@ -1,0 +1,60 @@
+"""Fits of a run's postprocessing: which there are, in which order, and what each reports."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from clients.protocol.plan import Plan
+from fairness.matching.moments import LevelMoments
+from fairness.postprocessing.calibration import CategoryMarginals
+from server.config.settings import Settings
+from server.synthesis.calibration import CalibrateCategories
+from server.synthesis.projection import FindDependencies, FitProjection, projects
+from server.synthesis.synthesizer import Synthesizer
+
+
+class Fit(Protocol):
+    """Fits one postprocessing to a trained generator and the sites' sums.
+
+    Attributes:
+        name: What its report is called.
+        text: What it does, in a few words for people.
+    """
+
+    name: str
+    text: str
+
+    def __call__(
+        self, synthesizer: Synthesizer, progress: Callable[[int, int], None]
+    ) -> tuple[Synthesizer, dict[str, Any]]:
+        """Returns a synthesizer with the postprocessing, and what that does.
+
+        Args:
+            synthesizer: With all postprocessing that comes before.
+            progress: Receives the steps done and the most there may be.
+        """
+        ...
+
+
+def build_fits(
+    settings: Settings,
+    plan: Plan,
+    marginals: CategoryMarginals | None,
+    moments: LevelMoments | None,
+) -> tuple[Fit, ...]:
+    """The fits of a run, in the order in which they are applied.
+
+    The calibration comes first, since it changes the rows that the others are fitted on; the
+    projection last, since it rejects rows that are otherwise finished.
+
+    Args:
+        settings: The configuration.
+        plan: What server and sites agreed on.
+        marginals: Shares of categories; None where sites were not asked for them.
+        moments: Second moments; None likewise.
+    """
+    fits: list[Fit] = []
+    if marginals is not None:
+        fits.append(CalibrateCategories(marginals))
+    if moments is not None and projects(settings, plan):
+        fits += [FindDependencies(moments), FitProjection(moments)]
+    return tuple(fits)

@@ -1,0 +1,96 @@
+"""Postprocessing steps: what happens to rows between the generator and the table.
+
+A step is a function of encoded rows, their conditions and their cells. It may change rows, and it
+may reject some, which are then drawn again. `Synthesizer.post` is a tuple of steps. The mathematics
+is in `fairness.postprocessing`; `server.synthesis.fitting` fits the steps of a run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clients.protocol.plan import Plan
+from fairness.matching.binning import Binning
+from fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
+from fairness.postprocessing.projection import Projection
+from wgan.generators import Head
+
+Ints = npt.NDArray[np.int64]
+
+PIECE = 8192
+"""Rows that a step holds in memory with their bins."""
+
+
+class PostprocessingStep(Protocol):
+    """Changes or rejects rows of a generator."""
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Applies the step.
+
+        Args:
+            rows: Encoded rows, `(n, D)`, as the generator makes them: one-hot vectors are soft.
+            conditions: The conditions that they were made for, `(n, C)`.
+            cells: Their cells, `(n,)`.
+            rng: Source of random numbers.
+
+        Returns:
+            The rows, `(n, D)`, and which of them stay, `(n,)` of booleans.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ImputeDependencies:
+    """Fills in columns that are functions of another column in the data; rejects no row.
+
+    Attributes:
+        dependencies: The functions.
+    """
+
+    dependencies: tuple[FunctionalDependency, ...]
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `PostprocessingStep`."""
+        filled = impute_dependents(self.dependencies, rows, conditions)
+        return filled, torch.ones(len(rows), dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class ProjectByRejection:
+    """Rejects rows so that the rest have the sites' second moments; changes none.
+
+    Attributes:
+        projection: The probability with which a row stays.
+        binning: How the numbers of a row are cut into bins.
+        choose: Makes one-hot vectors of soft ones, `(n, D)` both.
+    """
+
+    projection: Projection
+    binning: Binning
+    choose: Callable[[Tensor], Tensor] = field(compare=False)
+
+    @staticmethod
+    def of(plan: Plan, projection: Projection) -> "ProjectByRejection":
+        """For rows of a plan."""
+        head = Head(plan.shape.blocks, 1.0)
+        return ProjectByRejection(projection, plan.binning, head.chosen)
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `PostprocessingStep`."""
+        kept = torch.zeros(len(rows), dtype=torch.bool)
+        for start in range(0, len(rows), PIECE):
+            piece = slice(start, start + PIECE)
+            binned = self.binning(self.choose(rows[piece]))
+            kept[piece] = self.projection.keeps(binned, conditions[piece], cells[piece], rng)
+        return rows, kept

@@ -1,0 +1,28 @@
+"""`everymode init`: a configuration for a table, with every key explained."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.outputs.terminal import Terminal, say
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(help="A CSV or Parquet table, or a folder of site tables.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The TOML file to write.")],
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="A sensitive feature; may be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Look at a table and write a configuration for it, with every key explained."""
+    from simulations.starter import start_configuration
+
+    notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
+    Terminal().print(notes)
+    say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")

@@ -1,0 +1,110 @@
+"""Runs across simulated sites on this machine, for `everymode simulate`."""
+
+import contextlib
+from pathlib import Path
+
+from server.config.files import load, resolve
+from server.config.settings import Settings, decisive, differing, harmless_keys
+from server.outputs.locks import InUseError
+from server.outputs.run_directory import RunFolder, default_folder
+from server.simulated_sites import create_simulated_sites
+from simulations.clean import offer
+from simulations.inline import run_inline
+from simulations.scenarios import place, scenario_of
+from wgan.errors import DataError, EveryModeError, SettingsError
+
+
+def start_run(
+    config: str, overrides: list[str], out: Path | None, backend: str, quiet: bool
+) -> None:
+    """Runs a configuration or a preset in a new run directory.
+
+    Args:
+        config: The file or the preset.
+        overrides: `KEY=VALUE` each.
+        out: The run directory; None for `runs/NAME`.
+        backend: "ray" or "inline".
+        quiet: Whether only errors are shown.
+
+    Raises:
+        EveryModeError: Anything the user can correct.
+    """
+    with contextlib.ExitStack() as stack:
+        settings = load(config, overrides)
+        _check_tables(settings)
+        folder = _held(config, out, stack)
+        folder.create(settings)
+        _run(settings, folder, False, backend, quiet)
+
+
+def resume_run(path: Path, overrides: list[str], backend: str, quiet: bool) -> None:
+    """Continues the run in a run directory; arguments and errors as for `start_run`."""
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        raise SettingsError(f"--resume {path}: no config.toml there, so it is no run directory")
+    with folder.locked():
+        _run(_resumed(folder, overrides), folder, True, backend, quiet)
+
+
+def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quiet: bool) -> None:
+    """Runs to the end in a directory that is held."""
+    if not quiet:
+        offer(folder.path)
+    try:
+        sites = folder.fresh_sites()
+        stage = create_simulated_sites(place(settings, sites), sites)
+        if backend == "inline":
+            run_inline(settings, folder, stage, resume, quiet)
+        else:
+            from simulations.flower import run_flower
+
+            run_flower(settings, folder, stage, resume, quiet)
+    except (EveryModeError, KeyboardInterrupt) as error:
+        # What Flower and Ray said is worth keeping where the tables are not to blame.
+        logged = isinstance(error, EveryModeError) and folder.log.exists()
+        keep = logged and not isinstance(error, (DataError, SettingsError))
+        if not resume and not folder.metrics.exists() and not keep:
+            folder.discard()
+        raise
+
+
+def _held(config: str, out: Path | None, stack: contextlib.ExitStack) -> RunFolder:
+    """The directory of a new run, held by this process."""
+    while True:
+        folder = RunFolder(out or default_folder(Path(config).stem))
+        try:
+            stack.enter_context(folder.locked())
+            return folder
+        except InUseError:
+            # Another run that was started just now took the name first; there are others.
+            if out is not None:
+                raise
+
+
+def _resumed(folder: RunFolder, overrides: list[str]) -> Settings:
+    """The configuration of a run that goes on, with changes that leave its result as it is."""
+    before, settings = load(folder.config), load(folder.config, overrides)
+    if changed := differing(decisive(before), decisive(settings)):
+        raise SettingsError(
+            f"{' '.join(f'--set {o}' for o in overrides)}: would change the result of the run that "
+            f"is resumed: {'; '.join(changed)}. Only {', '.join(harmless_keys())} may change. "
+            "Start a new run instead"
+        )
+    return settings
+
+
+def _check_tables(settings: Settings) -> None:
+    """Finds missing files before a run directory is made."""
+    problems: list[str] = []
+    for key, value in (("data.path", settings.data.path), ("data.holdout", settings.data.holdout)):
+        if value is None or (key == "data.path" and scenario_of(settings)):
+            continue
+        try:
+            path = resolve(value)
+        except SettingsError as error:
+            problems += error.problems
+            continue
+        if not path.exists():
+            problems.append(f"{key}: {path}: no such file or folder")
+    if problems:
+        raise SettingsError(problems)

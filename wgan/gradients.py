@@ -1,0 +1,139 @@
+"""Gradient rules: how the critic's gradient is made from the losses of single examples.
+
+The critic alone sees real rows, so its gradient is the one that privacy is about: a rule may clip
+what each example adds, and add noise (Abadi et al., "Deep Learning with Differential Privacy",
+2016, algorithm 1). The generator's gradient is always the plain one.
+
+A rule is a frozen dataclass with a `kind`, in a file of its own, and an entry in
+`wgan.recipe.GradientRuleSpec`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from wgan.flat import FlatModule
+from wgan.penalties import Drawn, Scores, SlopeFn, functional_slopes, slopes
+
+
+class Examples(NamedTuple):
+    """What the critic's losses on a batch depend on besides its parameters.
+
+    All is drawn, and every tensor has one entry per example along its first axis, so that
+    `torch.func.vmap` maps over the whole. An example is what the critic scores at once: with a
+    packed critic (PacGAN), `pack` rows.
+
+    Attributes:
+        real: What the critic sees of real rows, `(B, D)`.
+        fake: What it sees of fake rows, `(B, D)`.
+        condition: Their conditions, `(B, C)`.
+        drawn: What each penalty drew. It may depend on the other examples of the batch
+            (neighbours, counts of conditions), and is a constant for the gradient.
+    """
+
+    real: Tensor
+    fake: Tensor
+    condition: Tensor
+    drawn: tuple[Drawn, ...] = ()
+
+    def unsqueezed(self) -> "Examples":
+        """One example without its first axis, as a batch of one."""
+        drawn = tuple({name: t[None] for name, t in each.items()} for each in self.drawn)
+        return Examples(self.real[None], self.fake[None], self.condition[None], drawn)
+
+
+class CriticReport(NamedTuple):
+    """What one critic gradient showed, one value per example, detached.
+
+    Attributes:
+        estimate: The objective's estimate, `(B,)`; for Wasserstein C(real) - C(fake), whose
+            weighted mean estimates W1.
+        penalty: Sum of the weighted penalties, `(B,)`.
+        real: Scores of real rows, `(B,)`.
+        fake: Scores of fake rows, `(B,)`.
+    """
+
+    estimate: Tensor
+    penalty: Tensor
+    real: Tensor
+    fake: Tensor
+
+
+LossFn = Callable[[Scores, SlopeFn, Examples], tuple[Tensor, CriticReport]]
+"""A critic, a way to take its slopes, and examples -> losses `(B,)` and what they show."""
+
+
+@dataclass(frozen=True)
+class CriticLosses:
+    """The critic's losses on one batch, one per example, as a function of its parameters.
+
+    Attributes:
+        critic: The critic.
+        examples: The batch.
+        weights: The examples' weights, `(B,)`; only ratios matter.
+        loss: Objective plus penalties.
+    """
+
+    critic: FlatModule[nn.Module]
+    examples: Examples
+    weights: Tensor
+    loss: LossFn
+
+    def plain(self) -> tuple[Tensor, CriticReport]:
+        """Losses `(B,)` with a graph to the critic's own parameters, for `backward`."""
+        return self.loss(self.critic.module, slopes, self.examples)
+
+    def at(self, vector: Tensor, examples: Examples) -> tuple[Tensor, CriticReport]:
+        """Losses `(B,)` at any parameters `(P,)`: a pure function, for `torch.func`."""
+        return self.loss(partial(self.critic.call, vector), functional_slopes, examples)
+
+    def of_one(self, vector: Tensor, example: Examples) -> tuple[Tensor, CriticReport]:
+        """The loss `()` of one example, all without the first axis: what `vmap` maps over."""
+        losses, report = self.at(vector, example.unsqueezed())
+        return losses[0], CriticReport(*(value[0] for value in report))
+
+
+class GradientRule(Protocol):
+    """Makes one gradient of the weighted mean of a batch's losses."""
+
+    per_example: ClassVar[bool] = False
+    """Whether it takes the gradient of each example alone; no score may then depend on others."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in JSON."""
+        ...
+
+    def __call__(self, losses: CriticLosses, rng: torch.Generator) -> tuple[Tensor, CriticReport]:
+        """The gradient `(P,)`, valid until the next call, and what the losses showed.
+
+        Args:
+            losses: The losses as a function of the parameters.
+            rng: Source of the rule's own randomness.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Plain(GradientRule):
+    """The gradient of the weighted mean itself, by one backward pass."""
+
+    kind: Literal["plain"] = "plain"
+
+    def __call__(self, losses: CriticLosses, rng: torch.Generator) -> tuple[Tensor, CriticReport]:
+        """As in `GradientRule`; draws nothing."""
+        values, report = losses.plain()
+        return losses.critic.gradient_of(weighted_mean(values, losses.weights)), report
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum(w v) / sum(w) over a batch, `()`.
+
+    >>> weighted_mean(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 1.0])).item()
+    2.0
+    """
+    return (values * weights).sum() / weights.sum()
