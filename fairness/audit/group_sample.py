@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fairness.audit.copies import Copies, Nearness
 from fairness.audit.limits import SamplingLimits
 from fairness.audit.tables import Tables
-from fairness.groups.spellings import canonical
+from fairness.groups.spellings import common_spelling
 from fairness.metrics.coverage import embed, standardise
 from fairness.metrics.distances import association_gaps, association_weights, sliced_w1
 from fairness.metrics.intervals import wilson
@@ -142,7 +142,9 @@ class GroupSample:
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, however the group's values are spelled."""
-        group = (part for name, value in self.values.items() for part in (name, canonical(value)))
+        group = (
+            part for name, value in self.values.items() for part in (name, common_spelling(value))
+        )
         return stream(self.seed, purpose, *group)
 
     def draw(self, rows: Rows, count: int, rng: np.random.Generator) -> Rows:

@@ -116,10 +116,10 @@ def _truth(every: set[str]) -> bool:
     return bool(words and numbers) and {_value(text, False) for text in numbers} <= {"0", "1"}
 
 
-def canonical(text: str) -> str:
+def common_spelling(text: str) -> str:
     """One text for all spellings of a number or a truth value.
 
-    >>> [canonical(text) for text in ("1.0", "TRUE", "007")]
+    >>> [common_spelling(text) for text in ("1.0", "TRUE", "007")]
     ['1', '1', '007']
     """
     return _value(text, truth=True)
