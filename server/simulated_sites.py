@@ -31,13 +31,13 @@ class SimulatedSites:
         sites: The sites.
         columns: The headers that every table must have, in order.
         loads: Expected work of each site, relative; the basis on which nodes get sites.
-        ground: The paths under which nodes find them.
+        simulation_paths: The paths under which nodes find them.
     """
 
     sites: tuple[Site, ...]
     columns: tuple[str, ...]
     loads: tuple[float, ...]
-    ground: SimulationPaths = field(compare=False)
+    simulation_paths: SimulationPaths = field(compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites, for figures that only a simulation can have."""
@@ -69,9 +69,9 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         if problems:
             raise DataError(problems)
         if not pooled:
-            ground = mark(folder, source, folder / "work", settings.site.floor)
+            simulation_paths = mark(folder, source, folder / "work", settings.site.floor)
             return SimulatedSites(
-                sites, columns, tuple(float(len(frame)) for frame in frames), ground
+                sites, columns, tuple(float(len(frame)) for frame in frames), simulation_paths
             )
         frame = pd.concat(frames, ignore_index=True)
     else:
@@ -85,8 +85,8 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
-    ground = mark(folder, tables, folder / "work", settings.site.floor)
-    return SimulatedSites(sites, columns, tuple(loads), ground)
+    simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
+    return SimulatedSites(sites, columns, tuple(loads), simulation_paths)
 
 
 def read_split(settings: Settings) -> Split:

@@ -14,7 +14,7 @@ from clients.gate import floor
 from clients.gate.mechanism import Answer
 from clients.parsed import parsed
 from clients.protocol.messages import EncodeData
-from clients.protocol.plan import seed_of
+from clients.protocol.plan import derive_seed
 from clients.protocol.schema_messages import (
     DECIMALS,
     CollectVocabulary,
@@ -224,7 +224,7 @@ def _encode(
     counts = np.bincount(learnt[learnt >= 0], minlength=conditions.plain.table.size)
     # A cell takes part with all its rows where enough of them are learnt from.
     kept = (pairs >= 0) & (counts[np.maximum(pairs, 0)] >= site.floor)
-    rng = np.random.default_rng(seed_of(order.seed, site.name, "encode"))
+    rng = np.random.default_rng(derive_seed(order.seed, site.name, "encode"))
     codec = conditions.codec(schema)
     left_out = small_rows(frame.loc[~held], schema, conditions, site)
     rows = codec.encode(frame.loc[kept], rng, where)
@@ -239,7 +239,7 @@ def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.b
     held = np.zeros(count, dtype=np.bool_)
     wanted = min(round(share * count), count - 1)
     if wanted > 0:
-        rng = np.random.default_rng(seed_of(seed, name, "held out"))
+        rng = np.random.default_rng(derive_seed(seed, name, "held out"))
         held[rng.choice(count, wanted, replace=False)] = True
     return held
 

@@ -12,7 +12,7 @@ from wgan.lazy import lazy_exports
 if TYPE_CHECKING:
     from fairness.groups.clusters import Centres, Tally, find
     from fairness.groups.conditioned_on import ConditionedOn
-    from fairness.groups.conditions import ConditionSpace, bin_of, category_labels
+    from fairness.groups.conditions import ConditionSpace, assign_bins, category_labels
     from fairness.groups.spellings import spelled_alike
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -26,7 +26,7 @@ else:
             "fairness.groups.conditioned_on": ("ConditionedOn",),
             "fairness.groups.conditions": (
                 "ConditionSpace",
-                "bin_of",
+                "assign_bins",
                 "category_labels",
             ),
             "fairness.groups.spellings": ("spelled_alike",),
@@ -38,7 +38,7 @@ __all__ = [
     "ConditionSpace",
     "ConditionedOn",
     "Tally",
-    "bin_of",
+    "assign_bins",
     "category_labels",
     "find",
     "spelled_alike",

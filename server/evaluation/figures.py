@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.protocol.messages import CountMarginals, CountNeighbours, Request
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.audit.limits import SamplingLimits
 from fairness.audit.strata import coverage_summary, stratum_coverage
 from fairness.audit.tables import Tables, parsed, strata
@@ -92,7 +92,7 @@ def request_recall(
     gives the balls and the codebook, the other shows what to expect of rows of the same law.
     """
     codec = plan.codec
-    rng = np.random.default_rng(seed_of(plan.seed, "recall"))
+    rng = np.random.default_rng(derive_seed(plan.seed, "recall"))
     made = _made(plan, synthetic)
     own: list[npt.NDArray[np.float32]] = []
     fresh: list[npt.NDArray[np.float32]] = []
@@ -103,7 +103,7 @@ def request_recall(
         # Sites refuse balls that are crowded around one point.
         own.append(rows[:half][~alike(rows[:half], codec.blocks)])
         fresh.append(rows[half:])
-    book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
+    book = Codebook.of(own, CELLS, seed=derive_seed(plan.seed, "codebook") % 2**31)
     order = CountNeighbours(plan_name, book.sizes, CELLS, plan.held_out > 0)
     sums = exchange(Request(order, book.tensors()))
     groups = np.repeat(np.arange(len(fresh)), [len(rows) for rows in fresh])
