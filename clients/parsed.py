@@ -20,7 +20,7 @@ from wgan.data.delimited import coded_frame, load_table, save_table
 from wgan.data.formats import MISSING
 from wgan.data.frame import is_delimited, read_delimited, read_table
 from wgan.errors import StateError
-from wgan.state import write_whole
+from wgan.files import write_whole
 
 FOLDER = "parsed"
 

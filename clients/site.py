@@ -15,7 +15,7 @@ from clients.protocol.refusal import checked_identity
 from wgan.data.formats import SUFFIXES
 from wgan.data.frame import read_table
 from wgan.errors import DataError, StateError
-from wgan.state import read_json, write_json, write_whole
+from wgan.files import read_json, write_json, write_whole
 from wgan.words import brief, file_name_problem
 
 

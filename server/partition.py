@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wgan.errors import DataError, StateError, suggest
-from wgan.state import make_folder, remove_tree, temporary_beside, write_bytes
+from wgan.files import make_folder, remove_tree, temporary_beside, write_bytes
 
 By = Literal["iid", "dirichlet", "group", "quantity", "column"]
 MOST = 1000

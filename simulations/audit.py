@@ -29,7 +29,7 @@ from wgan.data.frame import read_table
 from wgan.data.schema import Schema
 from wgan.data.spreadsheets import guessed_marks, table_read_back
 from wgan.errors import DataError, SettingsError, StateError, suggest
-from wgan.state import read_json
+from wgan.files import read_json
 from wgan.words import brief
 
 STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow", "given": "dim"}

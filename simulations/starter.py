@@ -18,7 +18,7 @@ from server.schema.table_spec import TableSpec
 from wgan.data.frame import read_table
 from wgan.data.values import describe, parse_column
 from wgan.errors import DataError, StateError
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 from wgan.words import visible
 
 ALL_DIFFER = 100

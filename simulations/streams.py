@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TextIO
 
 from wgan.errors import StateError
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 from wgan.words import visible
 
 _COLOURS = re.compile(r"\x1b\[(0|9[1-5])m")

@@ -18,8 +18,9 @@ from server.outputs.run_directory import RunFolder
 from server.session import Session
 from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
+from tests.command_line import Call, everymode
 from tests.federated import Federation
-from wgan import state
+from wgan import files
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
@@ -204,7 +205,7 @@ class Kit:
     @staticmethod
     def full_disk(patch: pytest.MonkeyPatch, part: str = "") -> None:
         """The disk is full in the middle of every file whose name holds `part`."""
-        real = state.write_whole
+        real = files.write_whole
 
         def write(path: Path, fill: Callable[[Any], object], *options: Any, **more: Any) -> None:
             def cut(file: Any) -> None:
@@ -216,7 +217,7 @@ class Kit:
 
             real(path, cut, *options, **more)
 
-        patch.setattr(state, "write_whole", write)
+        patch.setattr(files, "write_whole", write)
 
     @staticmethod
     def stop_after(rounds: int) -> Callable[[], bool]:
@@ -286,7 +287,20 @@ def sites_without_gate() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw no pictures, which take most of a tiny run; `finished` has them all the same."""
-    monkeypatch.setattr(plots, "curves", lambda history, path: None)
-    monkeypatch.setattr(plots, "groups", lambda summary, path: None)
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Runs `everymode ...` in this process; gives exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = everymode(*arguments)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process draw no pictures, which take most of a tiny run, unless marked so."""
+    if not request.node.get_closest_marker("pictures"):
+        monkeypatch.setattr(plots, "curves", lambda history, path: None)
+        monkeypatch.setattr(plots, "groups", lambda summary, path: None)

@@ -1,8 +1,9 @@
 """Real runs through Flower and Ray: equal to the run in process, for any number of actors.
 
-Every run is a process of its own, as a user starts it.
+Every run through Ray is a process of its own, as a user starts it.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.command_line import everymode
 
 # One Ray at a time: two that start at once on two cores may give up.
 pytestmark = pytest.mark.xdist_group("ray")
@@ -28,15 +31,21 @@ SMALL = (
 TRAINING_ALONE = ("model.projection=false", "model.marginals=false")
 """What follows training takes most of such a run, and sites have no part in it."""
 
+LONG = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
+
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "simulations.cli", *arguments]
 
 
-def simulate(out: Path, backend: str, *sets: str) -> subprocess.Popen[str]:
+def words(out: Path, backend: str, *sets: str) -> list[str]:
     options = [part for item in (*SMALL, *sets) for part in ("--set", item)]
+    return ["simulate", "quick", "--backend", backend, "--out", str(out), *options]
+
+
+def simulate(out: Path, *sets: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("simulate", "quick", "--backend", backend, "--out", str(out), *options),
+        command(*words(out, "ray", *sets)),
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -77,10 +86,10 @@ def actors(process: subprocess.Popen[str]) -> Sequence[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def inline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("inline") / "run"
-    code, text = finished(simulate(out, "inline"))
-    assert code == 0, text
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training in this process, long enough to be disturbed in."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert everymode(*words(out, "inline", *LONG)) == 0
     return out
 
 
@@ -90,13 +99,38 @@ def without_costs(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in costs} for row in rows]
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.nightly), 4])
-def test_flower_equals_the_run_in_process_for_any_number_of_actors(
-    tmp_path: Path, inline: Path, count: int
+WAYS: dict[str, tuple[str, ...]] = {
+    "sums": (),
+    # Arrays for each site, down and up, of the sites drawn.
+    "own critics": (
+        *("strategy=md_gan", "federation.swap_every=2", "federation.sites_per_round=3"),
+        *TRAINING_ALONE,
+    ),
+    "apart": ("strategy=ifl_gan", *TRAINING_ALONE),
+    # All that rules of weights ask for.
+    "clusters and minimax": (
+        *("data.clusters=4", "data.held_out=0.2"),
+        *("groups.weights=minimax", "groups.minimax_every=2"),
+        *TRAINING_ALONE,
+    ),
+}
+
+SAMPLED = {("sums", 1), ("own critics", 2), ("clusters and minimax", 4)}
+
+
+@pytest.mark.parametrize(
+    ("way", "count"),
+    [
+        pytest.param(way, n, marks=() if (way, n) in SAMPLED else pytest.mark.nightly)
+        for way, n in itertools.product(WAYS, (1, 2, 4))
+    ],
+)
+def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_actors(
+    tmp_path: Path, way: str, count: int
 ) -> None:
-    out = tmp_path / "run"
-    sets = (f"simulation.actors={count}", "simulation.num_cpus=0.5")
-    process = simulate(out, "ray", *sets)
+    inline, out = tmp_path / "inline", tmp_path / "ray"
+    assert everymode(*words(inline, "inline", *WAYS[way])) == 0
+    process = simulate(out, f"simulation.actors={count}", "simulation.num_cpus=0.5", *WAYS[way])
     code, text = finished(process)
     assert code == 0, text
     assert (out / "synthetic.csv").read_bytes() == (inline / "synthetic.csv").read_bytes()
@@ -110,58 +144,33 @@ def test_flower_equals_the_run_in_process_for_any_number_of_actors(
     assert not (out / "sites").exists(), "private rows must not outlive the run"
 
 
-@pytest.mark.parametrize(
-    "sets",
-    [
-        # Letters down and up, of the sites drawn; and all that rules of weights ask for.
-        ("strategy=md_gan", "federation.swap_every=2", "federation.sites_per_round=3"),
-        ("strategy=ifl_gan",),
-        ("data.clusters=4", "groups.weights=minimax", "data.held_out=0.2"),
-    ],
-    ids=["own critics", "apart", "clusters and minimax"],
-)
-def test_flower_equals_the_run_in_process_for_every_way_of_sending(
-    tmp_path: Path, sets: tuple[str, ...]
-) -> None:
-    sets = (*sets, "groups.minimax_every=2", "simulation.actors=2", *TRAINING_ALONE)
-    for backend in ("inline", "ray"):
-        code, text = finished(simulate(tmp_path / backend, backend, *sets))
-        assert code == 0, text
-    tables = [(tmp_path / n / "synthetic.csv").read_bytes() for n in ("inline", "ray")]
-    assert tables[0] == tables[1]
-    assert without_costs(tmp_path / "ray") == without_costs(tmp_path / "inline")
-
-
-def test_a_site_process_that_dies_costs_no_round(tmp_path: Path) -> None:
-    sets = ("train.rounds=120", "simulation.actors=2", *TRAINING_ALONE)
-    calm, struck = tmp_path / "calm", tmp_path / "struck"
-    code, text = finished(simulate(calm, "inline", *sets))
-    assert code == 0, text
-    process = simulate(struck, "ray", *sets)
-    wait_for_rounds(struck, 3, process)
+def test_a_site_process_that_dies_costs_no_round(tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "struck"
+    process = simulate(out, "simulation.actors=2", *LONG)
+    wait_for_rounds(out, 3, process)
     victims = actors(process)
     assert victims
     victims[0].send_signal(signal.SIGKILL)
     code, text = finished(process)
     assert code == 0, text
-    assert (struck / "synthetic.csv").read_bytes() == (calm / "synthetic.csv").read_bytes()
+    assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(tmp_path: Path) -> None:
-    sets = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert finished(simulate(whole, "inline", *sets))[0] == 0
-    process = simulate(broken, "ray", *sets)
-    wait_for_rounds(broken, 2, process)
+def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(
+    tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "broken"
+    process = simulate(out, *LONG)
+    wait_for_rounds(out, 2, process)
     # A terminal sends Ctrl-C to the whole group: actors must not die of it in mid-round.
     os.killpg(process.pid, signal.SIGINT)
     code, text = finished(process)
     assert code == 130, text
-    assert f"--resume {broken}" in text
+    assert f"--resume {out}" in text
     assert relatives(process) == []
     resumed = subprocess.run(
-        command("simulate", "--resume", str(broken)), cwd=ROOT, capture_output=True, text=True
+        command("simulate", "--resume", str(out)), cwd=ROOT, capture_output=True, text=True
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert (broken / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
-    assert without_costs(broken) == without_costs(whole)
+    assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
+    assert without_costs(out) == without_costs(whole)

@@ -5,7 +5,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import simulations.simulate
 from server.outputs.leftovers import MARK, Scratch, leftovers
 from server.outputs.locks import LOCK, locked
 from server.outputs.run_directory import RunFolder
-from wgan.state import is_temporary, temporary_beside
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from tests.command_line import Call
+from wgan.files import is_temporary, temporary_beside
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +42,7 @@ RunFolder.append = append
 """
 
 FIRST_FILE = """
-import wgan.state
+import wgan.files
 os.fsync = end
 """
 
@@ -73,25 +71,12 @@ def config(kit: Any, table: Path) -> Path:
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs `everymode ...`; the system's temporary folder is one of its own."""
+def call(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """The same with a temporary folder of the system that is its own."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["everymode", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            simulations.cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
+    return call
 
 
 def modes(folder: Path) -> dict[bool, set[int]]:

@@ -33,7 +33,7 @@ from clients.protocol.sketch import log_edges
 from clients.site import Site
 from fairness.groups.conditions import MISSING, ConditionSpace
 from wgan.data.schema import Column, Schema
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 
 BEFORE = {"values": "look", "ranks": "values", "cluster": "ranks", "prepare": "ranks"}
 """What must have been asked before each question, in the same run."""

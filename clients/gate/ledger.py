@@ -23,7 +23,7 @@ from clients.protocol.schema_messages import KMeansStep
 from clients.site import Site
 from fairness.groups.clusters import AFTER_SPLIT, SETTLING
 from wgan.errors import StateError
-from wgan.state import make_folder
+from wgan.files import make_folder
 
 NAME = "answered.txt"
 

@@ -17,7 +17,7 @@ from typing import Any
 from clients.protocol.refusal import RefusedError
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.site import Site, sites_in
-from wgan.state import write_json
+from wgan.files import write_json
 
 MARKER = "simulation.json"
 

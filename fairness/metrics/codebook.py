@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
 
 from fairness.metrics.intervals import wilson
 from wgan.shape import Block
@@ -70,6 +69,8 @@ class Codebook:
             k: Which neighbour a ball reaches to.
             seed: Of k-means.
         """
+        from sklearn.cluster import KMeans  # Sites, which only count, do without.
+
         width = points[0].shape[1]
         book = np.zeros((len(points), cells, width), dtype=np.float32)
         reach = np.zeros(len(points), dtype=np.float32)

@@ -3,11 +3,12 @@
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import escape
 
 import fairness.audit.metrics as table
@@ -18,7 +19,7 @@ from fairness.audit.metric import Column, Metric
 from fairness.metrics.results import Estimate, GroupFinding
 from fairness.report.page import PAGE
 from wgan.errors import StateError
-from wgan.state import read_json, write_bytes, write_json
+from wgan.files import read_json, write_bytes, write_json
 from wgan.words import json_text, visible
 
 METRICS = {
@@ -73,8 +74,8 @@ def read_report(path: Path) -> dict[str, Any]:
     return dict(value)
 
 
-def page(audit: Audit) -> str:
-    """The page: one file that loads nothing."""
+@cache
+def _template() -> Template:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -84,6 +85,11 @@ def page(audit: Audit) -> str:
         finalize=_shown,
     )
     environment.filters |= {"number": number, "span": span}
+    return environment.from_string(PAGE)
+
+
+def page(audit: Audit) -> str:
+    """The page: one file that loads nothing."""
     by_verdict: dict[str, list[Check]] = {"fail": [], "insufficient": [], "pass": [], "given": []}
     for check in audit.checks:
         by_verdict[check.verdict].append(check)
@@ -97,7 +103,7 @@ def page(audit: Audit) -> str:
         default=None,
     )
     estimates = _estimates(audit.training)
-    return environment.from_string(PAGE).render(
+    return _template().render(
         audit=audit,
         headline=headline(audit),
         sentences=sentences(audit),

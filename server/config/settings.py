@@ -27,6 +27,7 @@ from server.config.sections import (
     ViewSettings,
 )
 from server.config.strategies import BASELINES, StrategyName, apply_strategy
+from wgan.files import compute_digest
 
 
 class Settings(Section):
@@ -118,8 +119,6 @@ def settings_digest(settings: Settings) -> str:
     >>> settings_digest(one) == settings_digest(one.model_copy(update={"seed": 1}))
     False
     """
-    from wgan.state import compute_digest  # PyTorch is not needed to describe the keys.
-
     return compute_digest(decisive(settings))
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from server.training.state import TrainingState
 from wgan.errors import DamagedError, StateError
-from wgan.state import parse_json, read_tensors, write_json, write_tensors
+from wgan.files import parse_json, write_json
+from wgan.state import read_tensors, write_tensors
 
 _FORMAT = json.dumps({"name": "everymode-checkpoint", "version": 2})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.outputs.locks import in_use, locked
 from wgan.errors import StateError
-from wgan.state import remove_tree, write_bytes
+from wgan.files import remove_tree, write_bytes
 
 MARK = ".everymode-folder"
 """The file that says that a folder, with all in it, is ours to remove."""

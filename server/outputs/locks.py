@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from wgan.errors import StateError
-from wgan.state import is_temporary, make_folder
+from wgan.files import is_temporary, make_folder
 
 LOCK = ".everymode-lock"
 """The file in a folder that is locked."""

@@ -8,7 +8,7 @@ from server.outputs.records import METRICS_VERSION
 from server.training.rounds import Metrics
 from wgan.diagnostics import Observation
 from wgan.errors import StateError
-from wgan.state import parse_json
+from wgan.files import parse_json
 from wgan.words import json_text
 
 NUMBERS = (

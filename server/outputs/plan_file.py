@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from clients.protocol.messages import EncodeData
 from server.config.settings import Settings, decisive, differing
 from wgan.errors import StateError
+from wgan.files import compute_digest, read_json, write_json
 from wgan.recipe import Recipe
-from wgan.state import compute_digest, read_json, write_json
 
 VERSION = 2
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from wgan.state import write_whole
+from wgan.files import write_whole
 from wgan.words import visible
 
 INK, GREY, PALE = "#222222", "#707070", "#D6D6D6"

@@ -16,7 +16,7 @@ from fairness.audit.findings import VERSION as AUDIT_VERSION
 from fairness.audit.findings import Audit, CopyVerdict, Verdict
 from fairness.metrics.utility import Utility
 from wgan.diagnostics import Finding
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 
 METRICS_VERSION: Literal[1] = 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from server.replies.releases import Releases
 from wgan.errors import StateError
-from wgan.state import read_json, write_bytes
+from wgan.files import read_json, write_bytes
 from wgan.words import json_text
 
 VERSION = 1

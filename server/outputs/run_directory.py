@@ -31,15 +31,7 @@ from server.replies.releases import Releases
 from server.training.rounds import Metrics
 from server.training.state import TrainingState
 from wgan.errors import DamagedError, SettingsError, StateError
-from wgan.state import (
-    append,
-    flush,
-    is_temporary,
-    make_folder,
-    read_json,
-    remove_tree,
-    write_bytes,
-)
+from wgan.files import append, flush, is_temporary, make_folder, read_json, remove_tree, write_bytes
 from wgan.words import file_name_problem
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")

@@ -16,7 +16,7 @@ from server.stages.evaluate import Evaluation
 from server.stages.postprocess import Postprocessed
 from server.stages.sample import SyntheticTable
 from server.stages.train import TrainingResult
-from wgan.state import write_json
+from wgan.files import write_json
 
 
 def write(

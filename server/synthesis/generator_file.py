@@ -19,8 +19,9 @@ from server.outputs.run_directory import RunFolder
 from server.synthesis.steps import ImputeDependencies, PostprocessingStep, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer, build_generator
 from wgan.errors import StateError
+from wgan.files import parse_json
 from wgan.flat import FlatModule
-from wgan.state import parse_json, read_tensors, write_tensors
+from wgan.state import read_tensors, write_tensors
 
 COUNTS = "counts"
 """The tensor with the rows of each cell that each generator stands for, where there are several."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from simulations.claims.claim import Claim, Result
-from wgan.state import write_bytes, write_whole
+from wgan.files import write_bytes, write_whole
 from wgan.words import visible
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"

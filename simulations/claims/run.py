@@ -18,7 +18,7 @@ from simulations.claims.catalogue import CLAIMS
 from simulations.claims.claim import Check, Claim, Result
 from simulations.claims.page import STYLE, write_page, write_sheet
 from wgan.errors import SettingsError
-from wgan.state import write_json, write_whole
+from wgan.files import write_json, write_whole
 
 
 def chosen(names: Sequence[str]) -> tuple[Claim, ...]:

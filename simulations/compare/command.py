@@ -15,7 +15,7 @@ from simulations.compare.results import collected, compute_budget
 from simulations.compare.run import Outcome, pending, run_all
 from simulations.streams import Stop
 from wgan.errors import SettingsError
-from wgan.state import write_bytes, write_json
+from wgan.files import write_bytes, write_json
 
 
 def compare_strategies(

@@ -20,7 +20,7 @@ from simulations.compare.plan import Run
 from simulations.scenarios import Scenario
 from wgan.data.frame import read_table
 from wgan.errors import StateError
-from wgan.state import read_json, write_json
+from wgan.files import read_json, write_json
 
 ROWS = 5_000
 """Rows of a checkpoint's synthetic table at most, so that a curve costs little of a training."""

@@ -24,7 +24,7 @@ from simulations.compare import curve
 from simulations.compare.plan import Run
 from simulations.scenarios import find_scenario, place
 from wgan.errors import EveryModeError, NumericalError, StateError
-from wgan.state import append, read_json, write_json
+from wgan.files import append, read_json, write_json
 from wgan.words import line, visible
 
 PULSE = 0.2

@@ -8,7 +8,7 @@ from simulations.scenarios.digits import DIGITS
 from simulations.scenarios.points import POINTS
 from simulations.scenarios.scenario import Scenario
 from wgan.errors import SettingsError
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*POINTS, *DIGITS)}
 

@@ -13,6 +13,7 @@ import pytest
 from server.config.files import load
 from server.outputs.locks import LOCK, InUseError, in_use, locked
 from server.outputs.run_directory import RunFolder
+from tests.command_line import Call
 from wgan.errors import StateError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,18 +118,14 @@ def test_of_many_that_make_the_folder_at_once_one_holds_it(tmp_path: Path) -> No
 
 
 def test_a_new_run_leaves_the_folder_of_a_living_one_alone(
-    tmp_path: Path, holder: subprocess.Popen[str]
+    tmp_path: Path, holder: subprocess.Popen[str], call: Call
 ) -> None:
     RunFolder(tmp_path / "run").create(load("quick"))
-    command = ["-m", "simulations.cli", "simulate", "quick", "--backend", "inline"]
-    for words in (("--out", tmp_path / "run"), ("--resume", tmp_path / "run")):
-        arguments = command if words[0] == "--out" else [w for w in command if w != "quick"]
-        done = subprocess.run(
-            [sys.executable, *arguments, *map(str, words)], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("error: ") == 1
-        assert f"in use by process {holder.pid}" in done.stderr
+    for words in (("quick", "--out", tmp_path / "run"), ("--resume", tmp_path / "run")):
+        code, _, err = call("simulate", *words, "--backend", "inline")
+        assert code == 2
+        assert err.count("error: ") == 1
+        assert f"in use by process {holder.pid}" in err
     assert load(tmp_path / "run" / "config.toml") == load("quick")
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [LOCK, "config.toml"]
 

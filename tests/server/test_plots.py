@@ -12,6 +12,8 @@ from server.outputs import plots
 from server.outputs.plots import curves, groups
 from wgan.errors import StateError
 
+pytestmark = pytest.mark.pictures
+
 RACES = ("White", "Black", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other")
 ADULT = [f"{sex}, {race}" for sex in ("Female", "Male") for race in RACES]
 

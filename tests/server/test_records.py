@@ -10,7 +10,7 @@ import pytest
 from server.outputs.records import NAMES, SCHEMAS, Name, SummaryRecord, json_schema, schema_text
 from server.outputs.run_directory import RunFolder
 from wgan.errors import StateError
-from wgan.state import read_json, write_json
+from wgan.files import read_json, write_json
 
 Finished = tuple[RunFolder, dict[str, Any]]
 
@@ -47,7 +47,7 @@ def test_what_a_run_writes_fits_its_schemas(finished: Finished) -> None:
 
 
 def test_what_a_run_with_every_optional_record_writes_fits_too(
-    kit: Any, table: Path, tmp_path: Path, no_pictures: None
+    kit: Any, table: Path, tmp_path: Path
 ) -> None:
     """Parity, weights that move, a floor at the sites: entries that most runs lack."""
     settings = kit.tiny(

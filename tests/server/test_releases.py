@@ -20,9 +20,7 @@ from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import ExchangeError, InProcess
 from tests.federated import Federation
 from wgan.errors import StateError
-from wgan.state import read_json
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from wgan.files import read_json
 
 
 def entries(run: RunFolder) -> dict[str, dict[str, Any]]:

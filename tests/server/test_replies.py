@@ -382,14 +382,14 @@ def lying(monkeypatch, order, lie, name="site-01"):
     ids=["a cell of a million", "a negative histogram", "two million rows"],
 )
 def test_the_attacks_that_were_measured_end_the_run_by_name(
-    order, lie, expected, kit, table, tmp_path, monkeypatch, no_pictures
+    order, lie, expected, kit, table, tmp_path, monkeypatch
 ):
     lying(monkeypatch, order, lie)
     with pytest.raises(ExchangeError, match=expected):
         session(kit, table, tmp_path / "run")
 
 
-def test_all_sites_that_lie_are_named(kit, table, tmp_path, monkeypatch, no_pictures):
+def test_all_sites_that_lie_are_named(kit, table, tmp_path, monkeypatch):
     lying(monkeypatch, CountHistograms, plus("cells", MILLION))
     lying(monkeypatch, CountHistograms, plus("cells", -MILLION), "site-02")
     with pytest.raises(ExchangeError) as caught:
@@ -397,16 +397,14 @@ def test_all_sites_that_lie_are_named(kit, table, tmp_path, monkeypatch, no_pict
     assert {p.split(":")[0] for p in caught.value.problems} == {"site 'site-01'", "site 'site-02'"}
 
 
-def test_an_update_out_of_line_is_told_with_its_site(
-    kit, table, tmp_path, monkeypatch, no_pictures
-):
+def test_an_update_out_of_line_is_told_with_its_site(kit, table, tmp_path, monkeypatch):
     lying(monkeypatch, Train, lambda s: scaled(s, "critic", 1000))
     told: list[str] = []
     session(kit, table, tmp_path / "run", told=told, stop=kit.stop_after(1))
     assert told and all("site 'site-01': its update of 'critic' in round 1" in t for t in told)
 
 
-def test_honest_sites_are_not_told_of(kit, table, tmp_path, no_pictures):
+def test_honest_sites_are_not_told_of(kit, table, tmp_path):
     # The control of the test above, over sites as unlike as they come.
     told: list[str] = []
     split = {"sites": 6, "alpha": 0.05}
@@ -414,9 +412,7 @@ def test_honest_sites_are_not_told_of(kit, table, tmp_path, no_pictures):
     assert told == []
 
 
-def test_divergence_that_a_reply_caused_names_its_site(
-    kit, table, tmp_path, monkeypatch, no_pictures
-):
+def test_divergence_that_a_reply_caused_names_its_site(kit, table, tmp_path, monkeypatch):
     lying(monkeypatch, Train, lambda s: scaled(s, "critic", 1e7))
     with pytest.raises(NumericalError, match="site 'site-01': its update of 'critic' in round 1"):
         session(kit, table, tmp_path / "run")

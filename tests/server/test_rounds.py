@@ -26,13 +26,14 @@ from server.transport.exchange import InProcess
 from wgan.augmentations import InstanceNoise
 from wgan.critics import MLPCriticSpec
 from wgan.errors import NumericalError
+from wgan.files import read_json, write_json
 from wgan.generators import SkipGeneratorSpec
 from wgan.lipschitz import Clipping, Penalised, SpectralNorm
 from wgan.objectives import Hinge
 from wgan.optimizers import RMSprop
 from wgan.penalties import GradientPenalty
 from wgan.recipe import Recipe
-from wgan.state import read_json, read_tensors, write_json, write_tensors
+from wgan.state import read_tensors, write_tensors
 from wgan.strength import Adaptive, Constant, Decay
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")

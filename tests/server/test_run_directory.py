@@ -15,7 +15,8 @@ from server.config.files import load
 from server.outputs.run_directory import RunFolder, default_folder
 from server.training.state import TrainingState
 from wgan.errors import StateError
-from wgan.state import read_json, read_tensors, write_json, write_tensors
+from wgan.files import read_json, write_json
+from wgan.state import read_tensors, write_tensors
 from wgan.stopping import PlateauState
 
 

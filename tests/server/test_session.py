@@ -26,7 +26,7 @@ from wgan.data.schema import Schema
 from wgan.data.values import describe
 from wgan.data.write import write_table
 from wgan.errors import DataError, SettingsError, StateError
-from wgan.state import read_json
+from wgan.files import read_json
 
 FILES = (
     "config.toml",
@@ -43,8 +43,6 @@ FILES = (
 )
 
 Finished = tuple[RunFolder, dict[str, Any]]
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def untimed(run: RunFolder) -> list[dict[str, Any]]:

@@ -24,6 +24,9 @@ from wgan.errors import SettingsError
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""
 
+TRAINING_ALONE = {"projection": False, "marginals": False}
+"""What follows training takes most of a tiny run, and no strategy has a part in it."""
+
 
 def settings(**values: Any) -> Settings:
     return parse({"data": {"path": "t.csv", "sensitive": ["g"]}} | values, "test")
@@ -83,7 +86,8 @@ def test_switches_that_a_strategy_does_not_mean_are_named_together() -> None:
 def test_every_strategy_trains_and_resumes_bit_for_bit(
     kit: Any, table: Path, tmp_path: Path, name: str
 ) -> None:
-    made = kit.tiny(table, strategy=name, output={"checkpoint_every": 1, "keep": 9})
+    output = {"checkpoint_every": 1, "keep": 9}
+    made = kit.tiny(table, strategy=name, output=output, model=TRAINING_ALONE)
     summary = kit.run(made, tmp_path / "whole")
     assert summary["strategy"] == name and summary["rounds"] == 4
     assert np.isfinite([summary["tv_mean"], summary["ks_mean"]]).all()
@@ -140,23 +144,33 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+USUAL: dict[str, Any] = {
+    "split": {"by": "quantity", "largest": 0.7},
+    "output": {"checkpoint_every": 1},
+    "train": {"generator_steps": 2},
+    "model": TRAINING_ALONE,
+}
+
+
+@pytest.fixture(scope="module")
+def without(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The generator of a run without any switch."""
+    folder = tmp_path_factory.mktemp("without")
+    kit.people().to_csv(folder / "people.csv", index=False)
+    kit.run(kit.tiny(folder / "people.csv", **USUAL), folder / "run")
+    return RunFolder(folder / "run").generator.read_bytes()
+
+
 @pytest.mark.parametrize("kind", SWITCHES)
 def test_every_switch_changes_the_result_and_resumes_bit_for_bit(
-    kit: Any, table: Path, tmp_path: Path, kind: str
+    kit: Any, table: Path, tmp_path: Path, without: bytes, kind: str
 ) -> None:
-    usual = {
-        "split": {"by": "quantity", "largest": 0.7},
-        "output": {"checkpoint_every": 1},
-        "train": {"generator_steps": 2},
-    }
-    plain, made = kit.tiny(table, **usual), kit.tiny(table, **usual | SWITCHES[kind])
-    kit.run(plain, tmp_path / "plain")
+    made = kit.tiny(table, **USUAL | SWITCHES[kind])
     kit.run(made, tmp_path / "whole")
     with pytest.raises(Interrupted):
         kit.run(made, tmp_path / "parts", stop=kit.stop_after(2))
     kit.run(made, tmp_path / "parts", resume=True)
-    names = ("whole", "parts", "plain")
-    whole, parts, without = [RunFolder(tmp_path / n).generator.read_bytes() for n in names]
+    whole, parts = [RunFolder(tmp_path / n).generator.read_bytes() for n in ("whole", "parts")]
     assert whole == parts
     assert whole != without
 

@@ -269,7 +269,7 @@ def test_parity_is_saved_and_runs_without_it_load_as_before(
     ],
 )
 def test_runs_with_parity(
-    kit: Any, table: Any, tmp_path: Any, no_pictures: None, parity: str, data: Any, level: float
+    kit: Any, table: Any, tmp_path: Any, parity: str, data: Any, level: float
 ) -> None:
     told = data.get("condition", "group_and_label")
     settings = kit.tiny(
@@ -300,7 +300,7 @@ def test_runs_with_parity(
 
 
 def test_runs_with_parity_resume_bit_for_bit_and_differ_from_those_without(
-    kit: Any, table: Any, tmp_path: Any, no_pictures: None
+    kit: Any, table: Any, tmp_path: Any
 ) -> None:
     fairness = {"parity": "equal_opportunity", "parity_level": 0.5}
     states = {}
@@ -317,9 +317,7 @@ def test_runs_with_parity_resume_bit_for_bit_and_differ_from_those_without(
     assert states["with"] == states["again"] != states["without"]
 
 
-def test_parity_that_a_table_cannot_have_is_refused(
-    kit: Any, table: Any, tmp_path: Any, no_pictures: None
-) -> None:
+def test_parity_that_a_table_cannot_have_is_refused(kit: Any, table: Any, tmp_path: Any) -> None:
     number = kit.tiny(
         table,
         data={"target": "age", "condition": "group"},

@@ -16,11 +16,8 @@ import simulations.simulate
 from server.config.files import keys, load
 from server.outputs.run_directory import RunFolder
 from simulations.streams import Stop
+from tests.command_line import Call
 from wgan.data.frame import read_table
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-Call = Callable[..., tuple[int, str, str]]
 
 TINY = (
     "--backend=inline",
@@ -37,27 +34,13 @@ TINY = (
 
 
 @pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Call:
-    """Runs `everymode ...` in an empty working directory; gives exit code, stdout, stderr."""
+def call(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """The same in an empty working directory."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["everymode", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            simulations.cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+    return call
 
 
 @pytest.fixture

@@ -7,17 +7,16 @@ import sys
 import tomllib
 import unicodedata
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import simulations.cli
 from clients.site import Site, sites_in
 from server.outputs.run_directory import RunFolder, default_folder
 from simulations.streams import diverted
+from tests.command_line import Call, everymode
 from wgan.data.frame import read_table
 from wgan.errors import DataError, SettingsError
 
@@ -55,18 +54,6 @@ def hostile(rows: int, seed: int) -> pd.DataFrame:
     )
 
 
-def everymode(*arguments: object) -> int:
-    old = sys.argv
-    sys.argv = ["everymode", *map(str, arguments)]
-    try:
-        simulations.cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = old
-    return 0
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """A finished run over two hostile sites, and what it said."""
@@ -93,16 +80,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     for file in said:
         file.close()
     return folder / "run", (code, out, err)
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    def ran(*arguments: object) -> Ran:
-        capfd.readouterr()
-        code = everymode(*arguments)
-        return code, *capfd.readouterr()
-
-    return ran
 
 
 def harmful(text: str) -> list[str]:
@@ -159,7 +136,7 @@ def test_the_synthetic_table_holds_no_formula_says_so_and_keeps_numbers(
 
 
 def test_an_audit_of_the_run_reads_what_was_meant(
-    run: tuple[Path, Ran], call: Callable[..., Ran], tmp_path: Path
+    run: tuple[Path, Ran], call: Call, tmp_path: Path
 ) -> None:
     tables = run[0].parent / "tables"
     named = ("--real", tables, "--synthetic", run[0] / "synthetic.csv", "--sensitive", COLUMN)
@@ -176,7 +153,7 @@ def test_an_audit_of_the_run_reads_what_was_meant(
 
 
 def test_drawn_rows_are_as_the_run_was_configured_or_as_asked_for(
-    run: tuple[Path, Ran], call: Callable[..., Ran], tmp_path: Path
+    run: tuple[Path, Ran], call: Call, tmp_path: Path
 ) -> None:
     draw = ("sample", run[0], "-n", 60, "--where", "other=@x")
     code, out, err = call(*draw, "-o", tmp_path / "safe.csv")
@@ -192,7 +169,7 @@ def test_drawn_rows_are_as_the_run_was_configured_or_as_asked_for(
 
 
 def test_errors_about_hostile_names_are_one_line_each_and_command_nothing(
-    run: tuple[Path, Ran], call: Callable[..., Ran], tmp_path: Path
+    run: tuple[Path, Ran], call: Call, tmp_path: Path
 ) -> None:
     (tmp_path / "tables").mkdir()
     for seed, name in enumerate(SITES):
@@ -213,9 +190,7 @@ def test_errors_about_hostile_names_are_one_line_each_and_command_nothing(
         assert all(line.startswith("error: ") for line in err.splitlines()), err
 
 
-def test_a_table_is_looked_at_and_split_without_obeying_it(
-    call: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_a_table_is_looked_at_and_split_without_obeying_it(call: Call, tmp_path: Path) -> None:
     table = tmp_path / f"t{ESC}\n[data].csv"
     hostile(200, 0).to_csv(table, index=False)
     config = tmp_path / "c.toml"
@@ -234,7 +209,7 @@ def test_a_table_is_looked_at_and_split_without_obeying_it(
 
 @pytest.mark.parametrize("value", ["..", "../x", "/etc/x", "a\0b", ".hidden", "x" * 300])
 def test_a_value_that_names_a_site_never_names_its_file(
-    call: Callable[..., Ran], tmp_path: Path, value: str
+    call: Call, tmp_path: Path, value: str
 ) -> None:
     frame = pd.DataFrame({"site": [value] * 25 + ["b"] * 25, "age": [*map(str, range(50))]})
     frame.to_csv(tmp_path / "t.csv", index=False)

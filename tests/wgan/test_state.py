@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from wgan.errors import DamagedError, EveryModeError, StateError
-from wgan.state import (
+from wgan.files import (
     append,
     is_temporary,
     read_json,
-    read_tensors,
     remove_tree,
     temporary_beside,
     write_bytes,
     write_json,
-    write_tensors,
     write_whole,
 )
+from wgan.state import read_tensors, write_tensors
 
 TENSORS = {
     "vector": torch.tensor([1.0, -0.0, float("inf"), 1e-45]),

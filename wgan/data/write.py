@@ -10,7 +10,7 @@ from wgan.data.formats import SUFFIXES
 from wgan.data.schema import Column, Schema
 from wgan.data.spreadsheets import Marked, safe_table
 from wgan.errors import DataError, StateError
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 
 
 def write_table(

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 import tomli_w
 
 from simulations.compare.plan import planned
 from simulations.compare.run import perform, run_all
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path, kit):

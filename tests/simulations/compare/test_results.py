@@ -16,7 +16,7 @@ from simulations.compare.marks import COLOURS
 from simulations.compare.plan import planned
 from simulations.compare.results import collected
 from wgan.errors import StateError
-from wgan.state import write_json
+from wgan.files import write_json
 
 GROUPS = ("a", "b", "c|<d>")
 

@@ -1,14 +1,12 @@
 """Runs of a comparison: as `simulate` makes them, kept, resumed, failing by themselves."""
 
-import contextlib
+import functools
 import itertools
-import sys
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-import simulations.cli
 from server.outputs.locks import locked
 from server.session import Session
 from server.simulated_sites import create_simulated_sites
@@ -16,10 +14,9 @@ from server.transport.exchange import InProcess
 from simulations.compare import curve, pictures, run
 from simulations.compare.plan import planned
 from simulations.compare.run import PerSiteAccounting, pending, perform, read_failure, run_all
+from tests.command_line import everymode
 from wgan.errors import NumericalError
-from wgan.state import read_json, write_json
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from wgan.files import read_json, write_json
 
 
 @pytest.fixture
@@ -35,22 +32,11 @@ def plan(config: str, tmp_path: Path):
 
 
 @pytest.fixture
-def call(monkeypatch, capfd, tmp_path):
-    """Runs `everymode compare ...`; gives exit code, stdout, stderr."""
+def call(call, monkeypatch, tmp_path):
+    """Runs `everymode compare ...` without pictures."""
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(pictures, "draw", lambda comparison, report: [])
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["everymode", "compare", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            simulations.cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capfd.readouterr()
-
-    return call
+    return functools.partial(call, "compare")
 
 
 def never():
@@ -63,15 +49,12 @@ def stop_at(number):
     return lambda: next(count) >= number
 
 
-def test_a_run_is_what_simulate_makes_of_it(plan, tmp_path, monkeypatch):
+def test_a_run_is_what_simulate_makes_of_it(plan, tmp_path):
     (fedgan, _) = plan.runs
     assert perform(fedgan, "inline", never).kind == "finished"
     again = tmp_path / "again"
     settings = str(fedgan.folder.config)
-    words = ["everymode", "simulate", settings, "--backend", "inline", "-q", "--out", str(again)]
-    monkeypatch.setattr(sys, "argv", words)
-    with contextlib.suppress(SystemExit):
-        simulations.cli.main()
+    everymode("simulate", settings, "--backend", "inline", "-q", "--out", again)
     for name in ("config.toml", "generator.safetensors", "synthetic.csv", "schema.json"):
         assert (again / name).read_bytes() == (fedgan.folder.path / name).read_bytes(), name
     assert not fedgan.folder.sites.exists()

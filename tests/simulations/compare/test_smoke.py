@@ -1,21 +1,16 @@
 """The whole of `everymode compare`, as a person meets it: a preset, and a scenario."""
 
-import contextlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-import simulations.cli
 from simulations.compare.plan import planned
 from simulations.compare.run import perform
-from wgan.state import read_json
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from wgan.files import read_json
 
 
-def test_two_strategies_from_the_preset_to_the_table(tmp_path, monkeypatch, capfd):
+def test_two_strategies_from_the_preset_to_the_table(tmp_path, call):
     out = tmp_path / "out"
     shrunk = (
         "train.rounds=2",
@@ -24,15 +19,12 @@ def test_two_strategies_from_the_preset_to_the_table(tmp_path, monkeypatch, capf
         "model.generator_hidden=[16]",
         "model.critic_hidden=[16]",
     )
-    words = ["everymode", "compare", "quick", "--strategies", "fedgan,everymode", "--seeds", "1"]
+    words = ["compare", "quick", "--strategies", "fedgan,everymode", "--seeds", "1"]
     words += ["--out", str(out), *(word for s in shrunk for word in ("--set", s))]
-    monkeypatch.setattr(sys, "argv", words)
-    with contextlib.suppress(SystemExit):
-        simulations.cli.main()
-    printed = capfd.readouterr()
-    assert "EveryMode" in printed.out and "one seed has no spread" in printed.out
-    assert "Budget of every run: 2 exchanges, 4 generator steps" in printed.err
-    assert "FedGAN, seed 1: finished" in printed.err
+    _, printed, said = call(*words)
+    assert "EveryMode" in printed and "one seed has no spread" in printed
+    assert "Budget of every run: 2 exchanges, 4 generator steps" in said
+    assert "FedGAN, seed 1: finished" in said
     report = json.loads((out / "compare.json").read_text())
     for row in report["strategies"]:
         assert row["budget"]["factor"] == pytest.approx(1, abs=0.01)
@@ -43,8 +35,7 @@ def test_two_strategies_from_the_preset_to_the_table(tmp_path, monkeypatch, capf
         assert {point["rows"] for point in points} == {400}
     assert {"curves.png", "final.png", "compare.md"} <= {path.name for path in out.iterdir()}
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*")}
-    with contextlib.suppress(SystemExit):
-        simulations.cli.main()
+    call(*words)
     assert kept == {path: path.stat().st_mtime_ns for path in out.glob("*/*/*")}
 
 
