@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from clients.datasets.tables import check_columns
 from clients.gate.simulation import mark
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.site import Site, sites_in
-from clients.tasks.schema import check_columns
 from server.config.files import resolve
 from server.config.settings import Settings
 from server.config.tables import build_table_spec

@@ -63,7 +63,7 @@ class Federation:
             table = folder / f"site-{k}.csv"
             people(rows, k).to_csv(table, index=False)
             self.sites.append(Site(f"site-{k}", table, folder / "work" / f"site-{k}", **site))
-        data = DATA.model_copy(update={"held_out": held_out})
+        data = replace(DATA, held_out=held_out)
         self.exchange = Recorder(self.sites, [])
         agreed = agree(self.exchange, tuple(people(1, 0).columns), data)
         groups = len(agreed.conditions.groups)

@@ -16,7 +16,6 @@ from fairness.metrics.marginals import Marginals
 from wgan.data.schema import Schema
 from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
-from wgan.shape import Shape
 
 _CONDITIONS: TypeAdapter[ConditionSpace] = TypeAdapter(ConditionSpace)
 _SCHEMA: TypeAdapter[Schema] = TypeAdapter(Schema)
@@ -71,8 +70,7 @@ def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpac
         problems = _recipe(_JSON.validate_json(order.recipe))
     if problems:
         raise RefusedError(problems)
-    codec = conditions.codec(schema)
-    shape = Shape(codec.blocks, codec.width, conditions.width)
+    shape = conditions.codec(schema).shape(conditions.width)
     try:
         recipe = Recipe.from_json(order.recipe)
         recipe.check(shape)

@@ -1,7 +1,7 @@
 """What a site does when it is asked, one file a request.
 
 - `dispatch`: from a request to its answer; encoding, moments, the audit's counts.
-- `schema`: kinds, vocabularies, histograms, clusters.
+- `schema`: clusters, and rows encoded once for them and for training.
 - `statistics`: what rules of weights read.
 - `train`: a round.
 - `rows`: encoded rows on the site's disk, and batches of them.

@@ -27,7 +27,7 @@ from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells,
 from server.schema.clusters import clustered
 from server.schema.table_spec import TableSpec
 from server.transport.exchange import Exchange
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema
 from wgan.data.values import DATE_FORMS, widest
@@ -59,8 +59,8 @@ class Agreement:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def codec(self) -> TableCodec:
-        """Between rows of the table and encoded ones."""
+    def codec(self) -> Codec:
+        """Between rows and encoded ones."""
         return self.conditions.codec(self.schema)
 
 

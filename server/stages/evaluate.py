@@ -65,12 +65,12 @@ def evaluate(
     Raises:
         Interrupted: The user asked to stop.
     """
-    settings, agreed, rows = run.settings, encoded.agreed, table.rows
+    settings, agreed, rows = run.settings, encoded.agreed, table.synthetic.rows
     plan, seed = agreed.plan, settings.seed
     run.begin("evaluate", "figures: marginals, coverage, utility")
     counts = counted(plan, agreed.name, rows, run.exchange, settings.data.missing)
     distances = request_marginals(counts)
-    recall = request_recall(plan, agreed.name, rows, run.exchange)
+    recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
     real = run.real_rows() if run.real_rows else None
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None
@@ -86,7 +86,7 @@ def evaluate(
         counts.real,
         counts.made,
         recall,
-        names=("the sites' rows", run.folder.synthetic.name),
+        names=("the sites' rows", table.path.name),
         thresholds=settings.audit,
         training=training.history,
         versions=versions(),

@@ -76,7 +76,7 @@ def _counts(
     return {
         "rows": encoded.agreed.rows,
         "rows_modelled": encoded.rows_modelled,
-        "rows_synthetic": len(table.rows),
+        "rows_synthetic": len(table.synthetic.rows),
         "apostrophes": table.apostrophes.to_json() if safe else None,
         "sites": int(encoded.sums["sites"][0]),
         "groups": list(encoded.agreed.plan.conditions.names),

@@ -1,0 +1,7 @@
+"""A site's rows, whatever its file holds.
+
+- `base`: the protocol that a modality meets, and encoded rows.
+- `columns`: questions about columns, which tables and arrays share.
+- `tables`: a table.
+- `choice`: which dataset a site has, by its file's name.
+"""
