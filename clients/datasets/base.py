@@ -36,6 +36,10 @@ class Dataset(Protocol):
     sites is the answer of the pooled file, up to the sites' floors.
     """
 
+    def check(self, order: DescribeColumns) -> None:
+        """Raises `DataError` where the file does not hold what was announced; all at once."""
+        ...
+
     def describe(self, order: DescribeColumns) -> Answer:
         """Votes on the kinds of the columns.
 

@@ -27,7 +27,12 @@ class TableDataset(ColumnDataset):
         return parsed(self.site, missing)
 
     def check(self, order: DescribeColumns) -> None:
-        """See `check_columns`."""
+        """See `check_columns`; raises `DataError` where samples are expected, too."""
+        if order.samples is not None:
+            raise DataError(
+                f"{self.site.table}: is a table, and the other sites hold samples; write an .npz "
+                "file"
+            )
         check_columns(self.frame(order.missing), order.columns, order.drop, self.site)
 
     def codes(

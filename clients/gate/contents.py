@@ -34,6 +34,8 @@ def check_contents(order: Task) -> None:
         columns = {*conditions.sensitive, *([conditions.target] if conditions.target else [])}
         if strangers := columns - set(schema.names):
             problems.append(f"groups or labels of {len(strangers)} columns that are none")
+        if schema.samples and set(schema.names) - columns:
+            problems.append("columns of arrays that are neither sensitive features nor the target")
         if problems:
             raise RefusedError(problems[:5])
         if isinstance(order, EncodeData):
@@ -57,7 +59,10 @@ def _read(schema: dict[str, Any], conditions: dict[str, Any]) -> tuple[Schema, C
     with readable("'schema' or 'conditions'"):
         _SCHEMA.validate_json(_JSON.dump_json(schema), strict=True)
         _CONDITIONS.validate_json(_JSON.dump_json(conditions), strict=True)
-        return Schema.from_json(schema), ConditionSpace.from_json(conditions)
+        try:
+            return Schema.from_json(schema), ConditionSpace.from_json(conditions)
+        except SettingsError as error:
+            raise RefusedError(error.problems) from None
 
 
 def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpace) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.datasets.choice import open_dataset
+from clients.datasets.choice import forget, open_dataset
 from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
 from clients.gate.mechanism import Answer
 from clients.gate.release import build_context, release
-from clients.parsed import forget
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,

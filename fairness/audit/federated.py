@@ -120,6 +120,8 @@ def _level(
     names = sorted(set(own))
     member = np.array([[group == name for group in own] for name in names], dtype=np.int64)
     within = Marginals(tuple(c for c in marginals.columns if c.name not in features))
+    # Of arrays without a target, no column is left besides the sensitive features.
+    compared = bool(within.columns)
     size = len(own)
     real_counts = {c.name: member @ real[c.name][:size] for c in within.columns}
     made_counts = {c.name: member @ made[c.name][:size] for c in within.columns}
@@ -153,9 +155,9 @@ def _level(
                 state="measured",
                 recall=recalled.get("recall"),
                 standardised_recall=figure,
-                tv=apart.tv_groups[g],
-                ks=apart.ks_groups[g],
-                missing_categories=lost[g],
+                tv=apart.tv_groups[g] if compared else None,
+                ks=apart.ks_groups[g] if compared else None,
+                missing_categories=lost[g] if compared else {},
             )
         )
     return found

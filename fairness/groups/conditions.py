@@ -117,7 +117,7 @@ class ConditionSpace:
 
     def codec(self, schema: Schema) -> Codec:
         """How rows are encoded: samples where there are any, else the columns of a table."""
-        return schema.samples or self.table_codec(schema)
+        return schema.samples.codec if schema.samples else self.table_codec(schema)
 
     def table_codec(self, schema: Schema) -> TableCodec:
         """How rows of a table are encoded: without the columns that follow from the condition."""

@@ -1,5 +1,6 @@
 """What the server must be able to do with a modality: decode, encode and write synthetic rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.protocol.plan import Plan
+from server.schema.agreement import Agreement
+from server.schema.table_spec import TableSpec
+from server.transport.exchange import Exchange
 from wgan.data.spreadsheets import Marked
 
 Codes = npt.NDArray[np.float32]
@@ -41,6 +45,16 @@ class Modality(Protocol):
 
     @property
     def not_judged(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def agree(
+        self, exchange: Exchange, columns: Sequence[str], spec: TableSpec, seed: int
+    ) -> Agreement:
+        """Settles on schema and cells with the sites; see `server.schema.agreement.agree`.
+
+        Raises:
+            DataError: Files do not fit, or what was found cannot be modelled; all problems at once.
+        """
+        ...
 
     def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
         """Codes `(n, D)` that were generated for cells `(n,)`, as rows."""

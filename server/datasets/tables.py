@@ -1,5 +1,6 @@
 """Synthetic tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pandas as pd
 
 from clients.protocol.plan import Plan
 from server.datasets.base import Codes, Ints, Synthetic
+from server.schema.agreement import Agreement, agree
+from server.schema.table_spec import TableSpec
+from server.transport.exchange import Exchange
 from wgan.data.spreadsheets import Marked
 from wgan.data.write import write_table
 
@@ -18,6 +22,12 @@ class TableModality:
 
     file: str = "synthetic.csv"
     not_judged: tuple[str, ...] = ()
+
+    def agree(
+        self, exchange: Exchange, columns: Sequence[str], spec: TableSpec, seed: int
+    ) -> Agreement:
+        """See `server.schema.agreement.agree`."""
+        return agree(exchange, columns, spec, seed)
 
     def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
         """Typed columns in the agreed order; those that follow from the condition are filled in."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from wgan.data.arrays import ArrayCodec
+from wgan.data.arrays import Samples
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 """What the values of a column are. `integer`, `float` and `datetime` are numeric."""
@@ -72,7 +72,7 @@ class Schema:
     """
 
     columns: tuple[Column, ...]
-    samples: ArrayCodec | None = None
+    samples: Samples | None = None
 
     def __getitem__(self, name: str) -> Column:
         """The column called `name`; raises `KeyError` where there is none."""
@@ -116,7 +116,7 @@ class Schema:
         samples = value.get("samples")
         return Schema(
             tuple(Column(**column) for column in columns),
-            None if samples is None else ArrayCodec.from_json(samples),
+            None if samples is None else Samples.from_json(samples),
         )
 
     @property
