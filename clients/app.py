@@ -44,8 +44,8 @@ def answer(message: Message, context: Context) -> Message:
     # One actor a core: more threads would only compete, and change sums in their last digits.
     torch.set_num_threads(1)
     try:
-        request, ground = unpack_request(message.content)
-        content = pack_sums(handle(request, sites_of(context, request, ground)))
+        request, simulation_paths = unpack_request(message.content)
+        content = pack_sums(handle(request, build_sites(context, request, simulation_paths)))
     except EveryModeError as error:
         content = pack_problems(error)
     except Exception as error:
@@ -56,7 +56,9 @@ def answer(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def sites_of(context: Context, request: Request, ground: SimulationPaths) -> list[Site]:
+def build_sites(
+    context: Context, request: Request, simulation_paths: SimulationPaths
+) -> list[Site]:
     """The sites that this node serves for this request.
 
     Raises:
@@ -69,12 +71,12 @@ def sites_of(context: Context, request: Request, ground: SimulationPaths) -> lis
         name = str(node.get("site", table.name.partition(".")[0]))
         workspace = Path(str(node.get("workspace", ".everymode"))) / name
         return [Site(name, table, workspace, floor=_floor(node.get("floor", 0)))]
-    if "partition-id" not in node or not ground.folder:
+    if "partition-id" not in node or not simulation_paths.folder:
         raise DataError(
             "this SuperNode has no table: start it with --node-config "
             '\'site="NAME" data="/path/to/table.csv" workspace="/path/of/its/own"\''
         )
-    here, wanted = simulated(ground), request.sites or ()
+    here, wanted = simulated(simulation_paths), request.sites or ()
     if strangers := set(wanted) - here.keys():
         raise RefusedError(f"the request names {len(strangers)} sites that the simulation lacks")
     return [here[name] for name in wanted]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, plan_of
+from clients.protocol.plan import Plan, parse_plan
 from clients.site import Site
 
 
@@ -105,4 +105,4 @@ def _draw(cumulative: Tensor, count: int, rng: torch.Generator) -> Tensor:
 def opened(site: Site, plan: str, stamp: int, device: str) -> tuple[str, Rows]:
     """A site's plan and rows, opened once a process; `stamp` changes when they are written anew."""
     text = str(site.plan(plan)["order"])
-    return text, Rows.of(site, plan, plan_of(text), device)
+    return text, Rows.of(site, plan, parse_plan(text), device)

@@ -72,7 +72,7 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
         exchange = SimulationExchange(
             grid,
             deal([s.name for s in stage.sites], stage.loads, nodes),
-            stage.ground,
+            stage.simulation_paths,
             train.retries,
             train.on_failure == "skip",
             train.timeout,

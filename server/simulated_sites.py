@@ -36,14 +36,14 @@ class SimulatedSites:
         sites: The sites.
         columns: The headers that every table must have, in order.
         loads: Expected work of each site, relative; the basis on which nodes get sites.
-        ground: The paths under which nodes find them.
+        simulation_paths: The paths under which nodes find them.
         samples: What one sample is, where sites hold arrays; None: tables.
     """
 
     sites: tuple[Site, ...]
     columns: tuple[str, ...]
     loads: tuple[float, ...]
-    ground: SimulationPaths = field(compare=False)
+    simulation_paths: SimulationPaths = field(compare=False)
     samples: SampleLayout | None = None
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
@@ -83,9 +83,9 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         if problems:
             raise DataError(problems)
         if not pooled:
-            ground = mark(folder, source, folder / "work", settings.site.floor)
+            simulation_paths = mark(folder, source, folder / "work", settings.site.floor)
             return SimulatedSites(
-                sites, columns, tuple(float(len(frame)) for frame in frames), ground
+                sites, columns, tuple(float(len(frame)) for frame in frames), simulation_paths
             )
         frame = pd.concat(frames, ignore_index=True)
     else:
@@ -99,8 +99,8 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
-    ground = mark(folder, tables, folder / "work", settings.site.floor)
-    return SimulatedSites(sites, columns, tuple(loads), ground)
+    simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
+    return SimulatedSites(sites, columns, tuple(loads), simulation_paths)
 
 
 def _array_sites(
@@ -129,8 +129,8 @@ def _array_sites(
             problems += named(error.problems, f"site '{site.name}'")
     if problems:
         raise DataError(problems)
-    ground = mark(folder, source, folder / "work", settings.site.floor)
-    return SimulatedSites(sites, columns, tuple(loads), ground, samples)
+    simulation_paths = mark(folder, source, folder / "work", settings.site.floor)
+    return SimulatedSites(sites, columns, tuple(loads), simulation_paths, samples)
 
 
 def read_split(settings: Settings) -> Split:

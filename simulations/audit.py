@@ -67,12 +67,12 @@ def audit_table(
     Raises:
         EveryModeError: Tables, thresholds or options that cannot be used as they are.
     """
-    thresholds_of(overrides)
+    parse_thresholds(overrides)
     try:
         shape = None if image is None else image_shape(image)
     except ValueError as error:
         raise SettingsError(f"--image {error}") from None
-    limits = limits_of(thresholds)
+    limits = read_limits(thresholds)
     if (synthetic is None) == (run is None):
         raise SettingsError("name the synthetic rows: either --synthetic FILE or --run RUN")
     if out.is_file():
@@ -120,7 +120,7 @@ def audit_table(
             holdout=frames[2] if holdout else None,
             sensitive_features=sensitive or [],
             target=target,
-            thresholds=thresholds_of(overrides, limits),
+            thresholds=parse_thresholds(overrides, limits),
             effort=SamplingLimits(minimum=minimum, rows=rows),
             schema=schema,
             image=shape,
@@ -141,7 +141,7 @@ def audit_table(
     return 1 if found.verdict == "fail" else UNDECIDED
 
 
-def limits_of(path: Path | None) -> dict[str, Any]:
+def read_limits(path: Path | None) -> dict[str, Any]:
     """What the table [audit] of a TOML file says, as a run's own configuration has it.
 
     Raises:
@@ -174,7 +174,7 @@ def _wrong(where: str, error: Any) -> str:
     return f"{where}.{key} = {error['input']!r}: {error['msg']}, or 'off'"
 
 
-def thresholds_of(overrides: list[str], base: Mapping[str, Any] | None = None) -> Thresholds:
+def parse_thresholds(overrides: list[str], base: Mapping[str, Any] | None = None) -> Thresholds:
     """Thresholds from `KEY=VALUE` over those of a file; every wrong one is told of at once."""
     values: dict[str, Any] = dict(base or {})
     problems = []

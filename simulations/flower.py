@@ -93,7 +93,7 @@ def run_flower(
             exchange = SimulationExchange(
                 grid,
                 assignment,
-                stage.ground,
+                stage.simulation_paths,
                 train.retries,
                 train.on_failure == "skip",
                 train.timeout,

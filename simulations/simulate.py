@@ -10,7 +10,7 @@ from server.outputs.run_directory import RunFolder, default_folder
 from server.simulated_sites import create_simulated_sites
 from simulations.clean import offer
 from simulations.inline import run_inline
-from simulations.scenarios import place, scenario_of
+from simulations.scenarios import find_scenario, place
 from wgan.errors import DataError, EveryModeError, SettingsError
 
 
@@ -97,7 +97,7 @@ def _check_tables(settings: Settings) -> None:
     """Finds missing files before a run directory is made."""
     problems: list[str] = []
     for key, value in (("data.path", settings.data.path), ("data.holdout", settings.data.holdout)):
-        if value is None or (key == "data.path" and scenario_of(settings)):
+        if value is None or (key == "data.path" and find_scenario(settings)):
             continue
         try:
             path = resolve(value)

@@ -94,7 +94,7 @@ def assert_closed(processes: list[psutil.Process]) -> dict[str, list[tuple[str, 
     return found
 
 
-def folder_of(processes: list[psutil.Process]) -> Path:
+def build_run_folder(processes: list[psutil.Process]) -> Path:
     """Where Ray keeps its session files."""
     words = [word for p in processes if p.name() == "raylet" for word in p.cmdline()]
     (folder,) = (word for word in words if word.startswith("--temp_dir="))
@@ -151,7 +151,7 @@ def test_a_simulation_listens_on_loopback_alone_and_lets_no_stranger_in(
         assert raylet.environ()["RAY_AUTH_MODE"] == "token" and len(token) == 64
         assert not any(token in word for p in processes for word in p.cmdline())
 
-        private = folder_of(processes).parent
+        private = build_run_folder(processes).parent
         assert private.stat().st_mode & 0o777 == 0o700
         files = [p for top in (private, out) for p in top.rglob("*") if p.is_file()]
         assert files and not any(token.encode() in path.read_bytes() for path in files)
@@ -208,7 +208,7 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Pa
             wait_for(lambda: begun(out / "metrics.jsonl"), command)
             processes = tree(link)
             assert_closed(processes)
-            private = folder_of(processes).parent
+            private = build_run_folder(processes).parent
             assert private.stat().st_mode & 0o777 == 0o700
             command.wait(PATIENCE)
         assert (out / "summary.json").exists()

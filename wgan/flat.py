@@ -100,7 +100,7 @@ class FlatModule(Generic[M]):
         with torch.no_grad():
             self.vector.copy_(vector)
 
-    def gradient_of(self, loss: Tensor) -> Tensor:
+    def compute_gradient(self, loss: Tensor) -> Tensor:
         """The gradient of a scalar, `(P,)`; the next call overwrites it."""
         self.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -127,7 +127,7 @@ class Plain(GradientRule):
     def __call__(self, losses: CriticLosses, rng: torch.Generator) -> tuple[Tensor, CriticReport]:
         """As in `GradientRule`; draws nothing."""
         values, report = losses.plain()
-        return losses.critic.gradient_of(weighted_mean(values, losses.weights)), report
+        return losses.critic.compute_gradient(weighted_mean(values, losses.weights)), report
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ class Players:
             total = loss
             for term in penalties:
                 total = total + term.weight * term(GeneratorStep(rows, condition))
-            gradient = self.generator.gradient_of(weighted_mean(total, weights))
+            gradient = self.generator.compute_gradient(weighted_mean(total, weights))
         finally:
             critic.requires_grad_(True)
         return gradient, loss.detach()
@@ -184,7 +184,7 @@ class Players:
         """Moves the critic; with a `guard` the statistics stay frozen as they are."""
         rule = self.recipe.critic_optimizer
         _step(rule, self.critic.vector, self.critic_statistics, gradient, factor, guard)
-        self.settle()
+        self.project_critic()
 
     def step_generator(
         self, gradient: Tensor, factor: float = 1.0, guard: UpdateBound | None = None
@@ -193,11 +193,11 @@ class Players:
         rule = self.recipe.generator_optimizer
         _step(rule, self.generator.vector, self.generator_statistics, gradient, factor, guard)
 
-    def settle(self) -> None:
+    def project_critic(self) -> None:
         """Brings the critic back under its constraint, after its weights were moved."""
         self.recipe.lipschitz.project(self.critic.module)
 
-    def follow(self, steps: int = 1) -> None:
+    def update_ema(self, steps: int = 1) -> None:
         """Takes the generator into its exponential average, as after `steps` equal steps.
 
         Early on the average forgets faster, (1 + t) / (10 + t), so that the first weights do not

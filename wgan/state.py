@@ -200,10 +200,10 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def digest_of(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """SHA-256, in hexadecimal, of a plain value's one canonical JSON text.
 
-    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    >>> compute_digest({"a": 1, "b": 2}) == compute_digest({"b": 2, "a": 1})
     True
     """
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))

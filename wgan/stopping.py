@@ -103,7 +103,7 @@ class Plateau:
     >>> rule, state = Plateau(patience=3, smoothing=0.0), PlateauState()
     >>> for value in (0.2, 1.0, 0.5, *20 * [0.3]):
     ...     state = rule.update(state, value)
-    >>> state.peak, state.best, state.best_at, rule.fired(state)
+    >>> state.peak, state.best, state.best_at, rule.has_plateaued(state)
     (1.0, 0.3, 4, True)
 
     Attributes:
@@ -135,7 +135,7 @@ class Plateau:
             best, best_at = smoothed, seen
         return PlateauState(best, best_at, smoothed, slow, peak, seen)
 
-    def fired(self, state: PlateauState) -> bool:
+    def has_plateaued(self, state: PlateauState) -> bool:
         """Whether to stop now."""
         if state.seen < self.minimum or state.peak <= 0:
             return False

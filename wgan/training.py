@@ -106,7 +106,7 @@ def train(
         batch = source(schedule.batch, rng)
         gradient, _ = players.generator_gradient(batch.condition, batch.weights, rng, penalties)
         players.step_generator(gradient, factor)
-        players.follow()
+        players.update_ema()
         if not bool(torch.isfinite(players.generator.vector).all()):
             raise NumericalError(
                 f"step {done + 1}: the generator's weights are not finite: training has diverged; "

@@ -17,7 +17,7 @@ import pandas as pd
 from clients.gate import floor
 from clients.gate.mechanism import Answer
 from clients.protocol.messages import CountMarginals, EncodeData
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
@@ -118,7 +118,7 @@ def held_out(count: int, share: float, seed: int, name: str) -> npt.NDArray[np.b
     held = np.zeros(count, dtype=np.bool_)
     wanted = min(round(share * count), count - 1)
     if wanted > 0:
-        rng = np.random.default_rng(seed_of(seed, name, "held out"))
+        rng = np.random.default_rng(derive_seed(seed, name, "held out"))
         held[rng.choice(count, wanted, replace=False)] = True
     return held
 

@@ -10,7 +10,7 @@ import pandas as pd
 from clients.datasets.columns import ColumnDataset, Mask
 from clients.parsed import parsed
 from clients.protocol.messages import EncodeData
-from clients.protocol.plan import seed_of
+from clients.protocol.plan import derive_seed
 from clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from clients.site import Site
 from fairness.groups.conditions import ConditionSpace
@@ -43,7 +43,7 @@ class TableDataset(ColumnDataset):
         order: KMeansStep | EncodeData,
     ) -> npt.NDArray[np.float32]:
         """Numbers and one-hot vectors, `(kept.sum(), D)`; see `wgan.data.codec.TableCodec`."""
-        rng = np.random.default_rng(seed_of(order.seed, self.site.name, "encode"))
+        rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
         frame = self.frame(order.missing).loc[kept]
         return conditions.table_codec(schema).encode(frame, rng, str(self.site.table))
 

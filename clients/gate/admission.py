@@ -4,8 +4,14 @@ from dataclasses import dataclass, field
 
 from clients.gate import held, sizes
 from clients.gate.contents import check_contents
-from clients.gate.inputs import check_arrays, digest_for, digest_of, own_shapes, shared_shapes
-from clients.gate.ledger import Question, enter, question_of, table_of
+from clients.gate.inputs import (
+    check_arrays,
+    compute_request_digest,
+    digest_for,
+    own_shapes,
+    shared_shapes,
+)
+from clients.gate.ledger import Question, build_question, describe_table, enter
 from clients.gate.planned import check_plan
 from clients.protocol.messages import CountBatchRows, EncodeData, Request, Task, Train, to_json
 from clients.protocol.plan import fingerprint
@@ -50,7 +56,7 @@ class Admission:
                 checked_identity(plan, "the plan's name")
             if len(set(names)) < len(names):
                 raise RefusedError("one site twice: its rows would count twice")
-            if strangers := set(request.letters) - set(names):
+            if strangers := set(request.per_site) - set(names):
                 raise RefusedError(f"arrays for {len(strangers)} sites that are not asked")
             sizes.check_order(order)
             check_contents(order)
@@ -59,7 +65,9 @@ class Admission:
             check_arrays(request.tensors, shared_shapes(order), f"'{order.order}'")
         except RefusedError as error:
             raise RefusedError(named(error.problems, names)) from None
-        return Admission(request, to_json(order), digest_of(order, request.tensors, names))
+        return Admission(
+            request, to_json(order), compute_request_digest(order, request.tensors, names)
+        )
 
     def admit(self, site: Site) -> None:
         """Checks what depends on the site, and writes the question down.
@@ -76,18 +84,18 @@ class Admission:
 
     def _admit(self, site: Site) -> None:
         request, order = self.request, self.request.order
-        own = request.letters.get(site.name, {})
+        own = request.per_site.get(site.name, {})
         check_arrays(own, own_shapes(order), f"'{order.order}'")
         if (plan := plan_named(order)) is not None:
             self._planned(site, order, plan)
         else:
             held.check_question(order, self.text, site, request.run)
         digest = digest_for(site.name, self.shared, request)
-        question = question_of(order, request.run, digest, site)
+        question = build_question(order, request.run, digest, site)
         new = enter(site, question)
         if isinstance(order, EncodeData):
             # What comes after a plan is held to the table that was encoded for it.
-            enter(site, Question(fingerprint(order), "prepared", 0, digest, table_of(site)))
+            enter(site, Question(fingerprint(order), "prepared", 0, digest, describe_table(site)))
         if question.kind in held.KEPT and (
             new or held.kept(site, request.run, question.kind) is None
         ):

@@ -82,12 +82,12 @@ def frequent(counts: Mapping[str, int], floor: int) -> dict[str, int]:
     return {value: rows for value, rows in counts.items() if rows >= floor}
 
 
-def apart(counts: Ints, rows: Ints, floor: int) -> Ints:
+def snap_to_bounds(counts: Ints, rows: Ints, floor: int) -> Ints:
     """Counts `(G,)` among `rows` `(G,)`: none and all, where nearly none and nearly all.
 
     What is not counted is a count as well.
 
-    >>> apart(np.array([1, 50, 99]), np.array([100, 100, 100]), floor=5).tolist()
+    >>> snap_to_bounds(np.array([1, 50, 99]), np.array([100, 100, 100]), floor=5).tolist()
     [0, 50, 100]
     """
     if not floor:

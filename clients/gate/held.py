@@ -219,7 +219,7 @@ def _narrows(order: KMeansStep | EncodeData, asked: CountHistograms) -> None:
         single = column.scale == "linear" and len(column.atoms) == 1 and not column.edges
         if not single:
             _among_those("point masses of a column", column.atoms, candidate.atoms)
-    for name in ("sensitive", "target", "label_edges", "told"):
+    for name in ("sensitive", "target", "label_edges", "conditioned_on"):
         same(name, getattr(now, name), getattr(then, name))
     _among_those("groups", now.groups, then.groups)
     _among_those("labels", now.labels, then.labels)

@@ -65,7 +65,7 @@ def check_arrays(arrays: Tensors, shapes: Shapes, what: str) -> None:
             )
 
 
-def digest_of(order: Task, tensors: Tensors, together: tuple[str, ...]) -> bytes:
+def compute_request_digest(order: Task, tensors: Tensors, together: tuple[str, ...]) -> bytes:
     """What tells one question of a node from another: all that its sites' answers depend on.
 
     Args:
@@ -90,7 +90,7 @@ def digest_for(site: str, shared: bytes, request: Request) -> str:
     """The digest of one site's question, 32 hexadecimal digits, from that of its node's."""
     found = hashlib.sha256(shared)
     _add(found, site.encode())
-    _add_arrays(found, request.letters.get(site, {}))
+    _add_arrays(found, request.per_site.get(site, {}))
     return found.hexdigest()[:32]
 
 

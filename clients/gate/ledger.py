@@ -75,7 +75,7 @@ class _Known:
             self.steps.setdefault(key, []).append(question)
 
 
-def question_of(order: Task, run: str, digest: str, site: Site) -> Question:
+def build_question(order: Task, run: str, digest: str, site: Site) -> Question:
     """What a site would write down of a request."""
     kind, number, scope = str(order.order), 0, run
     if isinstance(order, Train):
@@ -87,10 +87,10 @@ def question_of(order: Task, run: str, digest: str, site: Site) -> Question:
         kind = "cells" if order.cells else kind
     else:
         scope = getattr(order, "plan", run)
-    return Question(scope, kind, number, digest, table_of(site))
+    return Question(scope, kind, number, digest, describe_table(site))
 
 
-def table_of(site: Site) -> str:
+def describe_table(site: Site) -> str:
     """What changes where a site's file does."""
     try:
         found = site.table.stat()

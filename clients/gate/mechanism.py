@@ -30,7 +30,7 @@ class Answer:
     Attributes:
         layout: The names, shapes and resolutions that were agreed on.
         sums: Additive arrays, in their own units, one for each of `layout.fields`.
-        per_site: Arrays that the server keeps apart by site, one for each of `layout.letters`.
+        per_site: Arrays that the server keeps apart by site, one for each of `layout.per_site`.
             They are not sums. None: the site sends none.
     """
 

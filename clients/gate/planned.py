@@ -18,7 +18,7 @@ from clients.protocol.messages import (
     Train,
     from_json,
 )
-from clients.protocol.plan import plan_of, resident, widths
+from clients.protocol.plan import parse_plan, resident, widths
 from clients.protocol.refusal import RefusedError
 from clients.protocol.schema_messages import (
     CollectVocabulary,
@@ -43,7 +43,7 @@ def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
     Raises:
         RefusedError: Its numbers are not those of the plan.
     """
-    plan = plan_of(plan_text)
+    plan = parse_plan(plan_text)
     groups, width = len(plan.conditions.groups), plan.shape.width
     match order:
         case (
@@ -83,7 +83,7 @@ def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
 
 
 def _train(order: Train, plan_text: str) -> None:
-    plan = plan_of(plan_text)
+    plan = parse_plan(plan_text)
     groups = len(plan.conditions.groups)
     same("groups", order.groups, groups)
     if order.mass:

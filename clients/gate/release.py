@@ -52,18 +52,18 @@ def release(answer: Answer, context: ReleaseContext, site: Site) -> SiteSums:
     layout, mechanism = answer.layout, site.mechanism
     if answer.per_site is not None:
         # A mechanism sees just what leaves.
-        wanted = {f.name: answer.per_site[f.name] for f in layout.letters}
-        answer = replace(answer, per_site=wanted if layout.letters else None)
+        wanted = {f.name: answer.per_site[f.name] for f in layout.per_site}
+        answer = replace(answer, per_site=wanted if layout.per_site else None)
     try:
         changed = mechanism.apply(answer, context)
     except RefusedError as error:
         raise RefusedError(named(error.problems, [context.site])) from None
     if changed.layout != layout:
         raise ValueError(f"mechanism '{mechanism.name}' changed the layout of '{context.task}'")
-    letters = None
+    per_site = None
     if changed.per_site is not None:
-        letters = layout.letter(context.site, changed.per_site)
-    sums = layout.pack(changed.sums, letters)
+        per_site = layout.site_payload(context.site, changed.per_site)
+    sums = layout.pack(changed.sums, per_site)
     statement = mechanism.statement(layout)
     if statement is not None:
         text = json.dumps({"name": mechanism.name, **statement}, sort_keys=True, allow_nan=False)
@@ -177,7 +177,7 @@ def _content(layout: Layout, mechanisms: tuple[str, ...]) -> str:
     """Fields, shapes and mechanism as JSON; `per_site` arrays are not sums."""
     value: dict[str, Any] = {
         "sums": _shapes(layout.fields),
-        "per_site": _shapes(layout.letters),
+        "per_site": _shapes(layout.per_site),
         "mechanism": json.loads(mechanisms[0]) if mechanisms else None,
     }
     return json.dumps(value)

@@ -45,18 +45,18 @@ def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> SimulationP
     return SimulationPaths(str(folder.resolve()), token)
 
 
-def simulated(ground: SimulationPaths) -> dict[str, Site]:
+def simulated(simulation_paths: SimulationPaths) -> dict[str, Site]:
     """The sites of a marked simulation, by name.
 
     Raises:
         RefusedError: There is no marker of this user's, or it holds another token.
         DataError: The folder of tables is gone.
     """
-    content = _read(Path(ground.folder) / MARKER)
+    content = _read(Path(simulation_paths.folder) / MARKER)
     if not (
         isinstance(content, dict)
         and isinstance(content.get("token"), str)
-        and hmac.compare_digest(content["token"].encode(), ground.token.encode())
+        and hmac.compare_digest(content["token"].encode(), simulation_paths.token.encode())
     ):
         raise RefusedError(
             "the request names a folder that no simulation of this user marked as its own"

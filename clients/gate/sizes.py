@@ -56,7 +56,7 @@ def check_order(order: Task) -> None:
 def check_layout(order: Task) -> None:
     """Refuses an order whose answer would be too long; nothing is allocated."""
     layout = order.layout()
-    size = layout.size + sum(field.size for field in layout.letters)
+    size = layout.size + sum(field.size for field in layout.per_site)
     if size > limits.SUMS:
         raise RefusedError(f"'{order.order}' asks for {size:,} numbers, more than {limits.SUMS:,}")
 

@@ -111,7 +111,7 @@ class SumMoments:
 
 @dataclass(frozen=True)
 class SiteStatistics:
-    """What some weight rules, and critics of their own, need to know of each site: letters.
+    """What some weight rules, and critics of their own, need to know of each site: payloads.
 
     Attributes:
         plan: Fingerprint of the `EncodeData` whose rows are meant.
@@ -126,8 +126,8 @@ class SiteStatistics:
 
     def layout(self) -> Layout:
         """Sites; and apart, counts of cells and of columns' bins, of rows trained on."""
-        letters = (Field("cells", (self.cells,)), Field("bins", (self.bins,)))
-        return Layout((Field("sites", (1,)),), letters)
+        per_site = (Field("cells", (self.cells,)), Field("bins", (self.bins,)))
+        return Layout((Field("sites", (1,)),), per_site)
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ class Request:
         order: What is asked.
         tensors: Shared vectors by name, float32.
         sites: Names of the sites that shall answer; None: all that the node serves.
-        letters: What single sites get besides, by site and name.
+        per_site: What single sites get besides, by site and name.
         run: 16 hexadecimal digits that name the run: a site answers each question of a run once.
             Not part of the order, so that equal plans have equal fingerprints in any run.
     """
@@ -350,12 +350,12 @@ class Request:
     order: Task
     tensors: Tensors = field(default_factory=dict)
     sites: tuple[str, ...] | None = None
-    letters: Mapping[str, Tensors] = field(default_factory=dict)
+    per_site: Mapping[str, Tensors] = field(default_factory=dict)
     run: str = "0" * 16
 
     def only(self, sites: tuple[str, ...] | None) -> "Request":
-        """The same for these sites only, with their letters."""
-        letters = self.letters
+        """The same for these sites only, with their payloads."""
+        per_site = self.per_site
         if sites is not None:
-            letters = {name: letters[name] for name in sites if name in letters}
-        return replace(self, sites=sites, letters=letters)
+            per_site = {name: per_site[name] for name in sites if name in per_site}
+        return replace(self, sites=sites, per_site=per_site)

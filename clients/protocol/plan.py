@@ -30,10 +30,10 @@ STATISTICS_EDGES = np.linspace(-1.0, 1.0, 19)
 STATISTICS_BINS = len(STATISTICS_EDGES) + 1
 
 
-def seed_of(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A seed that derives from names and numbers alone: run, site, round, purpose.
 
-    >>> seed_of(0, "site-00", 1) == seed_of(0, "site-00", 1) != seed_of(0, "site-01", 1)
+    >>> derive_seed(0, "site-00", 1) == derive_seed(0, "site-00", 1) != derive_seed(0, "site-01", 1)
     True
     """
     digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
@@ -121,7 +121,7 @@ class Plan:
 
 
 @lru_cache(maxsize=4)
-def plan_of(text: str) -> Plan:
+def parse_plan(text: str) -> Plan:
     """The plan in an order's JSON text, read once a process.
 
     Raises:
@@ -136,7 +136,7 @@ def plan_of(text: str) -> Plan:
 @lru_cache(maxsize=1)
 def resident(text: str, device: str) -> Players:
     """One resident pair of networks a process: every order loads its own state into it."""
-    plan = plan_of(text)
+    plan = parse_plan(text)
     return Players(plan.recipe, plan.shape, device)
 
 

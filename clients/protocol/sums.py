@@ -1,8 +1,8 @@
 """The one thing that leaves a site: a named additive vector whose length is known beforehand.
 
 Some rival methods need what a single site sends (MD-GAN its critic, agnostic weights its loss).
-Their orders ask for *letters* besides: named arrays of known length, kept apart by site. Adding two
-answers joins their letters, so they travel the same way; but they are what secure summation
+Their messages ask for *payloads* as well: named arrays of known length, kept apart by site. Adding
+two answers joins their payloads, so they travel the same way; but they are what secure summation
 exists to hide, and no strategy of our own asks for any.
 
 Values travel as 64-bit integers, multiples of a stated resolution. Integer addition is exact and
@@ -75,11 +75,11 @@ class Layout:
 
     Attributes:
         fields: What is added up over sites.
-        letters: What each site sends apart, as float32.
+        per_site: What each site sends apart, as float32.
     """
 
     fields: tuple[Field, ...]
-    letters: tuple[Field, ...] = ()
+    per_site: tuple[Field, ...] = ()
 
     @property
     def size(self) -> int:
@@ -87,9 +87,9 @@ class Layout:
         return sum(field.size for field in self.fields)
 
     def pack(
-        self, values: Mapping[str, Any], letters: Mapping[str, SitePayload] | None = None
+        self, values: Mapping[str, Any], per_site: Mapping[str, SitePayload] | None = None
     ) -> "SiteSums":
-        """Rounds named arrays to the resolution; `letters` come from `letter`.
+        """Rounds named arrays to the resolution; `per_site` come from `letter`.
 
         Raises:
             NumericalError: A value that is not finite or out of range.
@@ -108,10 +108,10 @@ class Layout:
             stop = start + field.size
             vector[start:stop] = _units(array.reshape(-1), field)
             start = stop
-        return SiteSums(self, vector, letters or {})
+        return SiteSums(self, vector, per_site or {})
 
-    def letter(self, site: str, values: Mapping[str, Any]) -> dict[str, SitePayload]:
-        """One site's letters, checked and as float32.
+    def site_payload(self, site: str, values: Mapping[str, Any]) -> dict[str, SitePayload]:
+        """One site's payloads, checked and as float32.
 
         Raises:
             NumericalError: A value that is not finite.
@@ -119,7 +119,7 @@ class Layout:
             ValueError: An array of another shape.
         """
         checked: SitePayload = {}
-        for field in self.letters:
+        for field in self.per_site:
             array = np.asarray(values[field.name], dtype=np.float32)
             if array.shape != field.shape:
                 raise ValueError(f"{field.name} has shape {array.shape}, expected {field.shape}")
@@ -148,16 +148,16 @@ class SiteSums:
 
     layout: Layout
     vector: Ints
-    letters: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
+    per_site: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
     mechanisms: tuple[str, ...] = ()
     """What sites' privacy mechanisms state, as JSON; see `clients.gate.release`."""
 
     @property
     def nbytes(self) -> int:
         """Bytes that a real site would send."""
-        sent = {field.name for field in self.layout.letters if not field.client_state}
-        letters = (a.nbytes for m in self.letters.values() for n, a in m.items() if n in sent)
-        return self.vector.nbytes + sum(letters)
+        sent = {field.name for field in self.layout.per_site if not field.client_state}
+        per_site = (a.nbytes for m in self.per_site.values() for n, a in m.items() if n in sent)
+        return self.vector.nbytes + sum(per_site)
 
     def __getitem__(self, name: str) -> Floats:
         """The array called `name`, as floating-point numbers."""
@@ -173,12 +173,12 @@ class SiteSums:
         """The sum of both.
 
         Raises:
-            ValueError: The layouts differ, or both hold letters of one site.
+            ValueError: The layouts differ, or both hold payloads of one site.
             NumericalError: A total leaves the range; the field is named.
         """
         if self.layout != other.layout:
             raise ValueError("sums of different layouts cannot be added")
-        if twice := self.letters.keys() & other.letters.keys():
+        if twice := self.per_site.keys() & other.per_site.keys():
             raise ValueError(f"two answers of site {', '.join(sorted(twice))}")
         vector = self.vector + other.vector
         # Two numbers below 2^62 add to one below 2^63: no wrap-around can hide a number too large.
@@ -192,9 +192,9 @@ class SiteSums:
                         f"+-{field.limit:.3g}: training has diverged, or a site sent nonsense"
                     )
                 start = stop
-        letters = {**self.letters, **other.letters}
+        per_site = {**self.per_site, **other.per_site}
         mechanisms = tuple(sorted({*self.mechanisms, *other.mechanisms}))
-        return SiteSums(self.layout, vector, dict(sorted(letters.items())), mechanisms)
+        return SiteSums(self.layout, vector, dict(sorted(per_site.items())), mechanisms)
 
     def _find(self, name: str) -> tuple[Field, Ints]:
         start = 0

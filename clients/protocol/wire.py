@@ -26,7 +26,7 @@ ORDER = "query.everymode"
 MECHANISMS = "mechanisms"
 """Name of the record in which a node states what its sites' privacy mechanisms do."""
 
-LETTER = "letter."
+SITE_PAYLOAD = "letter."
 """Begins the name of the record that holds a single site's arrays."""
 
 KINDS: dict[Any, type[EveryModeError]] = {
@@ -43,17 +43,17 @@ PROBLEMS, LENGTH = 100, 2000
 """Most problems that a node may name in a reply, and most characters of each."""
 
 
-def pack_request(request: Request, ground: SimulationPaths) -> RecordDict:
+def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordDict:
     """A request as the content of a message to one node."""
     config: dict[str, Any] = {
         "order": to_json(request.order),
         "sites": json.dumps(request.sites),
         "run": request.run,
-        "folder": ground.folder,
-        "token": ground.token,
+        "folder": simulation_paths.folder,
+        "token": simulation_paths.token,
     }
     content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
-    return _enclosed(content, request.letters)
+    return _enclosed(content, request.per_site)
 
 
 def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
@@ -78,7 +78,7 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             from_json(text),
             {n: a.numpy() for n, a in content.array_records["tensors"].items()},
             None if sites is None else tuple(sites),
-            _letters(content),
+            _read_payloads(content),
             str(config["run"]),
         )
         return request, SimulationPaths(str(config["folder"]), str(config["token"]))
@@ -89,7 +89,7 @@ def pack_sums(sums: SiteSums) -> RecordDict:
     content = RecordDict({"sums": ArrayRecord({"sums": Array(sums.vector)})})
     if sums.mechanisms:
         content[MECHANISMS] = ConfigRecord({"stated": list(sums.mechanisms)})
-    return _enclosed(content, sums.letters)
+    return _enclosed(content, sums.per_site)
 
 
 def pack_problems(error: EveryModeError) -> RecordDict:
@@ -121,18 +121,18 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
         raise _told(records.pop("problems"), records)
     found = _taken(records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, "")
     mechanisms = _stated(records.pop(MECHANISMS, None))
-    letters: dict[str, SitePayload] = {}
-    agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.letters}
+    per_site: dict[str, SitePayload] = {}
+    agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.per_site}
     for name, record in records.items():
-        site = name.removeprefix(LETTER)
-        if not name.startswith(LETTER) or not agreed:
+        site = name.removeprefix(SITE_PAYLOAD)
+        if not name.startswith(SITE_PAYLOAD) or not agreed:
             raise ReplyError(f"a record {_short(name)} came that nobody asked for")
         if site not in (sites if sites is not None else [site]):
-            raise ReplyError(f"letters of site {_short(site)} came, which was not asked")
-        letters[site] = _taken(record, agreed, f" of the letters of site {_short(site)}")
-    if sites is None and len(letters) > 1:
-        raise ReplyError(f"letters of {len(letters)} sites came from a node that serves one")
-    return SiteSums(layout, found["sums"], letters, mechanisms)
+            raise ReplyError(f"payloads of site {_short(site)} came, which was not asked")
+        per_site[site] = _taken(record, agreed, f" of the payloads of site {_short(site)}")
+    if sites is None and len(per_site) > 1:
+        raise ReplyError(f"payloads of {len(per_site)} sites came from a node that serves one")
+    return SiteSums(layout, found["sums"], per_site, mechanisms)
 
 
 def _stated(record: Any) -> tuple[str, ...]:
@@ -214,15 +214,15 @@ def _arrays(arrays: Tensors) -> ArrayRecord:
     return ArrayRecord({name: Array(np.ascontiguousarray(t)) for name, t in arrays.items()})
 
 
-def _enclosed(content: RecordDict, letters: Mapping[str, Tensors]) -> RecordDict:
-    for site, own in letters.items():
-        content[LETTER + site] = _arrays(own)
+def _enclosed(content: RecordDict, per_site: Mapping[str, Tensors]) -> RecordDict:
+    for site, own in per_site.items():
+        content[SITE_PAYLOAD + site] = _arrays(own)
     return content
 
 
-def _letters(content: RecordDict) -> dict[str, SitePayload]:
+def _read_payloads(content: RecordDict) -> dict[str, SitePayload]:
     return {
-        name.removeprefix(LETTER): {n: a.numpy() for n, a in record.items()}
+        name.removeprefix(SITE_PAYLOAD): {n: a.numpy() for n, a in record.items()}
         for name, record in content.array_records.items()
-        if name.startswith(LETTER)
+        if name.startswith(SITE_PAYLOAD)
     }

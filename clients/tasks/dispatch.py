@@ -26,7 +26,7 @@ from clients.protocol.messages import (
     Train,
     to_json,
 )
-from clients.protocol.plan import Plan, fingerprint, plan_of, seed_of
+from clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan
 from clients.protocol.refusal import RefusedError
 from clients.protocol.schema_messages import (
     CollectVocabulary,
@@ -105,7 +105,7 @@ def served(
         DataError: Its table does not fit.
         NumericalError: Its training has diverged.
     """
-    own = request.letters.get(site.name, {})
+    own = request.per_site.get(site.name, {})
     try:
         admit(site)
         return handle_at_site(request.order, {**request.tensors, **own}, site, request.run)
@@ -186,7 +186,7 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
     }
     weights = plan.weights(cells)
     if order.matching in ("kernel", "sliced"):
-        seed = seed_of(order.seed, "description")
+        seed = derive_seed(order.seed, "description")
         described_by = FeatureMap.of(order.matching, plan.shape.blocks, conditions.width, seed)
         sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
     layout = order.layout()
@@ -223,7 +223,7 @@ def _published(
 def moments(order: SumMoments, site: Site) -> Answer:
     """Second moments of the rows trained on, of what every level may publish."""
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
-    plan = plan_of(text)
+    plan = parse_plan(text)
     trained = ~data.held_out.numpy()
     cells = data.cells.numpy()[trained]
     joined = plan.joined(data.rows.numpy()[trained], cells)
@@ -234,7 +234,7 @@ def moments(order: SumMoments, site: Site) -> Answer:
 
 def audit(order: CountMarginals, site: Site) -> Answer:
     """Counts of the site's rows in every bin, by group."""
-    plan = plan_of(str(site.plan(order.plan)["order"]))
+    plan = parse_plan(str(site.plan(order.plan)["order"]))
     counts = open_dataset(site).marginals(order, plan)
     return Answer(order.layout(), counts)
 
@@ -248,6 +248,6 @@ def recall(order: CountNeighbours, tensors: Tensors, site: Site) -> Answer:
     book = Codebook.of_tensors(tensors, order.sizes)
     counts = book.count(data.rows.numpy()[wanted], groups[wanted])
     for name in ("recalled", "outside"):
-        counts[name] = floor.apart(counts[name], counts["rows"], site.floor)
+        counts[name] = floor.snap_to_bounds(counts[name], counts["rows"], site.floor)
     counts["cells"] = floor.folded(counts["cells"], site.floor)
     return Answer(order.layout(), counts)

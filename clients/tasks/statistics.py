@@ -11,7 +11,7 @@ import numpy.typing as npt
 from clients.gate import floor
 from clients.gate.mechanism import Answer
 from clients.protocol.messages import HeldOutFeatureSums, SiteStatistics
-from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, plan_of
+from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, parse_plan
 from clients.rows import Rows, opened
 from clients.site import Site
 from fairness.matching.kernels import Features
@@ -32,11 +32,11 @@ def site_statistics(order: SiteStatistics, site: Site) -> Answer:
         for block in blocks
     ]
     bins = np.concatenate([np.zeros(0), *counts])
-    letters = {
+    per_site = {
         "cells": floor.without_small(np.bincount(cells, minlength=order.cells), site.floor),
         "bins": np.where(bins < site.floor, 0, bins),
     }
-    return Answer(order.layout(), {"sites": np.array([1])}, letters)
+    return Answer(order.layout(), {"sites": np.array([1])}, per_site)
 
 
 def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> Answer:
@@ -44,7 +44,7 @@ def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> Answer:
     text, data = opened(site, order.plan, site.stamp(order.plan), "cpu")
     held = data.held_out.numpy()
     groups = data.groups.numpy()[held]
-    width = plan_of(text).shape.width
+    width = parse_plan(text).shape.width
     features = Features.of(width, order.count, order.deviation, order.seed)
     values = np.asarray(features(data.rows.numpy()[held]), dtype=np.float64)
     sums = np.zeros((order.groups, 2 * order.count))
@@ -57,4 +57,4 @@ def held_out_feature_sums(order: HeldOutFeatureSums, site: Site) -> Answer:
 
 def _trained(plan: str, site: Site) -> tuple[Rows, npt.NDArray[np.float32], Sequence[Block]]:
     text, data = opened(site, plan, site.stamp(plan), "cpu")
-    return data, data.rows.numpy()[~data.held_out.numpy()], plan_of(text).shape.blocks
+    return data, data.rows.numpy()[~data.held_out.numpy()], parse_plan(text).shape.blocks

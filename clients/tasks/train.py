@@ -16,7 +16,7 @@ from clients.protocol.parts.base import LocalRule
 from clients.protocol.parts.placement import PLAYERS, Player
 from clients.protocol.parts.states import PlayerState, load_players
 from clients.protocol.parts.statistics import change
-from clients.protocol.plan import Plan, plan_of, resident, seed_of
+from clients.protocol.plan import Plan, derive_seed, parse_plan, resident
 from clients.rows import Rows, Urn, opened
 from clients.site import Site
 from fairness.matching.kernels import bandwidth, mmd2
@@ -26,7 +26,7 @@ from wgan.optimizers import UpdateBound
 from wgan.players import Batch, Players
 from wgan.slopes import slope_histogram
 
-Memory = Mapping[str, Tensor]
+SiteVectors = Mapping[str, Tensor]
 
 RISK_ROWS = 256
 """Rows of a site, and as many made, that its risk is measured on."""
@@ -50,7 +50,7 @@ class LocalSteps:
 
     @staticmethod
     def of(
-        order: Train, player: Player, vector: Tensor, memory: Memory, weight: float
+        order: Train, player: Player, vector: Tensor, memory: SiteVectors, weight: float
     ) -> "LocalSteps":
         """The steps of a round.
 
@@ -103,7 +103,7 @@ def urns(order: Train, plan: Plan, data: Rows) -> tuple[Urn, float]:
 def count_batch_rows(order: CountBatchRows, site: Site) -> Answer:
     """How many rows the site would take, for every size of the batch."""
     text, data = opened(site, order.train.plan, site.stamp(order.train.plan), order.train.device)
-    plan, layout = plan_of(text), order.layout()
+    plan, layout = parse_plan(text), order.layout()
     _, weight = urns(order.train, plan, data)
     if weight == 0.0:
         return Answer.zero(layout)
@@ -124,7 +124,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     What the site carries from round to round comes with `tensors` and goes back apart.
     """
     text, data = opened(site, order.plan, site.stamp(order.plan), order.device)
-    plan, layout = plan_of(text), order.layout()
+    plan, layout = parse_plan(text), order.layout()
     urn, weight = urns(order, plan, data)
     if weight == 0.0:
         return Answer.zero(layout)
@@ -134,7 +134,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     load_players(players, start, strength=order.strength)
     risk_time = order.training.weighting.risk
     risk = _risk(order, plan, players, data, urn, site) if risk_time == "before" else 0.0
-    rng = torch.Generator(order.device).manual_seed(seed_of(plan.seed, site.name, order.round))
+    rng = torch.Generator(order.device).manual_seed(derive_seed(plan.seed, site.name, order.round))
     batch = _rows(order, order.batch, weight, plan.recipe.pack)
     ones = torch.ones(batch, device=order.device)
     critic = LocalSteps.of(order, "critic", players.critic.vector, received, weight)
@@ -178,7 +178,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         "generator_loss": np.array([weight * _mean(losses)]),
     }
     if order.inspect:
-        seed = seed_of(plan.seed, site.name, order.round, "inspect")
+        seed = derive_seed(plan.seed, site.name, order.round, "inspect")
         looking = torch.Generator(order.device).manual_seed(seed)
         if int(data.held_out.sum()) < site.floor:
             urn = urn.without_held
@@ -187,7 +187,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     sums |= {name: weight * value for name, value in result.totals.items()}
     if not order.training.weighting.per_site_updates:
         sums |= {name: weight * value for name, value in result.updates.items()}
-    if not layout.letters:
+    if not layout.per_site:
         return Answer(layout, sums)
     if risk_time == "after":
         risk = _risk(order, plan, players, data, urn, site)
@@ -195,7 +195,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     return Answer(layout, sums, own)
 
 
-def _start(order: Train, received: Memory) -> dict[Player, PlayerState]:
+def _start(order: Train, received: SiteVectors) -> dict[Player, PlayerState]:
     """Both players at the start of the round."""
     seen = dict(order.seen)
     if "seen" in received:
@@ -246,7 +246,7 @@ def _result(
 
 def _risk(order: Train, plan: Plan, players: Players, data: Rows, urn: Urn, site: Site) -> float:
     """Squared MMD between the site's rows and what the generator makes of their conditions."""
-    seed = seed_of(plan.seed, site.name, order.round, "risk")
+    seed = derive_seed(plan.seed, site.name, order.round, "risk")
     rng = torch.Generator(order.device).manual_seed(seed)
     drawn = urn.draw(RISK_ROWS, rng)
     fake = players.fake(data.conditions[drawn], rng)

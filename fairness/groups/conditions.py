@@ -53,7 +53,7 @@ class ConditionSpace:
         label_edges: Inner edges of the bins of a numeric target; empty for classes.
         counts: Rows per group and cell, `(G, L * K)` with K clusters (1 without); 0 where the cell
             is unknown or was floored.
-        told: What generator and critic are told of a row; all of it is known for weights.
+        conditioned_on: What generator and critic are conditioned on; for weights all is known.
         centres: Centres of latent clusters in code space, `(K, D)`; empty: there are none.
     """
 
@@ -63,7 +63,7 @@ class ConditionSpace:
     labels: tuple[str, ...]
     label_edges: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
-    told: ConditionedOn = "group_and_label"
+    conditioned_on: ConditionedOn = "group_and_label"
     centres: tuple[tuple[float, ...], ...] = ()
 
     @property
@@ -90,8 +90,8 @@ class ConditionSpace:
     def blocks(self) -> tuple[int, int, int]:
         """Lengths of the condition's one-hot vectors: group, label, cluster; 0: it is not told."""
         return (
-            len(self.groups) if self.told in ("group", "group_and_label") else 0,
-            len(self.labels) if self.told in ("label", "group_and_label") else 0,
+            len(self.groups) if self.conditioned_on in ("group", "group_and_label") else 0,
+            len(self.labels) if self.conditioned_on in ("label", "group_and_label") else 0,
             len(self.centres),
         )
 
@@ -138,7 +138,7 @@ class ConditionSpace:
         column = schema[self.target]
         if self.label_edges:
             values = parse_column(frame[self.target], column.kind, column.name, where, column.form)
-            label = bin_of(values, self.label_edges)
+            label = assign_bins(values, self.label_edges)
             label[label >= len(self.labels)] = -1
             return label
         known = {label: i for i, label in enumerate(self.labels)}
@@ -263,7 +263,7 @@ class ConditionSpace:
             "labels": list(self.labels),
             "label_edges": list(self.label_edges),
             "counts": [list(row) for row in self.counts],
-            "told": self.told,
+            "told": self.conditioned_on,
             "centres": [list(centre) for centre in self.centres],
         }
 
@@ -277,15 +277,15 @@ class ConditionSpace:
             labels=tuple(value["labels"]),
             label_edges=tuple(value["label_edges"]),
             counts=tuple(tuple(row) for row in value["counts"]),
-            told=value.get("told", "group_and_label"),
+            conditioned_on=value.get("told", "group_and_label"),
             centres=tuple(tuple(centre) for centre in value.get("centres", ())),
         )
 
 
-def bin_of(values: Floats, edges: Sequence[float]) -> Ints:
+def assign_bins(values: Floats, edges: Sequence[float]) -> Ints:
     """The bin of each number, `(n,)`; missing ones come after the last bin.
 
-    >>> bin_of(np.array([0.0, 2.0, np.nan]), [1.0]).tolist()
+    >>> assign_bins(np.array([0.0, 2.0, np.nan]), [1.0]).tolist()
     [0, 1, 2]
     """
     index = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int64)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fairness.groups.conditions import MISSING, ConditionSpace, bin_of
+from fairness.groups.conditions import MISSING, ConditionSpace, assign_bins
 from wgan.data.codec import TableCodec
 from wgan.data.ranks import resolution, to_scores
 from wgan.data.schema import Column, Schema
@@ -136,7 +136,7 @@ def _bins_of(codec: TableCodec, column: Column, conditions: ConditionSpace) -> B
     value = int(span.start) if dense else None
     states = slice(int(span.start) + dense, int(span.stop))
     standing = [*column.atoms, *([np.nan] if column.missing else [])]
-    where = bin_of(np.array(standing, dtype=np.float64), conditions.label_edges)
+    where = assign_bins(np.array(standing, dtype=np.float64), conditions.label_edges)
     fixed = np.zeros((dense + len(standing), len(conditions.labels)), dtype=np.float32)
     # Missing values may be too few to be a label.
     known = where < len(conditions.labels)

@@ -22,7 +22,7 @@ from wgan.data.codec import TableCodec
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-SEEN = 10.0
+MIN_COUNT = 10.0
 """Rows that a category needs for its one value to be no chance."""
 
 TINY = 1e-12
@@ -101,7 +101,7 @@ def find_dependencies(
             continue
         # A value of a sensitive feature is told by all groups that have it.
         held = np.eye(source.values.max() + 1)[source.values]
-        seen = held.T @ table.diagonal()[source.places] * rows >= SEEN
+        seen = held.T @ table.diagonal()[source.places] * rows >= MIN_COUNT
         seen &= held.T @ ~moments.known[-1, source.places] == 0
         for name, options in described.items():
             taken = {part for pair in found for part in pair}

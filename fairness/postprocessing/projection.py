@@ -51,14 +51,14 @@ class Projection:
 
     Attributes:
         levels: A of each level and, last, of all rows, `(C + 1, W, W)`.
-        ceilings: z^T A z from which a row of each cell is surely kept, `(cells,)`; minus infinity
-            where all are.
+        log_envelopes: z^T A z from which a row of each cell is surely kept, `(cells,)`; minus
+            infinity where all are.
     """
 
     levels: Tensor
-    ceilings: Tensor
+    log_envelopes: Tensor
 
-    def keeps(self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator) -> Tensor:
+    def accept(self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator) -> Tensor:
         """Which rows to keep, `(B,)`.
 
         Args:
@@ -75,14 +75,14 @@ class Projection:
             tilt = joint_tilt(self.levels, conditions[index[0]])
             score[index] = ((part @ tilt) * part).sum(1)
         chance = torch.rand(len(rows), generator=rng).log()
-        return chance < score - self.ceilings[torch.from_numpy(cells)]
+        return chance < score - self.log_envelopes[torch.from_numpy(cells)]
 
     def tensors(self) -> dict[str, Tensor]:
         """What a saved generator holds of it."""
-        return dict(zip(TENSORS, (self.levels, self.ceilings), strict=True))
+        return dict(zip(TENSORS, (self.levels, self.log_envelopes), strict=True))
 
     @staticmethod
-    def taken(tensors: dict[str, Tensor]) -> "Projection | None":
+    def from_tensors(tensors: dict[str, Tensor]) -> "Projection | None":
         """The inverse: takes its tensors out of those of a saved generator, if they are there.
 
         Raises:
@@ -90,8 +90,8 @@ class Projection:
         """
         if not any(name in tensors for name in TENSORS):
             return None
-        levels, ceilings = (tensors.pop(name) for name in TENSORS)
-        return Projection(levels, ceilings)
+        levels, log_envelopes = (tensors.pop(name) for name in TENSORS)
+        return Projection(levels, log_envelopes)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def project(
 
     Args:
         made: Rows to fit on.
-        fresh: Other rows of the same cells, for shares, ceilings and what is said of the fit.
+        fresh: Other rows of the same cells, for shares, log_envelopes and what is said of the fit.
         mass: Weight of each cell in the moments, `(cells,)`.
         conditions: Groups, labels and their counts.
         moments: What the sites' sums say.

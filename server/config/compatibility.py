@@ -13,12 +13,12 @@ from wgan.data.formats import SUFFIXES
 from wgan.errors import SettingsError
 
 
-def conflicts(settings: Settings) -> list[str]:
+def check_compatibility(settings: Settings) -> list[str]:
     """All that is wrong with a configuration whose keys are right one by one.
 
     Examples:
         >>> one = {"data": {"path": "a.csv", "clusters": 1}, "federation": {"swap_every": 2}}
-        >>> for problem in conflicts(Settings.model_validate(one)):
+        >>> for problem in check_compatibility(Settings.model_validate(one)):
         ...     print(problem.partition(":")[0])
         data.clusters = 1 tells rows apart by nothing; write 0, or 2 and more
         federation.swap_every
@@ -81,7 +81,7 @@ def _told(settings: Settings) -> Iterator[str]:
 
 def _federation(settings: Settings) -> Iterator[str]:
     """What the parts of the federation say of one another, and of the objective."""
-    yield from build_federation(settings.federation).conflicts()
+    yield from build_federation(settings.federation).incompatibilities()
     logits = settings.model.objective.startswith("jensen_shannon")
     if settings.federation.mixture == "odds" and not logits:
         yield (

@@ -91,14 +91,14 @@ def parse(
         SettingsError: All that is wrong, at once.
     """
     # Imported here: it needs PyTorch, and help texts need the keys alone.
-    from server.config.compatibility import conflicts
+    from server.config.compatibility import check_compatibility
 
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         problems = [_explain(dict(e), where, overrides or {}) for e in error.errors()]
         raise SettingsError(problems) from None
-    if problems := conflicts(settings):
+    if problems := check_compatibility(settings):
         raise SettingsError(f"{where}: {problem}" for problem in problems)
     return settings
 

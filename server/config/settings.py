@@ -118,9 +118,9 @@ def settings_digest(settings: Settings) -> str:
     >>> settings_digest(one) == settings_digest(one.model_copy(update={"seed": 1}))
     False
     """
-    from wgan.state import digest_of  # PyTorch is not needed to describe the keys.
+    from wgan.state import compute_digest  # PyTorch is not needed to describe the keys.
 
-    return digest_of(decisive(settings))
+    return compute_digest(decisive(settings))
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clients.protocol.messages import CountMarginals, CountNeighbours, Request
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.metrics.codebook import Codebook, alike, recall_by_group
 from fairness.metrics.coverage import coverage_difference, coverage_group_min, group_coverage
 from fairness.metrics.marginals import Marginals, compare
@@ -91,7 +91,7 @@ def request_recall(
     gives the balls and the codebook, the other shows what to expect of rows of the same law.
     """
     modality = choose_modality(plan.schema)
-    rng = np.random.default_rng(seed_of(plan.seed, "recall"))
+    rng = np.random.default_rng(derive_seed(plan.seed, "recall"))
     made = _made(plan, synthetic.rows)
     own: list[npt.NDArray[np.float32]] = []
     fresh: list[npt.NDArray[np.float32]] = []
@@ -102,7 +102,7 @@ def request_recall(
         # Sites refuse balls that are crowded around one point.
         own.append(rows[:half][~alike(rows[:half], plan.codec.blocks)])
         fresh.append(rows[half:])
-    book = Codebook.of(own, CELLS, seed=seed_of(plan.seed, "codebook") % 2**31)
+    book = Codebook.of(own, CELLS, seed=derive_seed(plan.seed, "codebook") % 2**31)
     order = CountNeighbours(plan_name, book.sizes, CELLS, plan.held_out > 0)
     sums = exchange(Request(order, book.tensors()))
     groups = np.repeat(np.arange(len(fresh)), [len(rows) for rows in fresh])
@@ -127,7 +127,7 @@ def compute_coverage(
         groups[known],
         _made(plan, synthetic),
         count + 1,
-        np.random.default_rng(seed_of(seed, "coverage")),
+        np.random.default_rng(derive_seed(seed, "coverage")),
     )[:count]
     return {
         "groups": [asdict(group) for group in found],
@@ -150,7 +150,9 @@ def compute_utility(
     tables = {"synthetic": synthetic} | ({} if real is None else {"real": real})
     return {
         name: asdict(
-            train_and_test(table, holdout, plan.schema, target, seed_of(seed, "utility") % 2**31)
+            train_and_test(
+                table, holdout, plan.schema, target, derive_seed(seed, "utility") % 2**31
+            )
         )
         for name, table in tables.items()
     }

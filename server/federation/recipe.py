@@ -47,11 +47,11 @@ class Federation:
         own = self.training.placement.critic == "own"
         return bool(self.training.weighting.per_site_updates or own or drawn)
 
-    def conflicts(self) -> Iterator[str]:
+    def incompatibilities(self) -> Iterator[str]:
         """What does not go together, in the words of the parts."""
         placement = self.training.placement
         server, own = placement.generator == "server", placement.critic == "own"
-        yield from self.training.conflicts()
+        yield from self.training.incompatibilities()
         if self.swap_every and (not own or placement.generator == "own"):
             yield (
                 "federation.swap_every: there are no critics to swap unless federation.critic = "

@@ -12,7 +12,7 @@ from clients.protocol.messages import EncodeData
 from server.config.settings import Settings, decisive, differing
 from wgan.errors import StateError
 from wgan.recipe import Recipe
-from wgan.state import digest_of, read_json, write_json
+from wgan.state import compute_digest, read_json, write_json
 
 VERSION = 2
 
@@ -42,7 +42,7 @@ def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> N
         "recipe": json.loads(order.recipe),
         "settings": decisive(settings),
     }
-    write_json(path, value | {"digest": digest_of(value)})
+    write_json(path, value | {"digest": compute_digest(value)})
 
 
 def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
@@ -70,7 +70,7 @@ def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = " ".join(str(error).split())
         raise StateError(f"{path}: not a plan of this version ({what}); {_MEND}") from None
-    if digest_of(value) != digest:
+    if compute_digest(value) != digest:
         raise StateError(f"{path}: was changed since the run wrote it; {_MEND}")
     return order, rows, settings
 

@@ -166,7 +166,7 @@ def _sketched(entry: Field) -> bool:
     return entry.name.startswith("sketch.")
 
 
-def look(order: DescribeColumns, reply: Reply) -> Problems:
+def describe_columns(order: DescribeColumns, reply: Reply) -> Problems:
     """A site has a vote on every column, or none where it has no value of it."""
     yield from reply.fits("'rows'", reply.count("rows"), ROWS)
     yield from reply.fits("'held'", reply.count("held"), reply.count("rows"))

@@ -17,10 +17,10 @@ def update_norms(order: Train, sums: SiteSums, who: str) -> dict[str, dict[str, 
     """The largest entry of each update per unit of weight, by field and who sent it."""
     found: dict[str, dict[str, float]] = {}
     if order.training.weighting.per_site_updates:
-        # Letters are not weighted: each is a site's change as such.
+        # Payloads are not weighted: each is a site's change as such.
         for name in order.updates():
-            letters = sums.letters.items()
-            found[name] = {f"site '{s}'": _largest(letter[name]) for s, letter in letters}
+            per_site = sums.per_site.items()
+            found[name] = {f"site '{s}'": _largest(letter[name]) for s, letter in per_site}
         return found
     weight = float(sums["weight"][0])
     if weight > 0:

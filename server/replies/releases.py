@@ -146,7 +146,7 @@ class Entry:
         """Records an accepted reply; see `Releases.add`."""
         for site in sites:
             self.sites.setdefault(site, Numbers()).add(number)
-        apart = bool(sums.letters)
+        apart = bool(sums.per_site)
         # All replies to a request have one layout.
         if self._latest == (number, apart):
             return
@@ -155,7 +155,7 @@ class Entry:
         found = [Array(f.name, f.shape, "sum") for f in sums.layout.fields]
         if apart:
             found += [
-                Array(f.name, f.shape, "per site", f.client_state) for f in sums.layout.letters
+                Array(f.name, f.shape, "per site", f.client_state) for f in sums.layout.per_site
             ]
         for array in found:
             self.arrays.setdefault(array, Numbers()).add(number)

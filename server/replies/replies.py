@@ -180,7 +180,7 @@ def _broken(order: Task, reply: Reply) -> Problems:
     """The table of invariants: which hold of which order."""
     match order:
         case DescribeColumns():
-            return invariants.look(order, reply)
+            return invariants.describe_columns(order, reply)
         case CollectVocabulary():
             return invariants.values(order, reply)
         case CountHistograms():
@@ -192,9 +192,9 @@ def _broken(order: Task, reply: Reply) -> Problems:
         case SumMoments():
             return moment_invariants.moments(order, reply)
         case SiteStatistics():
-            return training_invariants.profile(order, reply)
+            return training_invariants.site_statistics(order, reply)
         case HeldOutFeatureSums():
-            return training_invariants.feel(order, reply)
+            return training_invariants.held_out_feature_sums(order, reply)
         case Train():
             return training_invariants.train(order, reply)
         case CountBatchRows():
@@ -240,8 +240,8 @@ class Collector:
             NumericalError: The total leaves its range.
         """
         self.checker.check(self.order, self.plan, source, sums)
-        if self.total.letters.keys() & sums.letters.keys():
-            raise ReplyError("letters of its sites have come before")
+        if self.total.per_site.keys() & sums.per_site.keys():
+            raise ReplyError("payloads of its sites have come before")
         if isinstance(self.order, Train):
             for name, sizes in update_norms(self.order, sums, str(source)).items():
                 self._sizes.setdefault(name, {}).update(sizes)

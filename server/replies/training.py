@@ -152,16 +152,16 @@ def _description(reply: Reply, kind: str, ceilings: Floats, exact: bool) -> Prob
         yield from _one_hot(reply, "description", sums, weights, spans)
 
 
-def profile(order: SiteStatistics, reply: Reply) -> Problems:
+def site_statistics(order: SiteStatistics, reply: Reply) -> Problems:
     """Every row trained on lies in one cell, and in one bin of every column."""
-    letters = reply.sums.letters
-    if reply.count("sites") != reply.asked or len(letters) != reply.asked:
-        yield f"{len(letters)} of {reply.asked} sites have told what rows they have"
+    per_site = reply.sums.per_site
+    if reply.count("sites") != reply.asked or len(per_site) != reply.asked:
+        yield f"{len(per_site)} of {reply.asked} sites have told what rows they have"
         return
     prepared = reply.known.prepared.get(order.plan)
     most = reply.rows if prepared is None else prepared.rows
     total = 0.0
-    for name, letter in letters.items():
+    for name, letter in per_site.items():
         cells, bins = letter["cells"].astype(np.float64), letter["bins"].astype(np.float64)
         total += cells.sum()
         if (cells < 0).any() or (bins < 0).any() or (cells != np.rint(cells)).any():
@@ -174,7 +174,7 @@ def profile(order: SiteStatistics, reply: Reply) -> Problems:
     yield from reply.fits("'cells'", round(total), most)
 
 
-def feel(order: HeldOutFeatureSums, reply: Reply) -> Problems:
+def held_out_feature_sums(order: HeldOutFeatureSums, reply: Reply) -> Problems:
     """Features of so many rows are no longer than they."""
     held = reply.sums["held"]
     most = reply.rows if reply.known.rows is None else reply.known.held
@@ -203,7 +203,7 @@ def train(order: Train, reply: Reply) -> Problems:
     if sites > reply.asked:
         yield f"it counts as {sites:,} sites, and {reply.asked} were asked"
         return
-    if not sites and (reply.sums.vector.any() or reply.sums.letters):
+    if not sites and (reply.sums.vector.any() or reply.sums.per_site):
         yield "no site took part, and an update came"
     yield from _weight(order, reply, sites, weight)
     most = order.critic_steps * _batch(order, reply.plan, sites, order.batch, weight)
@@ -214,9 +214,9 @@ def train(order: Train, reply: Reply) -> Problems:
         yield "it reports on groups of which it took no row"
     if order.inspect:
         yield from _inspected(order, reply, sites, weight)
-    if reply.sums.layout.letters and len(reply.sums.letters) != sites:
-        yield f"letters of {len(reply.sums.letters)} sites came, and {sites} took part"
-    for name, letter in reply.sums.letters.items():
+    if reply.sums.layout.per_site and len(reply.sums.per_site) != sites:
+        yield f"payloads of {len(reply.sums.per_site)} sites came, and {sites} took part"
+    for name, letter in reply.sums.per_site.items():
         if "risk" in letter and not 0 <= float(letter["risk"][0]) <= RISK:
             yield f"the risk of site '{name}' is no squared discrepancy"
         if "seen" in letter and (letter["seen"] < 0).any():

@@ -65,7 +65,7 @@ def possible_cells(schema: Schema, data: TableSpec, found: SiteSums) -> Conditio
     groups = tuple(product(*values))
     blank = tuple((0,) * len(labels) for _ in groups)
     return ConditionSpace(
-        data.sensitive, data.target, groups, labels, edges, blank, told=data.condition
+        data.sensitive, data.target, groups, labels, edges, blank, conditioned_on=data.condition
     )
 
 

@@ -78,7 +78,7 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
     )
     run.folder.rewrite_metrics(history)
     _train(run, rounds, agreed.name, history)
-    vectors, counts = trained_generators(plan, rounds.tensors(), rounds.profiles)
+    vectors, counts = trained_generators(plan, rounds.tensors(), rounds.site_statistics)
     return TrainingResult(
         vectors=vectors,
         counts=counts,

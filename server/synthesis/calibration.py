@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
 from fairness.weighting.group_weights import row_weights
 from server.synthesis.synthesizer import Synthesizer
@@ -18,7 +18,7 @@ from wgan.flat import FlatModule
 from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 MIN_ROWS, MAX_ROWS = 16_384, 131_072
 """Bounds of the rows that a calibration is fitted on, eight times the data's between them. With
@@ -74,7 +74,7 @@ class CalibrateCategories:
     text = "calibration to the sites' shares of categories"
 
     def __call__(
-        self, synthesizer: Synthesizer, progress: Progress
+        self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
         """See `server.synthesis.fitting.Fit`; reports the largest distance before and after."""
         plan = synthesizer.plan
@@ -85,12 +85,12 @@ class CalibrateCategories:
         share = weights / weights.sum()
         proposal = fit_proposal(share)
         rows = int(np.clip(8 * plan.conditions.table.sum(), MIN_ROWS, MAX_ROWS))
-        rng = np.random.default_rng(seed_of(plan.seed, "calibration"))
+        rng = np.random.default_rng(derive_seed(plan.seed, "calibration"))
         cells = rng.choice(len(share), rows, p=proposal)
         conditions = torch.from_numpy(plan.conditions.encode(cells))
         noise = torch.randn(
             (rows, module.noise),
-            generator=torch.Generator().manual_seed(seed_of(plan.seed, "calibration noise")),
+            generator=torch.Generator().manual_seed(derive_seed(plan.seed, "calibration noise")),
         )
         with torch.no_grad(), flush_denormals():
             pieces = zip(torch.split(noise, PIECE), torch.split(conditions, PIECE), strict=True)

@@ -139,12 +139,12 @@ def _steps(
     post: list[PostprocessingStep] = []
     if dependencies := _dependencies(plan, tensors, meta):
         post.append(ImputeDependencies(dependencies))
-    projection = Projection.taken(tensors)
+    projection = Projection.from_tensors(tensors)
     if projection is not None:
         cells, condition = plan.conditions.table.size, plan.conditions.width
         joined = plan.shape.width + plan.binning.width + condition
         _expect("projection_levels", projection.levels, (condition + 1, joined, joined))
-        _expect("projection_ceilings", projection.ceilings, (cells,), lowest=-math.inf)
+        _expect("projection_ceilings", projection.log_envelopes, (cells,), lowest=-math.inf)
         post.append(ProjectByRejection.of(plan, projection))
     return tuple(post)
 

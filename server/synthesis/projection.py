@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import LevelMoments
 from fairness.postprocessing.dependencies import find_dependencies
 from fairness.postprocessing.projection import project
 from fairness.weighting.group_weights import row_weights
-from server.synthesis.calibration import Progress, fit_proposal
+from server.synthesis.calibration import ProgressCallback, fit_proposal
 from server.synthesis.steps import ImputeDependencies, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.codec import Codec
@@ -100,7 +100,7 @@ class FindDependencies:
     text = "columns that follow from another"
 
     def __call__(
-        self, synthesizer: Synthesizer, progress: Progress
+        self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
         """See `server.synthesis.fitting.Fit`; reports the columns."""
         plan, conditions = synthesizer.plan, synthesizer.plan.conditions
@@ -133,7 +133,7 @@ class FitProjection:
     text = "projection onto the sites' second moments"
 
     def __call__(
-        self, synthesizer: Synthesizer, progress: Progress
+        self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
         """See `server.synthesis.fitting.Fit`; reports moments off before and after, and rows kept.
 
@@ -179,9 +179,9 @@ def _rows_by_cell(
     """
     plan, conditions = synthesizer.plan, synthesizer.plan.conditions
     module = table_generator(synthesizer.generators[0].module)
-    rng = np.random.default_rng(seed_of(plan.seed, purpose))
+    rng = np.random.default_rng(derive_seed(plan.seed, purpose))
     cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
-    drawn = torch.Generator().manual_seed(seed_of(plan.seed, purpose))
+    drawn = torch.Generator().manual_seed(derive_seed(plan.seed, purpose))
     made = {}
     for cell, many in zip(*np.unique(cells, return_counts=True), strict=True):
         if many >= MIN_CELL_ROWS:

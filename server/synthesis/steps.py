@@ -92,5 +92,5 @@ class ProjectByRejection:
         for start in range(0, len(rows), PIECE):
             piece = slice(start, start + PIECE)
             binned = self.binning(self.choose(rows[piece]))
-            kept[piece] = self.projection.keeps(binned, conditions[piece], cells[piece], rng)
+            kept[piece] = self.projection.accept(binned, conditions[piece], cells[piece], rng)
         return rows, kept

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.parity.mixture import ParityMixture
 from server.datasets.base import Synthetic
 from server.datasets.choice import choose_modality
@@ -92,7 +92,7 @@ class Synthesizer:
                 of them can be asked for; or a feature is no sensitive one.
         """
         conditions = self.plan.conditions
-        if conditions.told != "group_and_label" or conditions.target is None:
+        if conditions.conditioned_on != "group_and_label" or conditions.target is None:
             raise SettingsError(
                 "--parity-level asks for another mixture of group and label, and this generator "
                 "was not told both; train it with data.sensitive, data.target and "
@@ -124,7 +124,7 @@ class Synthesizer:
 
         Of a cell only what the generator is conditioned on decides.
         """
-        rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
+        rng = torch.Generator().manual_seed(derive_seed(seed, "sample"))
         encoded, kept = self._draw(cells, seed, rng)
         left = np.flatnonzero(~kept)
         for _ in range(PASSES):
@@ -169,7 +169,7 @@ class Synthesizer:
             share = np.where(total > 0, self.counts, 1.0) / np.where(
                 total > 0, total, self.counts.shape[1]
             )
-            point = np.random.default_rng(seed_of(seed, "makers")).random(len(cells))
+            point = np.random.default_rng(derive_seed(seed, "makers")).random(len(cells))
             cumulative = np.cumsum(share, axis=1)[cells]
             assigned = (point[:, None] >= cumulative).sum(1).clip(max=len(self.generators) - 1)
         return assigned
@@ -194,7 +194,7 @@ class Synthesizer:
                 [apportion(own, int(n)) for own, n in zip(asked, sizes, strict=True)]
             )
         cells = np.repeat(np.arange(len(counts)), counts)
-        np.random.default_rng(seed_of(seed, "order")).shuffle(cells)
+        np.random.default_rng(derive_seed(seed, "order")).shuffle(cells)
         return cells
 
     def draw(
@@ -221,9 +221,9 @@ class Synthesizer:
         conditions, schema = self.plan.conditions, self.plan.schema
         if groups == "uniform" and conditions.sensitive and not conditions.blocks[0]:
             raise DataError(
-                f"groups cannot be drawn alike: data.condition = '{conditions.told}', so that the "
-                "generator was not told the group; train it with 'group_and_label' or 'group', or "
-                "ask for single groups with --where"
+                f"groups cannot be drawn alike: data.condition = '{conditions.conditioned_on}', so "
+                "that the generator is not conditioned on the group; train it with "
+                "'group_and_label' or 'group', or ask for single groups with --where"
             )
         where = dict(where or {})
         unknown = [name for name in where if name not in schema.names]
@@ -247,7 +247,7 @@ class Synthesizer:
             size = weights.sum(1, keepdims=True)
             weights = np.divide(weights, size, out=np.zeros_like(weights), where=size > 0)
         share = weights.reshape(-1) / weights.sum()
-        rng = np.random.default_rng(seed_of(seed, "cells"))
+        rng = np.random.default_rng(derive_seed(seed, "cells"))
         if not sought:
             return self.table(rng.choice(len(share), rows, p=share), seed)
         found: list[pd.DataFrame] = []
@@ -256,7 +256,7 @@ class Synthesizer:
             if held >= rows:
                 break
             cells = rng.choice(len(share), max(PIECE, rows), p=share)
-            table_piece = self.table(cells, seed_of(seed, piece))
+            table_piece = self.table(cells, derive_seed(seed, piece))
             mask = np.ones(len(table_piece), dtype=bool)
             for name, value in wanted.items():
                 mask &= matches(table_piece[name], self.plan.schema[name], value)

@@ -14,15 +14,15 @@ from server.training.state import generators_in
 def trained_generators(
     plan: Plan,
     tensors: Mapping[str, Tensor],
-    profiles: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
+    site_statistics: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
 ) -> tuple[tuple[Tensor, ...], npt.NDArray[np.float64]]:
     """The averaged generator; or that of each site, where sites share none.
 
     Args:
         plan: What server and sites agreed on.
         tensors: The state, by name.
-        profiles: Statistics of the sites, whose counts of cells say for which rows each site's
-            generator stands; None: for all alike.
+        site_statistics: Statistics of the sites, whose counts of cells say for which rows each
+            site's generator stands; None: for all alike.
 
     Returns:
         The vectors, each `(P,)`, and rows of each cell that each stands for, `(cells, K)`.
@@ -32,6 +32,6 @@ def trained_generators(
         return (own,), np.ones((size, 1))
     names = sorted(own)
     blank = {name: np.ones(size) for name in names}
-    cells = {n: p["cells"] for n, p in profiles.items()} if profiles else blank
+    cells = {n: p["cells"] for n, p in site_statistics.items()} if site_statistics else blank
     counts = np.stack([cells[name] for name in names], 1).astype(np.float64)
     return tuple(own[name] for name in names), counts

@@ -34,7 +34,7 @@ def means(order: Train, sums: SiteSums, shares: Mapping[str, float] | None = Non
     for name in order.updates():
         total = np.zeros(0)
         # In the order of names: sums of floating-point numbers depend on it.
-        for site, payload in sorted(sums.letters.items()):
+        for site, payload in sorted(sums.per_site.items()):
             part = shares[site] / weight * payload[name].astype(np.float64)
             total = total + part if len(total) else part
         found[name] = total
@@ -49,7 +49,7 @@ def total_weight(order: Train, sums: SiteSums, shares: Mapping[str, float] | Non
     """
     weight = float(sums["weight"][0])
     if shares is not None:
-        weight = sum(shares[site] for site in sums.letters)
+        weight = sum(shares[site] for site in sums.per_site)
     if weight <= 0.0:
         raise NumericalError(
             f"round {order.round}: no site with rows took part, so there is nothing to average"
@@ -104,13 +104,13 @@ def apply_means(
             packed.vector.add_(step.to(packed.vector.device))
         order.training.statistics.receive(player, statistics, rule, found, order.steps[player])
         if player == "generator":
-            players.follow(order.generator_steps)
+            players.update_ema(order.generator_steps)
     if "critic_buffers" in found:
         players.critic.buffers.add_(
             torch.from_numpy(found["critic_buffers"]).to(players.device, torch.float32)
         )
     # The mean of critics that keep a constraint need not keep it.
-    players.settle()
+    players.project_critic()
 
 
 def _corrected(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from fairness.weighting.group_weights import cell_mass
 from server.federation.recipe import TrainingRecipe
 from wgan.mixtures import ScoreFn, judged_by_odds, judged_in_parts
@@ -65,7 +65,7 @@ class GeneratorSteps:
                 interpolated i / n of the way to the current one, imitating alternating updates.
         """
         train, pack, device = self.recipe, self.plan.recipe.pack, players.device
-        seed = seed_of(train.seed, "generator", number)
+        seed = derive_seed(train.seed, "generator", number)
         rng = torch.Generator(device).manual_seed(seed)
         batch = -(-train.generator_batch // pack) * pack
         ones = torch.ones(batch, device=device)
@@ -87,7 +87,7 @@ class GeneratorSteps:
                 encoded[cells], ones, rng, self.penalties, score
             )
             players.step_generator(gradient, factor)
-            players.follow()
+            players.update_ema()
             losses.append(float(loss.mean()))
         return float(np.mean(losses))
 

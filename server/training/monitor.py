@@ -44,7 +44,7 @@ class Monitor:
 
     def has_plateaued(self, state: dict[str, float] | None) -> bool:
         """Whether the estimate has stopped falling."""
-        return state is not None and self._plateau.fired(PlateauState.from_dict(state))
+        return state is not None and self._plateau.has_plateaued(PlateauState.from_dict(state))
 
     @property
     def _plateau(self) -> Plateau:

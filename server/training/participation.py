@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.protocol.plan import seed_of
+from clients.protocol.plan import derive_seed
 from server.federation.participation import Participation
 from wgan.errors import SettingsError
 
@@ -90,7 +90,7 @@ class ClientSampler:
         present, wanted = self.present(number), self.participation.sites_per_round
         if not wanted or wanted >= len(present):
             return present
-        rng = np.random.default_rng(seed_of(self.seed, "sites", number))
+        rng = np.random.default_rng(derive_seed(self.seed, "sites", number))
         return tuple(sorted(self.select(present, wanted, rng)))
 
     def scale(self, number: int, weight: float) -> float:

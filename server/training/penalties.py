@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clients.protocol.messages import Matched, Request, SumMoments
-from clients.protocol.plan import Plan, seed_of
+from clients.protocol.plan import Plan, derive_seed
 from clients.protocol.sums import SiteSums
 from fairness.groups.conditions import MISSING, ConditionSpace
 from fairness.matching.features import FeatureMap, build_matching
@@ -44,7 +44,7 @@ def build_penalties(
         narrow = moments.without(first, first + plan.binning.width)
         matching = matched = MomentMatching.of(narrow, terms.matching, device)
     if kind in ("kernel", "sliced"):
-        seed = seed_of(plan.seed, "description")
+        seed = derive_seed(plan.seed, "description")
         description = FeatureMap.of(kind, plan.shape.blocks, plan.conditions.width, seed)
         matching = build_matching(description, sums["description"], terms.matching, device)
     parity = build_parity(terms.parity, plan, matched, device) if terms.parity else None
@@ -114,7 +114,7 @@ def build_adversary(spec: GroupAdversarySpec, plan: Plan, device: str) -> GroupA
     Raises:
         SettingsError: There is one group only, or no column to tell groups from.
     """
-    seed = seed_of(plan.seed, "bias head")
+    seed = derive_seed(plan.seed, "bias head")
     try:
         return spec.build(plan.conditions, plan.schema, seed, device)
     except ValueError as error:

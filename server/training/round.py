@@ -46,7 +46,7 @@ class Setup:
         device: Where the server's tensors live, and what sites are asked to use.
         generator_steps: The generator's steps on the server.
         batch: Rows of a critic step that sites are asked for.
-        profiles: Counts of each site's rows, by its name, where a part reads them.
+        site_statistics: Counts of each site's rows, by its name, where a part reads them.
         site_weights: Shares of sites by a rule that reads each site; None: sums suffice.
         group_mass: Group weights that move; None: they stay.
     """
@@ -59,7 +59,7 @@ class Setup:
     device: str
     generator_steps: GeneratorSteps
     batch: int
-    profiles: Mapping[str, SitePayload]
+    site_statistics: Mapping[str, SitePayload]
     site_weights: SiteWeights | None = None
     group_mass: GroupMass | None = None
 
@@ -80,7 +80,7 @@ class Setup:
     def _balanced(
         self, names: Sequence[str], wanted: int, rng: np.random.Generator
     ) -> Sequence[str]:
-        cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
+        cells = np.stack([self.site_statistics[name]["cells"] for name in names]).astype(np.float64)
         return [names[i] for i in fegan_sample(site_labels(cells, self.plan), wanted, rng)]
 
     @property
@@ -276,7 +276,7 @@ def _aggregated(
     federation, recipe = setup.recipe.federation, setup.plan.recipe
     shares = None
     if setup.site_weights is not None:
-        shares = setup.site_weights(state.training.shares or {}, sums.letters)
+        shares = setup.site_weights(state.training.shares or {}, sums.per_site)
     optimizer = map_vectors(state.optimizer, torch.clone)
     corrections = {k: map_vectors(v, torch.clone) for k, v in state.corrections.items()}
     scale = setup.sampler.scale(order.round, float(sums["weight"][0]))
@@ -284,7 +284,7 @@ def _aggregated(
     apply_means(
         setup.players, order, found, federation.optimizer, optimizer, scale, corrections, sums
     )
-    sites = site_states.received(state.sites, order, sums.letters, recipe.averaging)
+    sites = site_states.received(state.sites, order, sums.per_site, recipe.averaging)
     if federation.swap_every and order.round % federation.swap_every == 0:
         sites = site_states.swapped(sites, setup.recipe.seed, order.round)
     return replace(state, optimizer=optimizer, corrections=corrections, sites=sites), shares
@@ -300,7 +300,7 @@ def _ensemble(setup: Setup, state: ServerState) -> CriticEnsemble | None:
     if federation.mixture == "parts":
         return CriticEnsemble(vectors)
     conditions = setup.plan.conditions
-    counts = [setup.profiles[name]["cells"] for name in trained]
+    counts = [setup.site_statistics[name]["cells"] for name in trained]
     encoded = conditions.encode(np.arange(conditions.table.size))
     return CriticEnsemble(vectors, log_prior(counts, encoded))
 

@@ -15,7 +15,7 @@ from clients.protocol.messages import (
     Train,
 )
 from clients.protocol.parts.weighting import PerSiteRule
-from clients.protocol.plan import Plan, seed_of, widths
+from clients.protocol.plan import Plan, derive_seed, widths
 from clients.protocol.sums import SitePayload
 from server.federation.recipe import TrainingRecipe
 from server.training.generator_step import GeneratorSteps
@@ -56,7 +56,7 @@ def exchange_site_statistics(
         recipe,
         plan,
         plan_name,
-        Players(plan.recipe, plan.shape, device, seed_of(recipe.seed, "weights")),
+        Players(plan.recipe, plan.shape, device, derive_seed(recipe.seed, "weights")),
         exchange.names,
         device,
         GeneratorSteps(recipe, plan, penalties),
@@ -67,10 +67,10 @@ def exchange_site_statistics(
     if federation.needs_site_statistics:
         cells = plan.conditions.table.size
         ask = SiteStatistics(plan_name, cells, sum(widths(plan.shape.blocks)))
-        setup = replace(setup, profiles=exchange(Request(ask)).letters)
+        setup = replace(setup, site_statistics=exchange(Request(ask)).per_site)
     rule = federation.training.weighting
     if isinstance(rule, PerSiteRule):
-        setup = replace(setup, site_weights=SiteWeights(rule, setup.profiles, plan))
+        setup = replace(setup, site_weights=SiteWeights(rule, setup.site_statistics, plan))
     if federation.exact_batch:
         setup = replace(setup, batch=_exact_batch_size(setup, exchange))
     if recipe.minimax is not None:
@@ -150,9 +150,9 @@ class Rounds:
         return self.setup.players
 
     @property
-    def profiles(self) -> Mapping[str, SitePayload]:
+    def site_statistics(self) -> Mapping[str, SitePayload]:
         """Counts of each site's rows, by its name, where a part reads them."""
-        return self.setup.profiles
+        return self.setup.site_statistics
 
     @property
     def progress(self) -> TrainingState:

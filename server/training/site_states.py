@@ -10,7 +10,7 @@ from torch import Tensor
 from clients.protocol.messages import Tensors, Train
 from clients.protocol.parts.placement import PLAYERS, Player
 from clients.protocol.parts.states import PlayerState, SiteState
-from clients.protocol.plan import seed_of
+from clients.protocol.plan import derive_seed
 from clients.protocol.sums import SitePayload
 
 SiteStates = Mapping[str, SiteState]
@@ -22,7 +22,9 @@ def first_state(order: Train, players: Mapping[Player, PlayerState], average: Te
     local = training.placement.local_players
     trained = [player for player in PLAYERS if order.steps[player]]
     own = [player for player in trained if player in local]
-    kept = [player for player in trained if player in local or training.statistics.private]
+    kept = [
+        player for player in trained if player in local or training.statistics.local_optimizer_state
+    ]
     memory: dict[Player, dict[str, Tensor]] = {
         player: {
             name: torch.zeros_like(players[player].vector)
@@ -32,7 +34,7 @@ def first_state(order: Train, players: Mapping[Player, PlayerState], average: Te
         for player in trained
         if player not in local
     }
-    counted = bool(local) or training.statistics.private
+    counted = bool(local) or training.statistics.local_optimizer_state
     return SiteState(
         {player: players[player].vector.clone() for player in own},
         {p: (players[p].first.clone(), players[p].second.clone()) for p in kept},
@@ -73,7 +75,7 @@ def swapped(states: SiteStates, seed: int, number: int) -> dict[str, SiteState]:
     Source: Hardy, Le Merrer, Sericola, "MD-GAN", 2019, algorithm 1.
     """
     names = sorted(states)
-    order = np.random.default_rng(seed_of(seed, "swap", number)).permutation(len(names))
+    order = np.random.default_rng(derive_seed(seed, "swap", number)).permutation(len(names))
     circle = [names[i] for i in order]
     critics = [states[name].vectors["critic"] for name in circle]
     after = dict(states)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from clients.protocol.parts.weighting import PerSiteRule, SiteFigures
-from clients.protocol.plan import Plan, seed_of, widths
+from clients.protocol.plan import Plan, derive_seed, widths
 from clients.protocol.sums import SitePayload, SiteSums
 from fairness.matching.kernels import Features, bandwidth, mmd2_from_sums
 from fairness.weighting.group_weights import cell_mass
@@ -31,12 +31,12 @@ class SiteWeights:
 
     Attributes:
         rule: The rule.
-        profiles: What each site told of itself, by its name.
+        site_statistics: What each site told of itself, by its name.
         plan: What server and sites agreed on.
     """
 
     rule: PerSiteRule
-    profiles: Mapping[str, SitePayload]
+    site_statistics: Mapping[str, SitePayload]
     plan: Plan
 
     def __call__(
@@ -48,8 +48,8 @@ class SiteWeights:
             before: The last shares, by site; a site without one has its share of rows.
             payloads: What the sites sent that took part.
         """
-        names = sorted(self.profiles)
-        cells = np.stack([self.profiles[name]["cells"] for name in names]).astype(np.float64)
+        names = sorted(self.site_statistics)
+        cells = np.stack([self.site_statistics[name]["cells"] for name in names]).astype(np.float64)
         rows = cells.sum(1)
         shares = row_shares(rows)
         # A site that was away is taken to fare as the others do.
@@ -68,7 +68,7 @@ class SiteWeights:
 
     def _columns(self, names: list[str], cells: Floats) -> tuple[list[Floats], list[bool]]:
         """Counts of every column's bins, and whether these have an order; cells are one column."""
-        bins = np.stack([self.profiles[name]["bins"] for name in names]).astype(np.float64)
+        bins = np.stack([self.site_statistics[name]["bins"] for name in names]).astype(np.float64)
         stops = np.cumsum(widths(self.plan.shape.blocks))
         columns = [np.asarray(part) for part in np.split(bins, stops[:-1], axis=1)]
         ordered = [block.kind == "value" for block in self.plan.shape.blocks]
@@ -122,7 +122,7 @@ class GroupMass:
         """Where the weights stand after a move in round `number`."""
         conditions = self.plan.conditions
         rng = torch.Generator(players.device).manual_seed(
-            seed_of(self.plan.seed, "minimax", number)
+            derive_seed(self.plan.seed, "minimax", number)
         )
         chance = cell_mass(np.ones(len(conditions.groups)), conditions.table)
         risks = np.full(len(conditions.groups), np.nan)
@@ -150,4 +150,4 @@ def site_kernel(plan: Plan) -> tuple[float, int]:
     """Bandwidth and seed of the features that all sites of a plan share."""
     kinds = [block.kind for block in plan.shape.blocks]
     deviation = bandwidth(kinds.count("value"), kinds.count("choice"))
-    return deviation, seed_of(plan.seed, "features") % 2**31
+    return deviation, derive_seed(plan.seed, "features") % 2**31

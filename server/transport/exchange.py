@@ -69,9 +69,9 @@ class Exchange(Protocol):
 
 def payload_nbytes(request: Request) -> int:
     """Bytes of a request's content, less what a real site would have kept."""
-    kept = {field.name for field in request.order.layout().letters if field.client_state}
+    kept = {field.name for field in request.order.layout().per_site if field.client_state}
     arrays = [*request.tensors.values()]
-    arrays += [a for own in request.letters.values() for n, a in own.items() if n not in kept]
+    arrays += [a for own in request.per_site.values() for n, a in own.items() if n not in kept]
     return len(to_json(request.order)) + sum(array.nbytes for array in arrays)
 
 

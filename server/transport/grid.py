@@ -49,7 +49,7 @@ class GridExchange:
     Attributes:
         grid: Flower's grid.
         shares: The sites each node serves, one tuple a node; None: every node its own.
-        ground: Where simulated nodes find their sites.
+        simulation_paths: Where simulated nodes find their sites.
         retries: How often a failed node is asked again.
         skip: Whether a round goes on without nodes that keep failing.
         timeout: Seconds after which a node counts as failed.
@@ -60,7 +60,7 @@ class GridExchange:
 
     grid: Grid
     shares: Sequence[tuple[str, ...]] | None
-    ground: SimulationPaths
+    simulation_paths: SimulationPaths
     retries: int = 3
     skip: bool = False
     timeout: float = 600.0
@@ -163,7 +163,7 @@ class GridExchange:
     def _asked(self, request: Request, source: Source) -> str:
         """Sends a source its part of a request; returns the message's id, "" where that failed."""
         part = request.only(source.sites or None)
-        content = pack_request(part, self.ground)
+        content = pack_request(part, self.simulation_paths)
         ttl = self.timeout + 60
         message = Message(content, dst_node_id=source.node, message_type=ORDER, ttl=ttl)
         identities = list(self.grid.push_messages([message]))

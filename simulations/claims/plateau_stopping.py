@@ -43,23 +43,25 @@ class Run:
         steps: Generator steps at the looks.
         estimates: Calibrated estimate of W1, the mean since the last look.
         exact: Exact W1 between held-out rows and as many samples of the averaged generator.
-        fired: Index of the look at which the rule fired first; None: never.
+        has_plateaued: Index of the look at which the rule fired first; None: never.
     """
 
     steps: list[int] = field(default_factory=list)
     estimates: list[float | None] = field(default_factory=list)
     exact: list[float] = field(default_factory=list)
-    fired: int | None = None
+    has_plateaued: int | None = None
 
     @property
     def excess(self) -> float:
         """W1 where the rule fired over the least of the run, less 1; infinite if it never fired."""
-        return np.inf if self.fired is None else self.exact[self.fired] / min(self.exact) - 1
+        return (
+            np.inf if self.stopped_at is None else self.exact[self.stopped_at] / min(self.exact) - 1
+        )
 
     @property
     def share(self) -> float:
         """Share of the run that was done when it fired."""
-        return 1.0 if self.fired is None else self.steps[self.fired] / self.steps[-1]
+        return 1.0 if self.stopped_at is None else self.steps[self.stopped_at] / self.steps[-1]
 
 
 def watched(seed: int, steps: int = 1200, held: int = HELD) -> Run:
@@ -84,8 +86,8 @@ def watched(seed: int, steps: int = 1200, held: int = HELD) -> Run:
         # The same noise at every look: what changes is the generator.
         made = samples(players, held, seed, averaged=True)
         run.exact.append(assignment(made.numpy(), rows.numpy()).value)
-        if run.fired is None and RULE.fired(state):
-            run.fired = len(run.steps) - 1
+        if run.stopped_at is None and RULE.has_plateaued(state):
+            run.stopped_at = len(run.steps) - 1
 
     schedule = Schedule(steps=steps, n_critic=3, batch=128)
     fit_gan(RECIPE, Shape((), 2, 0), Fresh(REAL), schedule, seed=seed, watch=watch)
@@ -114,8 +116,8 @@ def measure(seeds: Sequence[int], figure: Figure) -> list[Check]:
             label="calibrated estimate",
         )
         axes.axhline(least, color="black", lw=1, ls=":", label="real against real")
-        if run.fired is not None:
-            axes.axvline(run.steps[run.fired], color=RED, ls="--", label="the rule fires")
+        if run.stopped_at is not None:
+            axes.axvline(run.steps[run.stopped_at], color=RED, ls="--", label="the rule fires")
         axes.set(xlabel="generator step", title=f"Seed {seed}: {run.excess:+.0%} on the best")
     figure.axes[0].set_ylabel("distance")
     figure.axes[-1].legend(fontsize=7, loc="upper right")

@@ -42,7 +42,7 @@ def layer_norms(critic: nn.Module) -> list[float]:
 def settled_norms(players: Players, steps: int = 200) -> list[float]:
     """The same after further power iterations on weights that stand still."""
     for _ in range(steps):
-        players.settle()
+        players.project_critic()
     return layer_norms(players.critic.module)
 
 

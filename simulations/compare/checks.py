@@ -3,11 +3,11 @@
 from server.config.files import resolve
 from server.config.settings import Settings, decisive, differing
 from server.config.strategies import STRATEGIES
-from simulations.scenarios import scenario_of
+from simulations.scenarios import find_scenario
 from wgan.errors import SettingsError, suggest
 
 
-def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
+def parse_names(text: str, problems: list[str]) -> tuple[str, ...]:
     """The known strategies in a list with commas, or all; what is wrong goes to `problems`."""
     if text.strip() == "all":
         return tuple(STRATEGIES)
@@ -29,7 +29,7 @@ def names_of(text: str, problems: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name in STRATEGIES))
 
 
-def seeds_of(text: str, problems: list[str]) -> tuple[int, ...]:
+def parse_seeds(text: str, problems: list[str]) -> tuple[int, ...]:
     """The seeds in a list with commas; what is wrong goes to `problems`."""
     parts = _parts(text)
     if not parts:
@@ -61,7 +61,7 @@ def unfit(base: Settings) -> list[str]:
         )
     for key, value in (("data.path", base.data.path), ("data.holdout", base.data.holdout)):
         try:
-            known = key == "data.path" and scenario_of(base)
+            known = key == "data.path" and find_scenario(base)
             if value is not None and not known and not resolve(value).exists():
                 problems.append(f"{key}: {value}: no such file or folder")
         except SettingsError as error:

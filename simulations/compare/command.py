@@ -10,8 +10,8 @@ from server.outputs.terminal import Terminal, say, told
 from server.session import Interrupted
 from simulations.compare import pictures, tables
 from simulations.compare.plan import Comparison, planned
-from simulations.compare.progress import Watch
-from simulations.compare.results import budget_of, collected
+from simulations.compare.progress import ProgressMonitor
+from simulations.compare.results import collected, compute_budget
 from simulations.compare.run import Outcome, pending, run_all
 from simulations.streams import Stop
 from wgan.errors import SettingsError
@@ -90,7 +90,10 @@ def _train(
     """
     left = pending(comparison.runs, again)
     refused: list[Outcome] = []
-    with Stop().listening() as stop, Watch(comparison.runs, left, console, quiet) as watch:
+    with (
+        Stop().listening() as stop,
+        ProgressMonitor(comparison.runs, left, console, quiet) as watch,
+    ):
         for outcome in run_all(left, jobs, backend, stop, watch.started):
             if outcome.kind != "stopped":
                 left.remove(outcome.run)
@@ -116,7 +119,7 @@ def _announce(comparison: Comparison, console: Terminal) -> None:
     strategies, seeds, runs = comparison.strategies, comparison.seeds, comparison.runs
     lines = [
         f"{len(runs)} runs: strategies {', '.join(strategies)}; seeds {', '.join(map(str, seeds))}",
-        tables.budget_line(budget_of(comparison)),
+        tables.budget_line(compute_budget(comparison)),
         *(f"note: {note}" for note in comparison.notes),
     ]
     for line in lines:

@@ -10,7 +10,7 @@ from server.config.settings import Settings
 from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
 from server.outputs.locks import is_own
 from server.outputs.run_directory import RunFolder
-from simulations.compare.checks import differences, names_of, seeds_of, unfit
+from simulations.compare.checks import differences, parse_names, parse_seeds, unfit
 from wgan.errors import SettingsError
 
 POINTS = 10
@@ -111,8 +111,8 @@ def planned(
         SettingsError: All that is wrong, at once.
     """
     problems: list[str] = []
-    names = names_of(strategies, problems)
-    numbers = seeds_of(seeds, problems)
+    names = parse_names(strategies, problems)
+    numbers = parse_seeds(seeds, problems)
     if jobs < 1:
         problems.append(f"--jobs {jobs}: expected 1 or more runs at once")
     if jobs > 1 and backend == "ray":
@@ -139,7 +139,7 @@ def planned(
     return Comparison(config, tuple(overrides), out, base, names, numbers, tuple(runs), notes)
 
 
-def settings_of(base: Settings, strategy: str, seed: int, where: str) -> Settings:
+def build_settings(base: Settings, strategy: str, seed: int, where: str) -> Settings:
     """The configuration of one run.
 
     [federation] is EveryMode's own: a rival keeps those keys only that every strategy leaves to
@@ -186,7 +186,7 @@ def _runs(
     found = []
     for name in names:
         try:
-            settings = settings_of(base, name, 0, config)
+            settings = build_settings(base, name, 0, config)
         except SettingsError as error:
             problems += error.problems
             continue
@@ -194,13 +194,13 @@ def _runs(
             changed = "; ".join(differences(base, settings))
             problems.append(f"strategy {name}: would train on another budget: {changed}")
         found += [
-            Run(name, s, settings.model_copy(update={"seed": s}), folder_of(out, name, s))
+            Run(name, s, settings.model_copy(update={"seed": s}), build_run_folder(out, name, s))
             for s in seeds
         ]
     return sorted(found, key=lambda run: seeds.index(run.seed))
 
 
-def folder_of(out: Path, strategy: str, seed: int) -> RunFolder:
+def build_run_folder(out: Path, strategy: str, seed: int) -> RunFolder:
     """Where a run lies."""
     return RunFolder(out / strategy / f"seed-{seed}")
 
@@ -241,7 +241,7 @@ def _occupied(base: Settings | None, config: str, out: Path) -> list[str]:
     for path, name, seed in kept:
         try:
             before = load(path / "config.toml")
-            now = settings_of(base, name, seed, config)
+            now = build_settings(base, name, seed, config)
             changed = "; ".join(differences(before, now))
         except SettingsError as error:
             changed = "; ".join(error.problems)

@@ -24,7 +24,7 @@ TAIL = 1 << 16
 """Bytes at the end of `metrics.jsonl` that hold its last line."""
 
 
-class Watch:
+class ProgressMonitor:
     """Shows what runs do by reading what they write; use as a context manager.
 
     Runs may be in other processes: their `metrics.jsonl` says where they are.
@@ -60,7 +60,7 @@ class Watch:
         self._live: Live | None = None
         self._over = threading.Event()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "ProgressMonitor":
         """Begins to show: live on a terminal, a line now and then elsewhere."""
         if self.quiet:
             return self

@@ -11,8 +11,8 @@ from server.config.strategies import STRATEGIES
 from server.evaluation.versions import versions
 from simulations.compare.curve import read_curve
 from simulations.compare.plan import Comparison, Run
-from simulations.compare.run import failure_of
-from simulations.scenarios import Scenario, scenario_of
+from simulations.compare.run import read_failure
+from simulations.scenarios import Scenario, find_scenario
 from wgan.errors import StateError
 
 BOUNDS = ("pooled", "local")
@@ -43,8 +43,8 @@ class Figure:
 def collected(comparison: Comparison) -> dict[str, Any]:
     """Everything that `compare.json` holds, from the run directories as they are now."""
     found = {(run.strategy, run.seed): read_run(run) for run in comparison.runs}
-    scenario = scenario_of(comparison.base)
-    figures = figures_of(scenario, [run["figures"] for run in found.values()])
+    scenario = find_scenario(comparison.base)
+    figures = compute_figures(scenario, [run["figures"] for run in found.values()])
     judged = _judged(found)
     rows: dict[str, dict[str, Any]] = {}
     for name in comparison.strategies:
@@ -82,7 +82,7 @@ def collected(comparison: Comparison) -> dict[str, Any]:
         | {"scenario": scenario.name if scenario else None}
         | (first["data"] if first else {}),
         "seeds": list(comparison.seeds),
-        "budget": budget_of(comparison),
+        "budget": compute_budget(comparison),
         "figures": [
             {"key": f.key, "title": f.title, "higher_is_better": f.higher} for f in figures
         ],
@@ -95,7 +95,7 @@ def collected(comparison: Comparison) -> dict[str, Any]:
 def read_run(run: Run) -> dict[str, Any]:
     """One run as it stands: `status`, `figures`, what it cost and which groups were judged."""
     metrics = run.folder.read_metrics()
-    failure = failure_of(run)
+    failure = read_failure(run)
     status = "finished" if run.finished else failure["kind"] if failure else "unfinished"
     record: dict[str, Any] = {
         "seed": run.seed,
@@ -151,7 +151,7 @@ def _figures(
     }
 
 
-def figures_of(scenario: Scenario | None, found: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def compute_figures(scenario: Scenario | None, found: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """The columns that any run has a value for, in the order they are shown."""
     known = {key for figures in found for key, value in figures.items() if value is not None}
     return [figure for figure in _all_figures(scenario) if figure.key in known]
@@ -198,7 +198,7 @@ def marks(figure: Figure, rows: Mapping[str, dict[str, Any]]) -> None:
     best["mark"] = "best"
 
 
-def budget_of(comparison: Comparison) -> dict[str, int]:
+def compute_budget(comparison: Comparison) -> dict[str, int]:
     """What every strategy may spend, by the configuration."""
     train = comparison.base.train
     return {
@@ -240,7 +240,7 @@ def _lacking(run: Mapping[str, Any], judged: set[str]) -> list[str]:
 
 def _budget(comparison: Comparison, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [r["critic_rows"] for r in runs if r["critic_rows"] is not None]
-    planned = budget_of(comparison)
+    planned = compute_budget(comparison)
     return {
         "exchanges": planned["exchanges"],
         "generator_steps": planned["generator_steps"],

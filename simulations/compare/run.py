@@ -22,7 +22,7 @@ from server.simulated_sites import SimulatedSites, create_simulated_sites
 from server.transport.exchange import InProcess, Traffic, payload_nbytes
 from simulations.compare import curve
 from simulations.compare.plan import Run
-from simulations.scenarios import place, scenario_of
+from simulations.scenarios import find_scenario, place
 from wgan.errors import EveryModeError, NumericalError, StateError
 from wgan.state import append, read_json, write_json
 from wgan.words import line, visible
@@ -174,7 +174,7 @@ def _performed(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
         stage = create_simulated_sites(place(run.settings, sites), sites)
         if not run.finished:
             _train(run, stage, backend, not new, stop)
-        curve.draw(run, stage, scenario_of(run.settings), stop)
+        curve.draw(run, stage, find_scenario(run.settings), stop)
         return Outcome(run, "finished")
     except Interrupted:
         return Outcome(run, "stopped")
@@ -190,7 +190,7 @@ def _performed(run: Run, backend: str, stop: Callable[[], bool]) -> Outcome:
         return _failed(run, "failed", (said,))
 
 
-def failure_of(run: Run) -> dict[str, Any] | None:
+def read_failure(run: Run) -> dict[str, Any] | None:
     """Why a run failed: `kind`, `round` and `error`; None where it did not."""
     if run.finished or not run.failure.exists():
         return None

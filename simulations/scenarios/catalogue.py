@@ -15,7 +15,7 @@ SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*P
 PREFIX = "scenario:"
 
 
-def scenario_of(settings: Settings) -> Scenario | None:
+def find_scenario(settings: Settings) -> Scenario | None:
     """The scenario whose table a configuration trains on; None for another table.
 
     Raises:
@@ -37,7 +37,7 @@ def place(settings: Settings, folder: Path) -> Settings:
 
     Others are returned as they are.
     """
-    scenario = scenario_of(settings)
+    scenario = find_scenario(settings)
     if scenario is None:
         return settings
     path = folder / f"{scenario.name}.csv"

@@ -122,8 +122,8 @@ def test_fednova_is_the_plain_mean_where_all_take_the_same_steps() -> None:
 
 def test_what_fednova_does_not_go_with() -> None:
     averaged = Placement("sites")
-    assert not list(FedNova().conflicts(averaged, Private(), RowWeights()))
-    (one,) = FedNova().conflicts(averaged, Averaged(), RowWeights())
+    assert not list(FedNova().incompatibilities(averaged, Private(), RowWeights()))
+    (one,) = FedNova().incompatibilities(averaged, Averaged(), RowWeights())
     assert "write federation.statistics = 'private'" in one
-    (other,) = FedNova().conflicts(averaged, Private(), AFL())
+    (other,) = FedNova().incompatibilities(averaged, Private(), AFL())
     assert "'afl'" in other

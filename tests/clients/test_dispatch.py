@@ -24,7 +24,7 @@ from clients.protocol.messages import (
 )
 from clients.protocol.parts.arrays import LocalTraining
 from clients.protocol.parts.statistics import Frozen
-from clients.protocol.plan import Plan, fingerprint, seed_of
+from clients.protocol.plan import Plan, derive_seed, fingerprint
 from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.rows import Rows
 from clients.site import Site
@@ -372,7 +372,7 @@ def test_one_step_and_the_mean_by_hand(frozen, tmp_path):
         blank = dict.fromkeys(("average", "generator_first", "generator_second"), zero)
         shared = {name: torch.from_numpy(t.copy()) for name, t in request.tensors.items()}
         players.load(blank | shared, seen, 2)
-        rng = torch.Generator().manual_seed(seed_of(0, site.name, 1))
+        rng = torch.Generator().manual_seed(derive_seed(0, site.name, 1))
         index = part.draw(max(8, round(60 * part.weight)), rng)
         batch = Batch(part.rows[index], part.conditions[index], torch.ones(len(index)))
         fake = players.fake(batch.condition, rng)

@@ -13,7 +13,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import answer as answer_message
-from clients.app import sites_of
+from clients.app import build_sites
 from clients.gate.contents import check_contents
 from clients.gate.simulation import MARKER, mark
 from clients.protocol import limits
@@ -69,7 +69,7 @@ def context(**node: Any) -> Context:
 
 
 def simulated_node(ground: SimulationPaths, name: str = "site-0") -> list[Site]:
-    return sites_of(
+    return build_sites(
         context(**{"partition-id": 0}), Request(DescribeColumns(("age",)), {}, (name,)), ground
     )
 
@@ -258,9 +258,9 @@ def test_letters_for_others_and_letters_nobody_needs_are_refused(ready: Federati
     order, tensors = ready.train()
     extra = {"critic": tensors["critic"]}
     with pytest.raises(RefusedError, match="arrays for 1 sites that are not asked"):
-        ready.ask(order, tensors, letters={"elsewhere": extra})
+        ready.ask(order, tensors, per_site={"elsewhere": extra})
     with pytest.raises(RefusedError, match="site 'site-1' refuses: 'train': arrays critic"):
-        ready.ask(order, tensors, letters={"site-1": extra})
+        ready.ask(order, tensors, per_site={"site-1": extra})
 
 
 def test_a_site_that_is_named_twice_is_refused(ready: Federation) -> None:

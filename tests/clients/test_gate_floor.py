@@ -10,7 +10,7 @@ from flwr.app import Context, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.app import sites_of
+from clients.app import build_sites
 from clients.gate import floor
 from clients.protocol.messages import (
     CountMarginals,
@@ -59,7 +59,7 @@ def test_joining_moves_no_rank_by_more_than_two_floors(values: Any, least: int) 
 @given(counts, st.integers(0, 40))
 def test_neither_what_is_counted_nor_what_is_not_is_small(values: Any, least: int) -> None:
     rows = values + values[::-1]
-    found = floor.apart(values, rows, least)
+    found = floor.snap_to_bounds(values, rows, least)
     assert not ((found > 0) & (found < np.minimum(least, rows))).any()
     assert not ((rows - found > 0) & (rows - found < least)).any()
 
@@ -124,7 +124,7 @@ def test_no_small_count_leaves_by_another_way(tmp_path: Path) -> None:
     floored.ask(order, sites=floored.sites[:1])
     plan, name = Plan.of(order), fingerprint(order)
     bins = sum(widths(plan.shape.blocks))
-    profile = own(floored, SiteStatistics(name, 4, bins)).letters["site-0"]
+    profile = own(floored, SiteStatistics(name, 4, bins)).per_site["site-0"]
     for values in profile.values():
         assert not ((values > 0) & (values < FLOOR)).any()
     feel = own(floored, HeldOutFeatureSums(name, 2, 8, 1.0, 0))
@@ -211,7 +211,7 @@ def test_a_floor_of_nothing_changes_no_sum(tmp_path: Path) -> None:
 def test_a_supernode_says_its_floor(tmp_path: Path) -> None:
     def of(**node: Any) -> Site:
         context = Context(1, 1, {"data": str(tmp_path / "a.csv"), **node}, RecordDict(), {})
-        return sites_of(context, Request(DescribeColumns(("age",))), SimulationPaths())[0]
+        return build_sites(context, Request(DescribeColumns(("age",))), SimulationPaths())[0]
 
     assert (of().floor, of(floor=10).floor) == (0, 10)
     for wrong in (-1, "ten", 1.5, True):

@@ -65,7 +65,7 @@ def test_nothing_else_packs_an_answer() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["layout.pack(x)", "order.layout().letter('a', x)", "SiteSums(a)", "sums.SiteSums()"],
+    ["layout.pack(x)", "order.layout().site_payload('a', x)", "SiteSums(a)", "sums.SiteSums()"],
 )
 def test_the_checker_sees_what_goes_around(source: str) -> None:
     # A control: the test above could pass because it sees nothing.
@@ -143,10 +143,10 @@ def test_without_a_mechanism_an_answer_leaves_as_it_was_computed(site: Site) -> 
     sums = release(answer(), CONTEXT, site)
     assert sums["rows"].tolist() == [3] and sums["loss"].tolist() == [0.5, 0.25]
     # Only what was agreed on leaves, whatever a task has at hand.
-    assert {name: list(own) for name, own in sums.letters.items()} == {"a": ["own"]}
+    assert {name: list(own) for name, own in sums.per_site.items()} == {"a": ["own"]}
     assert sums.mechanisms == ()
     zero = release(Answer.zero(LAYOUT), CONTEXT, site)
-    assert not zero.vector.any() and not zero.letters
+    assert not zero.vector.any() and not zero.per_site
 
 
 def test_a_mechanism_sees_every_field_of_every_answer(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from clients.datasets.base import held_out
 from clients.protocol.messages import CountBatchRows, EncodeData, Request, Train, to_json
 from clients.protocol.parts.arrays import SCORES, LocalTraining
 from clients.protocol.parts.statistics import Averaged, Frozen
-from clients.protocol.plan import Plan, fingerprint, plan_of, resident, seed_of
+from clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan, resident
 from clients.rows import Rows
 from clients.site import Site
 from clients.tasks.dispatch import computed as serve
@@ -189,7 +189,7 @@ def case_of(ground, recipe=RECIPE, **options):
 
 def test_a_plan_is_read_from_its_order_alone(ground):
     case = case_of(ground, NOISY, held_out=0.25)
-    plan = plan_of(to_json(case.order))
+    plan = parse_plan(to_json(case.order))
     assert plan.recipe == NOISY
     assert (plan.seed, plan.held_out) == (0, 0.25)
     assert plan.schema == Schema.from_json(case.order.schema)
@@ -200,7 +200,7 @@ def test_a_plan_is_read_from_its_order_alone(ground):
     others = [replace(case.order, **change) for change in ({"held_out": 0.2}, {"seed": 1})]
     assert len({fingerprint(order) for order in (case.order, *others)}) == 3
     with pytest.raises(StateError, match="another order than 'prepare'"):
-        plan_of(to_json(case.request().order))
+        parse_plan(to_json(case.request().order))
 
 
 # Rows held out --------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def test_what_a_look_at_linear_critics_shows_by_hand(ground):
         def score(rows, condition, weights=weights, bias=bias):
             return np.concatenate([rows, condition], 1).astype(np.float64) @ weights + bias
 
-        rng = torch.Generator().manual_seed(seed_of(0, site.name, 1, "inspect"))
+        rng = torch.Generator().manual_seed(derive_seed(0, site.name, 1, "inspect"))
         count = max(6, round(40 * part.weight))
         index = part.draw(count, rng)
         fake = players.fake(part.conditions[index], rng)
@@ -453,7 +453,7 @@ def test_one_site_that_holds_all_rows_loses_nothing_in_the_exchange(name, ground
     apply_means(players, request.order, means(request.order, serve(request, [pooled])))
     here = case.resident()
     # The server projects once more.
-    here.settle()
+    here.project_critic()
     site, server = here.tensors(), players.tensors()
     for field in ("critic", "critic_first", "generator", "generator_first", "critic_buffers"):
         if field in site:

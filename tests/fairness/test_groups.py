@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.groups.conditions import MISSING, ConditionSpace, bin_of, category_labels
+from fairness.groups.conditions import MISSING, ConditionSpace, assign_bins, category_labels
 from wgan.data.schema import Column, Schema
 from wgan.errors import DataError
 
@@ -113,7 +113,7 @@ def test_a_date_as_target_is_read_in_the_agreed_form():
 
 def test_bins_close_below_and_missing_comes_last():
     values = np.array([-np.inf, 0.0, 1.0, 1.5, 2.0, np.inf, np.nan])
-    assert bin_of(values, [0.0, 1.0, 2.0]).tolist() == [0, 1, 2, 2, 3, 3, 4]
+    assert assign_bins(values, [0.0, 1.0, 2.0]).tolist() == [0, 1, 2, 2, 3, 3, 4]
 
 
 def test_text_is_spelled_as_the_schema_says_where_it_is_a_boolean_only():
@@ -150,7 +150,7 @@ def test_conditions_survive_json():
     ],
 )
 def test_what_is_told_is_one_hot_and_what_is_not_is_left_to_the_generator(told, blocks, given):
-    conditions = replace(CONDITIONS, told=told)
+    conditions = replace(CONDITIONS, conditioned_on=told)
     assert (conditions.blocks, conditions.given) == (blocks, given)
     cells = np.array([1, 0, 3, 4, 5])
     whole = CONDITIONS.encode(cells)
@@ -164,9 +164,9 @@ def test_what_is_told_is_one_hot_and_what_is_not_is_left_to_the_generator(told, 
 
 def test_a_target_that_is_a_sensitive_feature_too():
     both = replace(CONDITIONS, target="smokes", labels=("FALSE", "True"))
-    given = {told: replace(both, told=told).given for told in ("group", "label", "none")}
+    given = {told: replace(both, conditioned_on=told).given for told in ("group", "label", "none")}
     assert given == {"group": ("sex", "smokes"), "label": ("smokes",), "none": ()}
-    label = replace(both, told="label")
+    label = replace(both, conditioned_on="label")
     # Group 0 does not smoke, groups 1 and 2 do.
     assert label.decode(np.array([0, 3, 5]), SCHEMA)["smokes"].tolist() == [False, True, True]
 
@@ -187,7 +187,7 @@ def test_clusters_are_a_third_one_hot_vector():
     np.testing.assert_array_equal((group * 2 + label) * 3 + cluster, cells)
     for one, other in zip(CLUSTERED.split(cells), (group, label, cluster), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert replace(CLUSTERED, told="none").encode(cells).tolist() == parts[2].tolist()
+    assert replace(CLUSTERED, conditioned_on="none").encode(cells).tolist() == parts[2].tolist()
     # A cluster is no column.
     assert CLUSTERED.given == CONDITIONS.given
     frame = pd.DataFrame(CLUSTERED.decode(np.array([4, 5, 9]), SCHEMA))

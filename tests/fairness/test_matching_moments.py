@@ -483,7 +483,7 @@ def test_moments_of_all_rows_are_known_whatever_is_told(told, clusters):
 def test_groups_that_are_not_told_are_never_left_out():
     small = ConditionSpace(("g",), None, (("a",), ("b",)), ("all",), (), ((900,), (9,)))
     assert eligible_strata(small)[0].tolist() == [True, False]
-    untold = replace(small, told="label")
+    untold = replace(small, conditioned_on="label")
     assert [part.tolist() for part in eligible_strata(untold)] == [[True, True], [True]]
     apart = untold.clustered(np.zeros((2, 1)), np.array([[870, 30], [0, 9]]))
     assert eligible_strata(apart)[1].tolist() == [True, True, False]

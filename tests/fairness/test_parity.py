@@ -178,7 +178,7 @@ def test_a_mixture_keeps_the_shares_of_clusters_and_is_written_and_read():
 def drawn(told, count, rates, seed=0, mass=None, slope=0.0):
     """Hard rows `(B, D)` with their conditions and cells; each group has its rate of "high"."""
     rng = np.random.default_rng(seed)
-    conditions = replace(CONDITIONS, told=told)
+    conditions = replace(CONDITIONS, conditioned_on=told)
     codec = TableCodec(SCHEMA.without(conditions.given))
     mass = np.sum(COUNTS, 1) / np.sum(COUNTS) if mass is None else np.array(mass)
     group = rng.choice(4, count, p=mass)

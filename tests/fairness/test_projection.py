@@ -76,7 +76,7 @@ def test_rows_that_are_kept_have_the_data_s_moments_and_the_shares_stay():
     fit = fitted(told, wanted, tie=0.0)
     row = torch.from_numpy(rows(60_000, 99))
     cells = np.random.default_rng(5).integers(0, CELLS, len(row))
-    keep = fit.projection.keeps(
+    keep = fit.projection.accept(
         row, torch.from_numpy(told.encode(cells)), cells, torch.Generator().manual_seed(0)
     )
     kept = row[keep].numpy()
@@ -117,12 +117,12 @@ def test_a_group_too_small_for_moments_keeps_all_its_rows():
     each = row_weights(np.array([0.5, 0.5]), told.group_counts)[cells // 2]
     encoded = told.encode(cells)
     fit = fitted(told, LevelMoments.of_rows(row, encoded, each * taken, CHOICES))
-    assert torch.isinf(fit.projection.ceilings[2:]).all()
-    assert torch.isfinite(fit.projection.ceilings[:2]).all()
+    assert torch.isinf(fit.projection.log_envelopes[2:]).all()
+    assert torch.isfinite(fit.projection.log_envelopes[:2]).all()
     other = torch.from_numpy(rows(100, 7))
     two = np.full(100, 2)
     told_two = torch.from_numpy(told.encode(two))
-    assert fit.projection.keeps(other, told_two, two, torch.Generator()).all()
+    assert fit.projection.accept(other, told_two, two, torch.Generator()).all()
 
 
 def test_what_the_generator_hardly_makes_is_not_reached_for():
@@ -151,12 +151,12 @@ def test_without_rows_or_categories_there_is_still_an_answer():
 
 
 def test_a_projection_is_written_and_read():
-    levels, ceilings = torch.randn(5, 9, 9), torch.randn(CELLS)
-    tensors = {"other": torch.zeros(1)} | Projection(levels, ceilings).tensors()
-    again = Projection.taken(tensors)
+    levels, log_envelopes = torch.randn(5, 9, 9), torch.randn(CELLS)
+    tensors = {"other": torch.zeros(1)} | Projection(levels, log_envelopes).tensors()
+    again = Projection.from_tensors(tensors)
     assert list(tensors) == ["other"]
-    assert torch.equal(again.levels, levels) and torch.equal(again.ceilings, ceilings)
-    assert Projection.taken(tensors) is None
+    assert torch.equal(again.levels, levels) and torch.equal(again.log_envelopes, log_envelopes)
+    assert Projection.from_tensors(tensors) is None
 
 
 def test_the_shape_of_a_distribution_comes_back_and_only_with_bins():
@@ -188,7 +188,7 @@ def test_the_shape_of_a_distribution_comes_back_and_only_with_bins():
         if fit.projection is not None:
             where = np.zeros(len(drawn), dtype=np.int64)
             condition = torch.from_numpy(told.encode(where))
-            kept = fit.projection.keeps(binning(drawn), condition, where, torch.Generator())
+            kept = fit.projection.accept(binning(drawn), condition, where, torch.Generator())
         share[binning.width] = float((drawn[kept, 0].abs() < 0.15).float().mean())
     wanted = float((humped(0.9, 40_000, 2)[:, 0].abs() < 0.15).float().mean())
     assert share[0] > wanted + 0.1

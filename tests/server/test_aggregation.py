@@ -49,11 +49,11 @@ def answered(asked: Train, name: str, weight: float, change: float) -> Any:
     layout = asked.layout()
     values = {f.name: np.zeros(f.shape) for f in layout.fields}
     values |= {"sites": np.array([1]), "weight": np.array([weight])}
-    told = {f.name: np.full(f.shape, change) for f in layout.letters}
+    told = {f.name: np.full(f.shape, change) for f in layout.per_site}
     for field in asked.updates():
         if field in values:
             values[field] = np.full_like(values[field], weight * change)
-    return layout.pack(values, layout.letter(name, told) if layout.letters else None)
+    return layout.pack(values, layout.site_payload(name, told) if layout.per_site else None)
 
 
 def test_the_mean_is_weighted_by_what_sites_say_they_count() -> None:
@@ -81,12 +81,12 @@ def test_what_is_a_sites_own_is_never_averaged() -> None:
     parts = LocalTraining(Placement("sites", "own"), Private())
     own = order(of, training=parts, generator_steps=2)
     assert own.updates() == ("generator",)
-    assert {f.name for f in own.layout().letters} >= {"critic", "critic_first", "generator_first"}
+    assert {f.name for f in own.layout().per_site} >= {"critic", "critic_first", "generator_first"}
     assert order(of, training=LocalTraining(statistics=Private())).updates() == ("critic",)
     alone = LocalTraining(Placement("own", "own"))
     local = order(of, training=alone, generator_steps=2)
     assert local.updates() == ()
-    kept = {f.name: f.client_state for f in local.layout().letters}
+    kept = {f.name: f.client_state for f in local.layout().per_site}
     assert all(kept.values())
 
 

@@ -52,7 +52,7 @@ def table(seed=0, rows=ROWS):
     ).astype(object)
 
 
-def sites_of(frame, owners, folder):
+def build_sites(frame, owners, folder):
     """One CSV file a site."""
     folder.mkdir(parents=True, exist_ok=True)
     sites = []
@@ -66,7 +66,7 @@ def sites_of(frame, owners, folder):
 def agreed(frame, owners, folder, **data):
     settings = TableSpec(**data)
     columns = [c for c in frame.columns if c not in settings.drop]
-    return agree(InProcess(sites_of(frame, np.asarray(owners), folder)), columns, settings)
+    return agree(InProcess(build_sites(frame, np.asarray(owners), folder)), columns, settings)
 
 
 def one(cells, folder, **data):
@@ -191,7 +191,7 @@ def test_rows_held_out_are_in_nothing_that_is_agreed_on(tmp_path):
         kept.append(part[~held_out(len(part), share, 0, f"site-{k}")])
     alone = pd.concat(kept)
     other = agree(
-        InProcess(sites_of(alone, np.zeros(len(alone), dtype=int), tmp_path / "alone")),
+        InProcess(build_sites(alone, np.zeros(len(alone), dtype=int), tmp_path / "alone")),
         [*frame.columns],
         TableSpec(**USUAL),
     )
@@ -414,7 +414,7 @@ def test_a_declared_column_without_any_value_is_no_trouble(tmp_path):
 
 def test_sites_with_other_columns_are_all_told_of_all_differences(tmp_path):
     frame = table()[["age", "job", "sex"]]
-    sites = sites_of(frame, np.arange(ROWS) % 3, tmp_path)
+    sites = build_sites(frame, np.arange(ROWS) % 3, tmp_path)
     frame.rename(columns={"job": "jobs", "sex": "gender"}).to_csv(sites[1].table, index=False)
     frame.drop(columns="age").to_csv(sites[2].table, index=False)
     told = problems(agree, InProcess(sites), list(frame.columns), TableSpec())
@@ -427,7 +427,7 @@ def test_sites_with_other_columns_are_all_told_of_all_differences(tmp_path):
 
 def test_columns_to_drop_may_be_anywhere(tmp_path):
     frame = table()[["age", "job", "sex"]]
-    sites = sites_of(frame, np.arange(ROWS) % 2, tmp_path)
+    sites = build_sites(frame, np.arange(ROWS) % 2, tmp_path)
     frame.drop(columns="job").to_csv(sites[1].table, index=False)
     data = TableSpec(drop=("job",))
     assert agree(InProcess(sites), ["age", "sex"], data).schema.names == ("age", "sex")

@@ -12,7 +12,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.app import sites_of
+from clients.app import build_sites
 from clients.protocol.messages import Request, Train
 from clients.protocol.schema_messages import DescribeColumns
 from clients.protocol.wire import (
@@ -194,14 +194,14 @@ def context(**node: str | int) -> Context:
 
 def test_a_real_site_serves_its_own_table_whatever_the_server_says(tmp_path: Path) -> None:
     own = context(site="north", data="/data/north.csv", workspace=str(tmp_path))
-    (site,) = sites_of(own, Request(LOOK, {}, ("other",)), SimulationPaths("/etc", "/tmp"))
+    (site,) = build_sites(own, Request(LOOK, {}, ("other",)), SimulationPaths("/etc", "/tmp"))
     assert (site.name, site.table) == ("north", Path("/data/north.csv"))
     assert site.workspace == tmp_path / "north"
 
 
 def test_a_real_node_without_a_table_says_how_to_name_it() -> None:
     with pytest.raises(DataError, match="--node-config"):
-        sites_of(context(), Request(LOOK), SimulationPaths("/etc", "/tmp"))
+        build_sites(context(), Request(LOOK), SimulationPaths("/etc", "/tmp"))
 
 
 def test_dealing_puts_the_heaviest_first_and_loses_nobody() -> None:

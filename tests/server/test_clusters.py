@@ -52,7 +52,7 @@ class Counting(InProcess):
         return super().__call__(request)
 
 
-def sites_of(frame, owners, folder):
+def build_sites(frame, owners, folder):
     folder.mkdir(parents=True, exist_ok=True)
     sites = []
     for k in np.unique(owners):
@@ -63,7 +63,7 @@ def sites_of(frame, owners, folder):
 
 
 def agreed(frame, owners, folder, seed=0, **data):
-    exchange = Counting(sites_of(frame, np.asarray(owners), folder))
+    exchange = Counting(build_sites(frame, np.asarray(owners), folder))
     usual = {"sensitive": ("sex",), "target": "income", "clusters": BLOBS}
     settings = TableSpec(**usual | data)
     return agree(exchange, list(frame.columns), settings, seed), exchange

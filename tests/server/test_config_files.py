@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from server.config.files import commented, keys, load, parse, presets, resolve
 from server.config.settings import Settings
-from simulations.scenarios import scenario_of
+from simulations.scenarios import find_scenario
 from wgan.data.frame import read_table
 from wgan.errors import SettingsError
 
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 def test_presets_load_and_name_tables_that_exist(name: str) -> None:
     settings = load(name)
     assert settings.data.sensitive
-    scenario = scenario_of(settings)
+    scenario = find_scenario(settings)
     if scenario is not None:
         assert scenario.name == name
         return

@@ -45,13 +45,13 @@ def sums_of(order: Task, sites: Iterable[str]) -> SiteSums:
     layout, names = order.layout(), tuple(sites)
     values: dict[str, Any] = {f.name: np.zeros(f.shape, np.int64) for f in layout.fields}
     values["rows" if isinstance(order, DescribeColumns) else "sites"] = np.array([len(names)])
-    letters = {}
+    per_site = {}
     if isinstance(order, Train):
         values |= {"weight": np.array([0.25]), "critic": np.full(2, 0.25)}
     if isinstance(order, SiteStatistics):
         own = {"cells": np.array([1.0, 0.0]), "bins": np.zeros(0)}
-        letters = {n: layout.letter(n, own)[n] for n in names}
-    return layout.pack(values, letters)
+        per_site = {n: layout.site_payload(n, own)[n] for n in names}
+    return layout.pack(values, per_site)
 
 
 def honest(message: Message) -> RecordDict:
@@ -149,7 +149,7 @@ def with_record(name: str, record: Any) -> Callable[[Message], RecordDict]:
 
 
 def lettered(name: str, **changes: Any) -> RecordDict:
-    """An answer to `PROFILE` whose letters are another's or hold other things."""
+    """An answer to `PROFILE` whose payloads are another's or hold other things."""
     content = RecordDict(dict(pack_sums(sums_of(PROFILE, ())).items()))
     own = {"cells": np.array([1, 0], np.float32), "bins": np.zeros(0, np.float32)} | changes
     content["letter." + name] = ArrayRecord({n: Array(a) for n, a in own.items()})
@@ -183,7 +183,7 @@ LOOKS: dict[str, Callable[[Message], RecordDict]] = {
         {"sums": ArrayRecord({n: Array(np.zeros(SIZE, np.int64)) for n in ("sums", "more")})}
     ),
     "a record too many": with_record("more", MetricRecord({"x": 1.0})),
-    "letters that nobody asked for": with_record("letter.b", ArrayRecord()),
+    "payloads that nobody asked for": with_record("letter.b", ArrayRecord()),
     "a problem of an unknown kind": lambda m: RecordDict(
         {"problems": ConfigRecord({"kind": "party", "text": ["come"]})}
     ),
@@ -203,14 +203,16 @@ LOOKS: dict[str, Callable[[Message], RecordDict]] = {
     ),
 }
 PROFILES: dict[str, Callable[[Message], RecordDict]] = {
-    "letters of a site of another node": lambda m: lettered("a"),
-    "letters of an unknown site": lambda m: lettered("../../etc/passwd"),
-    "no letters": lambda m: pack_sums(sums_of(PROFILE, ("b",)).layout.zero()),
-    "letters that are not finite": lambda m: lettered("b", cells=np.array([np.nan, 0], np.float32)),
-    "letters of another shape": lambda m: lettered("b", cells=np.zeros(3, np.float32)),
-    "letters of another type": lambda m: lettered("b", cells=np.zeros(2, np.float64)),
-    "letters of another name": lambda m: lettered("b", more=np.zeros(2, np.float32)),
-    "negative counts in letters": lambda m: lettered("b", cells=np.array([-1, 2], np.float32)),
+    "payloads of a site of another node": lambda m: lettered("a"),
+    "payloads of an unknown site": lambda m: lettered("../../etc/passwd"),
+    "no payloads": lambda m: pack_sums(sums_of(PROFILE, ("b",)).layout.zero()),
+    "payloads that are not finite": lambda m: lettered(
+        "b", cells=np.array([np.nan, 0], np.float32)
+    ),
+    "payloads of another shape": lambda m: lettered("b", cells=np.zeros(3, np.float32)),
+    "payloads of another type": lambda m: lettered("b", cells=np.zeros(2, np.float64)),
+    "payloads of another name": lambda m: lettered("b", more=np.zeros(2, np.float32)),
+    "negative counts in payloads": lambda m: lettered("b", cells=np.array([-1, 2], np.float32)),
 }
 
 

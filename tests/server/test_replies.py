@@ -111,8 +111,8 @@ def replayed(kept, together, exact=True, lie=None, order=None):
 
 def changed(sums, lie):
     vector = sums.vector.copy()
-    letters = {s: {n: a.copy() for n, a in own.items()} for s, own in sums.letters.items()}
-    copy = SiteSums(sums.layout, vector, letters)
+    per_site = {s: {n: a.copy() for n, a in own.items()} for s, own in sums.per_site.items()}
+    copy = SiteSums(sums.layout, vector, per_site)
     return lie(copy) or copy
 
 
@@ -184,7 +184,7 @@ def times(factor):
 
 def letter(name, change):
     def lie(sums):
-        change(next(iter(sums.letters.values()))[name])
+        change(next(iter(sums.per_site.values()))[name])
 
     return lie
 
@@ -244,7 +244,7 @@ LIES = {
     "prepare: a larger share": ("moments", EncodeData, plus("marginals", 0.2, 3)),
     "prepare: larger features": ("kernel", EncodeData, plus("description", 1.0)),
     "prepare: a bin of a direction more": ("sliced", EncodeData, plus("description", 0.1)),
-    "profile: no letters": ("apart", SiteStatistics, unlettered),
+    "profile: no payloads": ("apart", SiteStatistics, unlettered),
     "profile: negative cells": ("apart", SiteStatistics, letter("cells", put(-1.0))),
     "profile: half a row": ("apart", SiteStatistics, letter("cells", put(0.5))),
     "profile: more cells than rows": ("apart", SiteStatistics, letter("cells", put(1e6))),
@@ -262,7 +262,7 @@ LIES = {
     "train: more scores than weight": ("moments", Train, plus("scored", 0.5)),
     "train: a negative risk": ("apart", Train, letter("risk", put(-1.0))),
     "train: a risk beyond all": ("apart", Train, letter("risk", put(1e9))),
-    "train: no letters, apart": ("apart", Train, unlettered),
+    "train: no payloads, apart": ("apart", Train, unlettered),
     "train: more weight where all are alike": ("apart", Train, plus("weight", 0.1)),
     "train: negative steps": ("own", Train, letter("seen", put(-5.0))),
     "measure: fewer rows for more": ("moments", CountBatchRows, plus("rows", MILLION)),

@@ -63,7 +63,7 @@ def test_who_runs_on_sums_alone() -> None:
 
 def test_our_own_asks_for_no_letters() -> None:
     order = Train("p", 1, 1, 0, 8, 1, 1.0, 0, 0, "cpu", (3, 4), 1)
-    assert order.layout().letters == ()
+    assert order.layout().per_site == ()
 
 
 def test_a_condition_is_what_the_paper_tells_unless_it_is_chosen() -> None:

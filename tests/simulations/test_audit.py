@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from simulations.audit import thresholds_of
+from simulations.audit import parse_thresholds
 from simulations.cli import app
 from wgan.errors import SettingsError
 
@@ -179,9 +179,9 @@ def test_nothing_is_written_for_tables_that_do_not_fit(tables, tmp_path):
 
 def test_wrong_thresholds_are_told_at_once():
     with pytest.raises(SettingsError) as caught:
-        thresholds_of(["tv=much", "ks=-1"])
+        parse_thresholds(["tv=much", "ks=-1"])
     assert len(caught.value.problems) == 2
-    assert thresholds_of(["tv=off", "ks=0.2"]).model_dump()["tv"] is None
+    assert parse_thresholds(["tv=off", "ks=0.2"]).model_dump()["tv"] is None
 
 
 def test_help_lists_every_threshold():

@@ -6,7 +6,7 @@ import pytest
 
 from server.config.files import load, presets, resolve
 from server.simulated_sites import create_simulated_sites
-from simulations.scenarios import SCENARIOS, place, scenario_of
+from simulations.scenarios import SCENARIOS, find_scenario, place
 from simulations.scenarios.digits import HANDS, PIXELS
 from simulations.scenarios.points import GRID, MINORITY
 from wgan.errors import SettingsError
@@ -157,7 +157,7 @@ def test_a_lost_class_and_a_wrong_one(tables, name):
 def test_the_preset_deals_the_scenario_out(tmp_path, tables, name):
     settings = load(name)
     assert settings.data.path == f"scenario:{name}"
-    assert scenario_of(settings) is SCENARIOS[name]
+    assert find_scenario(settings) is SCENARIOS[name]
     placed = place(settings, tmp_path)
     assert placed.model_copy(update={"data": settings.data}) == settings
     stage = create_simulated_sites(placed, tmp_path)
@@ -180,7 +180,7 @@ def test_one_site_of_all_rows_has_no_column_of_sites(tmp_path, tables):
 
 def test_other_tables_are_left_alone(tmp_path):
     settings = load("quick")
-    assert scenario_of(settings) is None
+    assert find_scenario(settings) is None
     assert place(settings, tmp_path) is settings
     assert list(tmp_path.iterdir()) == []
 

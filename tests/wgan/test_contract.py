@@ -220,7 +220,7 @@ def steps(players, batch, fake, rng):
     gradient, loss = players.generator_gradient(batch.condition, batch.weights, rng)
     shown += [gradient.clone(), loss]
     players.step_generator(gradient)
-    players.follow()
+    players.update_ema()
     return shown
 
 

@@ -66,7 +66,7 @@ def test_parameters_are_views_in_the_modules_order():
 def test_the_gradient_equals_autograds_per_parameter():
     flat, plain = FlatModule(built()), built()
     for seed in range(3):
-        found = flat.gradient_of(flat.module(inputs(seed)))
+        found = flat.compute_gradient(flat.module(inputs(seed)))
         used = torch.autograd.grad(plain(inputs(seed)), list(plain.parameters()), allow_unused=True)
         expected = torch.cat(
             [
@@ -89,7 +89,7 @@ def test_views_outlive_a_gradient_of_the_gradient():
         return slope.square().sum()
 
     for _ in range(2):
-        found = flat.gradient_of(cost(flat.module)).clone()
+        found = flat.compute_gradient(cost(flat.module)).clone()
         torch.testing.assert_close(
             found,
             torch.cat(
@@ -174,13 +174,13 @@ def test_a_call_is_the_module_at_another_vector_and_leaves_its_own_alone():
     assert torch.equal(flat.call(vector, inputs()), other.module(inputs()))
     # Shared and unused parameters too; the gradient is that of the vector, not the module's.
     slope = torch.func.grad(lambda v: flat.call(v, inputs()))(vector)
-    torch.testing.assert_close(slope, other.gradient_of(other.module(inputs())))
+    torch.testing.assert_close(slope, other.compute_gradient(other.module(inputs())))
     assert torch.equal(flat.vector, before) and not flat.gradient.any()
     # PyTorch's `functional_call` as it comes leaves a shared module with other parameters.
     assert all(isinstance(p, nn.Parameter) for p in flat.module.parameters())
     loaded = other.gradient.clone()
     flat.load(vector)
-    torch.testing.assert_close(flat.gradient_of(flat.module(inputs())), loaded)
+    torch.testing.assert_close(flat.compute_gradient(flat.module(inputs())), loaded)
 
 
 class Tied(nn.Module):
@@ -198,7 +198,7 @@ class Tied(nn.Module):
 def test_a_call_replaces_a_parameter_wherever_it_is_used():
     flat = FlatModule(Tied())
     slope = torch.func.grad(lambda v: flat.call(v, inputs()))(flat.vector)
-    torch.testing.assert_close(slope, flat.gradient_of(flat.module(inputs())))
+    torch.testing.assert_close(slope, flat.compute_gradient(flat.module(inputs())))
 
 
 def test_calls_may_be_mapped_over_examples():
@@ -206,4 +206,4 @@ def test_calls_may_be_mapped_over_examples():
     examples = torch.stack([inputs(seed) for seed in range(3)])
     slopes = torch.func.vmap(torch.func.grad(flat.call), in_dims=(None, 0))(flat.vector, examples)
     for example, slope in zip(examples, slopes, strict=True):
-        torch.testing.assert_close(slope, flat.gradient_of(flat.module(example)))
+        torch.testing.assert_close(slope, flat.compute_gradient(flat.module(example)))

@@ -93,7 +93,7 @@ def test_what_constrains_no_weights_leaves_them_alone(kind):
     one, other = players_of(kind), players_of(Penalised((Drift(),)))
     assert torch.equal(one.critic.vector, other.critic.vector)
     before = one.critic.vector.clone()
-    one.settle()
+    one.project_critic()
     assert torch.equal(one.critic.vector, before) and not len(one.critic.buffers)
 
 
@@ -136,7 +136,7 @@ def test_every_layers_largest_singular_value_stays_near_one(critic, shape):
     moving = singular_values(players)
     assert (moving > 1 - 1e-5).all() and (moving < 1.25).all()
     for _ in range(60):
-        players.settle()
+        players.project_critic()
     np.testing.assert_allclose(singular_values(players), 1.0, rtol=0.01)
     # Without the norm the same steps lead elsewhere.
     free = players_of(Unconstrained(), critic, shape, rate=2e-3)
@@ -197,7 +197,7 @@ def test_spectral_norms_bound_the_slope(activation):
     for _ in train(players, 40):
         pass
     for _ in range(40):
-        players.settle()
+        players.project_critic()
     assert 0.05 < steepest(players) <= 1.01
 
 
@@ -206,7 +206,7 @@ def test_spectral_norms_bound_the_slope_of_a_committee():
     for _ in train(players, 40):
         pass
     for _ in range(40):
-        players.settle()
+        players.project_critic()
     assert 0.05 < steepest(players) <= 1.01
 
 
@@ -221,7 +221,7 @@ def test_under_a_projected_condition_the_bound_is_the_conditions_length_higher()
             torch.stack([direction, torch.zeros(5)], 1)
         )
     for _ in range(20):
-        players.settle()
+        players.project_critic()
     np.testing.assert_allclose(singular_values(players), 1.0, rtol=1e-4)
     assert steepest(players) == pytest.approx(2.0, rel=1e-3)
 
@@ -230,5 +230,5 @@ def test_batches_are_scored_alike_in_both_modes_once_settled():
     players = players_of(SpectralNorm())
     modules = [layer.parametrizations.weight for layer in layers(players)]
     assert not any(module.training or module[0].training for module in modules)
-    players.settle()
+    players.project_critic()
     assert not any(module.training or module[0].training for module in modules)

@@ -63,7 +63,7 @@ def test_twenty_steps_of_the_others_equal_those_of_pytorch(rule):
     for number in range(20):
         inputs = torch.randn(8, 3, generator=seeded(number), dtype=torch.float64)
         target = inputs.prod(1, keepdim=True)
-        gradient = ours.gradient_of((ours.module(inputs) - target).square().mean())
+        gradient = ours.compute_gradient((ours.module(inputs) - target).square().mean())
         rule.observe(statistics, gradient)
         rule.apply(ours.vector, statistics)
         other.zero_grad()
@@ -83,7 +83,7 @@ def test_twenty_steps_equal_those_of_pytorch(adam):
     for number in range(20):
         inputs = torch.randn(8, 3, generator=seeded(number), dtype=torch.float64)
         target = inputs.prod(1, keepdim=True)
-        gradient = ours.gradient_of((ours.module(inputs) - target).square().mean())
+        gradient = ours.compute_gradient((ours.module(inputs) - target).square().mean())
         adam.observe(statistics, gradient)
         adam.apply(ours.vector, statistics)
         other.zero_grad()

@@ -258,12 +258,12 @@ def test_the_average_follows_the_generator():
     expected = players.generator.vector.clone()
     for step in range(1, 120):
         players.step_generator(torch.ones_like(players.generator.vector), factor=1.0)
-        players.follow()
+        players.update_ema()
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * players.generator.vector
         torch.testing.assert_close(players.average, expected)
     # Five equal steps at once.
-    players.follow(5)
+    players.update_ema(5)
     for _ in range(5):
         expected = 0.9 * expected + 0.1 * players.generator.vector
     torch.testing.assert_close(players.average, expected)
@@ -272,7 +272,7 @@ def test_the_average_follows_the_generator():
 def test_without_averaging_the_average_is_the_generator():
     players = Players(replace(RECIPE, averaging=0.0), SHAPE)
     players.step_generator(torch.ones_like(players.generator.vector))
-    players.follow()
+    players.update_ema()
     assert torch.equal(players.average, players.generator.vector)
 
 
@@ -286,7 +286,7 @@ def train(players, rng, steps):
             players.step_critic(gradient)
         gradient, _ = players.generator_gradient(real.condition, real.weights, rng)
         players.step_generator(gradient)
-        players.follow()
+        players.update_ema()
 
 
 def test_training_goes_on_from_a_file_bit_for_bit(tmp_path):

@@ -28,7 +28,7 @@ def fires_at(values, rule=None, state=None):
     rule, state = rule or Plateau(), state or PlateauState()
     for index, value in enumerate(values):
         state = rule.update(state, value)
-        if rule.fired(state):
+        if rule.has_plateaued(state):
             return index
     return None
 
@@ -90,7 +90,7 @@ def test_a_resumed_rule_decides_as_one_that_ran_on(values, cut, smoothing):
         if index == cut:
             resumed = PlateauState.from_dict(json.loads(json.dumps(resumed.to_dict())))
         straight, resumed = rule.update(straight, value), rule.update(resumed, value)
-        decisions.append((rule.fired(straight), rule.fired(resumed)))
+        decisions.append((rule.has_plateaued(straight), rule.has_plateaued(resumed)))
     assert straight == resumed
     assert all(a == b for a, b in decisions)
 

@@ -110,7 +110,7 @@ def test_each_step_yields_what_its_last_critic_step_showed():
     # The average follows each generator step.
     batch = source(8, rng)
     other.step_generator(other.generator_gradient(batch.condition, batch.weights, rng)[0])
-    other.follow()
+    other.update_ema()
     assert torch.equal(players.average, other.average)
 
 

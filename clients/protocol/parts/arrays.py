@@ -33,10 +33,10 @@ class LocalTraining:
     sampling: Literal["groups", "rows"] = "groups"
     corrections: tuple[LocalCorrection, ...] = ()
 
-    def conflicts(self) -> Iterator[str]:
+    def incompatibilities(self) -> Iterator[str]:
         """What does not go together, in the words of the parts."""
-        yield from self.placement.conflicts()
-        yield from self.statistics.conflicts(self.placement)
+        yield from self.placement.incompatibilities()
+        yield from self.statistics.incompatibilities(self.placement)
         kinds = [part.kind for part in self.corrections]
         for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             yield f"federation.corrections: {kind} twice; write it once"
@@ -52,7 +52,7 @@ class LocalTraining:
                     "nothing is averaged here; write 'equal'"
                 )
         for part in self.corrections:
-            yield from part.conflicts(self.placement, self.statistics, self.weighting)
+            yield from part.incompatibilities(self.placement, self.statistics, self.weighting)
 
 
 def _key(kind: str) -> str:
@@ -110,7 +110,7 @@ def round_arrays(
         inspect: Whether slopes and scores of the trained critic are wanted.
     """
     local = training.placement.local_players
-    private = training.statistics.private
+    private = training.statistics.local_optimizer_state
     updates: list[Field] = []
     totals: list[Field] = []
     state: list[Field] = []

@@ -112,7 +112,7 @@ class Correction:
         """
         return update
 
-    def conflicts(
+    def incompatibilities(
         self, placement: Placement, statistics: OptimizerStatistics, weighting: WeightingRule
     ) -> Iterator[str]:
         """What it does not go with, in words."""

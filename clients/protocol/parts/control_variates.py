@@ -52,7 +52,7 @@ class ControlVariates(Correction):
         state["control"].add_(torch.from_numpy(totals["control"]).float())
         return update
 
-    def conflicts(
+    def incompatibilities(
         self, placement: Placement, statistics: OptimizerStatistics, weighting: WeightingRule
     ) -> Iterator[str]:
         """Players that are each site's own have no mean gradient."""

@@ -58,11 +58,11 @@ class FedNova(Correction):
         """The mean times tau_eff."""
         return update * (float(totals["steps"][0]) / weight)
 
-    def conflicts(
+    def incompatibilities(
         self, placement: Placement, statistics: OptimizerStatistics, weighting: WeightingRule
     ) -> Iterator[str]:
         """Moments that are shared have seen another number of steps at every site."""
-        if not statistics.private:
+        if not statistics.local_optimizer_state:
             yield (
                 "federation.corrections: fednova lets sites take different numbers of steps, and "
                 "shared optimizer statistics count one; write federation.statistics = 'private'"

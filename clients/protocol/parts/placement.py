@@ -47,7 +47,7 @@ class Placement:
         }
         return tuple(player for player in PLAYERS if averaged[player])
 
-    def conflicts(self) -> Iterator[str]:
+    def incompatibilities(self) -> Iterator[str]:
         """What is wrong with it."""
         if self.generator == "own" and self.critic != "own":
             yield (

@@ -31,7 +31,7 @@ class _Moments:
     """Base: moments that the server neither sees nor averages."""
 
     @property
-    def private(self) -> bool:
+    def local_optimizer_state(self) -> bool:
         """Whether each site keeps its own."""
         return False
 
@@ -59,7 +59,7 @@ class _Moments:
         """Moves the server's statistics in place after a round of so many local steps."""
         statistics.steps += steps
 
-    def conflicts(self, placement: Placement) -> Iterator[str]:
+    def incompatibilities(self, placement: Placement) -> Iterator[str]:
         """What it does not go with."""
         yield from ()
 
@@ -135,7 +135,7 @@ class Frozen(_Moments):
         """Takes in the mean gradient at the shared point."""
         rule.observe(statistics, _mean(found, f"{player}_gradient", statistics))
 
-    def conflicts(self, placement: Placement) -> Iterator[str]:
+    def incompatibilities(self, placement: Placement) -> Iterator[str]:
         """A critic of each site has no common point."""
         if placement.critic == "own":
             yield (
@@ -151,7 +151,7 @@ class Private(_Moments):
     kind: Literal["private"] = "private"
 
     @property
-    def private(self) -> bool:
+    def local_optimizer_state(self) -> bool:
         """Each site keeps its own."""
         return True
 

@@ -109,7 +109,7 @@ def test_a_watched_training_looks_every_so_often():
     run = plateau.watched(100, steps=2 * plateau.EVERY, held=32)
     assert run.steps == [plateau.EVERY, 2 * plateau.EVERY]
     assert len(run.estimates) == len(run.exact) == 2
-    assert run.fired is None
+    assert run.stopped_at is None
 
 
 def test_noise_gives_a_fitted_critic_a_gradient_to_hand_on():

@@ -15,7 +15,7 @@ from server.simulated_sites import create_simulated_sites
 from server.transport.exchange import InProcess
 from simulations.compare import curve, pictures, run
 from simulations.compare.plan import planned
-from simulations.compare.run import PerSiteAccounting, failure_of, pending, perform, run_all
+from simulations.compare.run import PerSiteAccounting, pending, perform, read_failure, run_all
 from wgan.errors import NumericalError
 from wgan.state import read_json, write_json
 
@@ -135,8 +135,8 @@ def test_a_run_that_diverges_leaves_the_others_alone(config, tmp_path, monkeypat
     assert code == 1 and "FedGAN, seed 0: diverged at round 3" in out
     assert "--retry-failed" in out and "EveryMode, seed 0: finished" in err
     fedgan, everymode = planned(config, "fedgan,everymode", "0", tmp_path / "out").runs
-    assert everymode.finished and failure_of(everymode) is None
-    assert failure_of(fedgan) == {
+    assert everymode.finished and read_failure(everymode) is None
+    assert read_failure(fedgan) == {
         "kind": "diverged",
         "round": 3,
         "error": "the weights are not finite",
@@ -145,7 +145,7 @@ def test_a_run_that_diverges_leaves_the_others_alone(config, tmp_path, monkeypat
     code, out, err = call(*words)
     assert code == 1 and "finished" not in err
     code, out, err = call(*words, "--retry-failed")
-    assert code == 0 and "FedGAN, seed 0: finished" in err and failure_of(fedgan) is None
+    assert code == 0 and "FedGAN, seed 0: finished" in err and read_failure(fedgan) is None
 
 
 def test_a_strategy_that_breaks_is_reported_with_its_log(plan, monkeypatch):
