@@ -11,9 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fairness.audit.fidelity import SamplingLimits
+import fairness.audit.metrics as metrics
 from fairness.audit.findings import Audit
 from fairness.audit.headline import headline, sentences
+from fairness.audit.limits import SamplingLimits
 from fairness.audit.pooled import audit as audited
 from fairness.audit.thresholds import Thresholds
 from fairness.groups.conditions import ConditionSpace
@@ -55,7 +56,7 @@ def audit_table(
     drop: list[str],
     minimum: int,
     rows: int,
-    seed: int,
+    seed: int | None,
     quiet: bool,
 ) -> int:
     """Audits a table, writes the report and prints a summary; see `simulations.commands.audit`.
@@ -126,7 +127,7 @@ def audit_table(
             image=shape,
             drop=drop,
             given=given,
-            seed=seed,
+            seed=(settings.seed if settings else 0) if seed is None else seed,
             names=(str(real), str(synthetic)),
             training=training,
             federated=federated,
@@ -198,14 +199,24 @@ def show(found: Audit, console: Console) -> None:
     """The groups, what failed, and the verdict with what it leaves out, for a terminal."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("group", min_width=18, overflow="fold")
-    for name in ("rows", "coverage", "95 %", "precision", "KS", "modes"):
+    shown = [
+        (metric, metric.column)
+        for metric in metrics.METRICS
+        if metric.column is not None and metric.column.terminal is not None
+    ]
+    headings = ["rows"]
+    for _, column in shown:
+        headings += [column.terminal or "", *(["95 %"] if column.interval else [])]
+    for name in headings:
         table.add_column(name, justify="right", no_wrap=True)
     for group in found.groups:
-        cover = group.standardised_coverage
-        modes = "" if group.modes_real is None else f"{group.modes_covered}/{group.modes_real}"
-        state = _number(cover.value) if group.state == "measured" else group.state
-        values = [f"{group.rows_real:,}", state, _interval(cover)]
-        values += [_number(group.precision), _number(group.ks), modes]
+        values = [f"{group.rows_real:,}"]
+        for metric, column in shown:
+            figure = group.figure(metric.figure or metric.name)
+            text = _number(figure.value) if column.text is None else column.text(group)
+            values += [text, *([_interval(figure)] if column.interval else [])]
+        if group.state != "measured":
+            values = [values[0], group.state]
         table.add_row(named(group.name), *values)
     console.print(table)
     failed = [check for check in found.checks if check.verdict == "fail"]

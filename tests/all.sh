@@ -15,8 +15,8 @@ mypy > "$types" 2>&1 &
 mypy=$!
 trap 'kill "$mypy" 2> /dev/null || :; rm -f "$types"' EXIT
 failed=0
-# A file stays with one worker, which keeps its fixtures; tests/conftest.py puts long files first.
-python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" || failed=$?
+# tests/conftest.py says which tests stay together, and puts long ones first.
+python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@" || failed=$?
 wait "$mypy" || failed=$?
 cat "$types"
 exit "$failed"

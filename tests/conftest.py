@@ -67,6 +67,10 @@ SLOW = {
 }
 """Files whose tests are marked slow, each with the reason."""
 
+ALONE = ("server/test_strategies.py", "test_end_to_end.py", "test_killed_runs.py")
+ALONE += ("simulations/compare/test_smoke.py", "test_simulation_is_closed.py")
+"""Files whose tests share nothing: with two workers, each of them may go to either."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
@@ -76,16 +80,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks slow files and puts them first; leaves nightly tests out unless asked for.
 
-    Two workers that each take a file at a time then end at about the same time. The order depends
-    on the tests alone, so that all workers collect the same.
+    A file stays with one of two workers, which keeps its fixtures, but for files of long tests that
+    share nothing; so both end at about the same time. The order depends on the tests alone, so that
+    all workers collect the same.
     """
     root = Path(__file__).parent
     if gone := [name for name in SLOW if not (root / name).exists()]:
         raise pytest.UsageError(f"SLOW in tests/conftest.py names files that are gone: {gone}")
     slow = {root / name for name in SLOW}
+    alone = {root / name for name in ALONE}
     for item in items:
         if item.path in slow:
             item.add_marker("slow")
+        if item.path not in alone and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not config.getoption("--nightly"):
         left = [item for item in items if item.get_closest_marker("nightly")]
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]

@@ -40,7 +40,7 @@ def simulate(out: Path, backend: str, *sets: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out + err
 
 
@@ -84,6 +84,7 @@ def without_costs(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in costs} for row in rows]
 
 
+@pytest.mark.xdist_group("inline")
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_flower_equals_the_run_in_process_for_any_number_of_actors(
     tmp_path: Path, inline: Path, count: int

@@ -6,7 +6,7 @@ configuration and of files keep their names, so fields of settings classes are n
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -120,23 +120,6 @@ RETIRED: Mapping[str, str] = {
 VERBS = "a verb: build_, compute_, parse_, request_"
 """Instead of a function called `..._of`, which hides what a call costs."""
 
-# Names that are still being replaced. Remove each once nothing public has it.
-STILL = {
-    # Messages and replies.
-    *("look", "profile", "profiles", "feel", "letter", "LETTER", "letters"),
-    *("ground", "apart", "private"),
-    # Rounds and configuration.
-    *("Memory", "Progress", "Watch", "fired", "conflicts"),
-    # Engine.
-    *("follow", "settle"),
-    # Fairness and postprocessing.
-    *("fairness.told", "keeps", "ceilings", "taken", "fairness.SEEN"),
-    # Functions that end in `_of`.
-    *("bin_of", "digest_of", "gradient_of", "plan_of", "question_of", "seed_of", "sites_of"),
-    *("table_of", "budget_of", "failure_of", "figures_of", "folder_of", "limits_of", "names_of"),
-    *("scenario_of", "seeds_of", "settings_of", "thresholds_of"),
-}
-
 
 def public_names(source: str) -> Iterator[str]:
     """Classes, functions, methods, fields and constants of a module that are for others."""
@@ -162,16 +145,16 @@ def public_names(source: str) -> Iterator[str]:
     return (name for name in names(ast.parse(source).body, False) if not name.startswith("_"))
 
 
-def retired(files: Mapping[str, str], allowed: Set[str] = frozenset()) -> list[str]:
+def retired(files: Mapping[str, str]) -> list[str]:
     """What files `path -> source` call by a retired name, with what to write instead."""
     problems = []
     for path, source in files.items():
         layer = path.partition("/")[0]
         for name in (Path(path).stem, *public_names(source)):
             for known in (name, f"{layer}.{name}"):
-                if known in RETIRED and known not in allowed:
+                if known in RETIRED:
                     problems.append(f"{path}: {name}; write {RETIRED[known]}")
-            if name.endswith("_of") and name not in allowed and name not in RETIRED:
+            if name.endswith("_of") and name not in RETIRED:
                 problems.append(f"{path}: {name}; begin with {VERBS}")
     return problems
 
@@ -183,7 +166,7 @@ def test_no_public_name_is_retired() -> None:
         for path in sorted((ROOT / layer).rglob("*.py"))
     }
     assert len(files) > 40
-    assert retired(files, STILL) == []
+    assert retired(files) == []
 
 
 @pytest.mark.parametrize(

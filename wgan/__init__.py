@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from wgan.players import Batch, Players
     from wgan.points import Fake, Interpolates, Manifold, Real
     from wgan.recipe import Recipe
+    from wgan.schedules import Cosine, Linear
     from wgan.shape import Block, Shape
     from wgan.stopping import Plateau
     from wgan.strength import Adaptive, Constant, Decay
@@ -106,6 +107,7 @@ else:
             "wgan.players": ("Batch", "Players"),
             "wgan.points": ("Fake", "Interpolates", "Manifold", "Real"),
             "wgan.recipe": ("Recipe",),
+            "wgan.schedules": ("Cosine", "Linear"),
             "wgan.shape": ("Block", "Shape"),
             "wgan.stopping": ("Plateau",),
             "wgan.strength": ("Adaptive", "Constant", "Decay"),
@@ -126,6 +128,7 @@ __all__ = [
     "Constant",
     "ConvCriticSpec",
     "ConvGeneratorSpec",
+    "Cosine",
     "CriticLosses",
     "CriticPenalty",
     "CriticReport",
@@ -148,6 +151,7 @@ __all__ = [
     "InstanceNoise",
     "Interpolates",
     "JensenShannon",
+    "Linear",
     "Lipschitz",
     "MLPCriticSpec",
     "MLPGeneratorSpec",

@@ -18,3 +18,36 @@ An answer leaves through one function:
 - `mechanism`: what a site does to an answer first: clip, add noise, refuse. Today: nothing.
 - `release`: applies it, packs the answer, and writes down what the answer held.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from clients.gate.admission import Admission
+    from clients.gate.held import check_claims
+    from clients.gate.mechanism import NO_MECHANISM, Answer, Mechanism
+    from clients.gate.release import build_context
+    from clients.gate.simulation import mark, simulated
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "clients.gate.admission": ("Admission",),
+            "clients.gate.held": ("check_claims",),
+            "clients.gate.mechanism": ("NO_MECHANISM", "Answer", "Mechanism"),
+            "clients.gate.release": ("build_context",),
+            "clients.gate.simulation": ("mark", "simulated"),
+        },
+    )
+
+__all__ = [
+    "NO_MECHANISM",
+    "Admission",
+    "Answer",
+    "Mechanism",
+    "build_context",
+    "check_claims",
+    "mark",
+    "simulated",
+]

@@ -6,3 +6,19 @@
 - `train`: a round.
 - `rows`: encoded rows on the site's disk, and batches of them.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from clients.tasks.dispatch import admission, handle, served
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "clients.tasks.dispatch": ("admission", "handle", "served"),
+        },
+    )
+
+__all__ = ["admission", "handle", "served"]

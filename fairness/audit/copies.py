@@ -1,15 +1,16 @@
-"""Whether synthetic rows were learnt by heart: equal rows, and rows that lie too near to real ones.
+"""Memorisation: synthetic rows that equal real ones or lie too near to them.
 
-Rows that were trained on and rows that were held out are draws of one law. If the table's maker
-did no more than learn that law, then, given the synthetic table, which real rows were held out is
-pure chance: they are exchangeable. So of the real rows, the one nearest to a synthetic row was
-trained on with probability N / (N + H), for N rows trained on and H held out, whatever the law and
-whoever made the table. Every synthetic row that is looked at is held against *all* real rows: were
-only some of them drawn, the original of a copy would rarely be among them, and the larger the
-table, the less would be found.
+Rows that were trained on and rows that were held out are draws of one distribution. If the
+generator learnt no more than that distribution, then, given the synthetic table, the two kinds of
+rows are exchangeable. So the real row nearest to a synthetic row was trained on with probability
+N / (N + H), for N rows trained on and H held out, whatever the distribution and the generator.
+Every synthetic row that is looked at is compared with *all* real rows: if only some of them were
+drawn, the original of a copy would rarely be among them, and the larger the table, the less would
+be found.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from fairness.audit.tables import Tables
 from fairness.metrics.blocks import Places, blocks
-from fairness.metrics.coverage import embed, wilson
+from fairness.metrics.coverage import embed
+from fairness.metrics.intervals import wilson
 from fairness.metrics.marginals import cells
 from fairness.metrics.results import Estimate
 from fairness.metrics.ties import distinct
@@ -52,7 +54,7 @@ class Copies:
 
     @staticmethod
     def of(tables: Tables) -> "Copies":
-        """Looks all rows up by a hash of what the schema makes of their cells."""
+        """Looks all rows up by a hash of their parsed cells."""
         real, made = (_hashes(frame, tables.schema) for frame in (tables.real, tables.synthetic))
         held = None if tables.holdout is None else _hashes(tables.holdout, tables.schema)
         return Copies(
@@ -82,6 +84,19 @@ class Copies:
             "of those equal another: they were trained on too, or repeats were removed from one "
             "table alone; name rows that were not trained on, as they were collected"
         )
+
+    def of_group(self, real: Places, synthetic: Places, reference: Places) -> dict[str, Any]:
+        """Fields of a group's record, from the places of its rows.
+
+        Shares of rows that equal another are exact; `repeated` is an upper end (`repeats`).
+        """
+        return {
+            "copied": float(self.synthetic[synthetic].mean()),
+            "copied_expected": _share(self.holdout, reference),
+            "copied_held_out": _share(self.synthetic_held, synthetic),
+            "copied_held_out_expected": _share(self.real_held, real),
+            "repeated": self.repeats(real, synthetic),
+        }
 
     def repeats(self, real: Places, synthetic: Places) -> float:
         """Upper end of how often rows of a group equal another of their own table."""
@@ -180,6 +195,10 @@ def share_closer(real: Points, holdout: Points, synthetic: Points) -> Estimate:
 
     low, high = wilson(share, m**2 / max(spread, m))
     return Estimate(even(share), even(low), even(high))
+
+
+def _share(marked: NDArray[np.bool_] | None, rows: Places) -> float | None:
+    return None if marked is None else float(marked[rows].mean())
 
 
 def _hashes(frame: pd.DataFrame, schema: Schema) -> NDArray[np.uint64]:

@@ -1,11 +1,12 @@
-"""The audit of a federated run: from counts that sites add up, without a row of anybody's.
+"""The audit of a federated run, from counts that sites add up; no row leaves its site.
 
-What counts can tell is told as `fairness.audit.pooled` tells it, to the same thresholds: distances
-of marginals and missing categories of every group, of every feature's values (their groups' counts
-added up) and of all rows; sizes of groups; recall of each group against synthetic balls. Coverage,
-precision, ties between columns, copies and utility need rows side by side: they are not judged
-here, nothing stands in for them, and no table is called fit for release. Sizes of groups that the
-generator is told are `given`: they cannot come out wrong, and count for nothing.
+Metrics for which sums suffice are judged as `fairness.audit.pooled` judges them, by the same
+thresholds: distances of marginals and missing categories of every group, of every feature's values
+(their groups' counts added up) and of all rows; sizes of groups; recall of each group by balls
+around synthetic rows. Coverage, precision, associations between columns, copies and utility need
+real and synthetic rows in one place: they are not judged, nothing stands in for them, and no table
+is called fit for release. Where the generator is conditioned on groups, their sizes are `given`:
+they cannot come out wrong, and count for nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import fairness.audit.metrics as table
 from fairness.audit.checks import evaluate_thresholds
-from fairness.audit.fidelity import SamplingLimits, lost_categories
 from fairness.audit.findings import Audit
-from fairness.audit.tables import levels
-from fairness.audit.thresholds import Thresholds
+from fairness.audit.group_sample import GroupCounts
+from fairness.audit.limits import SamplingLimits
+from fairness.audit.metrics import rows_only
+from fairness.audit.strata import missing_categories
+from fairness.audit.tables import strata
+from fairness.audit.thresholds import Limits, Thresholds
 from fairness.audit.verdict import with_verdict
 from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import Marginals, compare
@@ -26,33 +31,16 @@ from fairness.metrics.results import Estimate, GroupFinding
 
 Counts = Mapping[str, NDArray[np.int64]]
 
-UNJUDGED = (
-    "coverage_group_min",
-    "coverage_difference",
-    "precision",
-    "pairwise",
-    "modes",
-    "copied",
-    "copied_held_out",
-    "closer_to_training",
-    "closer_to_held_out",
-    "auc_ratio",
-    "base_rate_difference",
-    "demographic_parity_difference",
-    "equalized_odds_difference",
-)
-"""Checks that take rows."""
-
 
 def audit_of_sums(
     conditions: ConditionSpace,
     marginals: Marginals,
     real: Counts,
-    made: Counts,
+    synthetic: Counts,
     recall: Sequence[Mapping[str, Any]],
     *,
     names: tuple[str, str],
-    thresholds: Thresholds | None = None,
+    thresholds: Limits | None = None,
     effort: SamplingLimits | None = None,
     training: Sequence[Mapping[str, Any]] = (),
     versions: Mapping[str, str] | None = None,
@@ -63,21 +51,21 @@ def audit_of_sums(
         conditions: The groups.
         marginals: The bins of every column.
         real: Counts of the sites' rows by group, `(G, bins)` a column.
-        made: Counts of the synthetic rows; a row beyond G are those of no known group.
+        synthetic: Counts of the synthetic rows; row G counts those of no known group.
         recall: By group, what `fairness.metrics.codebook.recall_by_group` found.
         names: What the page calls the real and the synthetic rows.
-        thresholds: What the checks hold figures against.
+        thresholds: The limits of the checks.
         effort: How few rows are too few.
         training: The metrics of each round, for the page's curves.
         versions: Of what the figures depend on.
     """
     limits, effort = thresholds or Thresholds(), effort or SamplingLimits()
-    limits = limits.model_copy(update=dict.fromkeys(UNJUDGED))
+    limits = limits.model_copy(update=dict.fromkeys(rows_only()))
     size = len(conditions.groups)
     found: list[GroupFinding] = []
-    for features in levels(conditions.sensitive):
-        found += _level(conditions, marginals, real, made, recall, features, effort)
-    whole = compare(_first(real, size), _first(made, size), marginals)
+    for features in strata(conditions.sensitive):
+        found += _stratum(conditions, marginals, real, synthetic, recall, features, effort)
+    whole = compare(_first(real, size), _first(synthetic, size), marginals)
     columns: dict[str, dict[str, float | None]] = {
         name: {"tv": value} for name, value in whole.tv.items()
     }
@@ -89,7 +77,7 @@ def audit_of_sums(
         synthetic=names[1],
         sensitive_features=conditions.sensitive,
         rows_real=int(conditions.group_counts.sum()),
-        rows_synthetic=int(_rows(made).sum()),
+        rows_synthetic=int(_rows(synthetic).sum()),
         groups=tuple(found),
         columns={column.name: columns[column.name] for column in marginals.columns},
         utility=None,
@@ -106,11 +94,11 @@ def audit_of_sums(
     return with_verdict(audit, evaluate_thresholds(audit, limits, effort.least), sums=True)
 
 
-def _level(
+def _stratum(
     conditions: ConditionSpace,
     marginals: Marginals,
     real: Counts,
-    made: Counts,
+    synthetic: Counts,
     recall: Sequence[Mapping[str, Any]],
     features: tuple[str, ...],
     effort: SamplingLimits,
@@ -120,19 +108,17 @@ def _level(
     names = sorted(set(own))
     member = np.array([[group == name for group in own] for name in names], dtype=np.int64)
     within = Marginals(tuple(c for c in marginals.columns if c.name not in features))
-    # Of arrays without a target, no column is left besides the sensitive features.
-    compared = bool(within.columns)
     size = len(own)
     real_counts = {c.name: member @ real[c.name][:size] for c in within.columns}
-    made_counts = {c.name: member @ made[c.name][:size] for c in within.columns}
-    apart = compare(real_counts, made_counts, within)
-    lost = lost_categories(within, real_counts, made_counts)
-    rows_real, rows_made = member @ conditions.group_counts, member @ _rows(made)[:size]
-    total = _rows(made).sum()
+    synthetic_counts = {c.name: member @ synthetic[c.name][:size] for c in within.columns}
+    comparison = compare(real_counts, synthetic_counts, within)
+    missing = missing_categories(within, real_counts, synthetic_counts)
+    rows_real, rows_synthetic = member @ conditions.group_counts, member @ _rows(synthetic)[:size]
+    total = _rows(synthetic).sum()
     single = len(features) == len(conditions.sensitive)
     found = []
     for g, values in enumerate(names):
-        n, m = int(rows_real[g]), int(rows_made[g])
+        n, m = int(rows_real[g]), int(rows_synthetic[g])
         known: dict[str, Any] = {
             "name": ", ".join(values) or "all rows",
             "sensitive": dict(zip(features, values, strict=True)),
@@ -148,18 +134,11 @@ def _level(
             found.append(GroupFinding(**known, state=state, standardised_recall=zero))
             continue
         recalled = recall[own.index(values)] if single else {}
-        figure = Estimate(*(recalled.get(key) for key in ("value", "low", "high")))
-        found.append(
-            GroupFinding(
-                **known,
-                state="measured",
-                recall=recalled.get("recall"),
-                standardised_recall=figure,
-                tv=apart.tv_groups[g] if compared else None,
-                ks=apart.ks_groups[g] if compared else None,
-                missing_categories=lost[g] if compared else {},
-            )
-        )
+        counts = GroupCounts(comparison, g, missing[g] if missing else {}, recalled)
+        for metric in table.METRICS:
+            if metric.count is not None:
+                known |= metric.count(counts)
+        found.append(GroupFinding.of({**known, "state": "measured"}))
     return found
 
 

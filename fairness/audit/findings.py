@@ -108,5 +108,11 @@ class Audit:
         return self.verdict == "pass" and self.copies == "pass" and not self.unjudged
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON; the layout is in `fairness/README.md`."""
-        return {"version": VERSION, **asdict(self), "fit_for_release": self.fit_for_release}
+        """As plain values for JSON: the fields of this class; of every group those of its finding.
+
+        Figures of a group stand next to its other fields.
+        """
+        value = {"version": VERSION, **asdict(self), "fit_for_release": self.fit_for_release}
+        for group in value["groups"]:
+            group |= group.pop("figures")
+        return value

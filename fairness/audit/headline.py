@@ -1,42 +1,9 @@
-"""An audit in words: the headline, and sentences that say what the verdict means."""
+"""The headline of an audit, and sentences that explain its verdict."""
 
 from collections.abc import Iterable, Sequence
 
+import fairness.audit.metrics as table
 from fairness.audit.findings import Audit, Check, CheckVerdict
-
-TOPICS: dict[str, tuple[str, str]] = {
-    "rows": ("Rows to judge it by", "It has too few rows to judge:"),
-    "coverage_group_min": ("Real rows that are not covered", "It forgets much of"),
-    "coverage_difference": ("Groups covered unequally", "It covers groups unequally by"),
-    "recall_group_min": ("Real rows that none resembles", "It has nothing like many rows of"),
-    "precision": ("Rows unlike any real one", "It makes unrealistic rows of"),
-    "share_ratio": ("Groups too large or too small", "It gets the size wrong of"),
-    "tv": ("Categories distributed otherwise", "It distorts categories of"),
-    "ks": ("Numbers distributed otherwise", "It distorts numbers of"),
-    "pairwise": ("Columns that no longer hang together", "It loosens or invents ties in"),
-    "modes": ("Kinds of rows that are missing", "It lacks kinds of rows of"),
-    "missing_categories": ("Categories that are never made", "It never makes some categories of"),
-    "unseen_categories": ("Categories no real row has", "It invents categories in"),
-    "invented_groups": ("Groups no real row is in", "It invents the groups"),
-    "copied": ("Copies of real rows", "It copies real rows of"),
-    "copied_held_out": ("Copies of held-out rows", "It copies held-out rows of"),
-    "closer_to_training": ("Rows learnt by heart", "It has learnt rows by heart of"),
-    "closer_to_held_out": (
-        "Held-out rows learnt by heart",
-        "It was made from the rows held out for its test, of",
-    ),
-    "auc_ratio": ("Models worth less", "It is too weak to learn from for"),
-    "base_rate_difference": ("Target's rates differ more", "It widens the target's gap by"),
-    "demographic_parity_difference": (
-        "Models select more unequally",
-        "Models trained on it select more unequally by",
-    ),
-    "equalized_odds_difference": (
-        "Models err more unequally",
-        "Models trained on it err more unequally by",
-    ),
-}
-"""By check: a heading, and how a sentence on its failures begins."""
 
 NAMED = 5
 """Groups a sentence names before it counts."""
@@ -45,7 +12,7 @@ NAMED = 5
 def headline(audit: Audit) -> str:
     """The verdict, what it leaves out, and how many checks it rests on.
 
-    Checks of what the table's maker was told count neither way.
+    Checks of what the generator is conditioned on count neither way.
     """
     counts = _by_verdict(audit.checks)
     total = len(audit.checks) - counts["given"]
@@ -77,45 +44,45 @@ def sentences(audit: Audit) -> list[str]:
         if check.verdict == "fail":
             gone = check.name == "coverage_group_min" and check.subject in absent
             failed.setdefault("absent" if gone else check.name, []).append(check.subject)
-    order = ["absent", *TOPICS, *failed]
-    told = [
+    order = ["absent", *table.by_name(), *failed]
+    texts = [
         f"{_begins(name)} {_some(failed[name])}." for name in dict.fromkeys(order) if name in failed
     ]
     if audit.verdict == "pass":
-        told.append("Every figure that could be judged is on the good side of its limit.")
-    told += _needed(audit)
+        texts.append("Every figure that could be judged is on the good side of its limit.")
+    texts += _needed(audit)
     small = [group.name for group in audit.groups if group.state == "insufficient"]
     if small:
-        told.append(f"Too few rows to say anything of {_some(small)}: neither passed nor failed.")
+        texts.append(f"Too few rows to say anything of {_some(small)}: neither passed nor failed.")
     unsure = sum(check.verdict == "insufficient" for check in audit.checks)
     if unsure:
         noun = "check" if unsure == 1 else "checks"
-        told.append(f"{unsure} {noun} could not be decided with the rows there are.")
+        texts.append(f"{unsure} {noun} could not be decided with the rows there are.")
     given = sum(check.verdict == "given" for check in audit.checks)
     if given:
-        told.append(
+        texts.append(
             f"{given} further {'check is' if given == 1 else 'checks are'} of what the generator "
             "was told: given, not judged."
         )
-    return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in audit.notes)]
+    return [*texts, *(f"{note[:1].upper()}{note[1:]}." for note in audit.notes)]
 
 
 def _needed(audit: Audit) -> list[str]:
     """What was not judged without which the table is not fit for release."""
-    told = []
-    levels = [name for name in audit.unjudged if name not in ("coverage", "copies")]
-    if levels:
-        told.append(f"Not decided, and needed for a pass: {_some(levels)}.")
+    texts = []
+    strata = [name for name in audit.unjudged if name not in ("coverage", "copies")]
+    if strata:
+        texts.append(f"Not decided, and needed for a pass: {_some(strata)}.")
     if audit.copies == "not judged":
-        told.append(
+        texts.append(
             f"Copies were not judged, so it is not fit for release: {why_no_copies(audit)}."
         )
     if audit.copies == "insufficient":
-        told.append(
+        texts.append(
             "Whether it copies real rows is undecided, so it is not fit for release: more rows, "
             "held-out ones above all, would tell."
         )
-    return told
+    return texts
 
 
 def why_no_copies(audit: Audit) -> str:
@@ -132,7 +99,8 @@ def why_no_copies(audit: Audit) -> str:
 def _begins(name: str) -> str:
     if name == "absent":
         return "The synthetic table has no row of"
-    return TOPICS[name][1] if name in TOPICS else f"It fails '{name}' on"
+    metric = table.by_name().get(name)
+    return metric.failure if metric and metric.failure else f"It fails '{name}' on"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,14 +1,37 @@
-"""On which side of a limit a figure is: what one check is made of.
+"""Verdicts on single figures, and how many rows they need.
 
 A figure passes where its whole interval is on the good side of the limit, fails where all of it is
-on the bad side, and is `insufficient` where the rows do not say: no group passes by being small.
+on the bad side, and is `insufficient` where the rows do not decide: no group passes by being small.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from fairness.audit.findings import Audit, Check, Verdict
+from fairness.audit.findings import Verdict
+from fairness.metrics.intervals import wilson
 from fairness.metrics.results import Estimate
+
+
+@dataclass(frozen=True)
+class SamplingLimits:
+    """How much is compared.
+
+    Attributes:
+        k: Which neighbour gives a ball's radius.
+        rows: Most rows of either table that are compared in a group; copies of as many are looked
+            for among all real rows.
+        minimum: Fewest rows of either table to judge a group by; never below 2 (k + 1).
+        modes: Most cells of a group's codebook.
+    """
+
+    k: int = 5
+    rows: int = 2000
+    minimum: int = 30
+    modes: int = 32
+
+    @property
+    def least(self) -> int:
+        """Rows without which a group is `insufficient`."""
+        return max(self.minimum, 2 * (self.k + 1))
 
 
 def at_least(estimate: Estimate, limit: float) -> Verdict:
@@ -38,20 +61,25 @@ def at_most(estimate: Estimate, limit: float) -> Verdict:
 
 
 def exact(value: float | None) -> Estimate:
-    """A figure taken as it is: the noise is already off, or there is none."""
+    """A figure without an interval: noise is subtracted already, or there is none."""
     return Estimate(value, value, value)
 
 
-def given(check: Check) -> Check:
-    """The check of a figure that the table's maker was told: a failure or nothing, never a pass."""
-    if check.verdict == "fail":
-        return check
-    return replace(check, verdict="given", message=f"{check.message}; given, not judged")
+def beyond(found: Estimate, base: Estimate) -> Estimate:
+    """By how much a gap exceeds another; half-widths of intervals add as independent errors do."""
+    values = (found.value, found.low, found.high, base.value, base.low, base.high)
+    if any(value is None for value in values):
+        return Estimate()
+    value, low, high, start, below, above = (float(v) for v in values if v is not None)
+    less = ((value - low) ** 2 + (above - start) ** 2) ** 0.5
+    more = ((high - value) ** 2 + (start - below) ** 2) ** 0.5
+    return Estimate(value - start, value - start - less, value - start + more)
 
 
-def told(check: Check, audit: Audit, columns: Sequence[str]) -> Check:
-    """The check, as `given` where the table's maker was told all of the columns."""
-    return given(check) if columns and set(columns) <= set(audit.given) else check
+def beyond_chance(share: float, chance: float, rows: int) -> Estimate:
+    """An exact share less one that was estimated from so many rows."""
+    low, high = wilson(chance, max(rows, 1))
+    return Estimate(share - chance, share - high, share - low)
 
 
 def shown(value: float | None) -> str:

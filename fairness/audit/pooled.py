@@ -1,4 +1,4 @@
-"""The audit of a synthetic table: which groups it covers, which it forgets, and how sure that is.
+"""The audit of a synthetic table against real rows: which groups it covers, with intervals.
 
     found = audit(real, synthetic, sensitive_features=["sex", "race"], target="income")
     found.verdict, found.coverage_group_min
@@ -18,24 +18,23 @@ import pandas as pd
 
 from fairness.audit.checks import evaluate_thresholds
 from fairness.audit.copies import Copies, Nearness
-from fairness.audit.fidelity import SamplingLimits, level_findings
 from fairness.audit.findings import Audit
-from fairness.audit.tables import Tables, keys, levels
-from fairness.audit.thresholds import Thresholds
+from fairness.audit.limits import SamplingLimits
+from fairness.audit.strata import coverage_summary, stratum_findings
+from fairness.audit.tables import Tables, keys, parsed, strata
+from fairness.audit.thresholds import Limits, Thresholds
 from fairness.audit.verdict import with_verdict
 from fairness.groups.spellings import spelled_alike
 from fairness.metrics.group_utility import group_utility
 from fairness.metrics.image_features import ImageFeatures
 from fairness.metrics.marginals import Marginals, compare
-from fairness.metrics.results import UtilityFinding
 from wgan.data.fit import fit_schema
 from wgan.data.schema import Kind, Schema
-from wgan.data.values import parse_column
 from wgan.errors import DataError, suggest
 from wgan.versions import package_versions
 
 GROUPS = 500
-"""Most groups of one level: a feature with more values is no group feature."""
+"""Most groups of one stratum: a feature with more values is no group feature."""
 
 PACKAGES = ("everymode", "numpy", "pandas", "scikit-learn", "fairlearn")
 
@@ -47,7 +46,7 @@ def audit(
     sensitive_features: Sequence[str],
     target: str | None = None,
     holdout: pd.DataFrame | None = None,
-    thresholds: Thresholds | None = None,
+    thresholds: Limits | None = None,
     effort: SamplingLimits | None = None,
     kinds: Mapping[str, Kind] | None = None,
     schema: Schema | None = None,
@@ -67,10 +66,10 @@ def audit(
         synthetic: The rows to judge, with the same columns in any order.
         sensitive_features: Columns whose values, and whose joint values, are the groups.
         target: The column that users will predict; None: no utility is measured.
-        holdout: Real rows of the same law that the table's maker did not see. With them, coverage
-            is measured on rows the generator never saw; without them, models are not tested and
-            copies not told from coincidences: neither is judged.
-        thresholds: What the checks hold figures against.
+        holdout: Real rows of the same distribution that the generator did not see. With them,
+            coverage is measured on these rows; without them, neither models nor copies are judged:
+            models are not tested, and copies cannot be distinguished from coincidences.
+        thresholds: The limits of the checks.
         effort: How much is compared.
         kinds: Kinds of columns, where they are not to be read off the real rows.
         schema: The columns as a run has agreed on them, so that its table can have no other
@@ -78,13 +77,13 @@ def audit(
         image: Channels, height and width, where all columns but sensitive features and target are
             the pixels of an image: rows are then compared by features of a random network.
         drop: Columns to leave out, of whichever tables have them: identifiers, say.
-        given: Columns that the table's maker was told to make so many rows of: sizes of their
-            groups are then `given`, not judged.
+        given: Columns that the generator is conditioned on: sizes of their groups are then `given`,
+            not judged.
         seed: Of the rows that are drawn.
         names: What messages call the two tables.
         training: The metrics of each round of a run, for its curves.
         federated: What was summed over sites at the end of a run, for the report.
-        progress: Hears what is measured next.
+        progress: Called with what is measured next.
 
     Raises:
         DataError: The tables cannot be audited; all problems at once.
@@ -96,9 +95,8 @@ def audit(
     tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
     _check(tables, features, target, effort, names)
     if image is not None:
-        made_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
-        tables = replace(tables, image=made_of)
-    rng = np.random.default_rng(seed)
+        features_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
+        tables = replace(tables, image=features_of)
     progress("copies")
     copies, unseen = Copies.of(tables), tables
     if copies.overlap is not None:
@@ -108,17 +106,22 @@ def audit(
         copies = Copies.of(unseen)
     nearness = Nearness.of(unseen)
     groups = []
-    for level in levels(features):
-        groups += level_findings(tables, level, effort, rng, copies, nearness, progress)
+    for stratum in strata(features):
+        groups += stratum_findings(tables, stratum, effort, seed, copies, nearness, progress)
     utility = None
     if target is not None:
         progress("utility")
-        utility = _utility(unseen, target, features, effort, rng)
-    known = [
-        group.standardised_coverage.value
-        for group in groups
-        if group.features and group.standardised_coverage.value is not None
-    ]
+        utility = group_utility(
+            unseen.real,
+            unseen.synthetic,
+            unseen.holdout,
+            unseen.schema,
+            target,
+            features,
+            seed,
+            minimum=effort.minimum,
+        )
+    least, gap = coverage_summary(groups)
     found = Audit(
         verdict="insufficient",
         real=names[0],
@@ -130,8 +133,8 @@ def audit(
         columns=_columns(tables),
         utility=utility,
         checks=(),
-        coverage_group_min=min(known, default=None),
-        coverage_difference=max(known) - min(known) if known else None,
+        coverage_group_min=least,
+        coverage_difference=gap,
         given=tuple(given),
         vocabulary_given=schema is not None,
         notes=notes,
@@ -195,18 +198,10 @@ def _tables(
         schema = fit_schema(frames[0][1], kinds=kinds)
     kept = []
     for name, frame in frames:
-        columns = {}
-        for column in schema.columns:
-            own = columns[column.name] = frame[column.name].reset_index(drop=True)
-            try:
-                values = parse_column(own, column.kind, column.name, name, column.form)
-            except DataError as error:
-                problems += error.problems
-                continue
-            if column.kind in ("integer", "float"):
-                # Read once: every figure asks for them anew.
-                columns[column.name] = pd.Series(values)
-        kept.append(pd.DataFrame(columns))
+        try:
+            kept.append(parsed(frame, schema, name))
+        except DataError as error:
+            problems += error.problems
     if problems:
         raise DataError(problems)
     return Tables(schema, kept[0], kept[1], kept[2] if holdout is not None else None), notes
@@ -237,11 +232,11 @@ def _check(
             "predicted; name another target, or none"
         )
     largest = 0
-    for level in levels(features)[1:]:
-        counts = keys(tables.real, tables.schema, level, names[0]).value_counts()
+    for stratum in strata(features)[1:]:
+        counts = keys(tables.real, tables.schema, stratum, names[0]).value_counts()
         if len(counts) > GROUPS:
             problems.append(
-                f"sensitive features {', '.join(level)}: {len(counts):,} groups are more than "
+                f"sensitive features {', '.join(stratum)}: {len(counts):,} groups are more than "
                 f"{GROUPS}; group their values first (age into bands, say), or name fewer features"
             )
             break
@@ -256,40 +251,21 @@ def _check(
         raise DataError(problems)
 
 
-def _utility(
-    tables: Tables,
-    target: str,
-    features: tuple[str, ...],
-    effort: SamplingLimits,
-    rng: np.random.Generator,
-) -> UtilityFinding:
-    return group_utility(
-        tables.real,
-        tables.synthetic,
-        tables.holdout,
-        tables.schema,
-        target,
-        features,
-        rng,
-        minimum=effort.minimum,
-    )
-
-
 def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
     marginals = Marginals.of(tables.schema, tables.synthetic)
     frames = (tables.reference, tables.synthetic)
-    real, made = (
+    real, synthetic = (
         marginals.count(frame, np.zeros(len(frame), dtype=np.int64), 1) for frame in frames
     )
-    apart = compare(real, made, marginals)
+    comparison = compare(real, synthetic, marginals)
     found: dict[str, dict[str, float | None]] = {}
     for column in marginals.columns:
         name = column.name
         if column.numeric:
-            found[name] = {"ks": apart.ks[name], "missing": apart.missing[name]}
+            found[name] = {"ks": comparison.ks[name], "missing": comparison.missing[name]}
         else:
-            unseen = made[name][0, len(column.categories)] / len(tables.synthetic)
-            found[name] = {"tv": apart.tv[name], "unseen": float(unseen)}
+            unseen = synthetic[name][0, len(column.categories)] / len(tables.synthetic)
+            found[name] = {"tv": comparison.tv[name], "unseen": float(unseen)}
     return found
 
 

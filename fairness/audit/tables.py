@@ -1,13 +1,16 @@
-"""The tables that an audit compares, and which of their rows are whose."""
+"""The tables that an audit compares, and the group of each of their rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from fairness.groups.conditions import category_labels
 from fairness.metrics.image_features import ImageFeatures
 from wgan.data.schema import Schema
+from wgan.data.values import parse_column
+from wgan.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,11 @@ class Tables:
     """The tables of an audit, all with the schema's columns.
 
     Attributes:
-        schema: Read from the real rows.
+        schema: Their columns.
         real: Rows that were trained on.
         synthetic: Rows to be judged.
         holdout: Real rows that were not trained on, where there are any.
-        image: What rows are compared by where they are images; None: as tables are.
+        image: Features of rows that are images; None: rows are embedded column by column.
     """
 
     schema: Schema
@@ -30,14 +33,36 @@ class Tables:
 
     @property
     def reference(self) -> pd.DataFrame:
-        """The real rows that synthetic ones are held against."""
+        """The real rows that synthetic ones are compared with."""
         return self.real if self.holdout is None else self.holdout
 
 
-def levels(sensitive: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """All rows, each feature, all features together.
+def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:
+    """The schema's columns with numbers parsed once, as every figure asks for them anew.
 
-    >>> levels(["sex", "race"])
+    Raises:
+        DataError: Cells that are not of their column's kind; all problems at once.
+    """
+    columns: dict[str, pd.Series[Any]] = {}
+    problems: list[str] = []
+    for column in schema.columns:
+        own = columns[column.name] = frame[column.name].reset_index(drop=True)
+        try:
+            values = parse_column(own, column.kind, column.name, where, column.form)
+        except DataError as error:
+            problems += error.problems
+            continue
+        if column.kind in ("integer", "float"):
+            columns[column.name] = pd.Series(values)
+    if problems:
+        raise DataError(problems)
+    return pd.DataFrame(columns)
+
+
+def strata(sensitive: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The strata of an audit: all rows, each feature, all features together.
+
+    >>> strata(["sex", "race"])
     ((), ('sex',), ('race',), ('sex', 'race'))
     """
     alone = tuple((name,) for name in sensitive)

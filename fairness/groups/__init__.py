@@ -1,6 +1,45 @@
-"""Who belongs to which group, label and cluster, and how cells of real tables are spelled.
+"""Groups, labels and clusters of rows, and spellings of their values.
 
-- `conditions`: the space of conditions, one-hot codes of group, label and cluster.
+- `conditions`: the space of conditions: one-hot codes of group, label and cluster.
 - `clusters`: latent clusters of rows, by k-means from sums.
 - `spellings`: values of two tables that mean the same.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from fairness.groups.clusters import Centres, Tally, find
+    from fairness.groups.conditioned_on import ConditionedOn
+    from fairness.groups.conditions import ConditionSpace, assign_bins, category_labels
+    from fairness.groups.spellings import spelled_alike
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.groups.clusters": (
+                "Centres",
+                "Tally",
+                "find",
+            ),
+            "fairness.groups.conditioned_on": ("ConditionedOn",),
+            "fairness.groups.conditions": (
+                "ConditionSpace",
+                "assign_bins",
+                "category_labels",
+            ),
+            "fairness.groups.spellings": ("spelled_alike",),
+        },
+    )
+
+__all__ = [
+    "Centres",
+    "ConditionSpace",
+    "ConditionedOn",
+    "Tally",
+    "assign_bins",
+    "category_labels",
+    "find",
+    "spelled_alike",
+]

@@ -116,6 +116,15 @@ def _truth(every: set[str]) -> bool:
     return bool(words and numbers) and {_value(text, False) for text in numbers} <= {"0", "1"}
 
 
+def common_spelling(text: str) -> str:
+    """One text for all spellings of a number or a truth value.
+
+    >>> [common_spelling(text) for text in ("1.0", "TRUE", "007")]
+    ['1', '1', '007']
+    """
+    return _value(text, truth=True)
+
+
 def _value(text: str, truth: bool) -> str:
     """What a text says, the same for all spellings of one number.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from fairness.metrics.coverage import wilson
+from fairness.metrics.intervals import wilson
 from wgan.shape import Block
 
 Floats = NDArray[np.float32]

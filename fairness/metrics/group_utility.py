@@ -1,14 +1,13 @@
-"""What models trained on synthetic rows are worth on real ones, group by group.
+"""Utility by group: models trained on synthetic rows and tested on real ones, with fairness.
 
-Each learner (`fairness.metrics.utility`) is trained on the synthetic and, beside it, on the real
-rows, and predicts real test rows; sensitive features stay among its inputs. Figures per group are
-those of fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test rows
-(`fairness.metrics.bootstrap`): of the same predictions, so they hold the chance of the test rows
-and not that of training.
+Each learner (`fairness.metrics.utility`) is trained on the synthetic rows and, for comparison, on
+the real rows, and predicts real test rows; sensitive features stay among its inputs. Figures per
+group are those of fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test
+rows (`fairness.metrics.bootstrap`) with fixed predictions: they contain the sampling error of the
+test rows and not that of training.
 """
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -22,8 +21,6 @@ from fairlearn.metrics import (
     true_positive_rate,
 )
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from fairness.groups.conditions import category_labels
@@ -39,17 +36,10 @@ from fairness.metrics.bootstrap import (
     resamples,
 )
 from fairness.metrics.results import Estimate, Prediction, UtilityFinding
-from fairness.metrics.utility import (
-    boosted_trees,
-    encode_features,
-    for_trees,
-    labelled,
-    linear,
-    mean_area,
-)
+from fairness.metrics.streams import stream
+from fairness.metrics.utility import Learner, fit_and_predict, labelled, learner_seed, mean_area
 from wgan.data.schema import Schema
 
-Learner = Literal["logistic", "boosted_trees"]
 Table = Literal["synthetic", "real"]
 Metric = Callable[[Any, Any], float]
 
@@ -120,7 +110,7 @@ def group_utility(
     schema: Schema,
     target: str,
     features: Sequence[str],
-    rng: np.random.Generator,
+    seed: int,
     *,
     minimum: int = 30,
     bootstrap: int = 200,
@@ -136,14 +126,14 @@ def group_utility(
 
     Args:
         real: Rows that the generator was trained on.
-        synthetic: Rows it made.
-        test: Real rows to predict, which the table's maker did not see; None: no model is trained,
-            for tested on rows that the table was made from, it would seem better than it is.
+        synthetic: Rows of the generator.
+        test: Real rows to predict, which the generator did not see; None: no model is trained,
+            as a test on rows that the generator was trained on would be optimistic.
         schema: The columns of all three; all but the target are inputs, sensitive ones too.
         target: The column to predict: two values for figures of fairness, more for AUC and
             accuracy alone.
         features: Sensitive features; several are taken one by one and together.
-        rng: Of the learners' seeds and of the bootstrap.
+        seed: Of the learners (`learner_seed`) and of the bootstrap.
         minimum: Fewest test rows of a group, and fewest rows of one whose base rate is compared.
         bootstrap: Resamples of the test rows; with 0, figures come without an interval.
         learners: Which learners.
@@ -161,7 +151,8 @@ def group_utility(
     if column.numeric and not (len(column.atoms) == 2 and not column.edges):
         told = f"'{target}' is a number, and AUC, accuracy and fairness are measured of classes"
         return UtilityFinding(target, reason=told)
-    if not schema.without((target,)).columns:
+    inputs = schema.without((target,))
+    if not inputs.columns:
         return UtilityFinding(target, reason=f"no column is left to predict '{target}' from")
     tables = {
         name: labelled(frame, column, True)
@@ -183,22 +174,22 @@ def group_utility(
     if test is not None:
         reason = None
         enough, insufficient = _enough(groups["test"], tables["test"][1], minimum)
-        seed = int(rng.integers(2**31))
-        draws = resamples(len(tables["test"][1]), bootstrap, rng)
+        draws = resamples(len(tables["test"][1]), bootstrap, stream(seed, "test rows"))
         tested = _Tested(tables["test"][1], groups["test"], enough, draws)
         for table in order:
             for learner in learners:
-                classes, scores = _predicted(
-                    tables[table], tables["test"], schema, target, learner, seed
+                scores, classes = fit_and_predict(
+                    tables[table], tables["test"], inputs, learner, True, learner_seed(seed)
                 )
+                area = mean_area(tested.labels, scores, classes)
                 if positive is None:
-                    overall = _of_classes(tested, classes, scores)
+                    overall = _of_classes(tested, classes, scores, area)
                     predictions.append(Prediction(table, learner, overall, {}, {}))
                     continue
                 # A class that the training rows lack is never predicted.
                 score = scores[:, classes == positive].sum(axis=1)
                 truth = (tested.labels == positive).astype(np.int64)
-                predictions.append(Prediction(table, learner, *_of_two(tested, truth, score)))
+                predictions.append(Prediction(table, learner, *_of_two(tested, truth, score, area)))
     if positive is None:
         return UtilityFinding(target, None, predictions=tuple(predictions), reason=reason)
     rates: dict[str, dict[str, dict[str, float]]] = {}
@@ -210,7 +201,9 @@ def group_utility(
             for name, index in groups[table].items()
         }
         gaps[table] = {
-            name: _rate_gap(hits, index, minimum, rng, bootstrap)
+            name: _rate_gap(
+                hits, index, minimum, stream(seed, "base rates", table, name), bootstrap
+            )
             for name, index in groups[table].items()
         }
     return UtilityFinding(
@@ -245,28 +238,9 @@ def _enough(
     return kept, tuple(lacking)
 
 
-def _predicted(
-    train: tuple[pd.DataFrame, NDArray[Any]],
-    test: tuple[pd.DataFrame, NDArray[Any]],
-    schema: Schema,
-    target: str,
-    learner: Learner,
-    seed: int,
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Classes `(C,)` and their probabilities on the test rows, `(n, C)`."""
-    x_train, x_test, categorical = encode_features(train[0], test[0], schema.without((target,)))
-    if learner == "logistic":
-        model = linear(LogisticRegression(max_iter=2000), categorical)
-    else:
-        model = boosted_trees(True, train[1], categorical, seed)
-        x_train, x_test = for_trees(x_train, x_test, categorical)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x_train, train[1])
-    return model.classes_, np.asarray(model.predict_proba(x_test))
-
-
-def _of_classes(tested: _Tested, classes: NDArray[Any], scores: Floats) -> dict[str, Estimate]:
+def _of_classes(
+    tested: _Tested, classes: NDArray[Any], scores: Floats, area: float
+) -> dict[str, Estimate]:
     """AUC and accuracy of any number of classes `(C,)` from their scores `(n, C)`."""
     labels, draws = tested.labels, tested.draws
     column = {name: scores[:, i] for i, name in enumerate(classes.tolist())}
@@ -280,13 +254,13 @@ def _of_classes(tested: _Tested, classes: NDArray[Any], scores: Floats) -> dict[
     means = over(np.nansum(found, axis=0), np.isfinite(found).sum(axis=0))
     right = classes[scores.argmax(axis=1)] == labels
     return {
-        "auc": interval(mean_area(labels, scores, classes), means),
+        "auc": interval(area, means),
         "accuracy": interval(float(right.mean()), over(draws @ right, draws.sum(axis=1))),
     }
 
 
 def _of_two(
-    tested: _Tested, truth: Ints, score: Floats
+    tested: _Tested, truth: Ints, score: Floats, area: float
 ) -> tuple[
     dict[str, Estimate],
     dict[str, dict[str, dict[str, Estimate]]],
@@ -294,6 +268,8 @@ def _of_two(
 ]:
     """All figures of two classes: overall, by group, and the fairness between groups."""
     values = {name: float(metric(truth, score)) for name, metric in METRICS.items()}
+    # As `train_and_test` has it, to the last digit.
+    values["auc"] = area
     overall = _estimates(values, _resampled(truth, score, tested.draws))
     by_group: dict[str, dict[str, dict[str, Estimate]]] = {}
     fairness = {}

@@ -5,8 +5,8 @@ that cannot be had is None, and what it belongs to says why; it is never a pass.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class GroupFinding:
         missing_categories: By column: categories of real rows of the group that no synthetic row of
             the group has.
         range_lost: By column: share of the group's real range that the synthetic range leaves out.
+        figures: Figures of further metrics, by name; in `audit.json` they are fields like the
+            others.
     """
 
     name: str
@@ -99,6 +101,24 @@ class GroupFinding:
     modes_covered: int | None = None
     missing_categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     range_lost: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> "GroupFinding":
+        """A finding from fields by name; names that are no field go into `figures`."""
+        known = {item.name for item in fields(GroupFinding)}
+        own = {name: value for name, value in values.items() if name in known}
+        more = {name: value for name, value in values.items() if name not in known}
+        return GroupFinding(**own, figures=more)
+
+    def figure(self, name: str) -> "Estimate":
+        """The figure `name` as an estimate; a plain number is its own interval.
+
+        Raises:
+            AttributeError: There is no figure of this name.
+        """
+        value = self.figures[name] if name in self.figures else getattr(self, name)
+        return value if isinstance(value, Estimate) else Estimate(value, value, value)
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -1,7 +1,39 @@
-"""Parity of the target over groups, in the synthetic rows.
+"""Parity of the target between groups, in the synthetic rows.
 
-- `mixture`: the shares of labels that rows are asked for in.
-- `penalty`: a term of the generator's loss.
-- `adversary`: a head that tells the groups apart, against the generator.
-- `membership`: differentiable group and label of a synthetic row.
+- `mixture`: adjusts the shares of labels that are sampled in every group.
+- `penalty`: a penalty in the generator's loss.
+- `adversary`: an adversary that predicts the group from the label.
+- `membership`: differentiable group and label membership of synthetic rows.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
+    from fairness.parity.mixture import ParityMixture, parity_gaps
+    from fairness.parity.penalty import ParityPenalty
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.parity.adversary": (
+                "GroupAdversary",
+                "GroupAdversarySpec",
+            ),
+            "fairness.parity.mixture": (
+                "ParityMixture",
+                "parity_gaps",
+            ),
+            "fairness.parity.penalty": ("ParityPenalty",),
+        },
+    )
+
+__all__ = [
+    "GroupAdversary",
+    "GroupAdversarySpec",
+    "ParityMixture",
+    "ParityPenalty",
+    "parity_gaps",
+]

@@ -1,6 +1,48 @@
-"""What is done to rows of a trained generator, by sums that sites sent.
+"""Corrections of a trained generator's rows, from sums that sites sent.
 
-- `calibration`: the shares of categories, by iterative proportional fitting.
-- `projection`, `projection_problem`: rows kept so that second moments are met.
-- `dependencies`: columns that follow from others.
+- `calibration`: shares of categories, by iterative proportional fitting.
+- `projection`, `projection_problem`: rejection sampling so that second moments are met.
+- `dependencies`: functional dependencies between columns.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
+    from fairness.postprocessing.dependencies import (
+        FunctionalDependency,
+        find_dependencies,
+        impute_dependents,
+    )
+    from fairness.postprocessing.projection import Projection, project
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.postprocessing.calibration": (
+                "CategoryMarginals",
+                "fit_calibration",
+            ),
+            "fairness.postprocessing.dependencies": (
+                "FunctionalDependency",
+                "find_dependencies",
+                "impute_dependents",
+            ),
+            "fairness.postprocessing.projection": (
+                "Projection",
+                "project",
+            ),
+        },
+    )
+
+__all__ = [
+    "CategoryMarginals",
+    "FunctionalDependency",
+    "Projection",
+    "find_dependencies",
+    "fit_calibration",
+    "impute_dependents",
+    "project",
+]

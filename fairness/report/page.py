@@ -152,7 +152,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% if not sums %}<div><dt>Best less worst</dt><dd>{{ audit.coverage_difference|number(2) }}<small>0 is ideal</small></dd></div>{% endif %}
 <div><dt>Rows</dt><dd>{{ "{:,}".format(audit.rows_synthetic) }}<small>synthetic, against {{ "{:,}".format(audit.rows_real) }} real</small></dd></div>
 </dl>
-<p class="soft small" style="margin-top:.8rem">{{ audit.synthetic }} held against {{ audit.real }}; groups by {{ audit.sensitive_features|join(" and ") }}.</p>
+<p class="soft small" style="margin-top:.8rem">{{ audit.synthetic }} compared with {{ audit.real }}; groups by {{ audit.sensitive_features|join(" and ") }}.</p>
 
 {% if by_verdict["fail"] %}
 <h2 id="failed">What failed</h2>
@@ -181,7 +181,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 {{ folded(draw.figure_rows(groups, limit, figure_of)) }}
 {% endfor %}
 
-{% set sized = levels|selectattr(0)|list %}
+{% set sized = strata|selectattr(0)|list %}
 {% if sized %}
 <h2 id="shares">How large each group is</h2>
 <ul class="legend"><li>{{ draw.mark("real") }}share of the real rows</li><li>{{ draw.mark("made") }}share of the synthetic rows</li></ul>
@@ -195,17 +195,18 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% endif %}
 
 <h2 id="groups">Every group in figures</h2>
-{% for features, groups in levels %}
+{% for features, groups in strata %}
 <details><summary>{{ "By " ~ features if features else "The whole table" }} <span class="soft">({{ groups|length }})</span></summary>
 {{ table("Figures of groups by " ~ features) }}<table>
-<thead><tr><th scope="col">group</th><th scope="col">real<br>rows</th><th scope="col">synthetic<br>rows</th><th scope="col">coverage,<br>standardised</th><th scope="col">recall,<br>standardised</th><th scope="col">coverage</th><th scope="col">density</th><th scope="col">precision</th><th scope="col">recall</th><th scope="col">TV</th><th scope="col">KS</th><th scope="col">MMD²</th><th scope="col">sliced W1<br>(noise)</th><th scope="col">ties<br>(noise)</th><th scope="col">modes</th><th scope="col">copied<br>(expected)</th><th scope="col">held-out<br>copied</th><th scope="col">nearer to<br>training</th></tr></thead>
+<thead><tr><th scope="col">group</th><th scope="col">real<br>rows</th><th scope="col">synthetic<br>rows</th>{% for m in table_of_metrics %}<th scope="col">{% for line in m.column.heading.splitlines() %}{{ line }}{% if not loop.last %}<br>{% endif %}{% endfor %}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for g in groups %}
 <tr><th scope="row">{{ g.name }}</th><td>{{ "{:,}".format(g.rows_real) }}</td><td>{{ "{:,}".format(g.rows_synthetic) }}</td>
 {% if g.state != "measured" %}
-<td class="state {{ g.state }}" colspan="15">{{ "absent from the synthetic table" if g.state == "absent" else "too few rows to say" }}</td>
+<td class="state {{ g.state }}" colspan="{{ table_of_metrics|length }}">{{ "absent from the synthetic table" if g.state == "absent" else "too few rows to say" }}</td>
 {% else %}
-<td>{{ figure(g.standardised_coverage) }}</td><td>{{ figure(g.standardised_recall) }}</td><td>{{ g.coverage|number }}</td><td>{{ g.density|number }}</td><td>{{ g.precision|number }}</td><td>{{ g.recall|number }}</td><td>{{ g.tv|number }}</td><td>{{ g.ks|number }}</td><td>{{ g.mmd|number(4) }}</td><td>{{ g.sliced_w1|number }}<small>({{ g.sliced_w1_null|number }})</small></td><td>{{ g.pairwise|number }}<small>({{ g.pairwise_null|number }}{% if g.pairwise_column %}, {{ g.pairwise_column }}{% endif %})</small></td><td>{% if g.modes_real is none or g.modes_covered is none %}-{% else %}{{ g.modes_covered }} of {{ g.modes_real }}{% endif %}</td><td>{{ g.copied|number }}<small>({{ g.copied_expected|number }})</small></td><td>{{ g.copied_held_out|number }}<small>({{ g.copied_held_out_expected|number }})</small></td><td>{{ figure(g.closer_to_training) }}</td>
+{% for m in table_of_metrics %}{% set text, small = cell(m, g) %}<td>{{ text }}{% for line in small %}<small>{{ line }}</small>{% endfor %}</td>{% endfor %}
+
 {% endif %}
 </tr>
 {% endfor %}
@@ -327,7 +328,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 
 {% if by_verdict["given"] %}
 <h2 id="given">What was given</h2>
-<p>The generator was told these: that they come out right says nothing for it. They count neither as passed nor as undecided.</p>
+<p>The generator is conditioned on these, so that they can hardly come out wrong. They count neither as passed nor as undecided.</p>
 <details><summary>{{ by_verdict["given"]|length }} given {{ "check" if by_verdict["given"]|length == 1 else "checks" }}, not judged</summary>{{ listed(by_topic["given"]) }}</details>
 {% endif %}
 
@@ -335,16 +336,9 @@ pre { overflow-x: auto; font-size: .85rem; }
 <p>A check passes where the whole 95 % interval of its figure is on the good side of the limit, fails where all of it is on the bad side, and is undecided in between: no group passes by being small.{% if sums %} Coverage, precision, ties between columns, copies and utility take rows side by side: whoever may see rows measures them with <code>everymode audit --run</code>.{% elif not audit.settings.get("rows_holdout") %} No held-out rows were named: coverage is of rows that were trained on, near copies cannot be told, and models are not tested.{% endif %} A pass needs decided checks of coverage and of the groups' sizes at every level; a table fit for release needs a decided check on copies besides.</p>
 <details><summary>What the figures mean, and where they are from</summary>
 <dl class="terms">
-<dt>Coverage and density</dt><dd>Share of real rows with a synthetic row no farther than their k-th nearest real neighbour, ties broken at random; mean number of such real balls that a synthetic row lies in, over k. Naeem et al., 2020, Reliable Fidelity and Diversity Metrics for Generative Models.</dd>
-<dt>Standardised coverage, standardised recall</dt><dd>Coverage or recall over what equal distributions would give with as many rows, so that small groups and large ones compare. 1 is ideal; noise may lift it a little above.</dd>
-<dt>Precision and recall</dt><dd>Share of synthetic rows near a real one; share of real rows near a synthetic one, by balls to the k-th neighbour. Kynkäänniemi et al., 2019, Improved Precision and Recall Metric for Assessing Generative Models.</dd>
-<dt>MMD²</dt><dd>Squared maximum mean discrepancy, unbiased: near 0 is good, it may be negative. Gretton et al., 2012, A Kernel Two-Sample Test.</dd>
-<dt>Sliced W1</dt><dd>Mean transport distance over lines through the embedded rows (numbers ranked, categories weighing alike); in brackets what two halves of the real rows give.</dd>
-<dt>TV and KS</dt><dd>Total variation of categories and Kolmogorov-Smirnov distance of numbers, means over columns: 0 is equal, 1 is nothing in common.</dd>
-<dt>Ties</dt><dd>How far a column's associations with the other columns changed, of the column where they changed most; in brackets what real rows drawn twice give.</dd>
-<dt>Modes</dt><dd>Cells of a codebook of the real rows that synthetic rows fall in, of those that real rows fall in.</dd>
-<dt>Copied, nearer to training</dt><dd>Share of synthetic rows that equal a real row, in brackets that of held-out rows; the same of held-out rows, in brackets that of rows trained on. Share nearer to one of all rows trained on than to any held-out one, as if there were as many of each: half where nothing was learnt by heart, less where held-out rows were.</dd>
-<dt>Demographic parity, equalized odds, equal opportunity</dt><dd>How much selection rates, true and false positive rates, or true positive rates alone differ between groups, as in fairlearn.</dd>
+{% for term, definition in legend %}
+<dt>{{ term }}</dt><dd>{{ definition }}</dd>
+{% endfor %}
 </dl></details>
 <details><summary>Settings and versions</summary>
 {{ table("Settings") }}<table>

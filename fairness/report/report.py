@@ -1,4 +1,4 @@
-"""What an audit leaves behind: JSON for programs, a page for people, JUnit XML for a CI."""
+"""The files of an audit: JSON for programs, a page for people, JUnit XML for a CI."""
 
 import math
 import xml.etree.ElementTree as ElementTree
@@ -10,10 +10,12 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import escape
 
+import fairness.audit.metrics as table
+import fairness.report.svg as drawing
 from fairness.audit.findings import VERSION, Audit, Check
-from fairness.audit.headline import TOPICS, headline, sentences, why_no_copies
+from fairness.audit.headline import headline, sentences, why_no_copies
+from fairness.audit.metric import Column, Metric
 from fairness.metrics.results import Estimate, GroupFinding
-from fairness.report import svg as drawing
 from fairness.report.page import PAGE
 from wgan.errors import StateError
 from wgan.state import read_json, write_bytes, write_json
@@ -101,14 +103,17 @@ def page(audit: Audit) -> str:
         sentences=sentences(audit),
         by_verdict=by_verdict,
         by_topic={verdict: _by_topic(checks) for verdict, checks in by_verdict.items()},
-        levels=_levels(audit.groups),
+        strata=_strata(audit.groups),
+        table_of_metrics=[metric for metric in table.METRICS if metric.column is not None],
+        cell=cell,
+        legend=[metric.legend for metric in table.METRICS if metric.legend is not None],
         limit=limit,
         figure_of=figure,
         sums=sums,
         worst=worst,
         pictured=[
             (features, own)
-            for features, own in _levels(audit.groups)
+            for features, own in _strata(audit.groups)
             if not sums or any(getattr(group, figure).value is not None for group in own)
         ],
         draw=drawing,
@@ -181,19 +186,41 @@ def span(found: Estimate | Mapping[str, Any] | None) -> str:
     return f"{number(low, 2)} to {number(high, 2)}"
 
 
+def cell(metric: Metric, group: GroupFinding) -> tuple[str, tuple[str, ...]]:
+    """A group's figure in the page's table, and what stands below it in small print."""
+    column = metric.column
+    if column is None:
+        return "-", ()
+    found = group.figure(metric.figure or metric.name)
+    text = number(found.value, column.digits) if column.text is None else column.text(group)
+    small = [span(found)]
+    if column.aside is not None:
+        parts = [part if isinstance(part, str) else number(part) for part in _said(column, group)]
+        small.append(f"({', '.join(parts)})")
+    return text, tuple(filter(None, small))
+
+
+def _said(column: Column, group: GroupFinding) -> list[float | str | None]:
+    """The figures in brackets; a name that is not known is left out."""
+    first, *rest = column.aside(group) if column.aside is not None else (None,)
+    return [first, *(part for part in rest if part is not None)]
+
+
 def _by_topic(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     topics: dict[str, list[Check]] = {}
     for check in checks:
         topics.setdefault(check.name, []).append(check)
-    order = [name for name in dict.fromkeys([*TOPICS, *topics]) if name in topics]
-    return [(TOPICS.get(name, (name, ""))[0], topics[name]) for name in order]
+    known = table.by_name()
+    order = [name for name in dict.fromkeys([*known, *topics]) if name in topics]
+    headings = {name: metric.heading for name, metric in known.items()}
+    return [(headings.get(name) or name, topics[name]) for name in order]
 
 
-def _levels(groups: Sequence[GroupFinding]) -> list[tuple[str, list[GroupFinding]]]:
-    levels: dict[str, list[GroupFinding]] = {}
+def _strata(groups: Sequence[GroupFinding]) -> list[tuple[str, list[GroupFinding]]]:
+    strata: dict[str, list[GroupFinding]] = {}
     for group in groups:
-        levels.setdefault(" and ".join(group.features), []).append(group)
-    return list(levels.items())
+        strata.setdefault(" and ".join(group.features), []).append(group)
+    return list(strata.items())
 
 
 def _estimates(training: Sequence[Mapping[str, Any]]) -> dict[str, Line]:

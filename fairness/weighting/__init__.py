@@ -1,6 +1,64 @@
-"""What a group, a site and its update count in training.
+"""Weights of groups, of sites and of their updates.
 
 - `group_weights`: exact weights of rows, from counts of groups alone.
 - `minimax`: weights that move towards groups with a high held-out risk.
-- `site_weights`: rules of the literature, which look at every site.
+- `site_weights`: rules of the literature that need figures of every site.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from fairness.weighting.group_weights import cell_mass, group_mass, row_weights, site_mass
+    from fairness.weighting.minimax import MinimaxRule, MinimaxState
+    from fairness.weighting.site_weights import (
+        afl,
+        fed_tgan,
+        fegan,
+        fegan_sample,
+        ifl_gan,
+        q_fedavg,
+        row_shares,
+    )
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "fairness.weighting.group_weights": (
+                "cell_mass",
+                "group_mass",
+                "row_weights",
+                "site_mass",
+            ),
+            "fairness.weighting.minimax": (
+                "MinimaxRule",
+                "MinimaxState",
+            ),
+            "fairness.weighting.site_weights": (
+                "afl",
+                "fed_tgan",
+                "fegan",
+                "fegan_sample",
+                "ifl_gan",
+                "q_fedavg",
+                "row_shares",
+            ),
+        },
+    )
+
+__all__ = [
+    "MinimaxRule",
+    "MinimaxState",
+    "afl",
+    "cell_mass",
+    "fed_tgan",
+    "fegan",
+    "fegan_sample",
+    "group_mass",
+    "ifl_gan",
+    "q_fedavg",
+    "row_shares",
+    "row_weights",
+    "site_mass",
+]

@@ -8,3 +8,74 @@
 - `tables`: what is wanted of the tables.
 - `files`: TOML in and out.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from server.config.federation import FederationSettings
+    from server.config.files import commented, keys, load, parse, presets, resolve
+    from server.config.recipe import build_recipe
+    from server.config.sections import DataSettings, OutputSettings, SplitSettings
+    from server.config.settings import Settings, decisive, differing, harmless_keys, settings_digest
+    from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
+    from server.config.tables import build_table_spec
+    from server.config.training import (
+        build_mixture,
+        build_participation,
+        build_terms,
+        build_training,
+    )
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "server.config.federation": ("FederationSettings",),
+            "server.config.files": ("commented", "keys", "load", "parse", "presets", "resolve"),
+            "server.config.recipe": ("build_recipe",),
+            "server.config.sections": ("DataSettings", "OutputSettings", "SplitSettings"),
+            "server.config.settings": (
+                "Settings",
+                "decisive",
+                "differing",
+                "harmless_keys",
+                "settings_digest",
+            ),
+            "server.config.strategies": ("BASELINES", "SHARED_KEYS", "STRATEGIES"),
+            "server.config.tables": ("build_table_spec",),
+            "server.config.training": (
+                "build_mixture",
+                "build_participation",
+                "build_terms",
+                "build_training",
+            ),
+        },
+    )
+
+__all__ = [
+    "BASELINES",
+    "SHARED_KEYS",
+    "STRATEGIES",
+    "DataSettings",
+    "FederationSettings",
+    "OutputSettings",
+    "Settings",
+    "SplitSettings",
+    "build_mixture",
+    "build_participation",
+    "build_recipe",
+    "build_table_spec",
+    "build_terms",
+    "build_training",
+    "commented",
+    "decisive",
+    "differing",
+    "harmless_keys",
+    "keys",
+    "load",
+    "parse",
+    "presets",
+    "resolve",
+    "settings_digest",
+]

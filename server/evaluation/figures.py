@@ -10,9 +10,12 @@ import pandas as pd
 
 from clients.protocol.messages import CountMarginals, CountNeighbours, Request
 from clients.protocol.plan import Plan, derive_seed
+from fairness.audit.limits import SamplingLimits
+from fairness.audit.strata import coverage_summary, stratum_coverage
+from fairness.audit.tables import Tables, parsed, strata
 from fairness.metrics.codebook import Codebook, alike, recall_by_group
-from fairness.metrics.coverage import coverage_difference, coverage_group_min, group_coverage
 from fairness.metrics.marginals import Marginals, compare
+from fairness.metrics.results import GroupFinding
 from fairness.metrics.utility import train_and_test
 from server.datasets.base import Synthetic
 from server.datasets.choice import choose_modality
@@ -111,28 +114,59 @@ def request_recall(
 
 
 def compute_coverage(
-    plan: Plan, reference: pd.DataFrame, synthetic: pd.DataFrame, seed: int, where: str
+    plan: Plan,
+    reference: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    seed: int,
+    where: str,
+    real: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Standardised coverage of each group's reference rows; see `fairness.metrics.coverage`.
+    """Standardised coverage of groups, as the audit measures it (`fairness.audit.strata`).
 
-    Rows of no known group cover nobody. A group of which no row was made is not covered at all.
+    `everymode audit --run` draws the same rows and finds the same figures. Groups are the values of
+    each sensitive feature and their joint values; without sensitive features, all rows are one. A
+    group without a row that was trained on is none, though reference rows may be of it.
+
+    Args:
+        plan: The run's plan.
+        reference: Real rows, held-out ones where there are any.
+        synthetic: The table that is measured.
+        seed: Of the rows that are drawn: the run's.
+        where: What messages call the reference rows.
+        real: The rows trained on, where reference rows are others; None: not at hand, and known
+            groups of the reference rows stand for those of the rows trained on.
+
+    Returns:
+        `groups`: value, interval and verdict of each joint group, in the plan's order;
+        `coverage_group_min` and `coverage_difference`, over these and the features' values.
     """
     conditions, schema = plan.conditions, plan.schema
-    groups, count = conditions.group_index(reference, schema, where), len(conditions.groups)
-    known = groups >= 0
-    found = group_coverage(
-        reference.loc[known].reset_index(drop=True),
-        synthetic,
-        schema.without(conditions.sensitive),
-        groups[known],
-        _made(plan, synthetic),
-        count + 1,
-        np.random.default_rng(derive_seed(seed, "coverage")),
-    )[:count]
+    if real is None:
+        real = reference.loc[conditions.group_index(reference, schema, where) >= 0]
+    tables = Tables(
+        schema,
+        real,
+        parsed(synthetic, schema, "the synthetic table"),
+        parsed(reference, schema, where),
+    )
+    wanted = strata(conditions.sensitive)
+    found = [
+        stratum_coverage(tables, features, SamplingLimits(), seed)
+        for features in (wanted[1:] or wanted)
+    ]
+    joint = {tuple(group.sensitive.values()): group for group in found[-1]}
+    everyone = [group for groups in found for group in groups]
+    least, difference = coverage_summary(everyone)
+    if not conditions.sensitive:
+        least, difference = found[-1][0].standardised_coverage.value, None
+    lacking = GroupFinding("", {}, 0, 0, 0.0, 0.0, "insufficient")
+    records = [joint.get(group, lacking) for group in conditions.groups]
     return {
-        "groups": [asdict(group) for group in found],
-        "coverage_group_min": coverage_group_min(found),
-        "coverage_difference": coverage_difference(found),
+        "groups": [
+            {**asdict(record.standardised_coverage), "verdict": record.state} for record in records
+        ],
+        "coverage_group_min": least,
+        "coverage_difference": difference,
     }
 
 
@@ -143,7 +177,10 @@ def compute_utility(
     real: pd.DataFrame | None,
     seed: int,
 ) -> dict[str, Any] | None:
-    """AUC on held-out rows after training on synthetic and, where at hand, on real rows."""
+    """AUC or R2 on held-out rows after training on synthetic and, where at hand, on real rows.
+
+    The audit's AUC (`fairness.metrics.group_utility`) is the same figure.
+    """
     target = plan.conditions.target
     if target is None:
         return None

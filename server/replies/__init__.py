@@ -7,3 +7,21 @@
 - `releases`: the record of every reply that was taken.
 - `outliers`: updates far from the others'.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from server.replies.releases import Releases
+    from server.replies.replies import Checker, Collector, Source
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "server.replies.releases": ("Releases",),
+            "server.replies.replies": ("Checker", "Collector", "Source"),
+        },
+    )
+
+__all__ = ["Checker", "Collector", "Releases", "Source"]

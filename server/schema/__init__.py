@@ -5,3 +5,31 @@
 - `cells`: group, label and their weights.
 - `clusters`: latent clusters.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from server.schema.agreement import Agreement, agree, check_names
+    from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+    from server.schema.table_spec import DeclaredColumn, TableSpec
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "server.schema.agreement": ("Agreement", "agree", "check_names"),
+            "server.schema.cells": ("LABEL_CLASSES", "SENSITIVE_VALUES"),
+            "server.schema.table_spec": ("DeclaredColumn", "TableSpec"),
+        },
+    )
+
+__all__ = [
+    "LABEL_CLASSES",
+    "SENSITIVE_VALUES",
+    "Agreement",
+    "DeclaredColumn",
+    "TableSpec",
+    "agree",
+    "check_names",
+]

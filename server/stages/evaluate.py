@@ -79,7 +79,7 @@ def evaluate(
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None
     if reference is not None:
-        coverage = compute_coverage(plan, reference, rows, seed, "the reference table")
+        coverage = compute_coverage(plan, reference, rows, seed, "the reference table", real)
     utility = None
     if agreed.holdout is not None:
         utility = compute_utility(plan, rows, agreed.holdout, real, seed)

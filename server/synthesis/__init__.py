@@ -7,3 +7,38 @@
 - `trained`: the generators in the state of a training.
 - `generator_file`: all of it in one file.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from server.synthesis.calibration import category_marginals, has_categories
+    from server.synthesis.fitting import build_fits
+    from server.synthesis.generator_file import load_generator, save_generator
+    from server.synthesis.projection import build_binning
+    from server.synthesis.synthesizer import Synthesizer
+    from server.synthesis.trained import trained_generators
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "server.synthesis.calibration": ("category_marginals", "has_categories"),
+            "server.synthesis.fitting": ("build_fits",),
+            "server.synthesis.generator_file": ("load_generator", "save_generator"),
+            "server.synthesis.projection": ("build_binning",),
+            "server.synthesis.synthesizer": ("Synthesizer",),
+            "server.synthesis.trained": ("trained_generators",),
+        },
+    )
+
+__all__ = [
+    "Synthesizer",
+    "build_binning",
+    "build_fits",
+    "category_marginals",
+    "has_categories",
+    "load_generator",
+    "save_generator",
+    "trained_generators",
+]

@@ -7,3 +7,32 @@
 - `monitor`: slopes, overfitting, trends, the plateau.
 - `state`: all that a checkpoint holds.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from server.training.participation import ClientSampler
+    from server.training.penalties import build_penalties, request_moments
+    from server.training.rounds import Rounds
+    from server.training.state import TrainingState, generators_in
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "server.training.participation": ("ClientSampler",),
+            "server.training.penalties": ("build_penalties", "request_moments"),
+            "server.training.rounds": ("Rounds",),
+            "server.training.state": ("TrainingState", "generators_in"),
+        },
+    )
+
+__all__ = [
+    "ClientSampler",
+    "Rounds",
+    "TrainingState",
+    "build_penalties",
+    "generators_in",
+    "request_moments",
+]

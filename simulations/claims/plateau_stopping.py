@@ -43,13 +43,13 @@ class Run:
         steps: Generator steps at the looks.
         estimates: Calibrated estimate of W1, the mean since the last look.
         exact: Exact W1 between held-out rows and as many samples of the averaged generator.
-        has_plateaued: Index of the look at which the rule fired first; None: never.
+        stopped_at: Index of the look at which the rule fired first; None: never.
     """
 
     steps: list[int] = field(default_factory=list)
     estimates: list[float | None] = field(default_factory=list)
     exact: list[float] = field(default_factory=list)
-    has_plateaued: int | None = None
+    stopped_at: int | None = None
 
     @property
     def excess(self) -> float:

@@ -85,7 +85,10 @@ def audit(
     ] = None,
     minimum: Annotated[int, typer.Option(min=1, help="Rows to judge a group by.")] = 30,
     rows: Annotated[int, typer.Option(min=20, help="Rows compared in a group at most.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are drawn.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of the rows that are drawn; default: RUN's own, or 0."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See HELP."""

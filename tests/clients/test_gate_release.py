@@ -31,7 +31,7 @@ LAYOUT = Layout((Field("rows", (1,)), Field("loss", (2,), bits=20)), (Field("own
 
 PACKS = {
     "pack": {"clients/gate/release.py"},
-    "letter": {"clients/gate/release.py"},
+    "site_payload": {"clients/gate/release.py"},
     # A sum over no sites, and what came over the wire.
     "zero": {"clients/tasks/dispatch.py", "clients/tasks/train.py"},
     "SiteSums": {"clients/protocol/sums.py", "clients/protocol/wire.py"},

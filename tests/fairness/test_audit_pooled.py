@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.fidelity import SamplingLimits
-from fairness.audit.limits import at_least, at_most
+from fairness.audit.limits import SamplingLimits, at_least, at_most
+from fairness.audit.metrics import copy_checks
 from fairness.audit.pooled import audit
-from fairness.audit.tables import levels
+from fairness.audit.tables import strata
 from fairness.audit.thresholds import Thresholds
-from fairness.audit.verdict import COPIES
 from fairness.metrics.results import Estimate
 from wgan.errors import DataError
 
@@ -199,7 +198,7 @@ def test_invented_groups_and_unseen_categories_fail_by_name():
 
 def test_without_held_out_rows_copies_are_not_judged():
     found = audited(GOOD, holdout=None)
-    of_copies = {c.name: c for c in found.checks if c.name in COPIES and not c.features}
+    of_copies = {c.name: c for c in found.checks if c.name in copy_checks() and not c.features}
     # That no row equals a real one can be seen without them; what is near cannot.
     assert of_copies.pop("copied").verdict == "pass"
     assert {check.verdict for check in of_copies.values()} == {"insufficient"}
@@ -228,8 +227,8 @@ def test_a_threshold_that_is_off_makes_no_check():
     assert found.verdict == "insufficient" and not found.fit_for_release
 
 
-def test_levels_of_one_feature_have_no_intersection():
-    assert levels(["a"]) == ((), ("a",))
+def test_strata_of_one_feature_have_no_intersection():
+    assert strata(["a"]) == ((), ("a",))
 
 
 @pytest.mark.parametrize(

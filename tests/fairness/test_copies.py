@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fairness.audit.checks import evaluate_thresholds
 from fairness.audit.copies import Copies, share_closer
-from fairness.audit.copy_checks import of_copies
+from fairness.audit.findings import Audit
 from fairness.audit.tables import Tables
 from fairness.audit.thresholds import Thresholds
 from fairness.metrics.results import Estimate, GroupFinding
@@ -104,6 +105,24 @@ def group(**figures):
     return GroupFinding("all rows", {}, state="measured", **(shares | figures))
 
 
+def checks(found):
+    audit = Audit(
+        verdict="insufficient",
+        real="r",
+        synthetic="s",
+        sensitive_features=("sex",),
+        rows_real=500,
+        rows_synthetic=500,
+        groups=(found,),
+        columns={},
+        utility=None,
+        checks=(),
+        coverage_group_min=None,
+        coverage_difference=None,
+    )
+    return {check.name: check for check in evaluate_thresholds(audit, Thresholds(), 30)}
+
+
 @pytest.mark.parametrize(
     ("figures", "verdict"),
     [
@@ -121,7 +140,7 @@ def group(**figures):
     ],
 )
 def test_copies_are_judged_beyond_chance(figures, verdict):
-    (check,) = (c for c in of_copies(group(**figures), Thresholds()) if c.name == "copied")
+    check = checks(group(**figures))["copied"]
     assert check.verdict == verdict
 
 
@@ -136,5 +155,6 @@ def test_copies_are_judged_beyond_chance(figures, verdict):
     ],
 )
 def test_nearness_is_judged_both_ways(value, training, held_out):
-    checks = {c.name: c.verdict for c in of_copies(group(closer_to_training=value), Thresholds())}
-    assert (checks["closer_to_training"], checks["closer_to_held_out"]) == (training, held_out)
+    found = checks(group(closer_to_training=value))
+    verdicts = (found["closer_to_training"].verdict, found["closer_to_held_out"].verdict)
+    assert verdicts == (training, held_out)

@@ -6,28 +6,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import fairness.metrics.coverage as module
+from fairness.audit.limits import SamplingLimits
+from fairness.audit.strata import coverage_summary, stratum_coverage
+from fairness.audit.tables import Tables
 from fairness.metrics import blocks
-from fairness.metrics.coverage import (
-    GroupCoverage,
-    coverage,
-    coverage_difference,
-    coverage_group_min,
-    embed,
-    expected_coverage,
-    group_coverage,
-    standardised_coverage,
-)
-from fairness.metrics.neighbours import covered
+from fairness.metrics.coverage import coverage, embed, expected_coverage, standardise
+from fairness.metrics.intervals import wilson
+from fairness.metrics.neighbours import covered, neighbours
 from wgan.data.schema import Column, Schema
 
 SCHEMA = Schema(
     (
+        Column("group", "category", categories=tuple("01234")),
         Column("x", "float", missing=True),
         Column("y", "float"),
         Column("c", "category", categories=("a", "b", "c")),
     )
 )
+
+PLAIN = SCHEMA.without(("group",))
 
 
 def table(rng: np.random.Generator, n: int) -> pd.DataFrame:
@@ -94,6 +91,10 @@ def test_neighbours_that_do_not_exist_are_refused(n, m, k):
             covered(np.zeros((n, 1)), np.zeros((m, 1)), k)
 
 
+def standardised_coverage(real, synthetic, k=5):
+    return standardise(coverage(real, synthetic, k), len(real), len(synthetic), k)
+
+
 def test_standardised_coverage_does_not_depend_on_size():
     rng = np.random.default_rng(4)
     means = {}
@@ -104,17 +105,16 @@ def test_standardised_coverage_does_not_depend_on_size():
         ]
         means[n, m] = np.mean([f.value for f in found])
         assert all(f.low < f.value and f.low <= f.high for f in found)
-        assert all(f.value == f.coverage / f.expected for f in found)
     assert list(means.values()) == pytest.approx([1, 1, 1], abs=0.05)
 
 
 def test_interval_is_wilsons():
     # Its ends are the shares p with |share - p| = z sqrt(p (1 - p) / n).
     for share, n in ((0.8, 10), (0.3, 55.5)):
-        for p in module.wilson(share, n):
+        for p in wilson(share, n):
             assert abs(share - p) == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / n))
-    assert module.wilson(1.0, 50)[1] == pytest.approx(1)
-    assert module.wilson(0.0, 50)[0] == pytest.approx(0)
+    assert wilson(1.0, 50)[1] == pytest.approx(1)
+    assert wilson(0.0, 50)[0] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7])
@@ -127,7 +127,8 @@ def test_interval_holds_the_truth(shift):
     truth = np.mean([f.value for f in found]) if shift else 1.0
     assert np.mean([f.low <= truth <= f.high for f in found]) > 0.92
     # Rows are not independent: their plain interval is too short.
-    plain = [[end / f.expected for end in module.wilson(f.coverage, 100)] for f in found]
+    expected = expected_coverage(100, 100)
+    plain = [[end / expected for end in wilson(f.value * expected, 100)] for f in found]
     held = np.mean([low <= truth <= high for low, high in plain])
     assert shift == 0 or held < 0.88
 
@@ -157,7 +158,7 @@ def test_embedding_forgets_units():
     rng = np.random.default_rng(0)
     frame = table(rng, 50)
     other = frame.assign(x=np.exp(frame["x"]) * 1e6)
-    np.testing.assert_array_equal(embed(frame, SCHEMA, frame), embed(other, SCHEMA, other))
+    np.testing.assert_array_equal(embed(frame, PLAIN, frame), embed(other, PLAIN, other))
 
 
 def test_embedding_does_not_depend_on_how_a_boolean_is_spelled():
@@ -176,20 +177,36 @@ def test_embedding_without_columns_or_reference_values():
     assert embed(frame, Schema((SCHEMA["x"],)), empty).tolist() == [[0.5, 0.0]] * 4
 
 
+def by_group(real, synthetic, real_groups, synthetic_groups, rows=2000, seed=0, minimum=30):
+    """Coverage of groups that are numbers, by the audit's own function."""
+    frames = [
+        frame.assign(group=np.asarray(groups).astype(str)).reset_index(drop=True)
+        for frame, groups in ((real, real_groups), (synthetic, synthetic_groups))
+    ]
+    limits = SamplingLimits(rows=rows, minimum=minimum)
+    return stratum_coverage(Tables(SCHEMA, *frames), ("group",), limits, seed)
+
+
+def values(found):
+    return [group.standardised_coverage.value for group in found]
+
+
 def test_groups_are_measured_alike_whatever_their_size():
     rng = np.random.default_rng(5)
     real, synthetic = table(rng, 2040), table(rng, 3060)
     groups = np.repeat([0, 1, 2], [1500, 500, 40])
     others = np.repeat([0, 1, 2], [2000, 1000, 60])
-    found = group_coverage(real, synthetic, SCHEMA, groups, others, 3, rng, limit=600)
-    assert [(g.group, g.real_rows, g.synthetic_rows, g.drawn) for g in found] == [
-        (0, 1500, 2000, 600),
-        (1, 500, 1000, 500),
-        (2, 40, 60, 40),
+    found = by_group(real, synthetic, groups, others, rows=600)
+    assert [(g.name, g.rows_real, g.rows_synthetic, g.compared) for g in found] == [
+        ("0", 1500, 2000, 600),
+        ("1", 500, 1000, 500),
+        ("2", 40, 60, 40),
     ]
-    assert all(g.verdict == "measured" and g.low < 1 < g.high + 0.03 for g in found)
-    assert coverage_group_min(found) > 0.85
-    assert coverage_difference(found) < 0.15
+    for group in found:
+        cover = group.standardised_coverage
+        assert group.state == "measured" and cover.low < 1 < cover.high + 0.03
+    least, difference = coverage_summary(found)
+    assert least > 0.85 and difference < 0.15
 
 
 def test_collapse_of_one_group_is_caught():
@@ -197,75 +214,66 @@ def test_collapse_of_one_group_is_caught():
     real, synthetic = table(rng, 800), table(rng, 800)
     groups = np.arange(800) % 2
     synthetic.loc[groups == 1, ["x", "y", "c"]] = [0.0, 1.0, "a"]
-    found = group_coverage(real, synthetic, SCHEMA, groups, groups, 2, rng)
-    assert found[0].value > 0.9
-    assert found[1].high < 0.2
-    assert coverage_group_min(found) == found[1].value
-    assert coverage_difference(found) == found[0].value - found[1].value
+    found = by_group(real, synthetic, groups, groups)
+    good, bad = values(found)
+    assert good > 0.9
+    assert found[1].standardised_coverage.high < 0.2
+    assert coverage_summary(found) == (bad, good - bad)
 
 
 def test_half_a_group_missing_is_caught():
     rng = np.random.default_rng(7)
     real, synthetic = table(rng, 600), table(rng, 1200)
     synthetic = synthetic[synthetic["c"] != "a"]
-    nobody = [np.zeros(len(f), dtype=np.int64) for f in (real, synthetic)]
-    (found,) = group_coverage(real, synthetic, SCHEMA, *nobody, 1, rng)
-    assert found.coverage == pytest.approx(2 / 3, abs=0.07)
-    assert found.high < 0.8
+    (found,) = by_group(real, synthetic, np.zeros(600, int), np.zeros(len(synthetic), int))
+    expected = expected_coverage(found.compared, found.compared)
+    assert found.standardised_coverage.value * expected == pytest.approx(2 / 3, abs=0.07)
+    assert found.standardised_coverage.high < 0.8
 
 
 def test_small_groups_are_not_judged_and_lost_ones_are():
     rng = np.random.default_rng(8)
     real, synthetic = table(rng, 400), table(rng, 400)
     groups = np.repeat([0, 1, 2, 3], [29, 40, 100, 231])
-    others = np.repeat([0, 1, 3], [100, 20, 280])
-    found = group_coverage(real, synthetic, SCHEMA, groups, others, 5, rng)
-    assert [g.verdict for g in found] == [
+    others = np.repeat([0, 1, 3, 4], [100, 20, 240, 40])
+    found = by_group(real, synthetic, groups, others)
+    assert [g.state for g in found] == [
         "insufficient",
         "insufficient",
         "absent",
         "measured",
         "insufficient",
     ]
-    assert [g.value is None for g in found] == [True, True, False, False, True]
-    assert coverage_group_min(found) == 0
+    assert [value is None for value in values(found)] == [True, True, False, False, True]
+    assert coverage_summary(found)[0] == 0
     # Ten synthetic rows would hold two or three of group 2: none is no proof.
-    few = group_coverage(real, synthetic[-10:], SCHEMA, groups, others[-10:], 5, rng)
-    assert {g.verdict for g in few} == {"insufficient"}
-    assert coverage_group_min(few) is None
-    assert coverage_difference(few) is None
+    few = by_group(real, synthetic[-10:], groups, others[-10:])
+    assert {g.state for g in few} == {"insufficient"}
+    assert coverage_summary(few) == (None, None)
 
 
 def test_a_group_of_just_the_minimum_is_measured():
     frame = table(np.random.default_rng(12), 59)
     groups = np.repeat([0, 1], [30, 29])
-    found = group_coverage(frame, frame, SCHEMA, groups, groups, 2, np.random.default_rng(0))
-    assert [(g.verdict, g.drawn) for g in found] == [("measured", 30), ("insufficient", 0)]
-    assert found[0].coverage == 1
+    found = by_group(frame, frame, groups, groups)
+    assert [(g.state, g.compared) for g in found] == [("measured", 30), ("insufficient", 0)]
+    assert values(found)[0] == pytest.approx(1 / expected_coverage(30, 30))
 
 
 def test_a_group_does_not_depend_on_the_others():
     real, synthetic = (table(np.random.default_rng(s), 300) for s in (9, 10))
     first, second = np.repeat([0, 1], 150), np.repeat([0, 2, 1], [50, 100, 150])
-    found = [
-        group_coverage(
-            real, synthetic, SCHEMA, g, g, 3, np.random.default_rng(0), limit=60, minimum=10
-        )[1]
-        for g in (first, second)
-    ]
+    found = [by_group(real, synthetic, g, g, rows=60)[1] for g in (first, second)]
     assert found[0] == found[1]
 
 
 def test_the_minimum_never_lies_below_the_neighbours():
-    frame = table(np.random.default_rng(0), 5)
-    nobody = np.zeros(5, dtype=np.int64)
-    rng = np.random.default_rng(0)
-    found = group_coverage(frame, frame, SCHEMA, nobody, nobody, 1, rng, minimum=1)
-    assert found == [GroupCoverage(0, 5, 5)]
+    frame = table(np.random.default_rng(0), 11)
+    (found,) = by_group(frame, frame, np.zeros(11, int), np.zeros(11, int), minimum=1)
+    assert found.state == "insufficient"
 
 
-def test_groups_that_do_not_fit_are_refused():
-    frame = table(np.random.default_rng(0), 5)
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="expected"):
-        group_coverage(frame, frame, SCHEMA, np.zeros(4), np.zeros(5), 1, rng)
+def test_all_figures_of_neighbours_and_coverage_alone_agree():
+    rng = np.random.default_rng(13)
+    real, synthetic = rng.integers(0, 4, size=(2, 120, 2)).astype(float)
+    assert neighbours(real, synthetic).coverage == coverage(real, synthetic)

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from fairness.metrics import group_utility as module
 from fairness.metrics.bootstrap import calibration_error
 from fairness.metrics.group_utility import group_utility
+from fairness.metrics.utility import train_and_test
 from wgan.data.fit import fit_schema
 
 
@@ -26,10 +27,9 @@ SCHEMA = fit_schema(REAL)
 
 
 def found(made=MADE, test=TEST, target="y", **more):
-    rng = np.random.default_rng(0)
     options = {"bootstrap": 40, "learners": ("logistic",)}
     features = more.pop("features", ["sex", "race"])
-    return group_utility(REAL, made, test, SCHEMA, target, features, rng, **(options | more))
+    return group_utility(REAL, made, test, SCHEMA, target, features, 0, **(options | more))
 
 
 def test_figures_of_equal_laws_agree_and_intervals_hold_them():
@@ -51,16 +51,16 @@ def test_figures_of_equal_laws_agree_and_intervals_hold_them():
 def test_differences_and_ratios_are_fairlearns(monkeypatch):
     """Of the scores that the report's own learner gives, by fairlearn's own functions."""
     seen = []
-    real = module._predicted
+    real = module.fit_and_predict
 
     def predicted(*arguments):
         seen.append(real(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(module, "_predicted", predicted)
+    monkeypatch.setattr(module, "fit_and_predict", predicted)
     utility = found()
     truth = (TEST["y"] == "yes").to_numpy().astype(int)
-    for (classes, scores), prediction in zip(seen, utility.predictions, strict=True):
+    for (scores, classes), prediction in zip(seen, utility.predictions, strict=True):
         chosen = (scores[:, list(classes).index("yes")] >= 0.5).astype(int)
         for feature in ("sex", "race"):
             for notion in ("demographic_parity", "equalized_odds", "equal_opportunity"):
@@ -121,7 +121,7 @@ def test_more_classes_have_areas_but_no_fairness():
     rng = np.random.default_rng(0)
     frames = [t.assign(y=rng.choice(["p", "q", "r"], len(t))) for t in (REAL, MADE, TEST)]
     schema = fit_schema(frames[0])
-    utility = group_utility(*frames, schema, "y", ["sex"], rng, learners=("logistic",))
+    utility = group_utility(*frames, schema, "y", ["sex"], 0, learners=("logistic",))
     assert utility.positive is None and utility.base_rates == {}
     assert utility.predictions[0].overall.keys() == {"auc", "accuracy"}
 
@@ -129,6 +129,20 @@ def test_more_classes_have_areas_but_no_fairness():
 def test_what_cannot_be_measured_says_why():
     assert "is a number" in found(target="x").reason
     assert "synthetic rows hold fewer" in found(MADE.assign(y="no")).reason
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), ("yes", "no"), ("a", "b")])
+def test_the_summary_and_the_audit_have_one_area(labels):
+    """Whichever class is the rarer one, and comes first by name: equal to the last digit."""
+    renamed = {"no": labels[0], "yes": labels[1]}
+    frames = [frame.assign(y=frame["y"].map(renamed)) for frame in (REAL, MADE, TEST)]
+    schema = fit_schema(frames[0])
+    audit = group_utility(*frames, schema, "y", ["sex"], 5, bootstrap=0)
+    areas = {(p.trained_on, p.learner): p.overall["auc"].value for p in audit.predictions}
+    for name, train in (("real", frames[0]), ("synthetic", frames[1])):
+        summary = train_and_test(train, frames[2], schema, "y", 5)
+        assert summary.logistic == areas[name, "logistic"]
+        assert summary.boosted_trees == areas[name, "boosted_trees"]
 
 
 def test_the_same_generator_gives_the_same_figures():

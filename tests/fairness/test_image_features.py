@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from fairness.audit.fidelity import SamplingLimits
+from fairness.audit.limits import SamplingLimits
 from fairness.audit.pooled import audit
 from fairness.metrics.image_features import ImageFeatures, image_shape
 from wgan.data.fit import fit_schema

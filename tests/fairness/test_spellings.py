@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.fidelity import SamplingLimits
+from fairness.audit.limits import SamplingLimits
 from fairness.audit.pooled import audit
 from fairness.groups.spellings import spelled_alike
 from wgan.data.fit import fit_schema

@@ -1,10 +1,13 @@
 """Figures of a synthetic table: from sums over sites, and on rows that were held out."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from clients.protocol.plan import Plan, fingerprint
 from server.config.files import load
@@ -20,6 +23,7 @@ from server.evaluation.figures import (
 from server.simulated_sites import create_simulated_sites
 from server.synthesis.generator_file import load_generator
 from server.transport.exchange import InProcess
+from simulations.cli import app
 from wgan.data.frame import read_table
 from wgan.errors import DataError
 
@@ -81,9 +85,35 @@ def test_coverage_leaves_out_rows_of_unknown_groups(ready: Any) -> None:
     plan, _, _, real, holdout = ready
     strange = holdout.assign(group="unheard of")
     both = pd.concat([holdout, strange], ignore_index=True)
-    assert compute_coverage(plan, both, real, 0, "x") == compute_coverage(
-        plan, holdout, real, 0, "x"
-    )
+    found, alone = (compute_coverage(plan, rows, real, 0, "x") for rows in (both, holdout))
+    assert found["groups"] == alone["groups"]
+    # No row of that group was there to train on: that none is made is no loss.
+    assert found["coverage_group_min"] > 0
+
+
+def test_rows_trained_on_decide_which_groups_there_are(ready: Any) -> None:
+    plan, _, _, real, holdout = ready
+    found = compute_coverage(plan, holdout, real, 0, "x", real)
+    assert found == compute_coverage(plan, holdout, real, 0, "x")
+
+
+def test_the_summary_and_the_audit_say_the_same(finished: Any, tmp_path: Path) -> None:
+    """One definition, one seed rule: the figures of the two files are equal to the last digit."""
+    run, summary = finished
+    words = ["audit", "--run", str(run.path), "--out", str(tmp_path), "-q"]
+    assert CliRunner().invoke(app, words).exit_code in (0, 1, 3)
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    for name in ("coverage_group_min", "coverage_difference"):
+        assert audit[name] == summary[name] is not None
+    groups = {g["name"]: g for g in audit["groups"] if len(g["sensitive"]) == 2}
+    for name, record in summary["per_group"].items():
+        cover = groups[name]["standardised_coverage"]
+        assert cover["value"] == record["coverage"] and cover["low"] == record["coverage_low"]
+        assert groups[name]["state"] == record["coverage_verdict"]
+    for prediction in audit["utility"]["predictions"]:
+        if prediction["trained_on"] == "synthetic":
+            value = summary["utility"]["synthetic"][prediction["learner"]]
+            assert prediction["overall"]["auc"]["value"] == value
 
 
 def test_utility_with_and_without_real_rows(ready: Any) -> None:

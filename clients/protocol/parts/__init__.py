@@ -13,3 +13,110 @@ state on the server, and what it does not go with.
 - `arrays`: the layout of a round, put together from the parts.
 - `states`: a player's state, and what one site carries from round to round.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from clients.protocol.parts.arrays import SCORES, LocalTraining, RoundArrays, round_arrays
+    from clients.protocol.parts.base import LocalRule
+    from clients.protocol.parts.control_variates import ControlVariates
+    from clients.protocol.parts.corrections import LocalCorrection
+    from clients.protocol.parts.placement import PLAYERS, Placement, Player
+    from clients.protocol.parts.proximal import Proximal
+    from clients.protocol.parts.states import PlayerState, SiteState, load_players
+    from clients.protocol.parts.statistics import (
+        Averaged,
+        Frozen,
+        OptimizerStatistics,
+        Private,
+        change,
+    )
+    from clients.protocol.parts.weighting import (
+        AFL,
+        IFLGAN,
+        TERM,
+        EqualWeights,
+        FedTGAN,
+        FeGAN,
+        GroupWeights,
+        PerSiteRule,
+        QFedAvg,
+        RowWeights,
+        SiteFigures,
+        WeightingRule,
+    )
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "clients.protocol.parts.arrays": (
+                "SCORES",
+                "LocalTraining",
+                "RoundArrays",
+                "round_arrays",
+            ),
+            "clients.protocol.parts.base": ("LocalRule",),
+            "clients.protocol.parts.control_variates": ("ControlVariates",),
+            "clients.protocol.parts.corrections": ("LocalCorrection",),
+            "clients.protocol.parts.placement": ("PLAYERS", "Placement", "Player"),
+            "clients.protocol.parts.proximal": ("Proximal",),
+            "clients.protocol.parts.states": ("PlayerState", "SiteState", "load_players"),
+            "clients.protocol.parts.statistics": (
+                "Averaged",
+                "Frozen",
+                "OptimizerStatistics",
+                "Private",
+                "change",
+            ),
+            "clients.protocol.parts.weighting": (
+                "AFL",
+                "IFLGAN",
+                "TERM",
+                "EqualWeights",
+                "FedTGAN",
+                "FeGAN",
+                "GroupWeights",
+                "PerSiteRule",
+                "QFedAvg",
+                "RowWeights",
+                "SiteFigures",
+                "WeightingRule",
+            ),
+        },
+    )
+
+__all__ = [
+    "AFL",
+    "IFLGAN",
+    "PLAYERS",
+    "SCORES",
+    "TERM",
+    "Averaged",
+    "ControlVariates",
+    "EqualWeights",
+    "FeGAN",
+    "FedTGAN",
+    "Frozen",
+    "GroupWeights",
+    "LocalCorrection",
+    "LocalRule",
+    "LocalTraining",
+    "OptimizerStatistics",
+    "PerSiteRule",
+    "Placement",
+    "Player",
+    "PlayerState",
+    "Private",
+    "Proximal",
+    "QFedAvg",
+    "RoundArrays",
+    "RowWeights",
+    "SiteFigures",
+    "SiteState",
+    "WeightingRule",
+    "change",
+    "load_players",
+    "round_arrays",
+]
