@@ -67,8 +67,7 @@ SLOW = {
 }
 """Files whose tests are marked slow, each with the reason."""
 
-ALONE = ("server/test_strategies.py", "test_end_to_end.py", "test_killed_runs.py")
-ALONE += ("simulations/compare/test_smoke.py", "test_simulation_is_closed.py")
+ALONE = ("server/test_strategies.py", "simulations/compare/test_smoke.py", "test_killed_runs.py")
 """Files whose tests share nothing: with two workers, each of them may go to either."""
 
 

@@ -15,12 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+# One Ray at a time: two that start at once on two cores may give up.
+pytestmark = pytest.mark.xdist_group("ray")
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     "train.rounds=6",
     "split.sites=5",
     "data.drop=['fnlwgt','native-country','education','occupation']",
 )
+
+TRAINING_ALONE = ("model.projection=false", "model.marginals=false")
+"""What follows training takes most of such a run, and sites have no part in it."""
 
 
 def command(*arguments: str) -> list[str]:
@@ -84,8 +90,7 @@ def without_costs(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in costs} for row in rows]
 
 
-@pytest.mark.xdist_group("inline")
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.nightly), 4])
 def test_flower_equals_the_run_in_process_for_any_number_of_actors(
     tmp_path: Path, inline: Path, count: int
 ) -> None:
@@ -118,7 +123,7 @@ def test_flower_equals_the_run_in_process_for_any_number_of_actors(
 def test_flower_equals_the_run_in_process_for_every_way_of_sending(
     tmp_path: Path, sets: tuple[str, ...]
 ) -> None:
-    sets = (*sets, "groups.minimax_every=2", "simulation.actors=2")
+    sets = (*sets, "groups.minimax_every=2", "simulation.actors=2", *TRAINING_ALONE)
     for backend in ("inline", "ray"):
         code, text = finished(simulate(tmp_path / backend, backend, *sets))
         assert code == 0, text
@@ -128,7 +133,7 @@ def test_flower_equals_the_run_in_process_for_every_way_of_sending(
 
 
 def test_a_site_process_that_dies_costs_no_round(tmp_path: Path) -> None:
-    sets = ("train.rounds=40", "simulation.actors=2")
+    sets = ("train.rounds=120", "simulation.actors=2", *TRAINING_ALONE)
     calm, struck = tmp_path / "calm", tmp_path / "struck"
     code, text = finished(simulate(calm, "inline", *sets))
     assert code == 0, text
@@ -143,7 +148,7 @@ def test_a_site_process_that_dies_costs_no_round(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(tmp_path: Path) -> None:
-    sets = ("train.rounds=40", "output.checkpoint_every=1000")
+    sets = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert finished(simulate(whole, "inline", *sets))[0] == 0
     process = simulate(broken, "ray", *sets)

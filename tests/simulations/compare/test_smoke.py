@@ -20,6 +20,7 @@ def test_two_strategies_from_the_preset_to_the_table(tmp_path, monkeypatch, capf
     shrunk = (
         "train.rounds=2",
         "output.rows=400",
+        "model.projection=false",
         "model.generator_hidden=[16]",
         "model.critic_hidden=[16]",
     )
