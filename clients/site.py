@@ -12,7 +12,7 @@ import pandas as pd
 
 from clients.gate.mechanism import NO_MECHANISM, Mechanism
 from clients.protocol.refusal import checked_identity
-from wgan.data.formats import SUFFIXES
+from wgan.data.formats import ARRAYS, SUFFIXES
 from wgan.data.frame import read_table
 from wgan.errors import DataError, StateError
 from wgan.files import read_json, write_json, write_whole
@@ -122,7 +122,7 @@ def sites_in(
     found: dict[str, Path] = {}
     problems = []
     for entry in sorted(os.listdir(folder)):
-        suffix = next((s for s in SUFFIXES if entry.endswith(s)), None)
+        suffix = next((s for s in (*SUFFIXES, ARRAYS) if entry.endswith(s)), None)
         if suffix is None or entry.startswith("."):
             continue
         name = entry.removesuffix(suffix)
@@ -133,7 +133,7 @@ def sites_in(
         found[name] = folder / entry
     if not found:
         problems.append(
-            f"{folder} holds no table: expected one {', '.join(SUFFIXES)} file per site"
+            f"{folder} holds no table: expected one {', '.join((*SUFFIXES, ARRAYS))} file per site"
         )
     if problems:
         raise DataError(problems)

@@ -84,6 +84,7 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             folder=folder,
             exchange=exchange,
             columns=stage.columns,
+            samples=stage.samples,
             listener=display,
             real_rows=lambda: stage.frame(settings.data.missing),
         )()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from server.config.settings import Settings
@@ -37,6 +39,12 @@ class FinishedRun:
     def table(self) -> pd.DataFrame:
         """The synthetic table; cells are text as in `synthetic.csv`."""
         return read_table(self.folder.synthetic)
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The synthetic samples and their labels, by name; of a run whose sites hold arrays."""
+        with np.load(self.folder.path / "synthetic.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
 
     @property
     def synthesizer(self) -> Synthesizer:
@@ -97,6 +105,7 @@ def run_in_process(
         folder=folder,
         exchange=InProcess(sites.sites, tell=listener.on_note),
         columns=sites.columns,
+        samples=sites.samples,
         listener=listener,
         real_rows=lambda: sites.frame(settings.data.missing),
         resume=resume,

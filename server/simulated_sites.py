@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from clients.datasets.arrays import ArrayDataset
+from clients.datasets.choice import open_dataset
+from clients.datasets.tables import check_columns
 from clients.gate.simulation import mark
+from clients.protocol.schema_messages import DescribeColumns
 from clients.protocol.simulation_paths import SimulationPaths
 from clients.site import Site, sites_in
-from clients.tasks.schema import check_columns
 from server.config.files import resolve
 from server.config.settings import Settings
 from server.config.tables import build_table_spec
 from server.partition import Split, assign, write_sites
 from server.schema.agreement import check_names
+from wgan.data.arrays import SampleLayout
+from wgan.data.formats import ARRAYS
 from wgan.data.frame import read_table
-from wgan.errors import DataError, suggest
+from wgan.errors import DataError, named, suggest
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,14 @@ class SimulatedSites:
         columns: The headers that every table must have, in order.
         loads: Expected work of each site, relative; the basis on which nodes get sites.
         simulation_paths: The paths under which nodes find them.
+        samples: What one sample is, where sites hold arrays; None: tables.
     """
 
     sites: tuple[Site, ...]
     columns: tuple[str, ...]
     loads: tuple[float, ...]
     simulation_paths: SimulationPaths = field(compare=False)
+    samples: SampleLayout | None = None
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites, for figures that only a simulation can have."""
@@ -56,8 +63,15 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     pooled = settings.strategy == "pooled"
     # A folder's tables are whole: no column of theirs says whose a row is.
     named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
+    if source.name.lower().endswith(ARRAYS):
+        raise DataError(
+            f"{source}: one file of arrays is not dealt out to sites; name a folder with one .npz "
+            "file for each site"
+        )
     if source.is_dir():
         sites = sites_in(source, folder / "work", settings.site.floor, simulated=True)
+        if any(site.table.name.lower().endswith(ARRAYS) for site in sites):
+            return _array_sites(sites, settings, source, folder)
         frames = [_read(site, settings) for site in sites]
         columns = _columns(frames[0], settings, named)
         problems: list[str] = []
@@ -87,6 +101,36 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
     return SimulatedSites(sites, columns, tuple(loads), simulation_paths)
+
+
+def _array_sites(
+    sites: tuple[Site, ...], settings: Settings, source: Path, folder: Path
+) -> SimulatedSites:
+    """Sites with `.npz` files; the first one's samples say what all sites' must be.
+
+    Raises:
+        DataError: Files cannot be read or do not fit together; every site's problems at once.
+    """
+    data, problems = settings.data, list[str]()
+    if settings.strategy == "pooled":
+        problems.append("strategy = 'pooled': arrays are not pooled; name another strategy")
+    target = (data.target,) if data.target else ()
+    columns = tuple(dict.fromkeys((*data.sensitive, *target)))
+    samples: SampleLayout | None = None
+    loads = []
+    for site in sites:
+        try:
+            dataset = open_dataset(site)
+            if isinstance(dataset, ArrayDataset):
+                samples = samples or dataset.layout
+                loads.append(float(len(dataset.frame(data.missing))))
+            dataset.check(DescribeColumns(columns, samples=samples))
+        except DataError as error:
+            problems += named(error.problems, f"site '{site.name}'")
+    if problems:
+        raise DataError(problems)
+    simulation_paths = mark(folder, source, folder / "work", settings.site.floor)
+    return SimulatedSites(sites, columns, tuple(loads), simulation_paths, samples)
 
 
 def read_split(settings: Settings) -> Split:

@@ -107,6 +107,7 @@ def run_flower(
                         folder=folder,
                         exchange=exchange,
                         columns=stage.columns,
+                        samples=stage.samples,
                         listener=display,
                         real_rows=lambda: stage.frame(missing),
                         resume=resume,

@@ -42,6 +42,7 @@ TINY: dict[str, Any] = {
 SLOW = {
     "clients/test_gate.py": "starts Flower",
     "server/test_app.py": "starts Flower",
+    "server/test_arrays.py": "whole runs",
     "server/test_clusters.py": "whole runs",
     "server/test_figures.py": "whole runs",
     "server/test_locks.py": "processes that hold one another up",
@@ -186,6 +187,7 @@ def run(
         folder=folder,
         exchange=InProcess(stage.sites),
         columns=stage.columns,
+        samples=stage.samples,
         listener=reporter or Recorder(),
         real_rows=lambda: stage.frame(settings.data.missing),
         resume=resume,

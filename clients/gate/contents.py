@@ -16,7 +16,6 @@ from fairness.metrics.marginals import Marginals
 from wgan.data.schema import Schema
 from wgan.errors import SettingsError, StateError
 from wgan.recipe import Recipe
-from wgan.shape import Shape
 
 _CONDITIONS: TypeAdapter[ConditionSpace] = TypeAdapter(ConditionSpace)
 _SCHEMA: TypeAdapter[Schema] = TypeAdapter(Schema)
@@ -35,6 +34,8 @@ def check_contents(order: Task) -> None:
         columns = {*conditions.sensitive, *([conditions.target] if conditions.target else [])}
         if strangers := columns - set(schema.names):
             problems.append(f"groups or labels of {len(strangers)} columns that are none")
+        if schema.samples and set(schema.names) - columns:
+            problems.append("columns of arrays that are neither sensitive features nor the target")
         if problems:
             raise RefusedError(problems[:5])
         if isinstance(order, EncodeData):
@@ -58,7 +59,10 @@ def _read(schema: dict[str, Any], conditions: dict[str, Any]) -> tuple[Schema, C
     with readable("'schema' or 'conditions'"):
         _SCHEMA.validate_json(_JSON.dump_json(schema), strict=True)
         _CONDITIONS.validate_json(_JSON.dump_json(conditions), strict=True)
-        return Schema.from_json(schema), ConditionSpace.from_json(conditions)
+        try:
+            return Schema.from_json(schema), ConditionSpace.from_json(conditions)
+        except SettingsError as error:
+            raise RefusedError(error.problems) from None
 
 
 def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpace) -> None:
@@ -71,8 +75,7 @@ def _check_networks(order: EncodeData, schema: Schema, conditions: ConditionSpac
         problems = _recipe(_JSON.validate_json(order.recipe))
     if problems:
         raise RefusedError(problems)
-    codec = conditions.codec(schema)
-    shape = Shape(codec.blocks, codec.width, conditions.width)
+    shape = conditions.codec(schema).shape(conditions.width)
     try:
         recipe = Recipe.from_json(order.recipe)
         recipe.check(shape)

@@ -127,6 +127,7 @@ def _follows(text: str, before: str) -> None:
     same("rows held out", rows_held_out(order), rows_held_out(asked))
     if isinstance(order, CollectVocabulary) and isinstance(asked, DescribeColumns):
         same("columns", order.columns, asked.columns)
+        same("samples", order.samples, asked.samples)
     elif isinstance(order, CountHistograms) and isinstance(asked, CollectVocabulary):
         _ranks(order, asked)
     elif isinstance(order, KMeansStep | EncodeData) and isinstance(asked, CountHistograms):
@@ -161,6 +162,7 @@ def _ranks(order: CountHistograms, asked: CollectVocabulary) -> None:
     """All cells that values of the sensitive features and of the target make, and no others."""
     schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
     same("columns", schema.names, asked.columns)
+    same("samples", schema.samples and schema.samples.layout, asked.samples)
     same("kinds", tuple(c.kind for c in schema.columns), asked.kinds)
     same("forms of dates", tuple(c.form for c in schema.columns), asked.forms)
     if conditions.centres or conditions.table.any():
@@ -206,6 +208,7 @@ def _narrows(order: KMeansStep | EncodeData, asked: CountHistograms) -> None:
         ConditionSpace.from_json(asked.conditions),
     )
     same("columns", schema.names, wide.names)
+    same("samples", schema.samples, wide.samples)
     for column, candidate in zip(schema.columns, wide.columns, strict=True):
         for field in fields(Column):
             if field.name not in SPARED:

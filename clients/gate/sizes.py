@@ -27,6 +27,7 @@ from clients.protocol.schema_messages import (
 )
 from fairness.groups.conditions import ConditionSpace
 from fairness.metrics.marginals import POINTS, Marginals
+from wgan.data.arrays import DTYPES, SampleLayout
 from wgan.data.schema import Column, Schema
 
 
@@ -63,6 +64,7 @@ def check_layout(order: Task) -> None:
 def check_schema(schema: Schema) -> list[str]:
     """What is wrong with the sizes of a schema."""
     problems = [
+        *_samples(schema.samples.layout if schema.samples else None),
         *within("columns", len(schema.columns), 1, limits.COLUMNS),
         *(f"column '{c.name[:40]}': {problem}" for c in schema.columns for problem in _column(c)),
     ]
@@ -143,6 +145,7 @@ def _problems(order: Task) -> list[str]:
                 *within("columns left out", len(order.drop), 0, limits.COLUMNS),
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
                 *_share(order.held_out.share),
+                *_samples(order.samples),
             ]
         case CollectVocabulary():
             lengths = {len(order.columns), len(order.kinds), len(order.forms)}
@@ -150,7 +153,8 @@ def _problems(order: Task) -> list[str]:
             problems += within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
-            return problems + _one_length(lengths) + _share(order.held_out.share)
+            problems += _one_length(lengths) + _share(order.held_out.share)
+            return problems + _samples(order.samples)
         case CountHistograms():
             problems = within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
@@ -249,6 +253,17 @@ def _parts(training: LocalTraining) -> list[str]:
 def _masses(mass: tuple[float, ...]) -> list[str]:
     right = all(0 <= m <= 1 + 1e-6 for m in mass) and abs(sum(mass) - 1) < 1e-3
     return [] if right else ["masses of groups; expected shares that add up to 1"]
+
+
+def _samples(samples: SampleLayout | None) -> list[str]:
+    if samples is None:
+        return []
+    problems = within("axes of a sample", len(samples.axes), 1, 8)
+    if samples.dtype not in DTYPES:
+        problems.append(f"samples of type {samples.dtype[:20]!r}; expected {', '.join(DTYPES)}")
+    if not problems and any(size < 1 for size in samples.axes):
+        problems.append("a sample with an axis of length 0 or less")
+    return problems or within("numbers of a sample", samples.width, 1, limits.SAMPLE)
 
 
 def _share(share: float) -> list[str]:

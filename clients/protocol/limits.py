@@ -28,6 +28,9 @@ ATOMS = 1024
 EDGES = 32_768
 """Edges of a numeric column's bins: 2,048 fine bins, and one for each of 10,241 coarse ones."""
 
+SAMPLE = 2**20
+"""Numbers of one sample: an image of 3 channels and 590 x 590 pixels."""
+
 LABELS = 51
 """Labels: 50 classes and the missing one."""
 

@@ -14,7 +14,7 @@ from fairness.groups.conditions import ConditionSpace
 from fairness.matching.binning import Binning
 from fairness.matching.moments import eligible_strata, stratum_memberships
 from fairness.weighting.group_weights import row_weights
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec
 from wgan.data.schema import Schema
 from wgan.errors import StateError
 from wgan.players import Players
@@ -69,15 +69,15 @@ class Plan:
             conditions,
             np.array(order.mass),
             Recipe.from_json(order.recipe),
-            Shape(codec.blocks, codec.width, conditions.width),
+            codec.shape(conditions.width),
             schema,
             order.held_out,
             Binning.of(codec, order.bins),
         )
 
     @cached_property
-    def codec(self) -> TableCodec:
-        """Between rows of the table and encoded ones."""
+    def codec(self) -> Codec:
+        """Between rows and encoded ones."""
         return self.conditions.codec(self.schema)
 
     @property

@@ -13,10 +13,15 @@ from typing import Any, Literal
 from clients.protocol.sketch import BINS, SKETCH, VOTES
 from clients.protocol.sums import Field, Layout
 from fairness.groups.conditions import ConditionSpace
+from wgan.data.arrays import SampleLayout
 from wgan.data.schema import KINDS, Kind, Schema
 from wgan.data.values import DATE_FORMS
 
 DECIMALS = 16
+
+WHOLE, FRACTIONS = 4, 30
+"""Resolutions, in bits, of sums of samples' numbers: exact for whole ones, whose totals may reach
+2^58; sums of fractions may reach 2^32."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,15 @@ class DescribeColumns:
         columns: The columns expected, in order; a table with others is refused by its site.
         drop: Columns to be left out where they exist.
         held_out: Rows that are counted apart: kinds are those of all rows.
+        samples: The samples expected beside the columns; None: rows of a table. A file with others
+            is refused by its site.
     """
 
     columns: tuple[str, ...]
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
+    samples: SampleLayout | None = None
     order: Literal["look"] = "look"
 
     def layout(self) -> Layout:
@@ -69,6 +77,7 @@ class CollectVocabulary:
         kinds: The agreed kind of every column, in order.
         forms: How its date-times are written; empty for other kinds.
         held_out: Rows that are not read.
+        samples: The samples whose moments are asked for; None: rows of a table.
     """
 
     columns: tuple[str, ...]
@@ -76,10 +85,15 @@ class CollectVocabulary:
     forms: tuple[str, ...]
     missing: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
+    samples: SampleLayout | None = None
     order: Literal["values"] = "values"
 
     def layout(self) -> Layout:
-        """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram."""
+        """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram.
+
+        Of samples their number, and sums and sums of squares of each coordinate, from which
+        `wgan.data.arrays.ArrayCodec.from_moments` has centre and scale.
+        """
         fields = []
         for i, kind in enumerate(self.kinds):
             if kind in ("category", "boolean"):
@@ -87,6 +101,10 @@ class CollectVocabulary:
             else:
                 fields.append(Field(f"vote.{i}", VOTES))
                 fields.append(Field(f"histogram.{i}", (BINS,)))
+        if self.samples is not None:
+            shape, bits = (self.samples.width,), WHOLE if self.samples.whole else FRACTIONS
+            fields.append(Field("samples", (1,)))
+            fields += [Field(name, shape, bits) for name in ("sample_sums", "sample_squares")]
         return Layout(tuple(fields))
 
 

@@ -1,7 +1,7 @@
 """What a site does when it is asked, one file a request.
 
 - `dispatch`: from a request to its answer; encoding, moments, the audit's counts.
-- `schema`: kinds, vocabularies, histograms, clusters.
+- `schema`: clusters, and rows encoded once for them and for training.
 - `statistics`: what rules of weights read.
 - `train`: a round.
 - `rows`: encoded rows on the site's disk, and batches of them.
@@ -13,14 +13,12 @@ from wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from clients.tasks.dispatch import admission, handle, served
-    from clients.tasks.schema import check_columns
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
             "clients.tasks.dispatch": ("admission", "handle", "served"),
-            "clients.tasks.schema": ("check_columns",),
         },
     )
 
-__all__ = ["admission", "check_columns", "handle", "served"]
+__all__ = ["admission", "handle", "served"]

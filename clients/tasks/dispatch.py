@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clients.datasets.choice import forget, open_dataset
 from clients.gate import floor
 from clients.gate.admission import Admission
 from clients.gate.held import check_claims
 from clients.gate.mechanism import Answer
 from clients.gate.release import build_context, release
-from clients.parsed import forget, parsed
 from clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
@@ -50,7 +50,6 @@ from fairness.matching.moments import (
 )
 from fairness.matching.suppression import of_text, publishable
 from fairness.metrics.codebook import Codebook
-from fairness.metrics.marginals import Marginals
 from fairness.weighting.group_weights import row_weights, site_mass
 from wgan.errors import DataError, NumericalError, named
 
@@ -126,11 +125,11 @@ def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
     """One site's answer to a task, before it passes the gate."""
     match order:
         case DescribeColumns():
-            return schema.describe_columns(order, site)
+            return open_dataset(site).describe(order)
         case CollectVocabulary():
-            return schema.collect_vocabulary(order, site)
+            return open_dataset(site).vocabulary(order)
         case CountHistograms():
-            return schema.count_histograms(order, site)
+            return open_dataset(site).histograms(order)
         case KMeansStep():
             return schema.kmeans_step(order, site)
         case EncodeData():
@@ -236,16 +235,7 @@ def moments(order: SumMoments, site: Site) -> Answer:
 def audit(order: CountMarginals, site: Site) -> Answer:
     """Counts of the site's rows in every bin, by group."""
     plan = parse_plan(str(site.plan(order.plan)["order"]))
-    frame = parsed(site, order.missing)
-    group = plan.conditions.group_index(frame, plan.schema, str(site.table))
-    if site.floor:
-        group[~schema.enough(frame, plan.schema, plan.conditions, site)] = -1
-    known = floor.large(group, order.groups, site.floor)
-    marginals = Marginals.from_json(order.marginals)
-    counts = marginals.count(frame.loc[known], group[known], order.groups)
-    for column in marginals.columns:
-        few = floor.joined if column.numeric else floor.folded
-        counts[column.name] = few(counts[column.name], site.floor)
+    counts = open_dataset(site).marginals(order, plan)
     return Answer(order.layout(), counts)
 
 

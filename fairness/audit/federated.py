@@ -134,7 +134,7 @@ def _stratum(
             found.append(GroupFinding(**known, state=state, standardised_recall=zero))
             continue
         recalled = recall[own.index(values)] if single else {}
-        counts = GroupCounts(comparison, g, missing[g], recalled)
+        counts = GroupCounts(comparison, g, missing[g] if missing else {}, recalled)
         for metric in table.METRICS:
             if metric.count is not None:
                 known |= metric.count(counts)

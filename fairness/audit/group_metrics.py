@@ -5,11 +5,15 @@ Estimators are those of `fairness.audit.group_sample`; here they are named, judg
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from fairness.audit.findings import Audit
 from fairness.audit.limits import exact, shown
 from fairness.audit.metric import Column, Judge, Judged, Limit, Metric, each_group
 from fairness.metrics.results import Estimate, GroupFinding
+
+if TYPE_CHECKING:
+    from fairness.audit.group_sample import GroupCounts
 
 
 def _coverage(group: GroupFinding, audit: Audit, limit: float) -> Judged:
@@ -43,6 +47,11 @@ def _coverage_difference(audit: Audit, limit: float) -> Iterator[Judged]:
 
 def _value(item: tuple[Estimate, str]) -> float:
     return item[0].value or 0.0
+
+
+def _own(figures: Sequence[float | None], counts: "GroupCounts") -> float | None:
+    """A group's own figure; None where no column is left besides the sensitive features."""
+    return figures[counts.index] if figures else None
 
 
 def _recall(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
@@ -280,7 +289,7 @@ GROUP_METRICS: tuple[Metric, ...] = (
             0.1, "most mean total variation of a group's categories, less noise", {"ge": 0}
         ),
         judge=_distance("tv", "categories"),
-        count=lambda counts: {"tv": counts.comparison.tv_groups[counts.index]},
+        count=lambda counts: {"tv": _own(counts.comparison.tv_groups, counts)},
         sums_suffice=True,
         column=Column("TV"),
         legend=(
@@ -299,7 +308,7 @@ GROUP_METRICS: tuple[Metric, ...] = (
             0.1, "most mean Kolmogorov-Smirnov distance of its numbers, less noise", {"ge": 0}
         ),
         judge=_distance("ks", "numbers"),
-        count=lambda counts: {"ks": counts.comparison.ks_groups[counts.index]},
+        count=lambda counts: {"ks": _own(counts.comparison.ks_groups, counts)},
         sums_suffice=True,
         column=Column("KS", terminal="KS"),
     ),

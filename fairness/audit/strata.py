@@ -87,7 +87,7 @@ def stratum_findings(
     found = []
     for g, sample in enumerate(samples):
         progress(sample.name)
-        counts = GroupCounts(comparison, g, missing[g], {})
+        counts = GroupCounts(comparison, g, missing[g] if missing else {}, {})
         whole = replace(sample, counts=counts, copies=copies, nearness=nearness)
         found.append(finding(whole, table.METRICS))
     return found

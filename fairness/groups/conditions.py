@@ -16,7 +16,7 @@ import pandas as pd
 
 from fairness.groups.clusters import Centres
 from fairness.groups.conditioned_on import ConditionedOn
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec, TableCodec
 from wgan.data.schema import Column, Schema
 from wgan.data.values import parse_column
 from wgan.errors import DataError
@@ -115,7 +115,11 @@ class ConditionSpace:
         target = (self.target,) if classes and self.target not in features else ()
         return (*features, *(t for t in target if t is not None))
 
-    def codec(self, schema: Schema) -> TableCodec:
+    def codec(self, schema: Schema) -> Codec:
+        """How rows are encoded: samples where there are any, else the columns of a table."""
+        return schema.samples.codec if schema.samples else self.table_codec(schema)
+
+    def table_codec(self, schema: Schema) -> TableCodec:
         """How rows of a table are encoded: without the columns that follow from the condition."""
         return TableCodec(schema.without(self.given))
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec, TableCodec
 from wgan.data.ranks import resolution, to_scores
 from wgan.data.schema import Column
 
@@ -37,15 +37,15 @@ class Binning:
     values: tuple[tuple[float, ...], ...] = ()
 
     @staticmethod
-    def of(codec: TableCodec, bins: int) -> "Binning":
+    def of(codec: Codec, bins: int) -> "Binning":
         """Bins that hold alike many of the data's rows, as far as the agreed quantiles tell.
 
         Args:
-            codec: What encodes rows.
+            codec: What encodes rows; only those of tables have numbers to cut.
             bins: How many for each number; fewer than two: none. A column on a grid of up to twice
                 as many values has a bin for each of them: a category may well go with just one.
         """
-        if bins < 2:
+        if bins < 2 or not isinstance(codec, TableCodec):
             return Binning()
         gates = {block.start: block.gate for block in codec.blocks if block.kind == "value"}
         ranks = np.arange(1, bins) / bins

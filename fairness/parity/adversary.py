@@ -61,7 +61,7 @@ class GroupAdversarySpec:
         Raises:
             ValueError: There are fewer than two groups, or no column to tell them from.
         """
-        codec = conditions.codec(schema)
+        codec = conditions.table_codec(schema)
         held = np.ones(codec.width, dtype=np.bool_)
         for name in conditions.sensitive:
             if name in codec.schema.names:

@@ -96,7 +96,7 @@ def build_memberships(
     conditions: ConditionSpace, schema: Schema
 ) -> tuple[Membership, Membership | BinMembership]:
     """Who reads a row's group and its label."""
-    codec = conditions.codec(schema)
+    codec = conditions.table_codec(schema)
     group, label, _ = conditions.blocks
     target = conditions.target
     if group:

@@ -221,7 +221,7 @@ def _contrast(members: Bools, rows: Floats) -> Floats:
 
 def _inputs(conditions: ConditionSpace, schema: Schema) -> Ints:
     """The outputs of a row that a score may read: neither target nor sensitive features."""
-    codec = conditions.codec(schema)
+    codec = conditions.table_codec(schema)
     held = np.ones(codec.width, dtype=np.bool_)
     for name in (*conditions.sensitive, conditions.target):
         if name is not None and name in codec.schema.names:

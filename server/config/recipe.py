@@ -3,8 +3,9 @@
 from server.config.sections import ModelSettings, ViewSettings
 from server.config.settings import Settings
 from wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise, TableAugmentation
-from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.generators import SkipGeneratorSpec
+from wgan.critics import CommitteeSpec, ConvCriticSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
+from wgan.data.arrays import SampleLayout
+from wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
 from wgan.lipschitz import (
     Clipping,
     CriticPenaltySpec,
@@ -20,13 +21,30 @@ from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real
 from wgan.recipe import Recipe
 from wgan.strength import Adaptive, Constant, Decay, StrengthSpec
 
+IMAGE = 4
+"""Height and width from which on an image has the two stages of convolutions."""
 
-def build_recipe(settings: Settings) -> Recipe:
-    """The recipe that a configuration describes; see `Recipe.check` for what it refuses."""
+
+def convolutional(samples: SampleLayout | None) -> bool:
+    """Whether samples are images that are large enough for convolutional networks."""
+    return samples is not None and len(samples.axes) == 3 and min(samples.axes[1:]) >= IMAGE
+
+
+def build_recipe(settings: Settings, samples: SampleLayout | None = None) -> Recipe:
+    """The recipe that a configuration describes; see `Recipe.check` for what it refuses.
+
+    Args:
+        settings: The configuration.
+        samples: What the sites' samples are; None: rows of a table. Images get convolutional
+            networks, everything else layers that are fully connected.
+    """
     model, views = settings.model, settings.views
+    images = convolutional(samples)
     return Recipe(
-        generator=SkipGeneratorSpec(model.generator_hidden, model.noise, model.temperature),
-        critic=_critic(model),
+        generator=ConvGeneratorSpec(noise=model.noise, output="linear")
+        if images
+        else SkipGeneratorSpec(model.generator_hidden, model.noise, model.temperature),
+        critic=_critic(model, images),
         objective=_objective(model),
         lipschitz=_lipschitz(model),
         augmentations=tuple(_augmentation(kind, views) for kind in views.use),
@@ -38,12 +56,18 @@ def build_recipe(settings: Settings) -> Recipe:
     )
 
 
-def _critic(model: ModelSettings) -> CriticSpec:
-    critic: CriticSpec = MLPCriticSpec(
-        hidden=model.critic_hidden,
-        activation=model.activation,
-        norm=model.norm,
-        conditioning=model.conditioning,
+def _critic(model: ModelSettings, images: bool) -> CriticSpec:
+    critic: CriticSpec = (
+        ConvCriticSpec(
+            activation=model.activation, norm=model.norm, conditioning=model.conditioning
+        )
+        if images
+        else MLPCriticSpec(
+            hidden=model.critic_hidden,
+            activation=model.activation,
+            norm=model.norm,
+            conditioning=model.conditioning,
+        )
     )
     if model.committee > 1:
         critic = CommitteeSpec(critic, model.committee)

@@ -17,6 +17,8 @@ from fairness.metrics.codebook import Codebook, alike, recall_by_group
 from fairness.metrics.marginals import Marginals, compare
 from fairness.metrics.results import GroupFinding
 from fairness.metrics.utility import train_and_test
+from server.datasets.base import Synthetic
+from server.datasets.choice import choose_modality
 from server.transport.exchange import Exchange
 from wgan.data.values import parse_column
 from wgan.errors import DataError
@@ -84,24 +86,24 @@ CELLS = 16
 
 
 def request_recall(
-    plan: Plan, plan_name: str, synthetic: pd.DataFrame, exchange: Exchange
+    plan: Plan, plan_name: str, synthetic: Synthetic, exchange: Exchange
 ) -> list[dict[str, Any]]:
     """Recall of each group from counts that sites add up; see `fairness.metrics.codebook`.
 
     Where sites hold rows out of training, those are counted. One half of a group's synthetic rows
     gives the balls and the codebook, the other shows what to expect of rows of the same law.
     """
-    codec = plan.codec
+    modality = choose_modality(plan.schema)
     rng = np.random.default_rng(derive_seed(plan.seed, "recall"))
-    made = _made(plan, synthetic)
+    made = _made(plan, synthetic.rows)
     own: list[npt.NDArray[np.float32]] = []
     fresh: list[npt.NDArray[np.float32]] = []
     for g in range(len(plan.conditions.groups)):
         pool = rng.permutation(np.flatnonzero(made == g))
         half = min(BALLS, len(pool) // 2)
-        rows = codec.encode(synthetic.iloc[pool[: 2 * half]], rng, "the synthetic table")
+        rows = modality.encode(plan, synthetic, pool[: 2 * half], rng)
         # Sites refuse balls that are crowded around one point.
-        own.append(rows[:half][~alike(rows[:half], codec.blocks)])
+        own.append(rows[:half][~alike(rows[:half], plan.codec.blocks)])
         fresh.append(rows[half:])
     book = Codebook.of(own, CELLS, seed=derive_seed(plan.seed, "codebook") % 2**31)
     order = CountNeighbours(plan_name, book.sizes, CELLS, plan.held_out > 0)
@@ -184,7 +186,11 @@ def compute_utility(
         return None
     tables = {"synthetic": synthetic} | ({} if real is None else {"real": real})
     return {
-        name: asdict(train_and_test(table, holdout, plan.schema, target, seed))
+        name: asdict(
+            train_and_test(
+                table, holdout, plan.schema, target, derive_seed(seed, "utility") % 2**31
+            )
+        )
         for name, table in tables.items()
     }
 

@@ -206,7 +206,7 @@ class SummaryRecord(_Record):
         version: Of the layout of this record.
         rows: Real rows of all sites.
         rows_modelled: Those of groups that are modelled.
-        rows_synthetic: Rows of `synthetic.csv`.
+        rows_synthetic: Rows of `synthetic.csv`, or of `synthetic.npz`.
         apostrophes: Where text was kept from being run by a spreadsheet; None: nowhere looked for.
         sites: Sites that took part.
         groups: Names of the groups.
@@ -239,6 +239,7 @@ class SummaryRecord(_Record):
         versions: Of the packages that a result depends on.
         rows_left_out_by_sites: Rows below the floor of their site.
         parity: Gaps of the target, where parity was asked for.
+        not_judged: What the figures leave out, where sites hold arrays.
         audit: The verdict of `audit.json`.
     """
 
@@ -278,6 +279,7 @@ class SummaryRecord(_Record):
     versions: dict[str, str]
     rows_left_out_by_sites: int | None = None
     parity: ParityRecord | None = None
+    not_judged: list[str] | None = None
     audit: AuditExcerpt
 
     @staticmethod

@@ -201,6 +201,14 @@ def values(order: CollectVocabulary, reply: Reply) -> Problems:
             voted = rows if reply.exact else reply.learnt
             yield from reply.fits(f"the bins of column '{column}'", binned, voted, exact=True)
         yield from reply.fits(what, rows, reply.learnt, exact=_full(i, reply))
+    if order.samples is not None:
+        count = reply.count("samples")
+        yield from reply.fits("the samples", count, reply.learnt, exact=True)
+        sums, squares = reply.sums["sample_sums"], reply.sums["sample_squares"]
+        slack = reply.slack("sample_squares", float(np.abs(squares).max()))
+        # The inequality of Cauchy and Schwarz holds of any numbers.
+        if (np.square(sums) > (count + 1e-6) * (squares + slack) + slack).any():
+            yield "the samples' sums are larger than their squares allow"
 
 
 def present(order: CollectVocabulary, sums: SiteSums) -> dict[int, int]:

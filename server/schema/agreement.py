@@ -27,7 +27,8 @@ from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells,
 from server.schema.clusters import clustered
 from server.schema.table_spec import TableSpec
 from server.transport.exchange import Exchange
-from wgan.data.codec import TableCodec
+from wgan.data.arrays import ArrayCodec, SampleLayout, Samples
+from wgan.data.codec import Codec
 from wgan.data.ranks import jitter
 from wgan.data.schema import KINDS, Column, Kind, Schema
 from wgan.data.values import DATE_FORMS, widest
@@ -59,12 +60,18 @@ class Agreement:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def codec(self) -> TableCodec:
-        """Between rows of the table and encoded ones."""
+    def codec(self) -> Codec:
+        """Between rows and encoded ones."""
         return self.conditions.codec(self.schema)
 
 
-def agree(exchange: Exchange, columns: Sequence[str], data: TableSpec, seed: int = 0) -> Agreement:
+def agree(
+    exchange: Exchange,
+    columns: Sequence[str],
+    data: TableSpec,
+    seed: int = 0,
+    samples: SampleLayout | None = None,
+) -> Agreement:
     """Asks the sites three times and reads schema and conditions off the sums.
 
     Latent clusters, where they are wanted, take 2 K + 15 exchanges more at most.
@@ -74,6 +81,7 @@ def agree(exchange: Exchange, columns: Sequence[str], data: TableSpec, seed: int
         columns: Headers that every table must have, in order; `data.drop` taken off already.
         data: What is declared.
         seed: The run's; clusters and rows held out need it.
+        samples: What the samples beside the columns are; None: rows of a table.
 
     Raises:
         DataError: A table does not fit, or what was found cannot be modelled; all problems at once.
@@ -81,11 +89,11 @@ def agree(exchange: Exchange, columns: Sequence[str], data: TableSpec, seed: int
     names = tuple(columns)
     check_names(names, data)
     held_out = HeldOut(data.held_out, seed)
-    looked = exchange(Request(DescribeColumns(names, data.drop, data.missing, held_out)))
+    looked = exchange(Request(DescribeColumns(names, data.drop, data.missing, held_out, samples)))
     rows = int(looked["rows"][0] - looked["held"][0])
     drafts = _draft(looked, names, data)
     kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
-    order = CollectVocabulary(names, kinds, forms, data.missing, held_out)
+    order = CollectVocabulary(names, kinds, forms, data.missing, held_out, samples)
     found = exchange(Request(order))
     candidates: list[Column] = []
     problems: list[str] = []
@@ -96,19 +104,32 @@ def agree(exchange: Exchange, columns: Sequence[str], data: TableSpec, seed: int
             problems += error.problems
     if problems:
         raise DataError(problems)
+    scaled = None if samples is None else _scaled(found, samples)
     proposal = possible_cells(Schema(tuple(candidates)), data, found)
-    drafted = Schema(tuple(candidates)).to_json()
+    drafted = Schema(tuple(candidates), scaled).to_json()
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
     )
     settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)]
-    schema = Schema(tuple(column for column, _ in settled))
+    schema = Schema(tuple(column for column, _ in settled), scaled)
     check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
     notes = tuple(note for _, note in settled if note)
     return Agreement(schema, conditions, int(looked["rows"][0]), notes)
+
+
+def _scaled(found: SiteSums, samples: SampleLayout) -> Samples:
+    """How samples are encoded: to mean 0 in each coordinate and mean variance 1 over all."""
+    codec = ArrayCodec.from_moments(
+        samples.axes,
+        int(found.units("samples")[0]),
+        found["sample_sums"],
+        found["sample_squares"],
+        "the sites' samples",
+    )
+    return Samples(codec, samples.dtype)
 
 
 def check_names(names: Sequence[str], data: TableSpec) -> None:

@@ -1,5 +1,6 @@
 """Stage 1, *agree*: server and sites settle on one schema, one set of cells and one recipe."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -9,19 +10,21 @@ from clients.protocol.messages import EncodeData, Matched
 from clients.protocol.plan import Plan, fingerprint
 from fairness.matching.moments import width_of_moments
 from fairness.weighting.group_weights import group_mass
+from server.config.arrays import check_for_arrays
 from server.config.files import resolve
-from server.config.recipe import build_recipe
-from server.config.settings import settings_digest
+from server.config.recipe import build_recipe, convolutional
+from server.config.settings import Settings, settings_digest
 from server.config.tables import build_table_spec
 from server.config.training import build_participation
+from server.datasets.choice import build_modality
 from server.evaluation.figures import check_holdout
 from server.schema.agreement import Agreement
-from server.schema.agreement import agree as agree_on_schema
 from server.stages.context import RunContext
 from server.synthesis.calibration import has_categories
 from server.synthesis.projection import build_binning
 from server.training.participation import ClientSampler
 from server.training.state import TrainingState
+from wgan.data.arrays import SampleLayout
 from wgan.data.frame import read_table
 
 MAX_MOMENTS = 16_000_000
@@ -64,6 +67,8 @@ def agree(run: RunContext) -> Agreed:
     """
     settings, folder = run.settings, run.folder
     _ = run.device
+    if run.samples is not None:
+        check_for_arrays(settings)
     participation = build_participation(settings.federation)
     names, last = run.exchange.names, settings.train.rounds
     ClientSampler(names, participation, settings.seed, rounds=last).check()
@@ -97,12 +102,26 @@ def _read_holdout(run: RunContext) -> pd.DataFrame | None:
     return holdout[list(run.columns)]
 
 
+def _left_out(settings: Settings, samples: SampleLayout) -> Iterator[str]:
+    """What a run over arrays does without, in sentences."""
+    left = ["calibration of categories", "projection onto second moments"]
+    if settings.model.matching > 0:
+        left.insert(0, "matching of rows (model.matching)")
+    yield f"arrays have no columns: {', '.join(left)} are left out"
+    if convolutional(samples):
+        yield (
+            "images get convolutional networks: model.generator_hidden and model.critic_hidden are "
+            "not used"
+        )
+
+
 def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     """Asks the sites, writes `schema.json`, and returns the order and the number of rows."""
     settings, model, note = run.settings, run.settings.model, run.listener.on_note
     run.begin("agree", "sites agree on a schema")
     spec = build_table_spec(settings.data)
-    agreed = agree_on_schema(run.exchange, run.columns, spec, settings.seed)
+    modality = build_modality(run.samples)
+    agreed = modality.agree(run.exchange, run.columns, spec, settings.seed)
     counts = agreed.conditions.group_counts
     mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
     wanted = model.matching > 0 and settings.federation.generator == "server"
@@ -114,11 +133,18 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
             "leave columns of many categories out with data.drop to have them, or set "
             "model.matching_by = 'kernel'"
         )
+    recipe = build_recipe(settings, run.samples)
+    if run.samples is not None:
+        # Moments and features of rows are laid out by columns.
+        matching = "none"
+        for text in _left_out(settings, run.samples):
+            note(text)
+        recipe.check(agreed.codec.shape(agreed.conditions.width))
     order = EncodeData(
         schema=agreed.schema.to_json(),
         conditions=agreed.conditions.to_json(),
         mass=tuple(mass.tolist()),
-        recipe=build_recipe(settings).to_json(),
+        recipe=recipe.to_json(),
         seed=settings.seed,
         matching=matching,
         marginals=model.marginals

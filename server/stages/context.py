@@ -11,6 +11,7 @@ from server.outputs.run_directory import RunFolder
 from server.progress import AFTER_TRAINING, Interrupted, ProgressListener, Silent, StageName
 from server.transport.exchange import Exchange
 from server.transport.run_identity import Named
+from wgan.data.arrays import SampleLayout
 from wgan.errors import SettingsError
 
 
@@ -22,7 +23,8 @@ class RunContext:
         settings: The configuration.
         folder: The run directory, where results go.
         exchange: Carries requests to the sites; every request says of which run it is.
-        columns: Headers of the sites' tables, in order.
+        columns: Headers of the sites' tables, in order; of arrays, their labels.
+        samples: What one sample of the sites' arrays is; None where they hold tables.
         listener: Receives the progress.
         real_rows: Returns all real rows, where one machine has them; None in a deployment.
         resume: Whether to go on from the newest checkpoint.
@@ -33,6 +35,7 @@ class RunContext:
     folder: RunFolder
     exchange: Exchange
     columns: tuple[str, ...]
+    samples: SampleLayout | None = None
     listener: ProgressListener = field(default_factory=Silent)
     real_rows: Callable[[], pd.DataFrame] | None = None
     resume: bool = False

@@ -11,6 +11,7 @@ from fairness.audit.federated import audit_of_sums
 from fairness.audit.findings import Audit
 from fairness.parity.mixture import parity_gaps
 from server.config.settings import Settings
+from server.datasets.choice import choose_modality
 from server.evaluation.figures import (
     by_group,
     compute_coverage,
@@ -39,6 +40,7 @@ class Evaluation:
         per_group: One record a group.
         parity: Gaps of the target between groups; None where no parity was asked for.
         audit: The audit from sums alone.
+        not_judged: What was left out, in words.
     """
 
     distances: Mapping[str, Any]
@@ -48,6 +50,7 @@ class Evaluation:
     per_group: Mapping[str, Mapping[str, Any]]
     parity: Mapping[str, Any] | None
     audit: Audit
+    not_judged: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -65,13 +68,14 @@ def evaluate(
     Raises:
         Interrupted: The user asked to stop.
     """
-    settings, agreed, rows = run.settings, encoded.agreed, table.rows
+    settings, agreed, rows = run.settings, encoded.agreed, table.synthetic.rows
     plan, seed = agreed.plan, settings.seed
     run.begin("evaluate", "figures: marginals, coverage, utility")
     counts = counted(plan, agreed.name, rows, run.exchange, settings.data.missing)
     distances = request_marginals(counts)
-    recall = request_recall(plan, agreed.name, rows, run.exchange)
-    real = run.real_rows() if run.real_rows else None
+    recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
+    not_judged = choose_modality(plan.schema).not_judged
+    real = run.real_rows() if run.real_rows and not not_judged else None
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None
     if reference is not None:
@@ -86,7 +90,7 @@ def evaluate(
         counts.real,
         counts.made,
         recall,
-        names=("the sites' rows", run.folder.synthetic.name),
+        names=("the sites' rows", table.path.name),
         thresholds=settings.audit,
         training=training.history,
         versions=versions(),
@@ -100,6 +104,7 @@ def evaluate(
         per_group=by_group(plan, distances, coverage, sites, recall),
         parity=_parity(settings, synthesizer, rows) if parity else None,
         audit=audit,
+        not_judged=not_judged,
     )
 
 

@@ -5,14 +5,14 @@ or that fails in it has its table all the same.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
-import pandas as pd
-
+from server.datasets.base import Synthetic
+from server.datasets.choice import choose_modality
 from server.stages.agree import Agreed
 from server.stages.context import RunContext
 from server.synthesis.synthesizer import Synthesizer
 from wgan.data.spreadsheets import Marked
-from wgan.data.write import write_table
 
 
 @dataclass(frozen=True)
@@ -20,25 +20,35 @@ class SyntheticTable:
     """The synthetic table.
 
     Attributes:
-        rows: The rows, typed, in the columns' order.
+        synthetic: The rows.
+        path: Their file.
         apostrophes: The cells that an apostrophe was put before, so that no spreadsheet runs them.
     """
 
-    rows: pd.DataFrame
+    synthetic: Synthetic
+    path: Path
     apostrophes: Marked
 
 
 def sample(run: RunContext, agreed: Agreed, synthesizer: Synthesizer) -> SyntheticTable:
     """Draws rows with the data's mixture of groups and labels, and writes `synthetic.csv`.
 
+    Arrays are written to `synthetic.npz`.
+
     Raises:
         Interrupted: The user asked to stop.
         StateError: The run directory cannot be written.
     """
-    output, path = run.settings.output, run.folder.synthetic
+    output, seed, modality = (
+        run.settings.output,
+        run.settings.seed,
+        choose_modality(agreed.plan.schema),
+    )
+    path = run.folder.path / modality.file
     run.begin("sample", "synthetic table")
-    rows = synthesizer.sample_matching_data(output.rows or agreed.rows, run.settings.seed)
-    marked = write_table(rows, agreed.plan.schema, path, output.spreadsheet_safe)
+    cells = synthesizer.cells_matching_data(output.rows or agreed.rows, seed)
+    synthetic = synthesizer.generate(cells, seed)
+    marked = modality.write(agreed.plan, synthetic, path, output.spreadsheet_safe)
     if marked:
         run.listener.on_note(f"{marked.sentence(path.name)}; output.spreadsheet_safe = false: none")
-    return SyntheticTable(rows, marked)
+    return SyntheticTable(synthetic, path, marked)

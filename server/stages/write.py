@@ -54,6 +54,8 @@ def write(
         values["rows_left_out_by_sites"] = left_out
     if evaluation.parity is not None:
         values["parity"] = evaluation.parity
+    if evaluation.not_judged:
+        values["not_judged"] = list(evaluation.not_judged)
     audit = evaluation.audit
     values["audit"] = {
         "verdict": audit.verdict,
@@ -76,7 +78,7 @@ def _counts(
     return {
         "rows": encoded.agreed.rows,
         "rows_modelled": encoded.rows_modelled,
-        "rows_synthetic": len(table.rows),
+        "rows_synthetic": len(table.synthetic.rows),
         "apostrophes": table.apostrophes.to_json() if safe else None,
         "sites": int(encoded.sums["sites"][0]),
         "groups": list(encoded.agreed.plan.conditions.names),

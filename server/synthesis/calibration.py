@@ -13,7 +13,7 @@ from clients.protocol.plan import Plan, derive_seed
 from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
 from fairness.weighting.group_weights import row_weights
 from server.synthesis.synthesizer import Synthesizer
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec
 from wgan.flat import FlatModule
 from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
@@ -30,7 +30,7 @@ EVEN_SHARE = 0.25
 PIECE = 8192
 
 
-def has_categories(codec: TableCodec) -> bool:
+def has_categories(codec: Codec) -> bool:
     """Whether an encoded row has any categorical part."""
     return any(block.kind == "choice" for block in codec.blocks)
 

@@ -19,7 +19,7 @@ from fairness.weighting.group_weights import row_weights
 from server.synthesis.calibration import ProgressCallback, fit_proposal
 from server.synthesis.steps import ImputeDependencies, ProjectByRejection
 from server.synthesis.synthesizer import Synthesizer
-from wgan.data.codec import TableCodec
+from wgan.data.codec import Codec
 from wgan.generators import table_generator
 from wgan.numerics import flush_denormals
 
@@ -48,7 +48,7 @@ def can_project(plan: Plan) -> bool:
 
 
 def build_binning(
-    wanted: int, codec: TableCodec, conditions: ConditionSpace, note: Callable[[str], None]
+    wanted: int, codec: Codec, conditions: ConditionSpace, note: Callable[[str], None]
 ) -> int:
     """How many bins the sites cut numbers into for the projection; 0: none.
 
@@ -105,7 +105,7 @@ class FindDependencies:
         """See `server.synthesis.fitting.Fit`; reports the columns."""
         plan, conditions = synthesizer.plan, synthesizer.plan.conditions
         found = find_dependencies(
-            plan.codec,
+            conditions.table_codec(plan.schema),
             plan.binning,
             self.moments,
             int(conditions.table.sum()),

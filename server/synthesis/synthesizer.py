@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from clients.protocol.plan import Plan, derive_seed
 from fairness.parity.mixture import ParityMixture
+from server.datasets.base import Synthetic
+from server.datasets.choice import choose_modality
 from server.synthesis.conditions import matches, parse_conditions
 from server.synthesis.steps import PostprocessingStep
 from wgan.errors import DataError, SettingsError
@@ -105,7 +107,20 @@ class Synthesizer:
         return replace(self, parity=ParityMixture(level, features))
 
     def table(self, cells: Ints, seed: int) -> pd.DataFrame:
-        """One row for each cell, `(n,)`, in the columns' order.
+        """One row for each cell, `(n,)`, in the columns' order; see `generate`.
+
+        Raises:
+            SettingsError: The rows are arrays.
+        """
+        if self.plan.schema.samples is not None:
+            raise SettingsError(
+                "the run's rows are arrays, and a table holds none; take what was made from "
+                "synthetic.npz, or make more in Python with Synthesizer.generate"
+            )
+        return self.generate(cells, seed).rows
+
+    def generate(self, cells: Ints, seed: int) -> Synthetic:
+        """One row for each cell, `(n,)`, whatever the modality.
 
         Of a cell only what the generator is conditioned on decides.
         """
@@ -121,11 +136,7 @@ class Synthesizer:
             place, first = np.unique(tried[kept], return_index=True)
             encoded[place] = rows[kept][first]
             left = np.setdiff1d(left, place, assume_unique=True)
-        schema = self.plan.schema
-        decoded = self.plan.codec.decode(encoded)
-        columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
-        columns |= self.plan.conditions.decode(cells, schema)
-        return pd.DataFrame({name: columns[name] for name in schema.names})
+        return choose_modality(self.plan.schema).decode(self.plan, encoded, cells)
 
     def _draw(self, cells: Ints, seed: int, rng: torch.Generator) -> tuple[Rows, Mask]:
         """Encoded rows `(n, D)` for cells `(n,)`, postprocessed, and which of them stay, `(n,)`."""
@@ -164,7 +175,11 @@ class Synthesizer:
         return assigned
 
     def sample_matching_data(self, rows: int, seed: int) -> pd.DataFrame:
-        """`rows` rows with the data's mixture of cells, rounded to whole rows and shuffled.
+        """`rows` rows of a table with the data's mixture of cells; see `cells_matching_data`."""
+        return self.table(self.cells_matching_data(rows, seed), seed)
+
+    def cells_matching_data(self, rows: int, seed: int) -> Ints:
+        """Cells `(rows,)` in the data's mixture, rounded to whole rows and shuffled.
 
         Groups and labels that the generator is not conditioned on come as it makes them.
         """
@@ -180,7 +195,7 @@ class Synthesizer:
             )
         cells = np.repeat(np.arange(len(counts)), counts)
         np.random.default_rng(derive_seed(seed, "order")).shuffle(cells)
-        return self.table(cells, seed)
+        return cells
 
     def draw(
         self,

@@ -227,6 +227,7 @@ def _train(
             folder=run.folder,
             exchange=exchange,
             columns=stage.columns,
+            samples=stage.samples,
             listener=display,
             real_rows=lambda: stage.frame(missing),
             resume=resume,

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clients.datasets.tables import check_columns
 from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
 from clients.protocol.sketch import frequent, log_bin, peel
 from clients.site import Site
 from clients.tasks.dispatch import handle_at_site
-from clients.tasks.schema import check_columns
 from fairness.groups.conditions import ConditionSpace
 from wgan.data.schema import KINDS, Column, Schema
 from wgan.data.values import DATE_FORMS

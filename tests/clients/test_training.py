@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 from torch import nn
 
 from clients import rows as site_rows
+from clients.datasets.base import held_out
 from clients.protocol.messages import CountBatchRows, EncodeData, Request, Train, to_json
 from clients.protocol.parts.arrays import SCORES, LocalTraining
 from clients.protocol.parts.statistics import Averaged, Frozen
@@ -19,7 +20,6 @@ from clients.rows import Rows
 from clients.site import Site
 from clients.tasks.dispatch import computed as serve
 from clients.tasks.dispatch import handle_at_site
-from clients.tasks.schema import held_out
 from fairness.groups.conditions import ConditionSpace
 from fairness.weighting.group_weights import group_mass, row_weights
 from server.schema.agreement import Agreement, agree

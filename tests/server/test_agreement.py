@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clients.datasets.base import held_out
 from clients.site import Site
-from clients.tasks.schema import held_out
 from fairness.groups.conditions import MISSING
 from server.schema.agreement import agree, merged_bins
 from server.schema.table_spec import DeclaredColumn, TableSpec

@@ -221,6 +221,76 @@ class ArrayCodec:
         return ArrayCodec(tuple(value["sample"]), centre, value["scale"])
 
 
+DTYPES: Final = (
+    *("bool", "uint8", "uint16", "int8", "int16", "int32", "int64"),
+    *("float32", "float64"),
+)
+"""Types that the numbers of samples may have."""
+
+
+@dataclass(frozen=True)
+class SampleLayout:
+    """What one sample is, before anything is known of the data.
+
+    Attributes:
+        axes: Its axes, (channels, height, width) of an image.
+        dtype: The type of its numbers, one of `DTYPES`.
+    """
+
+    axes: tuple[int, ...]
+    dtype: str
+
+    @property
+    def width(self) -> int:
+        """D, how many numbers it has."""
+        return math.prod(self.axes)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole, so that their sums are exact."""
+        return not self.dtype.startswith("float")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How samples are encoded.
+
+    Attributes:
+        codec: Between samples and rows.
+        dtype: The type that decoded samples are written with.
+    """
+
+    codec: ArrayCodec
+    dtype: str
+
+    @property
+    def layout(self) -> SampleLayout:
+        """What one sample is."""
+        return SampleLayout(self.codec.sample, self.dtype)
+
+    def decode(self, rows: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """Samples `(n, *sample)` of rows `(n, D)`; whole numbers are rounded, into their range."""
+        numbers = self.codec.decode(rows)
+        if not self.layout.whole:
+            return numbers.astype(self.dtype)
+        low, high = (0, 1) if self.dtype == "bool" else _range(self.dtype)
+        return np.clip(np.rint(numbers), low, high).astype(self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"codec": self.codec.to_json(), "dtype": self.dtype}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Samples":
+        """The inverse of `to_json`."""
+        return Samples(ArrayCodec.from_json(value["codec"]), value["dtype"])
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    found = np.iinfo(dtype)
+    return int(found.min), int(found.max)
+
+
 def moments(array: NDArray[Any], where: str = "the array") -> Moments:
     """Count, sums and sums of squares of samples `(n, *sample)`; those of two sites add up.
 

@@ -1,7 +1,7 @@
 """A table's rows as tensors and back: rows hold numbers and one-hot groups, side by side."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,28 @@ from wgan.data.ranks import from_scores, jitter, resolution, to_scores
 from wgan.data.schema import Column, Schema
 from wgan.data.values import parse_column
 from wgan.errors import DataError, NumericalError
-from wgan.shape import Block
+from wgan.shape import Block, Shape
 
 JITTER: Final = 0.98
 """Share of the resolution over which noise spreads a value; decoding in float32 rounds it back."""
+
+
+class Codec(Protocol):
+    """What networks, sums and audits must know of encoded rows, whatever they stand for."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the outputs of a row are, in order; none: all are plain numbers."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """D, length of an encoded row."""
+        ...
+
+    def shape(self, condition: int) -> Shape:
+        """What the networks must know, for conditions of length `condition`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,10 @@ class TableCodec:
         self.blocks: tuple[Block, ...] = tuple(blocks)
         self.width = width
         self._slots = tuple(slots)
+
+    def shape(self, condition: int) -> Shape:
+        """What the networks must know, for conditions of length `condition`."""
+        return Shape(self.blocks, self.width, condition)
 
     def span(self, name: str) -> slice:
         """The outputs of a row that hold the column called `name`; raises `KeyError`."""

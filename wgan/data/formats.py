@@ -7,3 +7,6 @@ MISSING: Final[tuple[str, ...]] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL"
 
 SUFFIXES: Final[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 """Endings of the files that are read as tables."""
+
+ARRAYS: Final = ".npz"
+"""Ending of a file with samples and their labels; see `clients.datasets.arrays`."""

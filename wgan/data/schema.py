@@ -1,5 +1,7 @@
 """What is known of a table without its rows: columns, their kinds, categories, ranks and atoms.
 
+Of arrays it is the same of their labels, and how samples are scaled.
+
 A schema holds nothing but figures read from sums over sites, so it may be shared. Two tables with
 equal fingerprints are encoded to the same tensors.
 """
@@ -7,8 +9,10 @@ equal fingerprints are encoded to the same tensors.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
+
+from wgan.data.arrays import Samples
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 """What the values of a column are. `integer`, `float` and `datetime` are numeric."""
@@ -60,9 +64,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in their order."""
+    """What a row holds.
+
+    Attributes:
+        columns: The columns, in their order: of a table all, of arrays their labels.
+        samples: How the array beside the columns is encoded; None for a table.
+    """
 
     columns: tuple[Column, ...]
+    samples: Samples | None = None
 
     def __getitem__(self, name: str) -> Column:
         """The column called `name`; raises `KeyError` where there is none."""
@@ -78,7 +88,8 @@ class Schema:
 
     def without(self, names: tuple[str, ...]) -> "Schema":
         """The schema less the columns called `names`."""
-        return Schema(tuple(c for c in self.columns if c.name not in names))
+        kept = tuple(c for c in self.columns if c.name not in names)
+        return replace(self, columns=kept)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON.
@@ -91,7 +102,9 @@ class Schema:
             # Fingerprints of schemas without it stay what they were.
             if column["scale"] == "ranks":
                 del column["scale"]
-        return {"columns": columns}
+        if self.samples is None:
+            return {"columns": columns}
+        return {"columns": columns, "samples": self.samples.to_json()}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Schema":
@@ -100,7 +113,11 @@ class Schema:
             {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()}
             for column in value["columns"]
         ]
-        return Schema(tuple(Column(**column) for column in columns))
+        samples = value.get("samples")
+        return Schema(
+            tuple(Column(**column) for column in columns),
+            None if samples is None else Samples.from_json(samples),
+        )
 
     @property
     def fingerprint(self) -> str:

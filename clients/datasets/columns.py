@@ -1,0 +1,209 @@
+"""Questions about the columns of a site's rows: of a table all, of arrays their labels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clients.datasets.base import Encoded, enough, held_out, small_rows
+from clients.gate import floor
+from clients.gate.mechanism import Answer
+from clients.protocol.messages import CountMarginals, EncodeData
+from clients.protocol.plan import Plan
+from clients.protocol.schema_messages import (
+    DECIMALS,
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+    KMeansStep,
+)
+from clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
+from clients.protocol.sums import Floats
+from clients.site import Site
+from fairness.groups.conditions import ConditionSpace, category_labels
+from fairness.metrics.marginals import Marginals
+from wgan.data.schema import KINDS, Schema
+from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
+from wgan.errors import DataError
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ColumnDataset(ABC):
+    """Rows with columns; what else a row holds is the modality's.
+
+    Attributes:
+        site: Whose rows.
+    """
+
+    site: Site
+
+    @abstractmethod
+    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+        """The columns of all rows; not to be written to."""
+
+    @abstractmethod
+    def check(self, order: DescribeColumns) -> None:
+        """Raises `DataError` where the file does not hold just what was announced."""
+
+    @abstractmethod
+    def codes(
+        self,
+        kept: Mask,
+        schema: Schema,
+        conditions: ConditionSpace,
+        order: KMeansStep | EncodeData,
+    ) -> npt.NDArray[np.float32]:
+        """Codes of the rows `kept` `(n,)` of all, `(kept.sum(), D)`."""
+
+    def describe(self, order: DescribeColumns) -> Answer:
+        """See `Dataset.describe`: a vote for each column that holds a value."""
+        frame, site = self.frame(order.missing), self.site
+        self.check(order)
+        held = held_out(len(frame), order.held_out.share, order.held_out.seed, site.name)
+        answer: dict[str, npt.NDArray[Any]] = {
+            "rows": np.array([len(frame)]),
+            "held": np.array([held.sum()]),
+        }
+        for i, name in enumerate(order.columns):
+            description = describe(frame[name])
+            kind = np.zeros(len(KINDS), dtype=np.int64)
+            decimals = np.zeros(DECIMALS, dtype=np.int64)
+            form = np.zeros(len(DATE_FORMS), dtype=np.int64)
+            if description.kind is not None:
+                kind[KINDS.index(description.kind)] = 1
+                decimals[min(description.decimals, DECIMALS - 1)] = 1
+                if description.kind == "datetime":
+                    fitting = date_forms(frame[name])
+                    form[:] = [int(f in fitting) for f in DATE_FORMS]
+            answer |= {
+                f"kind.{i}": kind,
+                f"decimals.{i}": decimals,
+                f"form.{i}": form,
+                f"missing.{i}": np.array([int(description.missing)]),
+            }
+        return Answer(order.layout(), answer)
+
+    def vocabulary(self, order: CollectVocabulary) -> Answer:
+        """See `Dataset.vocabulary`: sketches of text; votes and coarse histograms of numbers."""
+        frame, site = self._learnt(order), self.site
+        where = str(site.table)
+        answer: dict[str, npt.NDArray[Any]] = {}
+        problems: list[str] = []
+        columns = zip(order.columns, order.kinds, order.forms, strict=True)
+        for i, (name, kind, form) in enumerate(columns):
+            try:
+                column = parse_column(frame[name], kind, name, where, form)
+                if kind in ("category", "boolean"):
+                    counts = floor.frequent(_tally(column), site.floor)
+                    answer[f"sketch.{i}"] = sketch(counts, name, where)
+                    continue
+                present = column[~np.isnan(column)]
+                _check_size(present, name, where)
+            except DataError as error:
+                problems += error.problems
+                continue
+            numbers, rows = np.unique(present, return_counts=True)
+            often = rows >= site.floor
+            answer[f"vote.{i}"] = vote(numbers[often], rows[often])
+            histogram = np.bincount(log_bin(present), minlength=BINS)
+            answer[f"histogram.{i}"] = floor.joined(histogram, site.floor)
+        if problems:
+            raise DataError(problems)
+        return Answer(order.layout(), answer)
+
+    def histograms(self, order: CountHistograms) -> Answer:
+        """See `Dataset.histograms`."""
+        frame, site = self._learnt(order), self.site
+        schema = Schema.from_json(order.schema)
+        conditions = ConditionSpace.from_json(order.conditions)
+        where = str(site.table)
+        group = conditions.group_index(frame, schema, where)
+        label = conditions.label_index(frame, schema, where)
+        shape = (len(conditions.groups), len(conditions.labels))
+        pairs = np.where((group >= 0) & (label >= 0), group * shape[1] + label, -1)
+        known = floor.large(pairs, shape[0] * shape[1], site.floor)
+        cells = np.bincount(pairs[known], minlength=shape[0] * shape[1]).reshape(shape)
+        left_out = small_rows(frame, schema, conditions, site)
+        answer: dict[str, npt.NDArray[Any]] = {"cells": cells, "left_out": np.array([left_out])}
+        if site.floor:
+            frame = frame.loc[known].reset_index(drop=True)
+        for i, column in enumerate(schema.columns):
+            if not column.numeric:
+                tally = _tally(category_labels(frame[column.name], column, where))
+                counts = np.array([tally.get(c, 0) for c in column.categories], np.int64)
+                answer[f"categories.{i}"] = floor.folded(counts, site.floor)
+                continue
+            content = parse_column(frame[column.name], column.kind, column.name, where, column.form)
+            present = content[~np.isnan(content)]
+            atoms = np.array(column.atoms)
+            masses = np.array([(present == a).sum() for a in atoms], np.int64)
+            answer[f"atoms.{i}"] = floor.without_small(masses, site.floor)
+            # Point masses of too few rows are counted with the numbers around them.
+            rest = present[~np.isin(present, atoms[masses >= site.floor])]
+            edges = np.array(column.edges)
+            bins = max(len(edges) - 1, 0)
+            if bins:
+                position = np.clip(np.searchsorted(edges, rest, side="right") - 1, 0, bins - 1)
+                answer[f"bins.{i}"] = floor.joined(
+                    np.bincount(position, minlength=bins), site.floor
+                )
+            else:
+                answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
+        return Answer(order.layout(), answer)
+
+    def encode(
+        self, schema: Schema, conditions: ConditionSpace, order: KMeansStep | EncodeData
+    ) -> Encoded:
+        """See `Dataset.encode`; rows of cells that are too small are left out."""
+        frame, site = self.frame(order.missing), self.site
+        held = held_out(len(frame), order.held_out, order.seed, site.name)
+        pairs = conditions.plain.cell_index(frame, schema, str(site.table))
+        learnt = np.where(held, -1, pairs)
+        counts = np.bincount(learnt[learnt >= 0], minlength=conditions.plain.table.size)
+        # A cell takes part with all its rows where enough of them are learnt from.
+        kept = (pairs >= 0) & (counts[np.maximum(pairs, 0)] >= site.floor)
+        left_out = small_rows(frame.loc[~held], schema, conditions, site)
+        rows = self.codes(kept, schema, conditions, order)
+        return Encoded(pairs[kept], rows, held[kept], left_out)
+
+    def marginals(self, order: CountMarginals, plan: Plan) -> dict[str, npt.NDArray[np.int64]]:
+        """See `Dataset.marginals`."""
+        frame, site = self.frame(order.missing), self.site
+        group = plan.conditions.group_index(frame, plan.schema, str(site.table))
+        if site.floor:
+            group[~enough(frame, plan.schema, plan.conditions, site)] = -1
+        known = floor.large(group, order.groups, site.floor)
+        marginals = Marginals.from_json(order.marginals)
+        counts = marginals.count(frame.loc[known], group[known], order.groups)
+        for column in marginals.columns:
+            few = floor.joined if column.numeric else floor.folded
+            counts[column.name] = few(counts[column.name], site.floor)
+        return counts
+
+    def _learnt(self, order: CollectVocabulary | CountHistograms) -> pd.DataFrame:
+        """The rows less those held out."""
+        frame, held = self.frame(order.missing), order.held_out
+        return frame.loc[~held_out(len(frame), held.share, held.seed, self.site.name)]
+
+
+def _tally(values: npt.NDArray[np.object_]) -> dict[str, int]:
+    """Rows of every text in a column, in the order in which they come; `None` is not counted."""
+    codes, texts = pd.factorize(values)
+    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+    return dict(zip(map(str, texts), counts.tolist(), strict=True))
+
+
+def _check_size(numbers: Floats, name: str, where: str) -> None:
+    beyond = int((np.abs(numbers) >= 2.0**HIGHEST).sum())
+    if beyond:
+        raise DataError(
+            f"{where}: column '{name}' holds {beyond} number{'s' * (beyond > 1)} beyond "
+            f"+-{2.0**HIGHEST:.1e}; write it in larger units, or leave it out with "
+            f'data.drop = ["{name}"]'
+        )

@@ -1,0 +1,81 @@
+"""A site's table: every column is encoded, those that follow from the condition excepted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clients.datasets.columns import ColumnDataset, Mask
+from clients.parsed import parsed
+from clients.protocol.messages import EncodeData
+from clients.protocol.plan import derive_seed
+from clients.protocol.schema_messages import DescribeColumns, KMeansStep
+from clients.site import Site
+from fairness.groups.conditions import ConditionSpace
+from wgan.data.schema import Schema
+from wgan.errors import DataError
+
+
+@dataclass(frozen=True)
+class TableDataset(ColumnDataset):
+    """Rows of a CSV, TSV or Parquet file; see `clients.datasets.base.Dataset`."""
+
+    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+        """The table, parsed once; see `clients.parsed`."""
+        return parsed(self.site, missing)
+
+    def check(self, order: DescribeColumns) -> None:
+        """See `check_columns`; raises `DataError` where samples are expected, too."""
+        if order.samples is not None:
+            raise DataError(
+                f"{self.site.table}: is a table, and the other sites hold samples; write an .npz "
+                "file"
+            )
+        check_columns(self.frame(order.missing), order.columns, order.drop, self.site)
+
+    def codes(
+        self,
+        kept: Mask,
+        schema: Schema,
+        conditions: ConditionSpace,
+        order: KMeansStep | EncodeData,
+    ) -> npt.NDArray[np.float32]:
+        """Numbers and one-hot vectors, `(kept.sum(), D)`; see `wgan.data.codec.TableCodec`."""
+        rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
+        frame = self.frame(order.missing).loc[kept]
+        return conditions.table_codec(schema).encode(frame, rng, str(self.site.table))
+
+
+def check_columns(
+    frame: pd.DataFrame, columns: tuple[str, ...], drop: tuple[str, ...], site: Site
+) -> None:
+    """Raises `DataError` where a site's table has not just the agreed columns."""
+    there = [name for name in frame.columns if name not in drop]
+    lacking = [name for name in columns if name not in there]
+    extra = [name for name in there if name not in columns]
+    problems = []
+    if lacking:
+        problems.append(
+            f"site '{site.name}' ({site.table}): lacks the column{_names(lacking)} that the other "
+            "sites have; add it (empty cells are allowed) or leave it out everywhere with data.drop"
+        )
+    if extra and len(lacking) == len(columns):
+        # Without a line of headers the first row's cells are taken for them: they stay here.
+        problems.append(
+            f"site '{site.name}' ({site.table}): has {len(extra)} other column"
+            f"{'s' * (len(extra) > 1)} and none of those expected; the first line of the file must "
+            "name the columns"
+        )
+    elif extra:
+        problems.append(
+            f"site '{site.name}' ({site.table}): has the column{_names(extra)} that the other "
+            "sites do not have; remove it or add it to data.drop"
+        )
+    if problems:
+        raise DataError(problems)
+
+
+def _names(names: list[str]) -> str:
+    return ("s " if len(names) > 1 else " ") + ", ".join(f"'{name}'" for name in names)

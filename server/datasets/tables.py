@@ -1,0 +1,48 @@
+"""Synthetic tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clients.protocol.plan import Plan
+from server.datasets.base import Codes, Ints, Synthetic
+from server.schema.agreement import Agreement, agree
+from server.schema.table_spec import TableSpec
+from server.transport.exchange import Exchange
+from wgan.data.spreadsheets import Marked
+from wgan.data.write import write_table
+
+
+@dataclass(frozen=True)
+class TableModality:
+    """Rows of a table; see `server.datasets.base.Modality`."""
+
+    file: str = "synthetic.csv"
+    not_judged: tuple[str, ...] = ()
+
+    def agree(
+        self, exchange: Exchange, columns: Sequence[str], spec: TableSpec, seed: int
+    ) -> Agreement:
+        """See `server.schema.agreement.agree`."""
+        return agree(exchange, columns, spec, seed)
+
+    def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
+        """Typed columns in the agreed order; those that follow from the condition are filled in."""
+        decoded = plan.conditions.table_codec(plan.schema).decode(codes)
+        columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
+        columns |= plan.conditions.decode(cells, plan.schema)
+        return Synthetic(pd.DataFrame({name: columns[name] for name in plan.schema.names}))
+
+    def encode(
+        self, plan: Plan, synthetic: Synthetic, index: Ints, rng: np.random.Generator
+    ) -> Codes:
+        """See `Modality.encode`."""
+        codec = plan.conditions.table_codec(plan.schema)
+        return codec.encode(synthetic.rows.iloc[index], rng, "the synthetic table")
+
+    def write(self, plan: Plan, synthetic: Synthetic, path: Path, safe: bool) -> Marked:
+        """See `Modality.write` and `wgan.data.write.write_table`."""
+        return write_table(synthetic.rows, plan.schema, path, safe)
