@@ -20,7 +20,7 @@ from server.transport.exchange import Exchange
 from wgan.data.arrays import SampleLayout, Samples
 from wgan.data.spreadsheets import Marked
 from wgan.errors import DataError
-from wgan.state import write_bytes
+from wgan.files import write_bytes
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
