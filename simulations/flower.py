@@ -10,6 +10,8 @@ from clients import environment  # isort: split
 
 import contextlib
 import os
+import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -35,8 +37,11 @@ from wgan.errors import StateError
 STORE = 256 * 1024**2
 """Bytes of Ray's object store: an exchange moves a few megabytes."""
 
+GRACE = 0.5
+"""Seconds that Ray's processes get to end by themselves: its agents would take half a minute."""
+
 PATIENCE = 5.0
-"""Seconds that Ray's processes get to end by themselves."""
+"""Seconds that the system gets to end them."""
 
 
 def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str, Any]]:
@@ -160,9 +165,30 @@ class RayProcesses:
         """Ends what is left, in the end by force."""
         self.count()
         ray.shutdown()
-        _, alive = psutil.wait_procs(self._members, timeout=PATIENCE)
+        alive = _wait(self._members, GRACE)
         for process in alive:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(alive, timeout=PATIENCE)
+        _wait(alive, PATIENCE)
         self._scratch.close()
+
+
+def _wait(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Process]:
+    """Those that still run after some seconds at most.
+
+    `psutil.wait_procs` would also wait for a dead process to be reaped. That is for its parent to
+    do, and in a container the one that inherits it may never do so.
+    """
+    deadline = time.monotonic() + seconds
+    while alive := {process for process in processes if _runs(process)}:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

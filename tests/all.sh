@@ -16,7 +16,7 @@ mypy=$!
 trap 'kill "$mypy" 2> /dev/null || :; rm -f "$types"' EXIT
 failed=0
 # tests/conftest.py says which tests stay together, and puts long ones first.
-python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@" || failed=$?
+python -m pytest -n 2 "$@" || failed=$?
 wait "$mypy" || failed=$?
 cat "$types"
 exit "$failed"

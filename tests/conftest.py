@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from server.config.files import parse
 from server.config.settings import Settings
@@ -71,6 +72,9 @@ SLOW = {
 ALONE = ("server/test_strategies.py", "simulations/compare/test_smoke.py", "test_killed_runs.py")
 """Files whose tests share nothing: with two workers, each of them may go to either."""
 
+RAY = ("test_end_to_end.py", "test_simulation_is_closed.py")
+"""Files whose tests start Ray, one at a time: two that start at once on two cores may give up."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
@@ -80,25 +84,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks slow files and puts them first; leaves nightly tests out unless asked for.
 
-    A file stays with one of two workers, which keeps its fixtures, but for files of long tests that
-    share nothing; so both end at about the same time. The order depends on the tests alone, so that
-    all workers collect the same.
+    The order depends on the tests alone, so that all workers collect the same.
     """
     root = Path(__file__).parent
     if gone := [name for name in SLOW if not (root / name).exists()]:
         raise pytest.UsageError(f"SLOW in tests/conftest.py names files that are gone: {gone}")
     slow = {root / name for name in SLOW}
-    alone = {root / name for name in ALONE}
+    ray = {root / name for name in RAY}
     for item in items:
         if item.path in slow:
             item.add_marker("slow")
-        if item.path not in alone and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not config.getoption("--nightly"):
         left = [item for item in items if item.get_closest_marker("nightly")]
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=left)
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in ray, item.path not in slow))
+
+
+class ByFile(LoadScopeScheduling):
+    """A file stays with one worker, which keeps its fixtures.
+
+    Not so files of long tests that share nothing; so all workers end at about the same time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return "ray" if file in RAY else nodeid if file in ALONE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How tests are dealt out to the workers of `pytest -n`."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 class Recorder:

@@ -18,9 +18,6 @@ import pytest
 
 from tests.command_line import everymode
 
-# One Ray at a time: two that start at once on two cores may give up.
-pytestmark = pytest.mark.xdist_group("ray")
-
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     "train.rounds=6",

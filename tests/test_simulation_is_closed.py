@@ -15,9 +15,6 @@ import psutil
 import pytest
 import tomli_w
 
-# One Ray at a time; see tests/test_end_to_end.py.
-pytestmark = pytest.mark.xdist_group("ray")
-
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 400.0
 STRANGER = """
