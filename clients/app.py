@@ -6,11 +6,11 @@ In deployment a SuperNode is started with its site in the node's own configurati
 
 and nothing a server sends can point it at another file. In Flower's simulation a node has a
 partition instead, and the message says which of the simulated sites it serves this time: only those
-of a folder that the simulation marked as its own (`clients.gate.simulation`).
+of a folder that the simulation marked as its own (`everymode.clients.gate.simulation`).
 """
 
 # First: Ray, which a simulation imports next, must find it done.
-from clients import environment  # noqa: F401
+from everymode.clients import environment  # noqa: F401
 
 # isort: split
 
@@ -21,14 +21,14 @@ import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from clients.gate.simulation import simulated
-from clients.protocol.messages import Request
-from clients.protocol.refusal import RefusedError
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.wire import pack_problems, pack_sums, unpack_request
-from clients.site import Site
-from clients.tasks.dispatch import handle
-from wgan.errors import DataError, EveryModeError
+from everymode.clients.gate.simulation import simulated
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.protocol.wire import pack_problems, pack_sums, unpack_request
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle
+from everymode.wgan.errors import DataError, EveryModeError
 
 app = ClientApp()
 

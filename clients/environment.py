@@ -27,7 +27,7 @@ import shutil
 import sys
 import tempfile
 
-from wgan.errors import StateError
+from everymode.wgan.errors import StateError
 
 GUARDS = {
     "RAY_AUTH_MODE": "token",
@@ -85,7 +85,7 @@ def require_guards() -> None:
     if LATE:
         raise StateError(
             "Ray was imported before EveryMode, so it would listen on every interface without a "
-            "token: import simulations.flower first, or use the command `everymode simulate`"
+            "token: import everymode.simulations.flower first, or use `everymode simulate`"
         )
     wanted = GUARDS.items()
     wrong = [f"{name} must be {value!r}" for name, value in wanted if os.environ.get(name) != value]

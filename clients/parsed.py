@@ -15,12 +15,12 @@ from functools import lru_cache, partial
 
 import pandas as pd
 
-from clients.site import Site
-from wgan.data.delimited import coded_frame, load_table, save_table
-from wgan.data.formats import MISSING
-from wgan.data.frame import is_delimited, read_delimited, read_table
-from wgan.errors import StateError
-from wgan.files import write_whole
+from everymode.clients.site import Site
+from everymode.wgan.data.delimited import coded_frame, load_table, save_table
+from everymode.wgan.data.formats import MISSING
+from everymode.wgan.data.frame import is_delimited, read_delimited, read_table
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import write_whole
 
 FOLDER = "parsed"
 
@@ -31,11 +31,12 @@ Stamp = tuple[int, ...]
 def parsed(site: Site, missing: Sequence[str]) -> pd.DataFrame:
     """The site's rows; not to be written to.
 
-    What `wgan.data.values` makes of them is what it makes of `wgan.data.frame.read_table`'s.
+    What `everymode.wgan.data.values` makes of them is what it makes of
+    `everymode.wgan.data.frame.read_table`'s.
 
     Args:
         site: Whose.
-        missing: What stands for a missing value; empty: `wgan.data.frame.MISSING`.
+        missing: What stands for a missing value; empty: `everymode.wgan.data.frame.MISSING`.
 
     Raises:
         DataError: The table cannot be read.

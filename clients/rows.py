@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, parse_plan
-from clients.site import Site
+from everymode.clients.protocol.plan import Plan, parse_plan
+from everymode.clients.site import Site
 
 
 @dataclass(frozen=True)

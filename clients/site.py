@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.gate.mechanism import NO_MECHANISM, Mechanism
-from clients.protocol.refusal import checked_identity
-from wgan.data.formats import ARRAYS, SUFFIXES
-from wgan.data.frame import read_table
-from wgan.errors import DataError, StateError
-from wgan.files import read_json, write_json, write_whole
-from wgan.words import brief, file_name_problem
+from everymode.clients.gate.mechanism import NO_MECHANISM, Mechanism
+from everymode.clients.protocol.refusal import checked_identity
+from everymode.wgan.data.formats import ARRAYS, SUFFIXES
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import DataError, StateError
+from everymode.wgan.files import read_json, write_json, write_whole
+from everymode.wgan.words import brief, file_name_problem
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class Site:
         workspace: Its own folder, for encoded rows and the agreed plan.
         durable: Whether what is kept there outlives a crash of the machine; a simulation's sites
             encode their rows anew.
-        floor: Rows of a level that it must hold for them to take part; see `clients.gate.floor`.
+        floor: Rows of a level that it must hold for them to take part; see
+            `everymode.clients.gate.floor`.
         simulated: Whether a simulation made it: its workspace is then emptied with every command,
             and what it was asked before a plan is not known to it once a run is resumed.
-        mechanism: What every answer goes through before it leaves; see `clients.gate.release`.
+        mechanism: What every answer goes through before it leaves; see
+            `everymode.clients.gate.release`.
     """
 
     name: str

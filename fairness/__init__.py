@@ -8,7 +8,7 @@
 - `postprocessing`: corrections of a trained generator.
 - `audit`, `report`: the audit of a synthetic table, and its files.
 
-    from fairness.audit import audit
+    from everymode.fairness.audit import audit
 """
 
 from importlib import import_module

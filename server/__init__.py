@@ -1,6 +1,6 @@
 """The server of a federated training, and simulations of it from Python.
 
-    from server import parse, simulate
+    from everymode.server import parse, simulate
 
     settings = parse({"data": {"path": "people.csv", "sensitive": ["sex"], "target": "income"}})
     run = simulate(settings, "runs/people")
@@ -14,18 +14,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from server.config.files import load, parse
-    from server.config.settings import Settings
-    from server.in_process import FinishedRun, simulate
-    from server.outputs.records import MetricsRecord, SummaryRecord, json_schema
-    from server.outputs.run_directory import RunFolder
-    from server.progress import Interrupted, ProgressListener, Silent
-    from server.session import Session
-    from server.simulated_sites import SimulatedSites, create_simulated_sites
-    from server.synthesis.generator_file import load_generator
-    from server.synthesis.steps import PostprocessingStep
-    from server.synthesis.synthesizer import Synthesizer
-    from server.transport.exchange import Exchange, InProcess
+    from everymode.server.config.files import load, parse
+    from everymode.server.config.settings import Settings
+    from everymode.server.in_process import FinishedRun, simulate
+    from everymode.server.outputs.records import MetricsRecord, SummaryRecord, json_schema
+    from everymode.server.outputs.run_directory import RunFolder
+    from everymode.server.progress import Interrupted, ProgressListener, Silent
+    from everymode.server.session import Session
+    from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
+    from everymode.server.synthesis.generator_file import load_generator
+    from everymode.server.synthesis.steps import PostprocessingStep
+    from everymode.server.synthesis.synthesizer import Synthesizer
+    from everymode.server.transport.exchange import Exchange, InProcess
 
 _MODULES = {
     "load": "config.files",

@@ -8,18 +8,18 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import environment
-from clients.protocol.messages import Request
-from clients.protocol.sums import SiteSums
-from server.config.files import load
-from server.config.settings import Settings
-from server.outputs.console import Display
-from server.outputs.run_directory import RunFolder, default_folder
-from server.session import Session
-from server.simulated_sites import create_simulated_sites
-from server.transport.grid import GridExchange, deal
-from server.transport.sockets import refuse_exposed
-from wgan.errors import DataError, SettingsError
+from everymode.clients import environment
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.config.files import load
+from everymode.server.config.settings import Settings
+from everymode.server.outputs.console import Display
+from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.session import Session
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.grid import GridExchange, deal
+from everymode.server.transport.sockets import refuse_exposed
+from everymode.wgan.errors import DataError, SettingsError
 
 app = ServerApp()
 

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from server.config.settings import Settings
-from server.outputs.run_directory import RunFolder
-from server.progress import ProgressListener, Silent
-from server.session import Session
-from server.simulated_sites import SimulatedSites, create_simulated_sites
-from server.synthesis.generator_file import load_generator
-from server.synthesis.synthesizer import Synthesizer
-from server.transport.exchange import InProcess
-from wgan.data.frame import read_table
+from everymode.server.config.settings import Settings
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.progress import ProgressListener, Silent
+from everymode.server.session import Session
+from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.frame import read_table
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def simulate(
     """Deals `data.path` out to simulated sites and trains across them in this process.
 
     Args:
-        settings: The configuration; `server.parse` and `server.load` build one.
+        settings: The configuration; `everymode.server.parse` and `everymode.server.load` build one.
         out: A new folder for the results.
         listener: Receives the progress; None: nobody does.
         stop: Returns whether to stop after the current round.
@@ -98,7 +98,7 @@ def run_in_process(
         stop: Returns whether to stop after the current round.
 
     Raises:
-        EveryModeError: As `server.session.Session`.
+        EveryModeError: As `everymode.server.session.Session`.
     """
     session = Session(
         settings=settings,

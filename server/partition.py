@@ -1,7 +1,7 @@
 """Partitions one table over sites, for simulations.
 
-`server.simulated_sites` writes one file a site with it, and `everymode split` does so for a user.
-`assign` is a pure function of the table, the split and the seed.
+`everymode.server.simulated_sites` writes one file a site with it, and `everymode split` does so for
+a user. `assign` is a pure function of the table, the split and the seed.
 """
 
 import os
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wgan.errors import DataError, StateError, suggest
-from wgan.files import make_folder, remove_tree, temporary_beside, write_bytes
+from everymode.wgan.errors import DataError, StateError, suggest
+from everymode.wgan.files import make_folder, remove_tree, temporary_beside, write_bytes
 
 By = Literal["iid", "dirichlet", "group", "quantity", "column"]
 MOST = 1000

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from wgan.errors import INTERRUPTED, EveryModeError
+from everymode.wgan.errors import INTERRUPTED, EveryModeError
 
 if TYPE_CHECKING:
-    from server.outputs.run_directory import RunFolder
+    from everymode.server.outputs.run_directory import RunFolder
 
 StageName = Literal[
     "start", "agree", "encode", "train", "postprocess", "sample", "evaluate", "write"

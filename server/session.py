@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from server.progress import Interrupted
-from server.stages.agree import agree
-from server.stages.context import RunContext, choose_device
-from server.stages.encode import encode
-from server.stages.evaluate import evaluate
-from server.stages.postprocess import postprocess
-from server.stages.sample import sample
-from server.stages.train import train
-from server.stages.write import write
+from everymode.server.progress import Interrupted
+from everymode.server.stages.agree import agree
+from everymode.server.stages.context import RunContext, choose_device
+from everymode.server.stages.encode import encode
+from everymode.server.stages.evaluate import evaluate
+from everymode.server.stages.postprocess import postprocess
+from everymode.server.stages.sample import sample
+from everymode.server.stages.train import train
+from everymode.server.stages.write import write
 
 __all__ = ["Interrupted", "Session", "choose_device"]
 

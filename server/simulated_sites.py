@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from clients.datasets.arrays import ArrayDataset
-from clients.datasets.choice import open_dataset
-from clients.datasets.tables import check_columns
-from clients.gate.simulation import mark
-from clients.protocol.schema_messages import DescribeColumns
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.site import Site, sites_in
-from server.config.files import resolve
-from server.config.settings import Settings
-from server.config.tables import build_table_spec
-from server.partition import Split, assign, write_sites
-from server.schema.agreement import check_names
-from wgan.data.arrays import SampleLayout
-from wgan.data.formats import ARRAYS
-from wgan.data.frame import read_table
-from wgan.errors import DataError, named, suggest
+from everymode.clients.datasets.arrays import ArrayDataset
+from everymode.clients.datasets.choice import open_dataset
+from everymode.clients.datasets.tables import check_columns
+from everymode.clients.gate.simulation import mark
+from everymode.clients.protocol.schema_messages import DescribeColumns
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.site import Site, sites_in
+from everymode.server.config.files import resolve
+from everymode.server.config.settings import Settings
+from everymode.server.config.tables import build_table_spec
+from everymode.server.partition import Split, assign, write_sites
+from everymode.server.schema.agreement import check_names
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.formats import ARRAYS
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import DataError, named, suggest
 
 
 @dataclass(frozen=True)

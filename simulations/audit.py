@@ -11,26 +11,26 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import fairness.audit.metrics as metrics
-from fairness.audit.findings import Audit
-from fairness.audit.headline import headline, sentences
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.pooled import audit as audited
-from fairness.audit.thresholds import Thresholds
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.image_features import image_shape
-from fairness.metrics.results import Estimate
-from fairness.report.report import write_report
-from server.config.files import load, resolve
-from server.config.settings import Settings
-from server.outputs.run_directory import RunFolder
-from server.outputs.terminal import Terminal, assembled, named, say, told
-from wgan.data.frame import read_table
-from wgan.data.schema import Schema
-from wgan.data.spreadsheets import guessed_marks, table_read_back
-from wgan.errors import DataError, SettingsError, StateError, suggest
-from wgan.files import read_json
-from wgan.words import brief
+import everymode.fairness.audit.metrics as metrics
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.headline import headline, sentences
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.pooled import audit as audited
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.image_features import image_shape
+from everymode.fairness.metrics.results import Estimate
+from everymode.fairness.report.report import write_report
+from everymode.server.config.files import load, resolve
+from everymode.server.config.settings import Settings
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.data.spreadsheets import guessed_marks, table_read_back
+from everymode.wgan.errors import DataError, SettingsError, StateError, suggest
+from everymode.wgan.files import read_json
+from everymode.wgan.words import brief
 
 STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow", "given": "dim"}
 
@@ -59,7 +59,9 @@ def audit_table(
     seed: int | None,
     quiet: bool,
 ) -> int:
-    """Audits a table, writes the report and prints a summary; see `simulations.commands.audit`.
+    """Audits a table, writes the report and prints a summary.
+
+    What the arguments mean: `everymode.simulations.commands.audit`.
 
     Returns:
         0 for a table that is fit for release, 1 if a check fails, 3 if none fails but something

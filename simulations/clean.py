@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
-from server.outputs.leftovers import Leftover, leftovers
-from server.outputs.terminal import say
-from wgan.errors import EveryModeError, SettingsError, StateError
+from everymode.server.outputs.leftovers import Leftover, leftovers
+from everymode.server.outputs.terminal import say
+from everymode.wgan.errors import EveryModeError, SettingsError, StateError
 
 DEPTH = 3
 """Run directories of a comparison lie two folders below its own."""

@@ -1,7 +1,7 @@
 """The command line: its commands, its exit codes, and how errors are shown.
 
-The signature and the help text of each command are in `simulations.commands`. Nothing heavy is
-imported here, so that help and errors of usage come at once.
+The signature and the help text of each command are in `everymode.simulations.commands`. Nothing
+heavy is imported here, so that help and errors of usage come at once.
 """
 
 import os
@@ -11,10 +11,19 @@ from typing import Annotated
 
 import typer
 
-from server.outputs.terminal import say, say_traceback
-from simulations.commands import audit, claims, clean, compare, init, sample, simulate, split
-from wgan.errors import INTERRUPTED, EveryModeError
-from wgan.versions import package_versions
+from everymode.server.outputs.terminal import say, say_traceback
+from everymode.simulations.commands import (
+    audit,
+    claims,
+    clean,
+    compare,
+    init,
+    sample,
+    simulate,
+    split,
+)
+from everymode.wgan.errors import INTERRUPTED, EveryModeError
+from everymode.wgan.versions import package_versions
 
 app = typer.Typer(
     name="everymode",

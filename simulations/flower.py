@@ -6,7 +6,7 @@ The message goes to the log with the rest of what Flower says.
 """
 
 # First: Flower and Ray read it as they are imported.
-from clients import environment  # isort: split
+from everymode.clients import environment  # isort: split
 
 import contextlib
 import os
@@ -21,18 +21,18 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from clients.app import app as client_app
-from server.app import SimulationExchange
-from server.config.settings import Settings
-from server.outputs.console import Display
-from server.outputs.leftovers import Scratch
-from server.outputs.run_directory import RunFolder
-from server.outputs.terminal import Terminal
-from server.session import Session, choose_device
-from server.simulated_sites import SimulatedSites
-from server.transport.grid import deal
-from simulations.streams import Stop, diverted
-from wgan.errors import StateError
+from everymode.clients.app import app as client_app
+from everymode.server.app import SimulationExchange
+from everymode.server.config.settings import Settings
+from everymode.server.outputs.console import Display
+from everymode.server.outputs.leftovers import Scratch
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.outputs.terminal import Terminal
+from everymode.server.session import Session, choose_device
+from everymode.server.simulated_sites import SimulatedSites
+from everymode.server.transport.grid import deal
+from everymode.simulations.streams import Stop, diverted
+from everymode.wgan.errors import StateError
 
 STORE = 256 * 1024**2
 """Bytes of Ray's object store: an exchange moves a few megabytes."""

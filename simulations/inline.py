@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from server.config.settings import Settings
-from server.in_process import run_in_process
-from server.outputs.console import Display
-from server.outputs.run_directory import RunFolder
-from server.outputs.terminal import Terminal
-from server.simulated_sites import SimulatedSites
-from simulations.streams import Stop
+from everymode.server.config.settings import Settings
+from everymode.server.in_process import run_in_process
+from everymode.server.outputs.console import Display
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.outputs.terminal import Terminal
+from everymode.server.simulated_sites import SimulatedSites
+from everymode.simulations.streams import Stop
 
 
 def run_inline(
@@ -17,7 +17,7 @@ def run_inline(
     """Runs to the end with a display and returns the summary; Ctrl-C stops after the round.
 
     Raises:
-        EveryModeError: As `server.session.Session`.
+        EveryModeError: As `everymode.server.session.Session`.
     """
     with Stop().listening() as stop, Display(Terminal(stderr=True), quiet) as display:
         return run_in_process(settings, folder, stage, listener=display, resume=resume, stop=stop)

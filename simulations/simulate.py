@@ -3,15 +3,15 @@
 import contextlib
 from pathlib import Path
 
-from server.config.files import load, resolve
-from server.config.settings import Settings, decisive, differing, harmless_keys
-from server.outputs.locks import InUseError
-from server.outputs.run_directory import RunFolder, default_folder
-from server.simulated_sites import create_simulated_sites
-from simulations.clean import offer
-from simulations.inline import run_inline
-from simulations.scenarios import find_scenario, place
-from wgan.errors import DataError, EveryModeError, SettingsError
+from everymode.server.config.files import load, resolve
+from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
+from everymode.server.outputs.locks import InUseError
+from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.simulations.clean import offer
+from everymode.simulations.inline import run_inline
+from everymode.simulations.scenarios import find_scenario, place
+from everymode.wgan.errors import DataError, EveryModeError, SettingsError
 
 
 def start_run(
@@ -56,7 +56,7 @@ def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quie
         if backend == "inline":
             run_inline(settings, folder, stage, resume, quiet)
         else:
-            from simulations.flower import run_flower
+            from everymode.simulations.flower import run_flower
 
             run_flower(settings, folder, stage, resume, quiet)
     except (EveryModeError, KeyboardInterrupt) as error:

@@ -7,19 +7,19 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from clients.protocol.sketch import BYTES, CAPACITY
-from clients.site import sites_in
-from server.config.files import commented, parse
-from server.config.sections import DataSettings, SplitSettings
-from server.outputs.terminal import named, told
-from server.schema.agreement import check_names
-from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
-from server.schema.table_spec import TableSpec
-from wgan.data.frame import read_table
-from wgan.data.values import describe, parse_column
-from wgan.errors import DataError, StateError
-from wgan.files import write_bytes
-from wgan.words import visible
+from everymode.clients.protocol.sketch import BYTES, CAPACITY
+from everymode.clients.site import sites_in
+from everymode.server.config.files import commented, parse
+from everymode.server.config.sections import DataSettings, SplitSettings
+from everymode.server.outputs.terminal import named, told
+from everymode.server.schema.agreement import check_names
+from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+from everymode.server.schema.table_spec import TableSpec
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.values import describe, parse_column
+from everymode.wgan.errors import DataError, StateError
+from everymode.wgan.files import write_bytes
+from everymode.wgan.words import visible
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from wgan.errors import StateError
-from wgan.files import write_bytes
-from wgan.words import visible
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import write_bytes
+from everymode.wgan.words import visible
 
 _COLOURS = re.compile(r"\x1b\[(0|9[1-5])m")
 """Of Flower's logger, exactly: other sequences are none of ours and are written out."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan.players import Batch
+from everymode.wgan.players import Batch
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """How many, and a source of randomness -> samples `(n, D)`."""
@@ -15,7 +15,7 @@ Draw = Callable[[int, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Fresh:
-    """New samples for each batch (a `wgan.training.Source`).
+    """New samples for each batch (a `everymode.wgan.training.Source`).
 
     Attributes:
         draw: Draws them.
@@ -30,7 +30,7 @@ class Fresh:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Batches drawn with replacement from fixed rows (a `wgan.training.Source`).
+    """Batches drawn with replacement from fixed rows (a `everymode.wgan.training.Source`).
 
     Attributes:
         rows: `(N, D)`.

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from unittest.mock import patch
 
-import simulations.cli
+import everymode.simulations.cli
 
 Call = Callable[..., tuple[int, str, str]]
 """Runs `everymode ...`; gives exit code, stdout, stderr."""
@@ -14,7 +14,7 @@ def everymode(*arguments: object) -> int:
     """Runs `everymode ...`; returns its exit code."""
     with patch.object(sys, "argv", ["everymode", *map(str, arguments)]):
         try:
-            simulations.cli.main()
+            everymode.simulations.cli.main()
         except SystemExit as end:
             return int(end.code or 0)
     return 0

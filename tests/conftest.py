@@ -12,16 +12,16 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from server.config.files import parse
-from server.config.settings import Settings
-from server.outputs import plots
-from server.outputs.run_directory import RunFolder
-from server.session import Session
-from server.simulated_sites import create_simulated_sites
-from server.transport.exchange import InProcess
+from everymode.server.config.files import parse
+from everymode.server.config.settings import Settings
+from everymode.server.outputs import plots
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.session import Session
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan import files
 from tests.command_line import Call, everymode
 from tests.federated import Federation
-from wgan import files
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
@@ -301,7 +301,8 @@ def sites_without_gate() -> Iterator[None]:
     """Sites in this process answer whatever they are asked: for tests of what is computed alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "server.transport.exchange.admission", lambda request, sites: lambda site: None
+            "everymode.server.transport.exchange.admission",
+            lambda request, sites: lambda site: None,
         )
         yield
 

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clients.protocol.messages import CountNeighbours, EncodeData, Request, Train
-from clients.protocol.plan import Plan, fingerprint
-from clients.site import Site
-from clients.tasks.dispatch import handle
-from fairness.metrics.codebook import Codebook
-from server.schema.agreement import agree
-from server.schema.table_spec import TableSpec
-from wgan.critics import MLPCriticSpec
-from wgan.generators import SkipGeneratorSpec
-from wgan.players import Players
-from wgan.recipe import Recipe
+from everymode.clients.protocol.messages import CountNeighbours, EncodeData, Request, Train
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle
+from everymode.fairness.metrics.codebook import Codebook
+from everymode.server.schema.agreement import agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
 
 RECIPE = Recipe(SkipGeneratorSpec((8,), noise=4), MLPCriticSpec((8,)))
 DATA = TableSpec(sensitive=("sex",), target="income", missing=("",))

@@ -59,8 +59,8 @@ def test_whatever_a_run_reads_is_in_the_bundle(bundle: Path) -> None:
 def test_apps_start_from_the_bundle_alone(bundle: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(bundle).extractall(tmp_path)
     code = (
-        "from server.app import app as s; from clients.app import app as c; import server, clients;"
-        "from server.config.files import load; load('quick');"
+        "from everymode.server.app import app as s; from everymode.clients.app import app as c; import everymode.server, clients;"
+        "from everymode.server.config.files import load; load('quick');"
         "print(type(s).__name__, type(c).__name__, server.__file__)"
     )
     done = subprocess.run(

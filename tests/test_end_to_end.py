@@ -32,7 +32,7 @@ LONG = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "simulations.cli", *arguments]
+    return [sys.executable, "-m", "everymode", *arguments]
 
 
 def words(out: Path, backend: str, *sets: str) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-import simulations.cli
-import simulations.simulate
-from server.outputs.leftovers import MARK, Scratch, leftovers
-from server.outputs.locks import LOCK, locked
-from server.outputs.run_directory import RunFolder
+import everymode.simulations.cli
+import everymode.simulations.simulate
+from everymode.server.outputs.leftovers import MARK, Scratch, leftovers
+from everymode.server.outputs.locks import LOCK, locked
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.wgan.files import is_temporary, temporary_beside
 from tests.command_line import Call
-from wgan.files import is_temporary, temporary_beside
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,14 +25,14 @@ import os, signal, sys
 def end(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 {patch}
-import simulations.cli
+import everymode.simulations.cli
 sys.argv = ["everymode", *sys.argv[1:]]
 os.umask(0)
-simulations.cli.main()
+everymode.simulations.cli.main()
 """
 
 IN_TRAINING = """
-from server.outputs.run_directory import RunFolder
+from everymode.server.outputs.run_directory import RunFolder
 real = RunFolder.append
 def append(run, metrics):
     real(run, metrics)
@@ -42,7 +42,7 @@ RunFolder.append = append
 """
 
 FIRST_FILE = """
-import wgan.files
+import everymode.wgan.files
 os.fsync = end
 """
 
@@ -100,13 +100,15 @@ def test_rows_of_a_killed_run_are_for_its_user_only_and_gone_after_its_resume(
     stale = broken.sites / "work" / "site-00" / "stale.npy"
     stale.write_text("rows of before")
     seen: list[bool] = []
-    real = simulations.simulate.create_simulated_sites
+    real = everymode.simulations.simulate.create_simulated_sites
 
     def create_simulated_sites(settings: Any, folder: Path) -> Any:
         seen.append((folder / "tables").exists() or stale.exists())
         return real(settings, folder)
 
-    monkeypatch.setattr(simulations.simulate, "create_simulated_sites", create_simulated_sites)
+    monkeypatch.setattr(
+        everymode.simulations.simulate, "create_simulated_sites", create_simulated_sites
+    )
     assert call("simulate", "--resume", broken.path, "--backend", "inline")[0] == 0
     assert seen == [False], "what a killed run left goes before new rows are dealt"
     assert not broken.sites.exists()
@@ -115,8 +117,8 @@ def test_rows_of_a_killed_run_are_for_its_user_only_and_gone_after_its_resume(
 
 
 def test_a_table_of_a_scenario_is_private_too(kit: Any, tmp_path: Path) -> None:
-    from server.config.files import load
-    from simulations.scenarios import place
+    from everymode.server.config.files import load
+    from everymode.simulations.scenarios import place
 
     run = RunFolder(tmp_path / "run")
     before = os.umask(0)
@@ -149,7 +151,7 @@ def test_leftovers_are_named_at_the_next_start_and_removed_by_clean(
     runs = tmp_path / "my runs"
     killed(IN_TRAINING, "simulate", config, *QUICK, "--out", runs / "a")
     killed(IN_TRAINING, "simulate", config, *QUICK, "--out", runs / "living")
-    ray = "from server.outputs.leftovers import Scratch\nscratch = Scratch()\nend()"
+    ray = "from everymode.server.outputs.leftovers import Scratch\nscratch = Scratch()\nend()"
     killed(ray, TMPDIR=str(tmp_path / "tmp"))
     (scratch,) = (tmp_path / "tmp").iterdir()
     # Neither ours, nor a run's, nor dead.

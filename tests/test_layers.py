@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("wgan", "fairness", "clients", "server", "simulations")
-LAZY = "from wgan.lazy import lazy_exports"
+LAZY = "from everymode.wgan.lazy import lazy_exports"
 FLOWER = {"clients/app.py", "clients/protocol/wire.py", "server/app.py", "server/transport/grid.py"}
 ORDER: dict[str, tuple[str, ...]] = {
     "wgan": ("data", "theory"),
@@ -46,7 +46,17 @@ them nothing knows a settings class."""
 
 
 def imports(source: str, module: str) -> set[str]:
-    """Dotted names that a module imports anywhere, `from a import b` as both `a` and `a.b`."""
+    """Dotted names that a module imports anywhere, `from a import b` as both `a` and `a.b`.
+
+    Those of the product are named as the folders are, without the package that they are installed
+    in.
+    """
+    names = dotted(source, module)
+    return {name.removeprefix("everymode.") for name in names if name != "everymode"}
+
+
+def dotted(source: str, module: str) -> set[str]:
+    """The same as they are written."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -70,6 +80,8 @@ def violations(files: Mapping[str, str]) -> list[str]:
         tops = _tops(source, path)
         above = set(LAYERS[LAYERS.index(layer) + 1 :])
         problems += [f"{path} imports upward: {top}" for top in sorted(tops & above)]
+        bare = {n.partition(".")[0] for n in dotted(source, "everymode." + _module(path))}
+        problems += [f"{path} imports {top}, installed as everymode.{top}" for top in bare & {*LAYERS}]
         if "tests" in tops:
             problems.append(f"{path} imports tests")
         if "flwr" in tops and path not in FLOWER | starters:
@@ -102,7 +114,8 @@ def _later(source: str, path: str) -> set[str]:
 
 def cycles(files: Mapping[str, str]) -> list[list[str]]:
     """Circles of modules that import one another."""
-    # Exports of a package are imported when they are used (`wgan.lazy`), not with the package.
+    # Exports of a package are imported when they are used (`everymode.wgan.lazy`), not with the
+    # package.
     modules = {_module(path): path for path in files if LAZY not in files[path]}
     edges = {
         module: {
@@ -167,22 +180,23 @@ def test_the_checker_sees_the_imports_there_are() -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"wgan/a.py": "import fairness.b"}, "wgan/a.py imports upward: fairness"),
+        ({"wgan/a.py": "import everymode.fairness.b"}, "wgan/a.py imports upward: fairness"),
         (
-            {"clients/a.py": "def f():\n    from server import rounds"},
+            {"clients/a.py": "def f():\n    from everymode.server import rounds"},
             "clients/a.py imports upward: server",
         ),
         ({"server/a.py": "import flwr.app"}, "server/a.py imports flwr"),
         ({"server/app.py": "import ray"}, "server/app.py imports ray"),
         ({"server/a.py": "from fairlearn.metrics import x"}, "server/a.py imports fairlearn"),
         (
-            {"server/config/a.py": "from server.outputs.locks import x"},
+            {"server/config/a.py": "from everymode.server.outputs.locks import x"},
             "server/config/a.py imports upward: server.outputs",
         ),
         (
-            {"server/synthesis/a.py": "from server.config.settings import Settings"},
+            {"server/synthesis/a.py": "from everymode.server.config.settings import Settings"},
             "server/synthesis/a.py imports a configuration: server.config.settings",
         ),
+        ({"server/a.py": "import wgan.b"}, "server/a.py imports wgan, installed as everymode.wgan"),
         ({"wgan/a.py": "import tests.conftest"}, "wgan/a.py imports tests"),
         (
             {"simulations/a.py": "import ray", "simulations/b.py": "import flwr"},
@@ -190,7 +204,11 @@ def test_the_checker_sees_the_imports_there_are() -> None:
             "['simulations/a.py', 'simulations/b.py']",
         ),
         (
-            {"wgan/a.py": "from wgan import b", "wgan/b.py": "from . import a", "wgan/c.py": ""},
+            {
+                "wgan/a.py": "from everymode.wgan import b",
+                "wgan/b.py": "from . import a",
+                "wgan/c.py": "",
+            },
             "circular: wgan.a -> wgan.b -> wgan.a",
         ),
     ],

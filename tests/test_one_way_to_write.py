@@ -1,4 +1,4 @@
-"""No file of the product is written but by `wgan.files`, read off the sources."""
+"""No file of the product is written but by `everymode.wgan.files`, read off the sources."""
 
 import ast
 from pathlib import Path

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.site import sites_in
-from server.config.files import resolve
-from server.partition import write_sites
-from server.schema.agreement import agree
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import InProcess
+from everymode.clients.site import sites_in
+from everymode.server.config.files import resolve
+from everymode.server.partition import write_sites
+from everymode.server.schema.agreement import agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.frame import read_table
 from tests.benchmarks.reconstruction import moments_attack
-from wgan.data.frame import read_table
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ print("ran as", ray.get(look.remote(), timeout=60))
 def clean(**variables: str) -> dict[str, str]:
     """The environment of a user who has set nothing for Ray."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**own, "PYTHONPATH": str(ROOT), **variables}
+    return {**own, **variables}
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def join(port: int, **variables: str) -> subprocess.Popen[str]:
 
 
 def everymode(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "simulations.cli", *arguments]
+    return [sys.executable, "-m", "everymode", *arguments]
 
 
 @pytest.fixture

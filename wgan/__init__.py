@@ -1,7 +1,8 @@
 """Adversarial learning in one process: parts, one loop, state. No idea of groups or federations.
 
 >>> import torch
->>> from wgan import Batch, GradientPenalty, Penalised, Players, Recipe, Schedule, Shape, train
+>>> from everymode.wgan import Batch, GradientPenalty, Penalised, Players, Recipe, Schedule, Shape,
+train
 >>> def real(count, rng):
 ...     rows = 1 + torch.randn((count, 2), generator=rng)
 ...     return Batch(rows, rows[:, :0], torch.ones(count))
@@ -15,32 +16,38 @@ torch.Size([3, 2])
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wgan.augmentations import (
+    from everymode.wgan.augmentations import (
         Augmentation,
         Diffusion,
         ImageAugmentation,
         InstanceNoise,
         TableAugmentation,
     )
-    from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
-    from wgan.diagnostics import Finding, Observation, diagnose
-    from wgan.edges import EdgePenalty
-    from wgan.errors import DataError, EveryModeError, NumericalError, SettingsError, StateError
-    from wgan.flat import FlatModule
-    from wgan.generators import (
+    from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
+    from everymode.wgan.diagnostics import Finding, Observation, diagnose
+    from everymode.wgan.edges import EdgePenalty
+    from everymode.wgan.errors import (
+        DataError,
+        EveryModeError,
+        NumericalError,
+        SettingsError,
+        StateError,
+    )
+    from everymode.wgan.flat import FlatModule
+    from everymode.wgan.generators import (
         ConvGeneratorSpec,
         MLPGeneratorSpec,
         SkipGeneratorSpec,
         TableGenerator,
     )
-    from wgan.gradients import CriticLosses, CriticReport, GradientRule, Plain
-    from wgan.lipschitz import Clipping, Lipschitz, Penalised, SpectralNorm, Unconstrained
-    from wgan.objectives import Hinge, JensenShannon, Objective, Wasserstein
-    from wgan.optimizers import SGD, Adam, Optimizer, RMSprop
-    from wgan.penalties import (
+    from everymode.wgan.gradients import CriticLosses, CriticReport, GradientRule, Plain
+    from everymode.wgan.lipschitz import Clipping, Lipschitz, Penalised, SpectralNorm, Unconstrained
+    from everymode.wgan.objectives import Hinge, JensenShannon, Objective, Wasserstein
+    from everymode.wgan.optimizers import SGD, Adam, Optimizer, RMSprop
+    from everymode.wgan.penalties import (
         ConditionPenalty,
         CriticPenalty,
         CriticStep,
@@ -49,53 +56,58 @@ if TYPE_CHECKING:
         GeneratorStep,
         GradientPenalty,
     )
-    from wgan.players import Batch, Players
-    from wgan.points import Fake, Interpolates, Manifold, Real
-    from wgan.recipe import Recipe
-    from wgan.schedules import Cosine, Linear
-    from wgan.shape import Block, Shape
-    from wgan.stopping import Plateau
-    from wgan.strength import Adaptive, Constant, Decay
-    from wgan.training import Schedule, Source, observe, train
+    from everymode.wgan.players import Batch, Players
+    from everymode.wgan.points import Fake, Interpolates, Manifold, Real
+    from everymode.wgan.recipe import Recipe
+    from everymode.wgan.schedules import Cosine, Linear
+    from everymode.wgan.shape import Block, Shape
+    from everymode.wgan.stopping import Plateau
+    from everymode.wgan.strength import Adaptive, Constant, Decay
+    from everymode.wgan.training import Schedule, Source, observe, train
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "wgan.augmentations": (
+            "everymode.wgan.augmentations": (
                 "Augmentation",
                 "Diffusion",
                 "ImageAugmentation",
                 "InstanceNoise",
                 "TableAugmentation",
             ),
-            "wgan.critics": ("CommitteeSpec", "ConvCriticSpec", "MLPCriticSpec", "MultipliersSpec"),
-            "wgan.diagnostics": ("Finding", "Observation", "diagnose"),
-            "wgan.edges": ("EdgePenalty",),
-            "wgan.errors": (
+            "everymode.wgan.critics": (
+                "CommitteeSpec",
+                "ConvCriticSpec",
+                "MLPCriticSpec",
+                "MultipliersSpec",
+            ),
+            "everymode.wgan.diagnostics": ("Finding", "Observation", "diagnose"),
+            "everymode.wgan.edges": ("EdgePenalty",),
+            "everymode.wgan.errors": (
                 "DataError",
                 "EveryModeError",
                 "NumericalError",
                 "SettingsError",
                 "StateError",
             ),
-            "wgan.flat": ("FlatModule",),
-            "wgan.generators": (
+            "everymode.wgan.flat": ("FlatModule",),
+            "everymode.wgan.generators": (
                 "ConvGeneratorSpec",
                 "MLPGeneratorSpec",
                 "SkipGeneratorSpec",
                 "TableGenerator",
             ),
-            "wgan.gradients": ("CriticLosses", "CriticReport", "GradientRule", "Plain"),
-            "wgan.lipschitz": (
+            "everymode.wgan.gradients": ("CriticLosses", "CriticReport", "GradientRule", "Plain"),
+            "everymode.wgan.lipschitz": (
                 "Clipping",
                 "Lipschitz",
                 "Penalised",
                 "SpectralNorm",
                 "Unconstrained",
             ),
-            "wgan.objectives": ("Hinge", "JensenShannon", "Objective", "Wasserstein"),
-            "wgan.optimizers": ("SGD", "Adam", "Optimizer", "RMSprop"),
-            "wgan.penalties": (
+            "everymode.wgan.objectives": ("Hinge", "JensenShannon", "Objective", "Wasserstein"),
+            "everymode.wgan.optimizers": ("SGD", "Adam", "Optimizer", "RMSprop"),
+            "everymode.wgan.penalties": (
                 "ConditionPenalty",
                 "CriticPenalty",
                 "CriticStep",
@@ -104,14 +116,14 @@ else:
                 "GeneratorStep",
                 "GradientPenalty",
             ),
-            "wgan.players": ("Batch", "Players"),
-            "wgan.points": ("Fake", "Interpolates", "Manifold", "Real"),
-            "wgan.recipe": ("Recipe",),
-            "wgan.schedules": ("Cosine", "Linear"),
-            "wgan.shape": ("Block", "Shape"),
-            "wgan.stopping": ("Plateau",),
-            "wgan.strength": ("Adaptive", "Constant", "Decay"),
-            "wgan.training": ("Schedule", "Source", "observe", "train"),
+            "everymode.wgan.players": ("Batch", "Players"),
+            "everymode.wgan.points": ("Fake", "Interpolates", "Manifold", "Real"),
+            "everymode.wgan.recipe": ("Recipe",),
+            "everymode.wgan.schedules": ("Cosine", "Linear"),
+            "everymode.wgan.shape": ("Block", "Shape"),
+            "everymode.wgan.stopping": ("Plateau",),
+            "everymode.wgan.strength": ("Adaptive", "Constant", "Decay"),
+            "everymode.wgan.training": ("Schedule", "Source", "observe", "train"),
         },
     )
 

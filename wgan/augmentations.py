@@ -23,8 +23,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wgan.errors import SettingsError
-from wgan.shape import Shape
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.shape import Shape
 
 Map = Callable[[Tensor], Tensor]
 """Samples `(B, D)` -> `(B, D)`, differentiable; the same for equal inputs."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wgan.shape import Block
+from everymode.wgan.shape import Block
 
 
 class Committee(nn.Module):

@@ -14,12 +14,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wgan.committee import Committee, Multipliers, subsets
-from wgan.errors import SettingsError
-from wgan.layers import Activation, Norm, VectorNorm, check_image, check_positions, check_sizes
-from wgan.layers import activation as activation_of
-from wgan.layers import normalisation as normalisation_of
-from wgan.shape import Shape
+from everymode.wgan.committee import Committee, Multipliers, subsets
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.layers import (
+    Activation,
+    Norm,
+    VectorNorm,
+    check_image,
+    check_positions,
+    check_sizes,
+)
+from everymode.wgan.layers import activation as activation_of
+from everymode.wgan.layers import normalisation as normalisation_of
+from everymode.wgan.shape import Shape
 
 Conditioning = Literal["concat", "projection"]
 

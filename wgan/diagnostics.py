@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wgan.stopping import calibrated
-from wgan.trends import Array, trend
+from everymode.wgan.stopping import calibrated
+from everymode.wgan.trends import Array, trend
 
 Verdict = Literal["good", "watch", "bad", "unknown"]
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from wgan.penalties import CriticPenalty, CriticStep, Drawn
-from wgan.shape import Shape
+from everymode.wgan.penalties import CriticPenalty, CriticStep, Drawn
+from everymode.wgan.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class EdgePenalty(CriticPenalty):
 
     max(0, |C(u) - C(v)| / length - 1)^2 at edges (u, v) drawn uniformly. A function is 1-Lipschitz
     for the shortest-path distance exactly if it is so across every edge, so a critic held like this
-    estimates W1 with the graph's own cost (`wgan.theory.graph.graph_wasserstein`). The slope, not
-    the difference, is compared, as in `GradientPenalty(one_sided=True)`: long and short edges then
-    overshoot by like shares.
+    estimates W1 with the graph's own cost (`everymode.wgan.theory.graph.graph_wasserstein`). The
+    slope, not the difference, is compared, as in `GradientPenalty(one_sided=True)`: long and short
+    edges then overshoot by like shares.
 
     Source: Peyre, Cuturi, "Computational Optimal Transport", 2019, section 6.2 (the dual on a
     graph); one-sided as in Petzka et al., "On the regularization of Wasserstein GANs", 2018.

@@ -3,14 +3,14 @@
 Each says what is wrong, where (file, column, row or key), what was expected and what to write
 instead. Where several problems can be found at once, they are reported at once. Messages never
 hold a cell of a private table: they may travel from a site to the server. They do hold names that
-tables and sites chose, so they are made harmless when an error is made (`wgan.words`): what prints,
-logs, stores or sends it need not know.
+tables and sites chose, so they are made harmless when an error is made (`everymode.wgan.words`):
+what prints, logs, stores or sends it need not know.
 """
 
 import difflib
 from collections.abc import Iterable
 
-from wgan.words import line
+from everymode.wgan.words import line
 
 INTERRUPTED = 130
 """The exit code of a command that the user stopped, as a shell gives it after Ctrl-C."""

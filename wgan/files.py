@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from wgan.errors import StateError
-from wgan.words import json_text
+from everymode.wgan.errors import StateError
+from everymode.wgan.words import json_text
 
 _TEMPORARY = re.compile(r"\.everymode-[0-9a-f]{16}\.part")
 

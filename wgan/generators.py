@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wgan.errors import SettingsError
-from wgan.layers import (
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.layers import (
     Activation,
     Norm,
     VectorNorm,
@@ -24,7 +24,7 @@ from wgan.layers import (
     check_sizes,
     normalisation,
 )
-from wgan.shape import Block, Shape
+from everymode.wgan.shape import Block, Shape
 
 
 class Head(nn.Module):

@@ -5,7 +5,7 @@ what each example adds, and add noise (Abadi et al., "Deep Learning with Differe
 2016, algorithm 1). The generator's gradient is always the plain one.
 
 A rule is a frozen dataclass with a `kind`, in a file of its own, and an entry in
-`wgan.recipe.GradientRuleSpec`.
+`everymode.wgan.recipe.GradientRuleSpec`.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from wgan.flat import FlatModule
-from wgan.penalties import Drawn, Scores, SlopeFn, functional_slopes, slopes
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.penalties import Drawn, Scores, SlopeFn, functional_slopes, slopes
 
 
 class Examples(NamedTuple):

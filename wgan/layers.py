@@ -10,7 +10,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import SettingsError
+from everymode.wgan.errors import SettingsError
 
 Activation = Literal["leaky_relu", "relu", "tanh"]
 VectorNorm = Literal["none", "layer", "group", "batch"]

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import is_parametrized
 
-from wgan.critics import CriticSpec, MultipliersSpec
-from wgan.edges import EdgePenalty
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.critics import CriticSpec, MultipliersSpec
+from everymode.wgan.edges import EdgePenalty
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
 
 CriticPenaltySpec = Annotated[
     GradientPenalty | ConditionPenalty | Drift | EdgePenalty, Field(discriminator="kind")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from wgan.flat import FlatModule
+from everymode.wgan.flat import FlatModule
 
 ScoreFn = Callable[[Tensor, Tensor], Tensor]
 """Rows `(B, D)` and conditions `(B, C)` -> scores `(B,)`."""

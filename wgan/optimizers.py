@@ -1,7 +1,8 @@
 """Optimizers on one flat vector, with their statistics in the open.
 
 Federated training shares, averages or freezes the statistics of an optimizer
-(`server.training.rounds`), so they are plain vectors here and the update is a function of them.
+(`everymode.server.training.rounds`), so they are plain vectors here and the update is a function of
+them.
 """
 
 from dataclasses import dataclass

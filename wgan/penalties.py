@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from wgan.points import Interpolates, PointsSpec, interpolates
-from wgan.shape import Shape
+from everymode.wgan.points import Interpolates, PointsSpec, interpolates
+from everymode.wgan.shape import Shape
 
 Scores = Callable[[Tensor, Tensor], Tensor]
 """A conditional critic: samples `(B, D)` and conditions `(B, C)` -> scores `(B,)`."""
@@ -132,7 +132,7 @@ class CriticPenalty(Protocol):
     """A term of the critic's loss: base of all, with defaults.
 
     A new one is a frozen dataclass with a `kind`, in a file of its own, and an entry in
-    `wgan.lipschitz.CriticPenaltySpec`.
+    `everymode.wgan.lipschitz.CriticPenaltySpec`.
     """
 
     holds_slope: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 Objectives and penalties give one value per example; only here, and in the gradient rule, are these
 averaged, with the rows' weights. A weighted mean over one site times that site's total weight,
 summed over sites, is therefore the weighted mean over all rows, and so is its gradient
-(`fairness.weighting.group_weights`).
+(`everymode.fairness.weighting.group_weights`).
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wgan.augmentations import compose
-from wgan.errors import StateError
-from wgan.flat import FlatModule
-from wgan.gradients import CriticLosses, CriticReport, Examples, weighted_mean
-from wgan.mixtures import ScoreFn
-from wgan.optimizers import Optimizer, Statistics, UpdateBound
-from wgan.penalties import (
+from everymode.wgan.augmentations import compose
+from everymode.wgan.errors import StateError
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.gradients import CriticLosses, CriticReport, Examples, weighted_mean
+from everymode.wgan.mixtures import ScoreFn
+from everymode.wgan.optimizers import Optimizer, Statistics, UpdateBound
+from everymode.wgan.penalties import (
     CriticStep,
     GeneratorPenalty,
     GeneratorStep,
@@ -27,8 +27,8 @@ from wgan.penalties import (
     lengths,
     slopes,
 )
-from wgan.points import interpolates
-from wgan.recipe import Recipe, Shape
+from everymode.wgan.points import interpolates
+from everymode.wgan.recipe import Recipe, Shape
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Players:
             critic: nn.Module = recipe.critic.build(shape.packed(recipe.pack))
             recipe.lipschitz.parametrize(critic)
         # No layer depends on the mode but the power iterations of a spectral norm, which are taken
-        # once a step (`wgan.lipschitz`).
+        # once a step (`everymode.wgan.lipschitz`).
         critic.eval()
         self.generator: FlatModule[nn.Module] = FlatModule(generator, device)
         self.critic: FlatModule[nn.Module] = FlatModule(critic, device)

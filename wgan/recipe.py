@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.augmentations import AugmentationSpec
-from wgan.critics import CriticSpec, MLPCriticSpec
-from wgan.errors import SettingsError, StateError
-from wgan.generators import GeneratorSpec, SkipGeneratorSpec
-from wgan.gradients import Plain
-from wgan.lipschitz import LipschitzSpec, Penalised
-from wgan.objectives import ObjectiveSpec, Wasserstein
-from wgan.optimizers import Adam, OptimizerSpec
-from wgan.shape import Shape
-from wgan.strength import Constant, StrengthSpec
+from everymode.wgan.augmentations import AugmentationSpec
+from everymode.wgan.critics import CriticSpec, MLPCriticSpec
+from everymode.wgan.errors import SettingsError, StateError
+from everymode.wgan.generators import GeneratorSpec, SkipGeneratorSpec
+from everymode.wgan.gradients import Plain
+from everymode.wgan.lipschitz import LipschitzSpec, Penalised
+from everymode.wgan.objectives import ObjectiveSpec, Wasserstein
+from everymode.wgan.optimizers import Adam, OptimizerSpec
+from everymode.wgan.shape import Shape
+from everymode.wgan.strength import Constant, StrengthSpec
 
 __all__ = ["GradientRuleSpec", "Recipe", "Shape"]
 

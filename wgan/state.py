@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from wgan.errors import DamagedError, StateError
-from wgan.files import parse_json, write_bytes
+from everymode.wgan.errors import DamagedError, StateError
+from everymode.wgan.files import parse_json, write_bytes
 
 _BLANK = "0" * 64
 """Stands where the digest goes while it is taken."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from wgan.errors import StateError
+from everymode.wgan.errors import StateError
 
 
 def calibrated(estimate: float, slope: float, scale: float = 1.0) -> float | None:

@@ -116,7 +116,8 @@ class Adaptive:
         speed: What one update moves the strength by.
         statistic: `sign` for scores that are logits only, see `sign_statistic`.
         start: The strength to begin with.
-        limit: Largest strength; augmentations may leak close to 1 (see `wgan.augmentations`).
+        limit: Largest strength; augmentations may leak close to 1 (see
+            `everymode.wgan.augmentations`).
 
     >>> Adaptive(speed=0.25).next(0.5, 0.0, 0.7), Adaptive(speed=0.25).next(0.1, 0.0, 0.5)
     (0.75, 0.0)

@@ -1,8 +1,8 @@
 """The loop in one process: critic steps, a generator step, its average, augmentation strength.
 
-    >>> from wgan.diagnostics import diagnose
-    >>> from wgan.recipe import Recipe
-    >>> from wgan.shape import Shape
+    >>> from everymode.wgan.diagnostics import diagnose
+    >>> from everymode.wgan.recipe import Recipe
+    >>> from everymode.wgan.shape import Shape
     >>> def real(count, rng):
     ...     rows = 1 + torch.randn((count, 2), generator=rng)
     ...     return Batch(rows, rows[:, :0], torch.ones(count))
@@ -12,7 +12,8 @@
     >>> [finding.verdict for finding in diagnose([observation])][0]
     'unknown'
 
-Sites take the same steps in the same order (`clients.tasks.train`), with an exchange in between.
+Sites take the same steps in the same order (`everymode.clients.tasks.train`), with an exchange in
+between.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,14 +22,14 @@ from typing import Protocol
 
 import torch
 
-from wgan.diagnostics import Observation
-from wgan.errors import NumericalError
-from wgan.gradients import CriticReport, weighted_mean
-from wgan.penalties import GeneratorPenalty
-from wgan.players import Batch, Players
-from wgan.schedules import Constant, ScheduleSpec
-from wgan.slopes import slope_histogram, slope_quantiles
-from wgan.strength import held_out_statistic, sign_statistic
+from everymode.wgan.diagnostics import Observation
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.gradients import CriticReport, weighted_mean
+from everymode.wgan.penalties import GeneratorPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.schedules import Constant, ScheduleSpec
+from everymode.wgan.slopes import slope_histogram, slope_quantiles
+from everymode.wgan.strength import held_out_statistic, sign_statistic
 
 LOOKS = 4
 """Generator steps between looks at the overfitting statistic (Karras et al., 2020, section 3.1)."""
@@ -130,7 +131,9 @@ def observe(
     held_out: Source | None = None,
     quality: float | None = None,
 ) -> Observation:
-    """Looks at both players as they stand; moves neither. For `wgan.diagnostics.diagnose`.
+    """Looks at both players as they stand; moves neither.
+
+    What it finds is for `everymode.wgan.diagnostics.diagnose`.
 
     Args:
         players: The networks.

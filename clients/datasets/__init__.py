@@ -9,21 +9,21 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from clients.datasets.arrays import SAMPLES, ArrayDataset
-    from clients.datasets.base import Encoded
-    from clients.datasets.choice import forget, open_dataset
-    from clients.datasets.tables import check_columns
+    from everymode.clients.datasets.arrays import SAMPLES, ArrayDataset
+    from everymode.clients.datasets.base import Encoded
+    from everymode.clients.datasets.choice import forget, open_dataset
+    from everymode.clients.datasets.tables import check_columns
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "clients.datasets.arrays": ("SAMPLES", "ArrayDataset"),
-            "clients.datasets.base": ("Encoded",),
-            "clients.datasets.choice": ("forget", "open_dataset"),
-            "clients.datasets.tables": ("check_columns",),
+            "everymode.clients.datasets.arrays": ("SAMPLES", "ArrayDataset"),
+            "everymode.clients.datasets.base": ("Encoded",),
+            "everymode.clients.datasets.choice": ("forget", "open_dataset"),
+            "everymode.clients.datasets.tables": ("check_columns",),
         },
     )
 

@@ -16,16 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.datasets.base import held_out
-from clients.datasets.columns import ColumnDataset, Mask
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import EncodeData
-from clients.protocol.schema_messages import CollectVocabulary, DescribeColumns, KMeansStep
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.arrays import DTYPES, SampleLayout, moments
-from wgan.data.formats import ARRAYS, MISSING
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.clients.datasets.base import held_out
+from everymode.clients.datasets.columns import ColumnDataset, Mask
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import EncodeData
+from everymode.clients.protocol.schema_messages import (
+    CollectVocabulary,
+    DescribeColumns,
+    KMeansStep,
+)
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.arrays import DTYPES, SampleLayout, moments
+from everymode.wgan.data.formats import ARRAYS, MISSING
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 SAMPLES = "samples"
 """The array that holds the samples; the others are labels."""
@@ -35,7 +39,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class ArrayDataset(ColumnDataset):
-    """Samples and labels of an `.npz` file; see `clients.datasets.base.Dataset`."""
+    """Samples and labels of an `.npz` file; see `everymode.clients.datasets.base.Dataset`."""
 
     @property
     def arrays(self) -> Arrays:
@@ -111,7 +115,7 @@ class ArrayDataset(ColumnDataset):
         conditions: ConditionSpace,
         order: KMeansStep | EncodeData,
     ) -> npt.NDArray[np.float32]:
-        """Samples, moved and scaled, `(kept.sum(), D)`; see `wgan.data.arrays.ArrayCodec`."""
+        """Samples, moved and scaled, `(kept.sum(), D)`; see `ArrayCodec`."""
         if schema.samples is None:
             raise DataError(f"{self.site.table}: holds samples, and a table is trained on")
         return schema.samples.codec.encode(self.arrays[SAMPLES][kept], self._where)

@@ -2,8 +2,8 @@
 
 A dataset answers the questions from which a schema is agreed on (`describe`, `vocabulary`,
 `histograms`), encodes its rows once (`encode`), and counts them for the evaluation (`marginals`).
-Everything but the encoded rows is an additive sum, which `clients.gate.release` lets out; encoded
-rows stay on the site's disk. No task knows what the file is.
+Everything but the encoded rows is an additive sum, which `everymode.clients.gate.release` lets out;
+encoded rows stay on the site's disk. No task knows what the file is.
 """
 
 from collections import Counter
@@ -14,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.gate import floor
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import CountMarginals, EncodeData
-from clients.protocol.plan import Plan, derive_seed
-from clients.protocol.schema_messages import (
+from everymode.clients.gate import floor
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import CountMarginals, EncodeData
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.site import Site
-from fairness.groups.conditions import ConditionSpace, category_labels
-from wgan.data.schema import Schema
+from everymode.clients.site import Site
+from everymode.fairness.groups.conditions import ConditionSpace, category_labels
+from everymode.wgan.data.schema import Schema
 
 
 class Dataset(Protocol):

@@ -1,11 +1,11 @@
 """Which dataset a site has: its file's name says so, here and nowhere else."""
 
-from clients import parsed
-from clients.datasets import arrays
-from clients.datasets.base import Dataset
-from clients.datasets.tables import TableDataset
-from clients.site import Site
-from wgan.data.formats import ARRAYS
+from everymode.clients import parsed
+from everymode.clients.datasets import arrays
+from everymode.clients.datasets.base import Dataset
+from everymode.clients.datasets.tables import TableDataset
+from everymode.clients.site import Site
+from everymode.wgan.data.formats import ARRAYS
 
 
 def open_dataset(site: Site) -> Dataset:

@@ -9,26 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.datasets.base import Encoded, enough, held_out, small_rows
-from clients.gate import floor
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import CountMarginals, EncodeData
-from clients.protocol.plan import Plan
-from clients.protocol.schema_messages import (
+from everymode.clients.datasets.base import Encoded, enough, held_out, small_rows
+from everymode.clients.gate import floor
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import CountMarginals, EncodeData
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.schema_messages import (
     DECIMALS,
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
-from clients.protocol.sums import Floats
-from clients.site import Site
-from fairness.groups.conditions import ConditionSpace, category_labels
-from fairness.metrics.marginals import Marginals
-from wgan.data.schema import KINDS, Schema
-from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
-from wgan.errors import DataError
+from everymode.clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
+from everymode.clients.protocol.sums import Floats
+from everymode.clients.site import Site
+from everymode.fairness.groups.conditions import ConditionSpace, category_labels
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.schema import KINDS, Schema
+from everymode.wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
+from everymode.wgan.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
 

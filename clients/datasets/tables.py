@@ -7,23 +7,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.datasets.columns import ColumnDataset, Mask
-from clients.parsed import parsed
-from clients.protocol.messages import EncodeData
-from clients.protocol.plan import derive_seed
-from clients.protocol.schema_messages import DescribeColumns, KMeansStep
-from clients.site import Site
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.clients.datasets.columns import ColumnDataset, Mask
+from everymode.clients.parsed import parsed
+from everymode.clients.protocol.messages import EncodeData
+from everymode.clients.protocol.plan import derive_seed
+from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
+from everymode.clients.site import Site
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 
 @dataclass(frozen=True)
 class TableDataset(ColumnDataset):
-    """Rows of a CSV, TSV or Parquet file; see `clients.datasets.base.Dataset`."""
+    """Rows of a CSV, TSV or Parquet file; see `everymode.clients.datasets.base.Dataset`."""
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
-        """The table, parsed once; see `clients.parsed`."""
+        """The table, parsed once; see `everymode.clients.parsed`."""
         return parsed(self.site, missing)
 
     def check(self, order: DescribeColumns) -> None:
@@ -42,7 +42,7 @@ class TableDataset(ColumnDataset):
         conditions: ConditionSpace,
         order: KMeansStep | EncodeData,
     ) -> npt.NDArray[np.float32]:
-        """Numbers and one-hot vectors, `(kept.sum(), D)`; see `wgan.data.codec.TableCodec`."""
+        """Numbers and one-hot vectors, `(kept.sum(), D)`; see `TableCodec`."""
         rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
         frame = self.frame(order.missing).loc[kept]
         return conditions.table_codec(schema).encode(frame, rng, str(self.site.table))

@@ -21,23 +21,23 @@ An answer leaves through one function:
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from clients.gate.admission import Admission
-    from clients.gate.held import check_claims
-    from clients.gate.mechanism import NO_MECHANISM, Answer, Mechanism
-    from clients.gate.release import build_context
-    from clients.gate.simulation import mark, simulated
+    from everymode.clients.gate.admission import Admission
+    from everymode.clients.gate.held import check_claims
+    from everymode.clients.gate.mechanism import NO_MECHANISM, Answer, Mechanism
+    from everymode.clients.gate.release import build_context
+    from everymode.clients.gate.simulation import mark, simulated
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "clients.gate.admission": ("Admission",),
-            "clients.gate.held": ("check_claims",),
-            "clients.gate.mechanism": ("NO_MECHANISM", "Answer", "Mechanism"),
-            "clients.gate.release": ("build_context",),
-            "clients.gate.simulation": ("mark", "simulated"),
+            "everymode.clients.gate.admission": ("Admission",),
+            "everymode.clients.gate.held": ("check_claims",),
+            "everymode.clients.gate.mechanism": ("NO_MECHANISM", "Answer", "Mechanism"),
+            "everymode.clients.gate.release": ("build_context",),
+            "everymode.clients.gate.simulation": ("mark", "simulated"),
         },
     )
 

@@ -2,22 +2,29 @@
 
 from dataclasses import dataclass, field
 
-from clients.gate import held, sizes
-from clients.gate.contents import check_contents
-from clients.gate.inputs import (
+from everymode.clients.gate import held, sizes
+from everymode.clients.gate.contents import check_contents
+from everymode.clients.gate.inputs import (
     check_arrays,
     compute_request_digest,
     digest_for,
     own_shapes,
     shared_shapes,
 )
-from clients.gate.ledger import Question, build_question, describe_table, enter
-from clients.gate.planned import check_plan
-from clients.protocol.messages import CountBatchRows, EncodeData, Request, Task, Train, to_json
-from clients.protocol.plan import fingerprint
-from clients.protocol.refusal import RefusedError, checked_identity, named, readable
-from clients.rows import opened
-from clients.site import Site
+from everymode.clients.gate.ledger import Question, build_question, describe_table, enter
+from everymode.clients.gate.planned import check_plan
+from everymode.clients.protocol.messages import (
+    CountBatchRows,
+    EncodeData,
+    Request,
+    Task,
+    Train,
+    to_json,
+)
+from everymode.clients.protocol.plan import fingerprint
+from everymode.clients.protocol.refusal import RefusedError, checked_identity, named, readable
+from everymode.clients.rows import opened
+from everymode.clients.site import Site
 
 
 def plan_named(order: Task) -> str | None:

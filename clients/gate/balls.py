@@ -1,14 +1,14 @@
 """Balls and codebooks of a recall, held to what synthetic rows would make of them.
 
-`fairness.metrics.codebook` says how an honest server makes them: rows of the generator are the
-centres of balls that reach to their k-th neighbour; k-means over them makes the codebook; its reach
-is a quantile. All but the centres follows from the centres, so a site holds the rest to them: a
-radius or a reach around a guess cannot be chosen. Centres crowded around one point would make a
-small ball all the same; where a row holds a number, no two synthetic rows are alike, so such
+`everymode.fairness.metrics.codebook` says how an honest server makes them: rows of the generator
+are the centres of balls that reach to their k-th neighbour; k-means over them makes the codebook;
+its reach is a quantile. All but the centres follows from the centres, so a site holds the rest to
+them: a radius or a reach around a guess cannot be chosen. Centres crowded around one point would
+make a small ball all the same; where a row holds a number, no two synthetic rows are alike, so such
 centres are refused.
 
 What this leaves open: counts around centres that are chosen, far enough from one another. A site's
-floor (`clients.gate.floor`) is what keeps a count of one from leaving.
+floor (`everymode.clients.gate.floor`) is what keeps a count of one from leaving.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
-from clients.protocol.refusal import RefusedError
-from fairness.metrics.codebook import NEIGHBOURS, Codebook, alike, ball_radii, codebook_reach
-from wgan.shape import Block
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.fairness.metrics.codebook import (
+    NEIGHBOURS,
+    Codebook,
+    alike,
+    ball_radii,
+    codebook_reach,
+)
+from everymode.wgan.shape import Block
 
 Floats = npt.NDArray[np.float32]
 

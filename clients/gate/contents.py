@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from clients.gate import sizes
-from clients.protocol import limits
-from clients.protocol.messages import CountMarginals, EncodeData, Task
-from clients.protocol.refusal import RefusedError, readable
-from clients.protocol.schema_messages import CountHistograms, KMeansStep
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.marginals import Marginals
-from wgan.data.schema import Schema
-from wgan.errors import SettingsError, StateError
-from wgan.recipe import Recipe
+from everymode.clients.gate import sizes
+from everymode.clients.protocol import limits
+from everymode.clients.protocol.messages import CountMarginals, EncodeData, Task
+from everymode.clients.protocol.refusal import RefusedError, readable
+from everymode.clients.protocol.schema_messages import CountHistograms, KMeansStep
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import SettingsError, StateError
+from everymode.wgan.recipe import Recipe
 
 _CONDITIONS: TypeAdapter[ConditionSpace] = TypeAdapter(ConditionSpace)
 _SCHEMA: TypeAdapter[Schema] = TypeAdapter(Schema)

@@ -4,7 +4,7 @@
 of all groups and labels that the columns' values make, and of no others. *Prepare* and *cluster*
 narrow what *ranks* asked about: they leave out groups, labels, categories and point masses, and add
 none. A site remembers its questions on its own disk. What comes after a plan is held to it in
-`clients.gate.planned`.
+`everymode.clients.gate.planned`.
 """
 
 from dataclasses import fields
@@ -16,24 +16,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     EncodeData,
     Task,
     from_json,
 )
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     HeldOut,
     KMeansStep,
 )
-from clients.protocol.sketch import log_edges
-from clients.site import Site
-from fairness.groups.conditions import MISSING, ConditionSpace
-from wgan.data.schema import Column, Schema
-from wgan.files import write_bytes
+from everymode.clients.protocol.sketch import log_edges
+from everymode.clients.site import Site
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.files import write_bytes
 
 BEFORE = {"values": "look", "ranks": "values", "cluster": "ranks", "prepare": "ranks"}
 """What must have been asked before each question, in the same run."""

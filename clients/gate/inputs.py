@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountNeighbours,
     Request,
@@ -15,8 +15,8 @@ from clients.protocol.messages import (
     Train,
     to_json,
 )
-from clients.protocol.refusal import RefusedError
-from wgan.errors import NumericalError
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.wgan.errors import NumericalError
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes by name; None: any, since another check knows it."""

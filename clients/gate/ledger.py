@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from clients.protocol.messages import CountBatchRows, Task, Train
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import KMeansStep
-from clients.site import Site
-from fairness.groups.clusters import AFTER_SPLIT, SETTLING
-from wgan.errors import StateError
-from wgan.files import make_folder
+from everymode.clients.protocol.messages import CountBatchRows, Task, Train
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.clients.site import Site
+from everymode.fairness.groups.clusters import AFTER_SPLIT, SETTLING
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import make_folder
 
 NAME = "answered.txt"
 
@@ -41,7 +41,7 @@ class Question:
         scope: The run, for questions before there is a plan; then the plan.
         kind: The order's name; `cells` for a k-means question that wants counts of cells.
         number: The round; of a k-means question the number of centres; else 0.
-        digest: Of the request; see `clients.gate.inputs`.
+        digest: Of the request; see `everymode.clients.gate.inputs`.
         table: Of the site's file: when it was changed last, and its size.
     """
 
@@ -185,7 +185,7 @@ def _unchanged(before: Question | None, question: Question) -> None:
 
 
 def _step(known: _Known, question: Question, asked: int) -> None:
-    """Refuses k-means questions that no k-means asks; see `fairness.groups.clusters.find`."""
+    """Refuses k-means questions that no k-means asks (`everymode.fairness.groups.clusters`)."""
     steps = known.steps.get((question.scope, "cluster"), [])
     most = max((q.number for q in steps), default=0)
     if question.kind == "cells":

@@ -1,8 +1,9 @@
 """What a site does to an answer before it leaves: clip, add noise, or refuse. Today: nothing.
 
-A privacy mechanism is one frozen dataclass that implements `Mechanism`. `clients.gate.release`
-applies it to every answer of a site, at the one place where answers are packed. The site chooses
-it (`clients.site.Site.mechanism`); a server cannot switch it off.
+A privacy mechanism is one frozen dataclass that implements `Mechanism`.
+`everymode.clients.gate.release` applies it to every answer of a site, at the one place where
+answers are packed. The site chooses it (`everymode.clients.site.Site.mechanism`); a server cannot
+switch it off.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.sums import Layout
+from everymode.clients.protocol.sums import Layout
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -65,9 +66,9 @@ class Mechanism(Protocol):
     """What every answer of a site goes through.
 
     It must be hashable, because a site is, and a function of the answer and its context: a question
-    that comes again gets the same answer to the last bit (`clients.gate.ledger`). Fresh noise would
-    let a server average it away. Random numbers therefore come from a generator that is seeded by
-    a secret of the site and by the context.
+    that comes again gets the same answer to the last bit (`everymode.clients.gate.ledger`). Fresh
+    noise would let a server average it away. Random numbers therefore come from a generator that is
+    seeded by a secret of the site and by the context.
     """
 
     @property

@@ -2,10 +2,10 @@
 
 from typing import assert_never
 
-from clients.gate.balls import check_book
-from clients.gate.held import same
-from clients.protocol import limits
-from clients.protocol.messages import (
+from everymode.clients.gate.balls import check_book
+from everymode.clients.gate.held import same
+from everymode.clients.protocol import limits
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -18,18 +18,18 @@ from clients.protocol.messages import (
     Train,
     from_json,
 )
-from clients.protocol.plan import parse_plan, resident, widths
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.plan import parse_plan, resident, widths
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from fairness.matching.suppression import of_text
-from fairness.metrics.codebook import Codebook
-from fairness.metrics.marginals import Marginals
-from wgan.data.schema import Schema
+from everymode.fairness.matching.suppression import of_text
+from everymode.fairness.metrics.codebook import Codebook
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.schema import Schema
 
 
 def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:

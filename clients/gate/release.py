@@ -20,13 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from clients.gate.ledger import open_ledger
-from clients.gate.mechanism import Answer, ReleaseContext
-from clients.protocol.messages import CountBatchRows, Task, Train
-from clients.protocol.refusal import RefusedError, named
-from clients.protocol.sums import Field, Layout, SiteSums
-from clients.site import Site
-from wgan.errors import StateError
+from everymode.clients.gate.ledger import open_ledger
+from everymode.clients.gate.mechanism import Answer, ReleaseContext
+from everymode.clients.protocol.messages import CountBatchRows, Task, Train
+from everymode.clients.protocol.refusal import RefusedError, named
+from everymode.clients.protocol.sums import Field, Layout, SiteSums
+from everymode.clients.site import Site
+from everymode.wgan.errors import StateError
 
 NAME = "released.jsonl"
 

@@ -14,10 +14,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from clients.protocol.refusal import RefusedError
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.site import Site, sites_in
-from wgan.files import write_json
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.site import Site, sites_in
+from everymode.wgan.files import write_json
 
 MARKER = "simulation.json"
 
@@ -32,7 +32,7 @@ def mark(folder: Path, tables: Path, workspace: Path, floor: int) -> SimulationP
         folder: The simulation's own folder. It is made where it does not exist.
         tables: The folder with one table a site; it may be the user's own.
         workspace: Under it, each site's own folder.
-        floor: Of each site; see `clients.gate.floor`.
+        floor: Of each site; see `everymode.clients.gate.floor`.
     """
     token = secrets.token_hex(32)
     content = {

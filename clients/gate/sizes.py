@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
-from clients.protocol import limits
-from clients.protocol.messages import (
+from everymode.clients.protocol import limits
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -17,18 +17,18 @@ from clients.protocol.messages import (
     Task,
     Train,
 )
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.marginals import POINTS, Marginals
-from wgan.data.arrays import DTYPES, SampleLayout
-from wgan.data.schema import Column, Schema
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.marginals import POINTS, Marginals
+from everymode.wgan.data.arrays import DTYPES, SampleLayout
+from everymode.wgan.data.schema import Column, Schema
 
 
 @dataclass

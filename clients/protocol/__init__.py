@@ -9,10 +9,10 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from clients.protocol.messages import (
+    from everymode.clients.protocol.messages import (
         CountBatchRows,
         CountMarginals,
         CountNeighbours,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         from_json,
         to_json,
     )
-    from clients.protocol.plan import (
+    from everymode.clients.protocol.plan import (
         STATISTICS_BINS,
         STATISTICS_EDGES,
         Plan,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
         resident,
         widths,
     )
-    from clients.protocol.refusal import RefusedError, checked_identity, named, readable
-    from clients.protocol.schema_messages import (
+    from everymode.clients.protocol.refusal import RefusedError, checked_identity, named, readable
+    from everymode.clients.protocol.schema_messages import (
         DECIMALS,
         CollectVocabulary,
         CountHistograms,
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
         HeldOut,
         KMeansStep,
     )
-    from clients.protocol.simulation_paths import SimulationPaths
-    from clients.protocol.sketch import (
+    from everymode.clients.protocol.simulation_paths import SimulationPaths
+    from everymode.clients.protocol.sketch import (
         BINS,
         BYTES,
         CAPACITY,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         peel,
         vote,
     )
-    from clients.protocol.sums import (
+    from everymode.clients.protocol.sums import (
         LARGEST,
         Field,
         Floats,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         SitePayload,
         SiteSums,
     )
-    from clients.protocol.wire import (
+    from everymode.clients.protocol.wire import (
         ORDER,
         pack_problems,
         pack_request,
@@ -80,7 +80,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "clients.protocol.messages": (
+            "everymode.clients.protocol.messages": (
                 "CountBatchRows",
                 "CountMarginals",
                 "CountNeighbours",
@@ -96,7 +96,7 @@ else:
                 "from_json",
                 "to_json",
             ),
-            "clients.protocol.plan": (
+            "everymode.clients.protocol.plan": (
                 "STATISTICS_BINS",
                 "STATISTICS_EDGES",
                 "Plan",
@@ -106,8 +106,13 @@ else:
                 "resident",
                 "widths",
             ),
-            "clients.protocol.refusal": ("RefusedError", "checked_identity", "named", "readable"),
-            "clients.protocol.schema_messages": (
+            "everymode.clients.protocol.refusal": (
+                "RefusedError",
+                "checked_identity",
+                "named",
+                "readable",
+            ),
+            "everymode.clients.protocol.schema_messages": (
                 "DECIMALS",
                 "CollectVocabulary",
                 "CountHistograms",
@@ -115,8 +120,8 @@ else:
                 "HeldOut",
                 "KMeansStep",
             ),
-            "clients.protocol.simulation_paths": ("SimulationPaths",),
-            "clients.protocol.sketch": (
+            "everymode.clients.protocol.simulation_paths": ("SimulationPaths",),
+            "everymode.clients.protocol.sketch": (
                 "BINS",
                 "BYTES",
                 "CAPACITY",
@@ -127,7 +132,7 @@ else:
                 "peel",
                 "vote",
             ),
-            "clients.protocol.sums": (
+            "everymode.clients.protocol.sums": (
                 "LARGEST",
                 "Field",
                 "Floats",
@@ -136,7 +141,7 @@ else:
                 "SitePayload",
                 "SiteSums",
             ),
-            "clients.protocol.wire": (
+            "everymode.clients.protocol.wire": (
                 "ORDER",
                 "pack_problems",
                 "pack_request",

@@ -1,9 +1,9 @@
 """What a server may ask of a site. Every order fixes, before it is sent, the layout of the answer.
 
-They are: *look*, *values*, *ranks* and *cluster* (`clients.protocol.schema_messages`), *prepare*
-(encode the table once; counts and shares), *moments* (second moments, once), *profile* and *feel*
-(what rules of weights read), *train* (one round), *measure* (rows that a round would take), *audit*
-(counts of marginals per group) and *recall* (counts of rows near synthetic ones).
+They are: *look*, *values*, *ranks* and *cluster* (`everymode.clients.protocol.schema_messages`),
+*prepare* (encode the table once; counts and shares), *moments* (second moments, once), *profile*
+and *feel* (what rules of weights read), *train* (one round), *measure* (rows that a round would
+take), *audit* (counts of marginals per group) and *recall* (counts of rows near synthetic ones).
 """
 
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
-from clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
-from clients.protocol.parts.placement import Player
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
+from everymode.clients.protocol.parts.placement import Player
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sums import Field, Layout
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.features import feature_count
-from fairness.matching.moments import size_of_moments
-from fairness.matching.suppression import of_text
-from fairness.metrics.marginals import Marginals
-from wgan.data.schema import Schema
+from everymode.clients.protocol.sums import Field, Layout
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.features import feature_count
+from everymode.fairness.matching.moments import size_of_moments
+from everymode.fairness.matching.suppression import of_text
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.schema import Schema
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -96,7 +96,8 @@ class SumMoments:
     Attributes:
         plan: Fingerprint of the `EncodeData` whose rows are meant.
         published: Per level, groups first and all rows last, "1" for each coordinate whose
-            products are summed and "0" for the others; see `fairness.matching.suppression`.
+            products are summed and "0" for the others; see
+            `everymode.fairness.matching.suppression`.
     """
 
     plan: str
@@ -116,7 +117,8 @@ class SiteStatistics:
     Attributes:
         plan: Fingerprint of the `EncodeData` whose rows are meant.
         cells: Number of cells of group, label and cluster.
-        bins: Number of bins and categories over all columns; see `clients.tasks.statistics`.
+        bins: Number of bins and categories over all columns; see
+            `everymode.clients.tasks.statistics`.
     """
 
     plan: str
@@ -280,7 +282,7 @@ class CountMarginals:
 class CountNeighbours:
     """Real rows within synthetic balls and in the cells of a codebook, counted per group.
 
-    The balls and the codebook (`fairness.metrics.codebook`) come as tensors.
+    The balls and the codebook (`everymode.fairness.metrics.codebook`) come as tensors.
 
     Attributes:
         plan: Fingerprint of the `EncodeData` whose encoded rows are meant.

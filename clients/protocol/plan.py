@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clients.protocol.messages import EncodeData, from_json, to_json
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.moments import eligible_strata, stratum_memberships
-from fairness.weighting.group_weights import row_weights
-from wgan.data.codec import Codec
-from wgan.data.schema import Schema
-from wgan.errors import StateError
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.shape import Block, Shape
+from everymode.clients.protocol.messages import EncodeData, from_json, to_json
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import eligible_strata, stratum_memberships
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.wgan.data.codec import Codec
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import StateError
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Block, Shape
 
 Joined = npt.NDArray[np.float32]
 
@@ -109,7 +109,7 @@ class Plan:
         """What a row of each of the cells `(n,)` counts in each level's sums, `(n, C + 1)`.
 
         Rows of groups that are too small count in none
-        (`fairness.matching.moments.eligible_strata`).
+        (`everymode.fairness.matching.moments.eligible_strata`).
         """
         taking, levels = eligible_strata(self.conditions)
         each = row_weights(self.mass, self.conditions.group_counts) * taking

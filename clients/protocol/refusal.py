@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from wgan.errors import EveryModeError
+from everymode.wgan.errors import EveryModeError
 
 IDENTITY = re.compile(r"[0-9a-f]{16}")
 """The name of a plan or of a run. Nothing else becomes part of a path."""

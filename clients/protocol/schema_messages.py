@@ -10,12 +10,12 @@ categories, groups and labels: a grid can be refined only where the coarser one 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from clients.protocol.sketch import BINS, SKETCH, VOTES
-from clients.protocol.sums import Field, Layout
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.arrays import SampleLayout
-from wgan.data.schema import KINDS, Kind, Schema
-from wgan.data.values import DATE_FORMS
+from everymode.clients.protocol.sketch import BINS, SKETCH, VOTES
+from everymode.clients.protocol.sums import Field, Layout
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.schema import KINDS, Kind, Schema
+from everymode.wgan.data.values import DATE_FORMS
 
 DECIMALS = 16
 
@@ -92,7 +92,7 @@ class CollectVocabulary:
         """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram.
 
         Of samples their number, and sums and sums of squares of each coordinate, from which
-        `wgan.data.arrays.ArrayCodec.from_moments` has centre and scale.
+        `everymode.wgan.data.arrays.ArrayCodec.from_moments` has centre and scale.
         """
         fields = []
         for i, kind in enumerate(self.kinds):
@@ -143,7 +143,7 @@ class CountHistograms:
 
 @dataclass(frozen=True)
 class KMeansStep:
-    """How rows lie around the centres of latent clusters; see `fairness.groups.clusters`.
+    """How rows lie around the centres of latent clusters; see `everymode.fairness.groups.clusters`.
 
     Attributes:
         schema: The agreed schema.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import EveryModeError, NumericalError
+from everymode.wgan.errors import EveryModeError, NumericalError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -150,7 +150,7 @@ class SiteSums:
     vector: Ints
     per_site: Mapping[str, SitePayload] = dataclass_field(default_factory=dict)
     mechanisms: tuple[str, ...] = ()
-    """What sites' privacy mechanisms state, as JSON; see `clients.gate.release`."""
+    """What sites' privacy mechanisms state, as JSON; see `everymode.clients.gate.release`."""
 
     @property
     def nbytes(self) -> int:

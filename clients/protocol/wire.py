@@ -12,12 +12,12 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
-from clients.protocol.limits import SITES, TEXT
-from clients.protocol.messages import Request, Tensors, from_json, to_json
-from clients.protocol.refusal import RefusedError, readable
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.sums import Layout, ReplyError, SitePayload, SiteSums
-from wgan.errors import DataError, EveryModeError, NumericalError
+from everymode.clients.protocol.limits import SITES, TEXT
+from everymode.clients.protocol.messages import Request, Tensors, from_json, to_json
+from everymode.clients.protocol.refusal import RefusedError, readable
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.protocol.sums import Layout, ReplyError, SitePayload, SiteSums
+from everymode.wgan.errors import DataError, EveryModeError, NumericalError
 
 ORDER = "query.everymode"
 """The message type: one handler on the client serves all orders."""

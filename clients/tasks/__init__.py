@@ -9,15 +9,15 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from clients.tasks.dispatch import admission, handle, served
+    from everymode.clients.tasks.dispatch import admission, handle, served
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "clients.tasks.dispatch": ("admission", "handle", "served"),
+            "everymode.clients.tasks.dispatch": ("admission", "handle", "served"),
         },
     )
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.datasets.choice import forget, open_dataset
-from clients.gate import floor
-from clients.gate.admission import Admission
-from clients.gate.held import check_claims
-from clients.gate.mechanism import Answer
-from clients.gate.release import build_context, release
-from clients.protocol.messages import (
+from everymode.clients.datasets.choice import forget, open_dataset
+from everymode.clients.gate import floor
+from everymode.clients.gate.admission import Admission
+from everymode.clients.gate.held import check_claims
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.gate.release import build_context, release
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -26,32 +26,32 @@ from clients.protocol.messages import (
     Train,
     to_json,
 )
-from clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sums import SiteSums
-from clients.rows import opened
-from clients.site import Site
-from clients.tasks import schema
-from clients.tasks.statistics import held_out_feature_sums, site_statistics
-from clients.tasks.train import count_batch_rows, train
-from fairness.matching.features import FeatureMap
-from fairness.matching.moments import (
+from everymode.clients.protocol.sums import SiteSums
+from everymode.clients.rows import opened
+from everymode.clients.site import Site
+from everymode.clients.tasks import schema
+from everymode.clients.tasks.statistics import held_out_feature_sums, site_statistics
+from everymode.clients.tasks.train import count_batch_rows, train
+from everymode.fairness.matching.features import FeatureMap
+from everymode.fairness.matching.moments import (
     eligible_strata,
     first_moments,
     level_counts,
     second_moments,
     stratum_memberships,
 )
-from fairness.matching.suppression import of_text, publishable
-from fairness.metrics.codebook import Codebook
-from fairness.weighting.group_weights import row_weights, site_mass
-from wgan.errors import DataError, NumericalError, named
+from everymode.fairness.matching.suppression import of_text, publishable
+from everymode.fairness.metrics.codebook import Codebook
+from everymode.fairness.weighting.group_weights import row_weights, site_mass
+from everymode.wgan.errors import DataError, NumericalError, named
 
 
 def handle(request: Request, sites: Iterable[Site]) -> SiteSums:
@@ -116,7 +116,7 @@ def served(
 def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 16) -> SiteSums:
     """What one site sends back to a request that it has let in (see `served`).
 
-    Everything that leaves a site passes `clients.gate.release.release` here.
+    Everything that leaves a site passes `everymode.clients.gate.release.release` here.
     """
     return release(compute(order, tensors, site), build_context(order, run, site.name), site)
 

@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 
-from clients.datasets.base import Encoded
-from clients.datasets.choice import open_dataset
-from clients.gate import floor
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import EncodeData
-from clients.protocol.schema_messages import KMeansStep
-from clients.site import Site
-from fairness.groups.clusters import Centres
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.schema import Schema
+from everymode.clients.datasets.base import Encoded
+from everymode.clients.datasets.choice import open_dataset
+from everymode.clients.gate import floor
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import EncodeData
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.clients.site import Site
+from everymode.fairness.groups.clusters import Centres
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.schema import Schema
 
 
 def kmeans_step(order: KMeansStep, site: Site) -> Answer:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from clients.gate import floor
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import HeldOutFeatureSums, SiteStatistics
-from clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, parse_plan
-from clients.rows import Rows, opened
-from clients.site import Site
-from fairness.matching.kernels import Features
-from wgan.shape import Block
+from everymode.clients.gate import floor
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import HeldOutFeatureSums, SiteStatistics
+from everymode.clients.protocol.plan import STATISTICS_BINS, STATISTICS_EDGES, parse_plan
+from everymode.clients.rows import Rows, opened
+from everymode.clients.site import Site
+from everymode.fairness.matching.kernels import Features
+from everymode.wgan.shape import Block
 
 
 def site_statistics(order: SiteStatistics, site: Site) -> Answer:

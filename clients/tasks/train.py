@@ -9,22 +9,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import CountBatchRows, Tensors, Train
-from clients.protocol.parts.arrays import SCORES
-from clients.protocol.parts.base import LocalRule
-from clients.protocol.parts.placement import PLAYERS, Player
-from clients.protocol.parts.states import PlayerState, load_players
-from clients.protocol.parts.statistics import change
-from clients.protocol.plan import Plan, derive_seed, parse_plan, resident
-from clients.rows import Rows, Urn, opened
-from clients.site import Site
-from fairness.matching.kernels import bandwidth, mmd2
-from fairness.weighting.group_weights import row_weights
-from wgan.numerics import flush_denormals
-from wgan.optimizers import UpdateBound
-from wgan.players import Batch, Players
-from wgan.slopes import slope_histogram
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import CountBatchRows, Tensors, Train
+from everymode.clients.protocol.parts.arrays import SCORES
+from everymode.clients.protocol.parts.base import LocalRule
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.clients.protocol.parts.states import PlayerState, load_players
+from everymode.clients.protocol.parts.statistics import change
+from everymode.clients.protocol.plan import Plan, derive_seed, parse_plan, resident
+from everymode.clients.rows import Rows, Urn, opened
+from everymode.clients.site import Site
+from everymode.fairness.matching.kernels import bandwidth, mmd2
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.wgan.numerics import flush_denormals
+from everymode.wgan.optimizers import UpdateBound
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.slopes import slope_histogram
 
 SiteVectors = Mapping[str, Tensor]
 

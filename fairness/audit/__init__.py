@@ -10,44 +10,44 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.audit.federated import audit_of_sums
-    from fairness.audit.findings import Audit, Check
-    from fairness.audit.headline import sentences
-    from fairness.audit.limits import SamplingLimits
-    from fairness.audit.metric import Column, Judged, Limit, Metric
-    from fairness.audit.metrics import METRICS
-    from fairness.audit.pooled import audit
-    from fairness.audit.strata import coverage_summary, stratum_coverage
-    from fairness.audit.tables import Tables
-    from fairness.audit.thresholds import Thresholds
+    from everymode.fairness.audit.federated import audit_of_sums
+    from everymode.fairness.audit.findings import Audit, Check
+    from everymode.fairness.audit.headline import sentences
+    from everymode.fairness.audit.limits import SamplingLimits
+    from everymode.fairness.audit.metric import Column, Judged, Limit, Metric
+    from everymode.fairness.audit.metrics import METRICS
+    from everymode.fairness.audit.pooled import audit
+    from everymode.fairness.audit.strata import coverage_summary, stratum_coverage
+    from everymode.fairness.audit.tables import Tables
+    from everymode.fairness.audit.thresholds import Thresholds
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.audit.federated": ("audit_of_sums",),
-            "fairness.audit.findings": (
+            "everymode.fairness.audit.federated": ("audit_of_sums",),
+            "everymode.fairness.audit.findings": (
                 "Audit",
                 "Check",
             ),
-            "fairness.audit.headline": ("sentences",),
-            "fairness.audit.limits": ("SamplingLimits",),
-            "fairness.audit.metric": (
+            "everymode.fairness.audit.headline": ("sentences",),
+            "everymode.fairness.audit.limits": ("SamplingLimits",),
+            "everymode.fairness.audit.metric": (
                 "Column",
                 "Judged",
                 "Limit",
                 "Metric",
             ),
-            "fairness.audit.metrics": ("METRICS",),
-            "fairness.audit.pooled": ("audit",),
-            "fairness.audit.strata": (
+            "everymode.fairness.audit.metrics": ("METRICS",),
+            "everymode.fairness.audit.pooled": ("audit",),
+            "everymode.fairness.audit.strata": (
                 "coverage_summary",
                 "stratum_coverage",
             ),
-            "fairness.audit.tables": ("Tables",),
-            "fairness.audit.thresholds": ("Thresholds",),
+            "everymode.fairness.audit.tables": ("Tables",),
+            "everymode.fairness.audit.thresholds": ("Thresholds",),
         },
     )
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-import fairness.audit.metrics as table
-from fairness.audit.findings import Audit, Check, CheckVerdict
-from fairness.audit.limits import at_least, at_most
-from fairness.audit.metric import Metric
-from fairness.audit.thresholds import Limits
+import everymode.fairness.audit.metrics as table
+from everymode.fairness.audit.findings import Audit, Check, CheckVerdict
+from everymode.fairness.audit.limits import at_least, at_most
+from everymode.fairness.audit.metric import Metric
+from everymode.fairness.audit.thresholds import Limits
 
 ORDER: dict[CheckVerdict, int] = {"fail": 0, "insufficient": 1, "pass": 2, "given": 3}
 

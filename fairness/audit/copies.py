@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fairness.audit.tables import Tables
-from fairness.metrics.blocks import Places, blocks
-from fairness.metrics.coverage import embed
-from fairness.metrics.intervals import wilson
-from fairness.metrics.marginals import cells
-from fairness.metrics.results import Estimate
-from fairness.metrics.ties import distinct
-from wgan.data.schema import Schema
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.metrics.blocks import Places, blocks
+from everymode.fairness.metrics.coverage import embed
+from everymode.fairness.metrics.intervals import wilson
+from everymode.fairness.metrics.marginals import cells
+from everymode.fairness.metrics.results import Estimate
+from everymode.fairness.metrics.ties import distinct
+from everymode.wgan.data.schema import Schema
 
 Points = NDArray[np.float32]
 

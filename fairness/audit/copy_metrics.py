@@ -8,13 +8,13 @@ rows are looked for as well: whoever saw the test rows passes every test on them
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fairness.audit.findings import Audit
-from fairness.audit.limits import beyond_chance, exact
-from fairness.audit.metric import Column, Judged, Limit, Metric, each_group
-from fairness.metrics.results import Estimate, GroupFinding
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import beyond_chance, exact
+from everymode.fairness.audit.metric import Column, Judged, Limit, Metric, each_group
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
-    from fairness.audit.group_sample import GroupSample
+    from everymode.fairness.audit.group_sample import GroupSample
 
 UNKNOWN = "not judged: name held-out rows, real rows that were not trained on"
 

@@ -1,12 +1,12 @@
 """The audit of a federated run, from counts that sites add up; no row leaves its site.
 
-Metrics for which sums suffice are judged as `fairness.audit.pooled` judges them, by the same
-thresholds: distances of marginals and missing categories of every group, of every feature's values
-(their groups' counts added up) and of all rows; sizes of groups; recall of each group by balls
-around synthetic rows. Coverage, precision, associations between columns, copies and utility need
-real and synthetic rows in one place: they are not judged, nothing stands in for them, and no table
-is called fit for release. Where the generator is conditioned on groups, their sizes are `given`:
-they cannot come out wrong, and count for nothing.
+Metrics for which sums suffice are judged as `everymode.fairness.audit.pooled` judges them, by the
+same thresholds: distances of marginals and missing categories of every group, of every feature's
+values (their groups' counts added up) and of all rows; sizes of groups; recall of each group by
+balls around synthetic rows. Coverage, precision, associations between columns, copies and utility
+need real and synthetic rows in one place: they are not judged, nothing stands in for them, and no
+table is called fit for release. Where the generator is conditioned on groups, their sizes are
+`given`: they cannot come out wrong, and count for nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import fairness.audit.metrics as table
-from fairness.audit.checks import evaluate_thresholds
-from fairness.audit.findings import Audit
-from fairness.audit.group_sample import GroupCounts
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.metrics import rows_only
-from fairness.audit.strata import missing_categories
-from fairness.audit.tables import strata
-from fairness.audit.thresholds import Limits, Thresholds
-from fairness.audit.verdict import with_verdict
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.marginals import Marginals, compare
-from fairness.metrics.results import Estimate, GroupFinding
+import everymode.fairness.audit.metrics as table
+from everymode.fairness.audit.checks import evaluate_thresholds
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.group_sample import GroupCounts
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.metrics import rows_only
+from everymode.fairness.audit.strata import missing_categories
+from everymode.fairness.audit.tables import strata
+from everymode.fairness.audit.thresholds import Limits, Thresholds
+from everymode.fairness.audit.verdict import with_verdict
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 Counts = Mapping[str, NDArray[np.int64]]
 
@@ -52,7 +52,7 @@ def audit_of_sums(
         marginals: The bins of every column.
         real: Counts of the sites' rows by group, `(G, bins)` a column.
         synthetic: Counts of the synthetic rows; row G counts those of no known group.
-        recall: By group, what `fairness.metrics.codebook.recall_by_group` found.
+        recall: By group, what `everymode.fairness.metrics.codebook.recall_by_group` found.
         names: What the page calls the real and the synthetic rows.
         thresholds: The limits of the checks.
         effort: How few rows are too few.

@@ -1,4 +1,4 @@
-"""What an audit found, as plain values: what audits return and `fairness.report` shows.
+"""What an audit found, as plain values: what audits return and `everymode.fairness.report` shows.
 
 Every figure that depends on a draw of rows comes as an `Estimate` with its 95 % interval. A figure
 that cannot be had is None, and what it belongs to says why; it is never a pass.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fairness.metrics.results import Estimate, GroupFinding, UtilityFinding
+from everymode.fairness.metrics.results import Estimate, GroupFinding, UtilityFinding
 
 Verdict = Literal["pass", "fail", "insufficient"]
 
@@ -52,7 +52,7 @@ class Audit:
 
     Attributes:
         verdict: `fail` if any check fails; `pass` if coverage and sizes of groups are decided at
-            every level (`fairness.audit.verdict`); else `insufficient`.
+            every level (`everymode.fairness.audit.verdict`); else `insufficient`.
         real: Where the real rows are from, for people.
         synthetic: Where the synthetic rows are from.
         sensitive_features: The features whose values make groups.

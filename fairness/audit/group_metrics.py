@@ -1,19 +1,20 @@
 """Entries of the table of metrics: coverage, realism, sizes and marginals of groups.
 
-Estimators are those of `fairness.audit.group_sample`; here they are named, judged and explained.
+Estimators are those of `everymode.fairness.audit.group_sample`; here they are named, judged and
+explained.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fairness.audit.findings import Audit
-from fairness.audit.limits import exact, shown
-from fairness.audit.metric import Column, Judge, Judged, Limit, Metric, each_group
-from fairness.metrics.results import Estimate, GroupFinding
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import exact, shown
+from everymode.fairness.audit.metric import Column, Judge, Judged, Limit, Metric, each_group
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
-    from fairness.audit.group_sample import GroupCounts
+    from everymode.fairness.audit.group_sample import GroupCounts
 
 
 def _coverage(group: GroupFinding, audit: Audit, limit: float) -> Judged:

@@ -15,18 +15,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fairness.audit.copies import Copies, Nearness
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.tables import Tables
-from fairness.groups.spellings import common_spelling
-from fairness.metrics.coverage import embed, standardise
-from fairness.metrics.distances import association_gaps, association_weights, sliced_w1
-from fairness.metrics.intervals import wilson
-from fairness.metrics.marginals import Comparison, cells
-from fairness.metrics.neighbours import Neighbours, neighbours
-from fairness.metrics.results import Estimate
-from fairness.metrics.streams import stream
-from wgan.data.schema import Column, Schema
+from everymode.fairness.audit.copies import Copies, Nearness
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.groups.spellings import common_spelling
+from everymode.fairness.metrics.coverage import embed, standardise
+from everymode.fairness.metrics.distances import association_gaps, association_weights, sliced_w1
+from everymode.fairness.metrics.intervals import wilson
+from everymode.fairness.metrics.marginals import Comparison, cells
+from everymode.fairness.metrics.neighbours import Neighbours, neighbours
+from everymode.fairness.metrics.results import Estimate
+from everymode.fairness.metrics.streams import stream
+from everymode.wgan.data.schema import Column, Schema
 
 Rows = NDArray[np.int64]
 Points = NDArray[np.float32]
@@ -51,8 +51,8 @@ class GroupCounts:
         comparison: Distances of the marginals of all groups of the stratum.
         index: The group's place among them.
         missing: By column: categories to expect that no synthetic row has.
-        recall: What sites counted of the group (`fairness.metrics.codebook.recall_by_group`); empty
-            where none did.
+        recall: What sites counted of the group
+            (`everymode.fairness.metrics.codebook.recall_by_group`); empty where none did.
     """
 
     comparison: Comparison
@@ -203,7 +203,7 @@ class GroupSample:
         """Squared maximum mean discrepancy of the points, unbiased."""
         import torch
 
-        from fairness.matching.kernels import mmd2
+        from everymode.fairness.matching.kernels import mmd2
 
         # The features of an image are about sqrt(2) apart.
         deviation = math.sqrt(2)
@@ -253,7 +253,7 @@ class GroupSample:
         return int(modes.sum()), int((modes & (got >= np.maximum(MIN_MODE_SHARE * held, 1))).sum())
 
     def closer_to_training(self) -> Estimate:
-        """Share of synthetic rows nearer to rows trained on (`fairness.audit.copies`)."""
+        """Share of synthetic rows nearer to rows trained on (`everymode.fairness.audit.copies`)."""
         if self.nearness is None:
             return Estimate()
         count = min(self.limits.rows, len(self.synthetic))

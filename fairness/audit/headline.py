@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-import fairness.audit.metrics as table
-from fairness.audit.findings import Audit, Check, CheckVerdict
+import everymode.fairness.audit.metrics as table
+from everymode.fairness.audit.findings import Audit, Check, CheckVerdict
 
 NAMED = 5
 """Groups a sentence names before it counts."""

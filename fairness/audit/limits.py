@@ -6,9 +6,9 @@ on the bad side, and is `insufficient` where the rows do not decide: no group pa
 
 from dataclasses import dataclass
 
-from fairness.audit.findings import Verdict
-from fairness.metrics.intervals import wilson
-from fairness.metrics.results import Estimate
+from everymode.fairness.audit.findings import Verdict
+from everymode.fairness.metrics.intervals import wilson
+from everymode.fairness.metrics.results import Estimate
 
 
 @dataclass(frozen=True)

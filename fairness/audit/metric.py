@@ -1,4 +1,4 @@
-"""What one metric of the audit is: an entry of the table in `fairness.audit.metrics`.
+"""What one metric of the audit is: an entry of the table in `everymode.fairness.audit.metrics`.
 
 Thresholds, checks, `audit.json`, the page, JUnit and the terminal read the table. None of them
 names a metric.
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fairness.audit.findings import Audit
-from fairness.metrics.results import Estimate, GroupFinding
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
-    from fairness.audit.group_sample import GroupCounts, GroupSample
+    from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
 
 Topic = Literal["rows", "coverage", "realism", "sizes", "marginals", "copies", "models"]
 

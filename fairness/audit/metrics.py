@@ -1,18 +1,18 @@
 """The table of metrics: everything the audit measures and judges, one entry each.
 
-To add a metric, write an entry (and its estimator) in `fairness.audit.group_metrics` or a module
-like it and list it there. Thresholds, checks, `audit.json`, the page, JUnit and the terminal
+To add a metric, write an entry (and its estimator) in `everymode.fairness.audit.group_metrics` or a
+module like it and list it there. Thresholds, checks, `audit.json`, the page, JUnit and the terminal
 follow.
 """
 
 from collections.abc import Iterator
 
-from fairness.audit.copy_metrics import COPY_METRICS
-from fairness.audit.findings import Audit
-from fairness.audit.group_metrics import COVERAGE, GROUP_METRICS
-from fairness.audit.limits import exact
-from fairness.audit.metric import Judged, Metric
-from fairness.audit.utility_metrics import UTILITY_METRICS
+from everymode.fairness.audit.copy_metrics import COPY_METRICS
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.group_metrics import COVERAGE, GROUP_METRICS
+from everymode.fairness.audit.limits import exact
+from everymode.fairness.audit.metric import Judged, Metric
+from everymode.fairness.audit.utility_metrics import UTILITY_METRICS
 
 __all__ = ["COVERAGE", "METRICS", "ROWS", "Metric", "by_name", "copy_checks", "rows_only"]
 

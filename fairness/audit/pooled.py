@@ -4,8 +4,8 @@
     found.verdict, found.coverage_group_min
 
 Every figure of a group is measured in the same way and with an interval; groups too small to judge
-are `insufficient`. Thresholds turn figures into checks (`fairness.audit.checks`), and checks into a
-verdict (`fairness.audit.verdict`).
+are `insufficient`. Thresholds turn figures into checks (`everymode.fairness.audit.checks`), and
+checks into a verdict (`everymode.fairness.audit.verdict`).
 """
 
 import time
@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairness.audit.checks import evaluate_thresholds
-from fairness.audit.copies import Copies, Nearness
-from fairness.audit.findings import Audit
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.strata import coverage_summary, stratum_findings
-from fairness.audit.tables import Tables, keys, parsed, strata
-from fairness.audit.thresholds import Limits, Thresholds
-from fairness.audit.verdict import with_verdict
-from fairness.groups.spellings import spelled_alike
-from fairness.metrics.group_utility import group_utility
-from fairness.metrics.image_features import ImageFeatures
-from fairness.metrics.marginals import Marginals, compare
-from wgan.data.fit import fit_schema
-from wgan.data.schema import Kind, Schema
-from wgan.errors import DataError, suggest
-from wgan.versions import package_versions
+from everymode.fairness.audit.checks import evaluate_thresholds
+from everymode.fairness.audit.copies import Copies, Nearness
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.strata import coverage_summary, stratum_findings
+from everymode.fairness.audit.tables import Tables, keys, parsed, strata
+from everymode.fairness.audit.thresholds import Limits, Thresholds
+from everymode.fairness.audit.verdict import with_verdict
+from everymode.fairness.groups.spellings import spelled_alike
+from everymode.fairness.metrics.group_utility import group_utility
+from everymode.fairness.metrics.image_features import ImageFeatures
+from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.schema import Kind, Schema
+from everymode.wgan.errors import DataError, suggest
+from everymode.wgan.versions import package_versions
 
 GROUPS = 500
 """Most groups of one stratum: a feature with more values is no group feature."""

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-import fairness.audit.metrics as table
-from fairness.audit.copies import Copies, Nearness
-from fairness.audit.group_sample import GroupCounts, GroupSample
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.metric import Metric
-from fairness.audit.tables import Tables, keys
-from fairness.metrics.marginals import Marginals, compare
-from fairness.metrics.results import Estimate, GroupFinding
+import everymode.fairness.audit.metrics as table
+from everymode.fairness.audit.copies import Copies, Nearness
+from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.metric import Metric
+from everymode.fairness.audit.tables import Tables, keys
+from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 MIN_EXPECTED_ROWS = 10
 """Rows to expect of a category before its absence is no chance, which takes 5 in 100,000: there are

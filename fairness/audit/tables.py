@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from fairness.groups.conditions import category_labels
-from fairness.metrics.image_features import ImageFeatures
-from wgan.data.schema import Schema
-from wgan.data.values import parse_column
-from wgan.errors import DataError
+from everymode.fairness.groups.conditions import category_labels
+from everymode.fairness.metrics.image_features import ImageFeatures
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.data.values import parse_column
+from everymode.wgan.errors import DataError
 
 
 @dataclass(frozen=True)

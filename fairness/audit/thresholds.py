@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_serializer, model_validator
 
-from fairness.audit.metrics import METRICS, Metric
+from everymode.fairness.audit.metrics import METRICS, Metric
 
 
 class Limits(BaseModel):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from fairness.audit.findings import Audit
-from fairness.audit.limits import beyond, shown
-from fairness.audit.metric import Judge, Judged, Limit, Metric
-from fairness.metrics.results import Estimate, Prediction
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import beyond, shown
+from everymode.fairness.audit.metric import Judge, Judged, Limit, Metric
+from everymode.fairness.metrics.results import Estimate, Prediction
 
 
 def _pairs(audit: Audit) -> Iterator[tuple[str, Prediction, Prediction]]:

@@ -9,9 +9,9 @@ named. A table fit for release also needs a decided check on copies.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fairness.audit.findings import Audit, Check, CopyVerdict, Verdict
-from fairness.audit.metrics import copy_checks
-from fairness.metrics.results import GroupFinding
+from everymode.fairness.audit.findings import Audit, Check, CopyVerdict, Verdict
+from everymode.fairness.audit.metrics import copy_checks
+from everymode.fairness.metrics.results import GroupFinding
 
 DECIDED = 0.9
 """Least share of a stratum's real rows that groups with decided checks must hold."""

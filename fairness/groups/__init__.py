@@ -7,29 +7,29 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.groups.clusters import Centres, Tally, find
-    from fairness.groups.conditioned_on import ConditionedOn
-    from fairness.groups.conditions import ConditionSpace, assign_bins, category_labels
-    from fairness.groups.spellings import spelled_alike
+    from everymode.fairness.groups.clusters import Centres, Tally, find
+    from everymode.fairness.groups.conditioned_on import ConditionedOn
+    from everymode.fairness.groups.conditions import ConditionSpace, assign_bins, category_labels
+    from everymode.fairness.groups.spellings import spelled_alike
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.groups.clusters": (
+            "everymode.fairness.groups.clusters": (
                 "Centres",
                 "Tally",
                 "find",
             ),
-            "fairness.groups.conditioned_on": ("ConditionedOn",),
-            "fairness.groups.conditions": (
+            "everymode.fairness.groups.conditioned_on": ("ConditionedOn",),
+            "everymode.fairness.groups.conditions": (
                 "ConditionSpace",
                 "assign_bins",
                 "category_labels",
             ),
-            "fairness.groups.spellings": ("spelled_alike",),
+            "everymode.fairness.groups.spellings": ("spelled_alike",),
         },
     )
 

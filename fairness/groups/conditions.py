@@ -3,7 +3,7 @@
 A generator that is told group and label of the row it shall make can be asked for any mixture of
 them: the mixture at sampling time comes from counts, not from what the generator believes. The
 condition is one one-hot vector of the group beside one of the label, and beside one of a latent
-cluster where no column names what differs between sites (`fairness.groups.clusters`).
+cluster where no column names what differs between sites (`everymode.fairness.groups.clusters`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fairness.groups.clusters import Centres
-from fairness.groups.conditioned_on import ConditionedOn
-from wgan.data.codec import Codec, TableCodec
-from wgan.data.schema import Column, Schema
-from wgan.data.values import parse_column
-from wgan.errors import DataError
+from everymode.fairness.groups.clusters import Centres
+from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.codec import Codec, TableCodec
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.values import parse_column
+from everymode.wgan.errors import DataError
 
 MISSING = "(missing)"
 """The value that stands for no value, in a sensitive feature or a label."""

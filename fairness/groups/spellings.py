@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from wgan.data.schema import Kind, Schema
-from wgan.data.values import describe, parse_column
+from everymode.wgan.data.schema import Kind, Schema
+from everymode.wgan.data.values import describe, parse_column
 
 _NUMBER = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.([0-9]*))?")
 

@@ -9,13 +9,13 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.matching.binning import Binning
-    from fairness.matching.features import BINS, FeatureMap, build_matching, feature_count
-    from fairness.matching.kernels import Features, bandwidth, mmd2, mmd2_from_sums
-    from fairness.matching.moments import (
+    from everymode.fairness.matching.binning import Binning
+    from everymode.fairness.matching.features import BINS, FeatureMap, build_matching, feature_count
+    from everymode.fairness.matching.kernels import Features, bandwidth, mmd2, mmd2_from_sums
+    from everymode.fairness.matching.moments import (
         LevelMoments,
         MomentMatching,
         eligible_strata,
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
         stratum_memberships,
         width_of_moments,
     )
-    from fairness.matching.suppression import publishable
+    from everymode.fairness.matching.suppression import publishable
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.matching.binning": ("Binning",),
-            "fairness.matching.features": (
+            "everymode.fairness.matching.binning": ("Binning",),
+            "everymode.fairness.matching.features": (
                 "BINS",
                 "FeatureMap",
                 "build_matching",
                 "feature_count",
             ),
-            "fairness.matching.kernels": (
+            "everymode.fairness.matching.kernels": (
                 "Features",
                 "bandwidth",
                 "mmd2",
                 "mmd2_from_sums",
             ),
-            "fairness.matching.moments": (
+            "everymode.fairness.matching.moments": (
                 "LevelMoments",
                 "MomentMatching",
                 "eligible_strata",
@@ -55,7 +55,7 @@ else:
                 "stratum_memberships",
                 "width_of_moments",
             ),
-            "fairness.matching.suppression": ("publishable",),
+            "everymode.fairness.matching.suppression": ("publishable",),
         },
     )
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wgan.data.codec import Codec, TableCodec
-from wgan.data.ranks import resolution, to_scores
-from wgan.data.schema import Column
+from everymode.wgan.data.codec import Codec, TableCodec
+from everymode.wgan.data.ranks import resolution, to_scores
+from everymode.wgan.data.schema import Column
 
 Floats = npt.NDArray[np.float64]
 

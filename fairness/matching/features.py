@@ -1,12 +1,12 @@
 """Matching of whole distributions, per level of the condition, against sums the sites send once.
 
-Beside second moments (`fairness.matching.moments`) there are two more descriptions of the rows of a
-level that add up over sites. *Kernel*: mean random features, whose distance is the maximum mean
-discrepancy under Gaussian kernels of three widths around a rule of the thumb. *Sliced*: histograms
-of the rows along fixed random directions, of which quantiles are read; the distance is the sliced
-Wasserstein one. A site with a single row of a group adds that row's part to the sums as any other.
-Both see rows beside their conditions, encoded, and draw features and directions from the run's
-seed, so that all sites have the same.
+Beside second moments (`everymode.fairness.matching.moments`) there are two more descriptions of the
+rows of a level that add up over sites. *Kernel*: mean random features, whose distance is the
+maximum mean discrepancy under Gaussian kernels of three widths around a rule of the thumb.
+*Sliced*: histograms of the rows along fixed random directions, of which quantiles are read; the
+distance is the sliced Wasserstein one. A site with a single row of a group adds that row's part to
+the sums as any other. Both see rows beside their conditions, encoded, and draw features and
+directions from the run's seed, so that all sites have the same.
 
 Sources: Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6; Rahimi, Recht, "Random Features
 for Large-Scale Kernel Machines", 2007; Deshpande, Zhang, Schwing, "Generative Modeling using the
@@ -23,10 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.matching.kernels import Features, bandwidth
-from fairness.matching.moments import mean_within_stratum, stratum_membership
-from wgan.penalties import GeneratorStep
-from wgan.shape import Block
+from everymode.fairness.matching.kernels import Features, bandwidth
+from everymode.fairness.matching.moments import mean_within_stratum, stratum_membership
+from everymode.wgan.penalties import GeneratorStep
+from everymode.wgan.shape import Block
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["kernel", "sliced"]

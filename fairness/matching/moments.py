@@ -1,13 +1,13 @@
 """Matching of second moments, per level of the condition, against sums the sites send once.
 
 Each site adds up w_i z_i z_i^T over its rows, where z is the encoded row beside its condition and w
-the row's exact weight (`fairness.weighting.group_weights`): once over the rows of each label, once
-over those of each group, as far as the condition tells them, once over those of each cluster, and
-once over all. The totals hold the pairwise dependences of the table within a level, and never grow
-stale while a critic stands still between exchanges. Coordinates that too few rows of a level have
-are left out of its moments (`fairness.matching.suppression`). The generator is drawn towards the
-others by the unbiased squared distance between its own moments and theirs, which is the maximum
-mean discrepancy under the kernel k(z, z') = (z . z')^2.
+the row's exact weight (`everymode.fairness.weighting.group_weights`): once over the rows of each
+label, once over those of each group, as far as the condition tells them, once over those of each
+cluster, and once over all. The totals hold the pairwise dependences of the table within a level,
+and never grow stale while a critic stands still between exchanges. Coordinates that too few rows of
+a level have are left out of its moments (`everymode.fairness.matching.suppression`). The generator
+is drawn towards the others by the unbiased squared distance between its own moments and theirs,
+which is the maximum mean discrepancy under the kernel k(z, z') = (z . z')^2.
 
 Sources: Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6 (unbiased MMD); Li, Swersky,
 Zemel, "Generative Moment Matching Networks", 2015; weighting of terms by group and label: ours.
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from wgan.penalties import GeneratorStep
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.penalties import GeneratorStep
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

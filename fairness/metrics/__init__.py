@@ -12,58 +12,72 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.metrics.codebook import Codebook, ball_radii, codebook_reach, recall_by_group
-    from fairness.metrics.coverage import embed, expected_coverage, standardise
-    from fairness.metrics.distances import association_gaps, association_weights, sliced_w1
-    from fairness.metrics.image_features import ImageFeatures, image_shape
-    from fairness.metrics.intervals import wilson
-    from fairness.metrics.marginals import Comparison, Marginals, compare
-    from fairness.metrics.neighbours import Neighbours
-    from fairness.metrics.results import Estimate, GroupFinding, Prediction, UtilityFinding
-    from fairness.metrics.streams import stream
-    from fairness.metrics.utility import train_and_test
+    from everymode.fairness.metrics.codebook import (
+        Codebook,
+        ball_radii,
+        codebook_reach,
+        recall_by_group,
+    )
+    from everymode.fairness.metrics.coverage import embed, expected_coverage, standardise
+    from everymode.fairness.metrics.distances import (
+        association_gaps,
+        association_weights,
+        sliced_w1,
+    )
+    from everymode.fairness.metrics.image_features import ImageFeatures, image_shape
+    from everymode.fairness.metrics.intervals import wilson
+    from everymode.fairness.metrics.marginals import Comparison, Marginals, compare
+    from everymode.fairness.metrics.neighbours import Neighbours
+    from everymode.fairness.metrics.results import (
+        Estimate,
+        GroupFinding,
+        Prediction,
+        UtilityFinding,
+    )
+    from everymode.fairness.metrics.streams import stream
+    from everymode.fairness.metrics.utility import train_and_test
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.metrics.codebook": (
+            "everymode.fairness.metrics.codebook": (
                 "Codebook",
                 "ball_radii",
                 "codebook_reach",
                 "recall_by_group",
             ),
-            "fairness.metrics.coverage": (
+            "everymode.fairness.metrics.coverage": (
                 "embed",
                 "expected_coverage",
                 "standardise",
             ),
-            "fairness.metrics.distances": (
+            "everymode.fairness.metrics.distances": (
                 "association_gaps",
                 "association_weights",
                 "sliced_w1",
             ),
-            "fairness.metrics.image_features": (
+            "everymode.fairness.metrics.image_features": (
                 "ImageFeatures",
                 "image_shape",
             ),
-            "fairness.metrics.intervals": ("wilson",),
-            "fairness.metrics.marginals": (
+            "everymode.fairness.metrics.intervals": ("wilson",),
+            "everymode.fairness.metrics.marginals": (
                 "Comparison",
                 "Marginals",
                 "compare",
             ),
-            "fairness.metrics.neighbours": ("Neighbours",),
-            "fairness.metrics.results": (
+            "everymode.fairness.metrics.neighbours": ("Neighbours",),
+            "everymode.fairness.metrics.results": (
                 "Estimate",
                 "GroupFinding",
                 "Prediction",
                 "UtilityFinding",
             ),
-            "fairness.metrics.streams": ("stream",),
-            "fairness.metrics.utility": ("train_and_test",),
+            "everymode.fairness.metrics.streams": ("stream",),
+            "everymode.fairness.metrics.utility": ("train_and_test",),
         },
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.metrics.results import Estimate
+from everymode.fairness.metrics.results import Estimate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

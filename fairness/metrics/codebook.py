@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from fairness.metrics.intervals import wilson
-from wgan.shape import Block
+from everymode.fairness.metrics.intervals import wilson
+from everymode.wgan.shape import Block
 
 Floats = NDArray[np.float32]
 Counts = Mapping[str, NDArray[np.int64]]
@@ -201,7 +201,7 @@ def recall_by_group(real: Counts, fresh: Counts, k: int = NEIGHBOURS) -> list[di
         record["rows"] = n
         if n and m and fresh["recalled"][g]:
             recall, expected = real["recalled"][g] / n, fresh["recalled"][g] / m
-            # Rows of a neighbourhood are recalled together (`fairness.metrics.coverage`).
+            # Rows of a neighbourhood are recalled together (`everymode.fairness.metrics.coverage`).
             low, high = wilson(recall, max(2 * min(n, m) / (k + 1), 1.0))
             shares = real["cells"][g] / n - fresh["cells"][g] / m
             record |= {

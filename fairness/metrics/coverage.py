@@ -2,9 +2,9 @@
 
 Coverage (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models",
 equation 6) is the share of real rows with a synthetic row no farther than their k-th nearest real
-neighbour, ties broken at random (`fairness.metrics.ties`). Even for equal distributions it depends
-on how many rows there are; divided by that expectation it is near 1 for a faithful generator, in a
-small group as in a large one.
+neighbour, ties broken at random (`everymode.fairness.metrics.ties`). Even for equal distributions
+it depends on how many rows there are; divided by that expectation it is near 1 for a faithful
+generator, in a small group as in a large one.
 """
 
 import math
@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fairness.metrics.intervals import wilson
-from fairness.metrics.marginals import category_codes, cells
-from fairness.metrics.neighbours import covered
-from fairness.metrics.results import Estimate
-from wgan.data.schema import Column, Schema
+from everymode.fairness.metrics.intervals import wilson
+from everymode.fairness.metrics.marginals import category_codes, cells
+from everymode.fairness.metrics.neighbours import covered
+from everymode.fairness.metrics.results import Estimate
+from everymode.wgan.data.schema import Column, Schema
 
 
 def expected_coverage(n: int, m: int, k: int = 5) -> float:

@@ -1,10 +1,10 @@
 """Utility by group: models trained on synthetic rows and tested on real ones, with fairness.
 
-Each learner (`fairness.metrics.utility`) is trained on the synthetic rows and, for comparison, on
-the real rows, and predicts real test rows; sensitive features stay among its inputs. Figures per
-group are those of fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps over the test
-rows (`fairness.metrics.bootstrap`) with fixed predictions: they contain the sampling error of the
-test rows and not that of training.
+Each learner (`everymode.fairness.metrics.utility`) is trained on the synthetic rows and, for
+comparison, on the real rows, and predicts real test rows; sensitive features stay among its inputs.
+Figures per group are those of fairlearn's MetricFrame. Intervals are 95 % percentile bootstraps
+over the test rows (`everymode.fairness.metrics.bootstrap`) with fixed predictions: they contain the
+sampling error of the test rows and not that of training.
 """
 
 import functools
@@ -23,8 +23,8 @@ from fairlearn.metrics import (
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from fairness.groups.conditions import category_labels
-from fairness.metrics.bootstrap import (
+from everymode.fairness.groups.conditions import category_labels
+from everymode.fairness.metrics.bootstrap import (
     Counts,
     Floats,
     Ints,
@@ -35,10 +35,16 @@ from fairness.metrics.bootstrap import (
     over,
     resamples,
 )
-from fairness.metrics.results import Estimate, Prediction, UtilityFinding
-from fairness.metrics.streams import stream
-from fairness.metrics.utility import Learner, fit_and_predict, labelled, learner_seed, mean_area
-from wgan.data.schema import Schema
+from everymode.fairness.metrics.results import Estimate, Prediction, UtilityFinding
+from everymode.fairness.metrics.streams import stream
+from everymode.fairness.metrics.utility import (
+    Learner,
+    fit_and_predict,
+    labelled,
+    learner_seed,
+    mean_area,
+)
+from everymode.wgan.data.schema import Schema
 
 Table = Literal["synthetic", "real"]
 Metric = Callable[[Any, Any], float]

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fairness.metrics.marginals import cells
-from wgan.data.schema import Schema
-from wgan.errors import DataError
-from wgan.numerics import flush_denormals
+from everymode.fairness.metrics.marginals import cells
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
+from everymode.wgan.numerics import flush_denormals
 
 Points = NDArray[np.float32]
 

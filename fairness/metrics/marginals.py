@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wgan.data.schema import Column, Kind, Schema
-from wgan.data.values import parse_column
+from everymode.wgan.data.schema import Column, Kind, Schema
+from everymode.wgan.data.values import parse_column
 
 POINTS = 512
 """Most points a numeric column is compared at; each gives two edges."""

@@ -1,13 +1,13 @@
 """Coverage, density, precision and recall of synthetic by real points, in blocks of distances.
 
 Two tables of 100,000 rows have ten billion distances; no more than a block of them is in memory at
-once (`fairness.metrics.blocks`).
+once (`everymode.fairness.metrics.blocks`).
 
 Sources: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020,
 equations 3 to 6; Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing
 Generative Models", 2019, equation 2. Balls of density, precision and recall are closed: a tie is
 inside, where the authors' code has it outside, so that a copy of a table of copies has precision 1.
-Coverage breaks ties at random (`fairness.metrics.ties`): they do not lift it.
+Coverage breaks ties at random (`everymode.fairness.metrics.ties`): they do not lift it.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from fairness.metrics.blocks import Block, Floats, Points, blocks, check_points
-from fairness.metrics.ties import covered_in_ties
+from everymode.fairness.metrics.blocks import Block, Floats, Points, blocks, check_points
+from everymode.fairness.metrics.ties import covered_in_ties
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def covered(real: Points, synthetic: Points, k: int = 5) -> Floats:
     """How surely a synthetic point comes before the k-th nearest other real point, `(n,)`.
 
     1 where the nearest synthetic point is nearer, 0 where it is farther; where both are exactly as
-    far, the probability of it if ties are broken at random (`fairness.metrics.ties`).
+    far, the probability of it if ties are broken at random (`everymode.fairness.metrics.ties`).
 
     Args:
         real: Points `(n, d)`.
@@ -162,7 +162,8 @@ def recall_null(real: Points, k: int, rng: np.random.Generator) -> float:
     """Recall of one random half of the real points `(n, d)` by the other: what to expect of equals.
 
     An equal point lies in k balls in the mean, but how often in none depends on the dimension, so
-    that no formula serves every table, as `fairness.metrics.coverage.expected_coverage` does.
+    that no formula serves every table, as `everymode.fairness.metrics.coverage.expected_coverage`
+    does.
 
     Raises:
         ValueError: Unless half the points are more than k > 0 and all is finite.

@@ -48,7 +48,7 @@ class GroupFinding:
             out.
         closer_to_training: Share of synthetic rows nearer to a real row that was trained on than to
             any held-out row, as if as many were held out; half where nothing was learnt by heart,
-            less where held-out rows were (`fairness.audit.copies`).
+            less where held-out rows were (`everymode.fairness.audit.copies`).
         mmd: Squared maximum mean discrepancy, unbiased; near 0 is good, may be negative.
         sliced_w1: Sliced Wasserstein distance of the embedded rows.
         sliced_w1_null: What two halves of the real rows give, the noise floor.

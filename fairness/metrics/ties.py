@@ -4,13 +4,13 @@ In tables of categories many rows are equally far from a row. Were all of them i
 generator that makes few kinds of rows would seem to cover many. Here the points at the ball's very
 edge are put in a random order, and equal rows at one point in a random order of their own. Which
 rows are synthetic has no part in it, so that equal distributions are covered as often as where no
-distances tie (`fairness.metrics.coverage.expected_coverage`); and as a point comes once, however
-often its row is repeated, repeats of one row cover no more than the row itself.
+distances tie (`everymode.fairness.metrics.coverage.expected_coverage`); and as a point comes once,
+however often its row is repeated, repeats of one row cover no more than the row itself.
 """
 
 import numpy as np
 
-from fairness.metrics.blocks import Floats, Places, Points, blocks
+from everymode.fairness.metrics.blocks import Floats, Places, Points, blocks
 
 ORDERS = 8
 """Random orders whose mean is taken."""

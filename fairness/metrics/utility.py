@@ -20,9 +20,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from fairness.metrics.marginals import cells
-from fairness.metrics.streams import stream
-from wgan.data.schema import Column, Schema
+from everymode.fairness.metrics.marginals import cells
+from everymode.fairness.metrics.streams import stream
+from everymode.wgan.data.schema import Column, Schema
 
 Learner = Literal["logistic", "boosted_trees"]
 

@@ -8,25 +8,25 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
-    from fairness.parity.mixture import ParityMixture, parity_gaps
-    from fairness.parity.penalty import ParityPenalty
+    from everymode.fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
+    from everymode.fairness.parity.mixture import ParityMixture, parity_gaps
+    from everymode.fairness.parity.penalty import ParityPenalty
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.parity.adversary": (
+            "everymode.fairness.parity.adversary": (
                 "GroupAdversary",
                 "GroupAdversarySpec",
             ),
-            "fairness.parity.mixture": (
+            "everymode.fairness.parity.mixture": (
                 "ParityMixture",
                 "parity_gaps",
             ),
-            "fairness.parity.penalty": ("ParityPenalty",),
+            "everymode.fairness.parity.penalty": ("ParityPenalty",),
         },
     )
 

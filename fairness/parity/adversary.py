@@ -5,8 +5,8 @@ the mutual information of group and row, and I(g; x) <= H(g): a generator that m
 itself lowers it most cheaply by dropping the minority, at no change to anybody's rows. Reweighted,
 every group counts the same, both where the head learns and where the generator pays: how many rows
 a group has then no longer matters, and a group without rows costs what a group known for certain
-costs. Reweighting takes the gain away; it is matching (`fairness.matching.moments`) that brings
-rows back.
+costs. Reweighting takes the gain away; it is matching (`everymode.fairness.matching.moments`) that
+brings rows back.
 
 Sources: Zhang, Lemoine, Mitchell, "Mitigating Unwanted Biases with Adversarial Learning", 2018;
 Xu et al., "FairGAN", 2018 (an adversary on the generator's rows); reweighting: ours.
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.parity.membership import Membership, build_memberships
-from wgan.data.schema import Schema
-from wgan.penalties import GeneratorStep
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.parity.membership import Membership, build_memberships
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.penalties import GeneratorStep
 
 ABSENT = 0.5
 """Soft rows in a batch below which a group counts as dropped."""

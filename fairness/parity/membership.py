@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fairness.groups.conditions import MISSING, ConditionSpace, assign_bins
-from wgan.data.codec import TableCodec
-from wgan.data.ranks import resolution, to_scores
-from wgan.data.schema import Column, Schema
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace, assign_bins
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.ranks import resolution, to_scores
+from everymode.wgan.data.schema import Column, Schema
 
 FADE = 0.1
 """How softly a bin ends for the gradient, in the codec's scores: a fifth of their deviation."""

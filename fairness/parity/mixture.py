@@ -2,7 +2,8 @@
 
 A generator that is told group and label is asked for cells, so the target's rate in every group is
 whatever is asked for: `parity_counts` moves it, exactly and at no cost in training. Where the
-generator makes group or label itself, and for equal opportunity, `fairness.parity.penalty` does.
+generator makes group or label itself, and for equal opportunity,
+`everymode.fairness.parity.penalty` does.
 
 A level chooses between no gap at all (0) and the data's own (1). A gap is asked to be that share of
 the data's, with its sign; it is never pushed beyond, so no advantage is turned round.
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairness.groups.conditions import ConditionSpace
+from everymode.fairness.groups.conditions import ConditionSpace
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import MomentMatching
-from fairness.parity.membership import BinMembership, Membership, build_memberships
-from fairness.parity.mixture import feature_members, feature_sets
-from wgan.data.schema import Schema
-from wgan.penalties import GeneratorStep
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import MomentMatching
+from everymode.fairness.parity.membership import BinMembership, Membership, build_memberships
+from everymode.fairness.parity.mixture import feature_members, feature_sets
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.penalties import GeneratorStep
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -7,30 +7,30 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
-    from fairness.postprocessing.dependencies import (
+    from everymode.fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
+    from everymode.fairness.postprocessing.dependencies import (
         FunctionalDependency,
         find_dependencies,
         impute_dependents,
     )
-    from fairness.postprocessing.projection import Projection, project
+    from everymode.fairness.postprocessing.projection import Projection, project
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.postprocessing.calibration": (
+            "everymode.fairness.postprocessing.calibration": (
                 "CategoryMarginals",
                 "fit_calibration",
             ),
-            "fairness.postprocessing.dependencies": (
+            "everymode.fairness.postprocessing.dependencies": (
                 "FunctionalDependency",
                 "find_dependencies",
                 "impute_dependents",
             ),
-            "fairness.postprocessing.projection": (
+            "everymode.fairness.postprocessing.projection": (
                 "Projection",
                 "project",
             ),

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import eligible_strata
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import eligible_strata
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class CategoryMarginals:
     def of(
         sums: Floats, conditions: ConditionSpace, spans: Sequence[tuple[int, int]]
     ) -> "CategoryMarginals":
-        """Reads totals of `fairness.matching.moments.first_moments`, `(C + 1, W + 1)`."""
+        """Reads totals of `everymode.fairness.matching.moments.first_moments`, `(C + 1, W + 1)`."""
         taking, levels = eligible_strata(conditions)
         cells = conditions.encode(np.arange(conditions.table.size))
         counts = (conditions.table * taking[:, None]).reshape(-1)

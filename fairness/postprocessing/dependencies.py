@@ -1,9 +1,10 @@
 """Columns that follow from another: a code beside its label, a county beside its town.
 
-Second moments hold the table of every two categories, and with bins (`fairness.matching.binning`)
-that of a category and of a number of few values; so they do of what the generator is told,
-sensitive features and label. Where a table shows that each category goes with one value only, rows
-of a generator get that value: networks and tilts only come near to such a tie.
+Second moments hold the table of every two categories, and with bins
+(`everymode.fairness.matching.binning`) that of a category and of a number of few values; so they do
+of what the generator is told, sensitive features and label. Where a table shows that each category
+goes with one value only, rows of a generator get that value: networks and tilts only come near to
+such a tie.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.moments import LevelMoments
-from wgan.data.codec import TableCodec
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.wgan.data.codec import TableCodec
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ and is drawn from by making rows and keeping each with the probability exp(z^T A
 Most entries of every A are 0: only what chance does not explain is moved. Conditions keep their
 rows, since Z_c is each condition's own. Shares of categories, on the diagonals, are then brought
 back to the data's by iterative scaling on rows that the fit has not seen. Where numbers come with
-their bins (`fairness.matching.binning`), so do the shapes of their distributions.
+their bins (`everymode.fairness.matching.binning`), so do the shapes of their distributions.
 
 Sources: Csiszar, "I-Divergence Geometry of Probability Distributions and Minimization Problems",
 1975 (the projection); Dudik, Phillips, Schapire, "Maximum Entropy Density Estimation with
@@ -29,9 +29,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.projection_problem import (
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.projection_problem import (
     STEPS,
     Made,
     ProjectionProblem,

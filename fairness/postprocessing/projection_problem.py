@@ -1,6 +1,6 @@
 """The problem that a projection solves: least relative entropy, moments within their tolerance.
 
-See `fairness.postprocessing.projection` for what it is for, and for sources.
+See `everymode.fairness.postprocessing.projection` for what it is for, and for sources.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import LevelMoments, eligible_strata
-from fairness.postprocessing.calibration import BELIEF, TINY, stratum_levels
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import LevelMoments, eligible_strata
+from everymode.fairness.postprocessing.calibration import BELIEF, TINY, stratum_levels
 
 Made = Mapping[int, Tensor]
 """By cell, rows made for it with every category chosen, `(n, D)`."""
@@ -169,8 +169,8 @@ class ProjectionProblem:
         """Levels such that rows that are kept have the data's shares of categories in every level.
 
         Generalised iterative scaling, a column and one vector of the condition at a time, as in
-        `fairness.postprocessing.calibration`, of weights as they are cut at the ceilings: what a
-        cut takes from wanted rows would else be missing from their categories.
+        `everymode.fairness.postprocessing.calibration`, of weights as they are cut at the ceilings:
+        what a cut takes from wanted rows would else be missing from their categories.
         """
         scores = torch.cat(self.scores(levels))
         sizes = [len(part) for part in self.parts]

@@ -7,15 +7,15 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.report.report import junit, read_report, write_report
+    from everymode.fairness.report.report import junit, read_report, write_report
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.report.report": (
+            "everymode.fairness.report.report": (
                 "junit",
                 "read_report",
                 "write_report",

@@ -11,16 +11,16 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import escape
 
-import fairness.audit.metrics as table
-import fairness.report.svg as drawing
-from fairness.audit.findings import VERSION, Audit, Check
-from fairness.audit.headline import headline, sentences, why_no_copies
-from fairness.audit.metric import Column, Metric
-from fairness.metrics.results import Estimate, GroupFinding
-from fairness.report.page import PAGE
-from wgan.errors import StateError
-from wgan.files import read_json, write_bytes, write_json
-from wgan.words import json_text, visible
+import everymode.fairness.audit.metrics as table
+import everymode.fairness.report.svg as drawing
+from everymode.fairness.audit.findings import VERSION, Audit, Check
+from everymode.fairness.audit.headline import headline, sentences, why_no_copies
+from everymode.fairness.audit.metric import Column, Metric
+from everymode.fairness.metrics.results import Estimate, GroupFinding
+from everymode.fairness.report.page import PAGE
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_bytes, write_json
+from everymode.wgan.words import json_text, visible
 
 METRICS = {
     "auc": "AUC",

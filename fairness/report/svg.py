@@ -12,9 +12,9 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
-from fairness.audit.limits import at_least
-from fairness.metrics.results import Estimate, GroupFinding
-from wgan.words import visible
+from everymode.fairness.audit.limits import at_least
+from everymode.fairness.metrics.results import Estimate, GroupFinding
+from everymode.wgan.words import visible
 
 Kind = Literal["pass", "fail", "insufficient", "none", "absent", "unknown", "real", "made"]
 

@@ -7,12 +7,17 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from fairness.weighting.group_weights import cell_mass, group_mass, row_weights, site_mass
-    from fairness.weighting.minimax import MinimaxRule, MinimaxState
-    from fairness.weighting.site_weights import (
+    from everymode.fairness.weighting.group_weights import (
+        cell_mass,
+        group_mass,
+        row_weights,
+        site_mass,
+    )
+    from everymode.fairness.weighting.minimax import MinimaxRule, MinimaxState
+    from everymode.fairness.weighting.site_weights import (
         afl,
         fed_tgan,
         fegan,
@@ -25,17 +30,17 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "fairness.weighting.group_weights": (
+            "everymode.fairness.weighting.group_weights": (
                 "cell_mass",
                 "group_mass",
                 "row_weights",
                 "site_mass",
             ),
-            "fairness.weighting.minimax": (
+            "everymode.fairness.weighting.minimax": (
                 "MinimaxRule",
                 "MinimaxState",
             ),
-            "fairness.weighting.site_weights": (
+            "everymode.fairness.weighting.site_weights": (
                 "afl",
                 "fed_tgan",
                 "fegan",

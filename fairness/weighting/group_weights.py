@@ -26,7 +26,7 @@ def group_mass(counts: Ints, rule: Rule, exponent: float = 0.5) -> Floats:
 
     `share`: as in the data; `uniform`: the same for every group that has rows; `tempered`:
     proportional to n_g^exponent, between the two; `minimax`: the same, to move from there
-    (`fairness.weighting.minimax`).
+    (`everymode.fairness.weighting.minimax`).
 
     >>> group_mass(np.array([100, 0, 25]), "tempered").round(3).tolist()
     [0.667, 0.0, 0.333]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import SettingsError, StateError
+from everymode.wgan.errors import SettingsError, StateError
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,8 +1,8 @@
 """What each site's update counts in the literature: rules that look at every site.
 
-Our own weights are exact and need sums alone (`fairness.weighting.group_weights`). These rules are
-what they are compared with; they need figures of every single site. Each returns shares `(K,)` that
-sum to 1.
+Our own weights are exact and need sums alone (`everymode.fairness.weighting.group_weights`). These
+rules are what they are compared with; they need figures of every single site. Each returns shares
+`(K,)` that sum to 1.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import NumericalError
+from everymode.wgan.errors import NumericalError
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,17 +11,23 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.config.federation import FederationSettings
-    from server.config.files import commented, keys, load, parse, presets, resolve
-    from server.config.recipe import build_recipe
-    from server.config.sections import DataSettings, OutputSettings, SplitSettings
-    from server.config.settings import Settings, decisive, differing, harmless_keys, settings_digest
-    from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
-    from server.config.tables import build_table_spec
-    from server.config.training import (
+    from everymode.server.config.federation import FederationSettings
+    from everymode.server.config.files import commented, keys, load, parse, presets, resolve
+    from everymode.server.config.recipe import build_recipe
+    from everymode.server.config.sections import DataSettings, OutputSettings, SplitSettings
+    from everymode.server.config.settings import (
+        Settings,
+        decisive,
+        differing,
+        harmless_keys,
+        settings_digest,
+    )
+    from everymode.server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
+    from everymode.server.config.tables import build_table_spec
+    from everymode.server.config.training import (
         build_mixture,
         build_participation,
         build_terms,
@@ -31,20 +37,27 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.config.federation": ("FederationSettings",),
-            "server.config.files": ("commented", "keys", "load", "parse", "presets", "resolve"),
-            "server.config.recipe": ("build_recipe",),
-            "server.config.sections": ("DataSettings", "OutputSettings", "SplitSettings"),
-            "server.config.settings": (
+            "everymode.server.config.federation": ("FederationSettings",),
+            "everymode.server.config.files": (
+                "commented",
+                "keys",
+                "load",
+                "parse",
+                "presets",
+                "resolve",
+            ),
+            "everymode.server.config.recipe": ("build_recipe",),
+            "everymode.server.config.sections": ("DataSettings", "OutputSettings", "SplitSettings"),
+            "everymode.server.config.settings": (
                 "Settings",
                 "decisive",
                 "differing",
                 "harmless_keys",
                 "settings_digest",
             ),
-            "server.config.strategies": ("BASELINES", "SHARED_KEYS", "STRATEGIES"),
-            "server.config.tables": ("build_table_spec",),
-            "server.config.training": (
+            "everymode.server.config.strategies": ("BASELINES", "SHARED_KEYS", "STRATEGIES"),
+            "everymode.server.config.tables": ("build_table_spec",),
+            "everymode.server.config.training": (
                 "build_mixture",
                 "build_participation",
                 "build_terms",

@@ -1,7 +1,7 @@
 """What a configuration asks for that needs columns, where the sites hold arrays."""
 
-from server.config.settings import Settings
-from wgan.errors import SettingsError
+from everymode.server.config.settings import Settings
+from everymode.wgan.errors import SettingsError
 
 
 def check_for_arrays(settings: Settings) -> None:

@@ -1,16 +1,17 @@
 """What does not go together in a configuration, with the reason and what to write instead.
 
-Rules that look at one section stand with it (`server.config.sections`, `server.config.federation`);
-here are those that look at several, and those of the training that the sections describe together.
+Rules that look at one section stand with it (`everymode.server.config.sections`,
+`everymode.server.config.federation`); here are those that look at several, and those of the
+training that the sections describe together.
 """
 
 from collections.abc import Iterator
 
-from server.config.recipe import build_recipe
-from server.config.settings import Settings
-from server.config.training import build_federation
-from wgan.data.formats import SUFFIXES
-from wgan.errors import SettingsError
+from everymode.server.config.recipe import build_recipe
+from everymode.server.config.settings import Settings
+from everymode.server.config.training import build_federation
+from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.errors import SettingsError
 
 
 def check_compatibility(settings: Settings) -> list[str]:

@@ -1,6 +1,6 @@
 """The switches of a federation: who trains what, what a site counts, who takes part.
 
-Known methods are choices of them (`server.config.strategies`).
+Known methods are choices of them (`everymode.server.config.strategies`).
 """
 
 import re
@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from clients.protocol.parts.corrections import LocalCorrection
-from server.config.sections import Section
+from everymode.clients.protocol.parts.corrections import LocalCorrection
+from everymode.server.config.sections import Section
 
 
 class FederationSettings(Section):

@@ -16,10 +16,10 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from server.config.settings import Settings
-from wgan.data.formats import SUFFIXES
-from wgan.errors import SettingsError, suggest
-from wgan.words import toml_text
+from everymode.server.config.settings import Settings
+from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.errors import SettingsError, suggest
+from everymode.wgan.words import toml_text
 
 BUILTIN = "builtin:"
 PACKAGE = Path(__file__).resolve().parents[2] / "simulations"
@@ -91,7 +91,7 @@ def parse(
         SettingsError: All that is wrong, at once.
     """
     # Imported here: it needs PyTorch, and help texts need the keys alone.
-    from server.config.compatibility import check_compatibility
+    from everymode.server.config.compatibility import check_compatibility
 
     try:
         settings = Settings.model_validate(dict(values))

@@ -1,12 +1,23 @@
 """From the keys under [model] and [views] to the parts of a training."""
 
-from server.config.sections import ModelSettings, ViewSettings
-from server.config.settings import Settings
-from wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise, TableAugmentation
-from wgan.critics import CommitteeSpec, ConvCriticSpec, CriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.data.arrays import SampleLayout
-from wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
-from wgan.lipschitz import (
+from everymode.server.config.sections import ModelSettings, ViewSettings
+from everymode.server.config.settings import Settings
+from everymode.wgan.augmentations import (
+    AugmentationSpec,
+    Diffusion,
+    InstanceNoise,
+    TableAugmentation,
+)
+from everymode.wgan.critics import (
+    CommitteeSpec,
+    ConvCriticSpec,
+    CriticSpec,
+    MLPCriticSpec,
+    MultipliersSpec,
+)
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
+from everymode.wgan.lipschitz import (
     Clipping,
     CriticPenaltySpec,
     LipschitzSpec,
@@ -14,12 +25,12 @@ from wgan.lipschitz import (
     SpectralNorm,
     Unconstrained,
 )
-from wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
-from wgan.optimizers import Adam, OptimizerSpec, RMSprop
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real
-from wgan.recipe import Recipe
-from wgan.strength import Adaptive, Constant, Decay, StrengthSpec
+from everymode.wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
+from everymode.wgan.optimizers import Adam, OptimizerSpec, RMSprop
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.strength import Adaptive, Constant, Decay, StrengthSpec
 
 IMAGE = 4
 """Height and width from which on an image has the two stages of convolutions."""

@@ -1,6 +1,7 @@
 """The sections of a configuration: every key, its type, its default, what it means.
 
-What keys of several sections say of one another is checked in `server.config.compatibility`.
+What keys of several sections say of one another is checked in
+`everymode.server.config.compatibility`.
 """
 
 from typing import Literal
@@ -8,10 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from clients.protocol import limits
-from fairness.groups.conditioned_on import ConditionedOn
-from wgan.data.formats import MISSING as MISSING_CELLS
-from wgan.data.schema import Kind
+from everymode.clients.protocol import limits
+from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.formats import MISSING as MISSING_CELLS
+from everymode.wgan.data.schema import Kind
 
 HARMLESS: JsonDict = {"changes_result": False}
 """Marks a key that cannot change a result: it may differ when a run goes on."""

@@ -1,7 +1,7 @@
 """A whole configuration, and which of its keys make a result what it is.
 
-How it is read from files and written to them: `server.config.files`. What its sections must not
-say of one another: `server.config.compatibility`.
+How it is read from files and written to them: `everymode.server.config.files`. What its sections
+must not say of one another: `everymode.server.config.compatibility`.
 """
 
 import json
@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from fairness.audit.thresholds import Thresholds
-from server.config.federation import FederationSettings
-from server.config.sections import (
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.sections import (
     HARMLESS,
     DataSettings,
     FairnessSettings,
@@ -26,8 +26,8 @@ from server.config.sections import (
     TrainSettings,
     ViewSettings,
 )
-from server.config.strategies import BASELINES, StrategyName, apply_strategy
-from wgan.files import compute_digest
+from everymode.server.config.strategies import BASELINES, StrategyName, apply_strategy
+from everymode.wgan.files import compute_digest
 
 
 class Settings(Section):

@@ -1,10 +1,10 @@
 """Known ways to train a GAN across sites, as choices of the same switches.
 
 A strategy is no code of its own: it is the generator's and the critic's place, a rule of weights
-and an optimizer (`server.config.settings.FederationSettings`), and the same rounds run them all.
-What its paper calls by another network or objective is run here with the configuration's, so that
-strategies differ in the federation alone. None of the rivals is told a condition that its paper
-does not tell it, unless the configuration names `data.condition` itself.
+and an optimizer (`everymode.server.config.settings.FederationSettings`), and the same rounds run
+them all. What its paper calls by another network or objective is run here with the configuration's,
+so that strategies differ in the federation alone. None of the rivals is told a condition that its
+paper does not tell it, unless the configuration names `data.condition` itself.
 """
 
 from collections.abc import Mapping

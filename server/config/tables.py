@@ -1,7 +1,7 @@
 """From the keys of [data] to what is wanted of the sites' tables."""
 
-from server.config.sections import DataSettings
-from server.schema.table_spec import DeclaredColumn, TableSpec
+from everymode.server.config.sections import DataSettings
+from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
 
 
 def build_table_spec(data: DataSettings) -> TableSpec:

@@ -2,13 +2,18 @@
 
 from typing import Literal, assert_never
 
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.parts.control_variates import ControlVariates
-from clients.protocol.parts.corrections import LocalCorrection
-from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.proximal import Proximal
-from clients.protocol.parts.statistics import Averaged, Frozen, OptimizerStatistics, Private
-from clients.protocol.parts.weighting import (
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.parts.control_variates import ControlVariates
+from everymode.clients.protocol.parts.corrections import LocalCorrection
+from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.parts.proximal import Proximal
+from everymode.clients.protocol.parts.statistics import (
+    Averaged,
+    Frozen,
+    OptimizerStatistics,
+    Private,
+)
+from everymode.clients.protocol.parts.weighting import (
     AFL,
     IFLGAN,
     TERM,
@@ -20,16 +25,21 @@ from clients.protocol.parts.weighting import (
     RowWeights,
     WeightingRule,
 )
-from fairness.parity.adversary import GroupAdversarySpec
-from fairness.parity.mixture import ParityMixture
-from fairness.weighting.minimax import MinimaxRule
-from server.config.federation import FederationSettings
-from server.config.settings import Settings
-from server.federation.optimizers import ServerAdam, ServerMean, ServerMomentum, ServerOptimizer
-from server.federation.participation import Absence, Participation
-from server.federation.recipe import Federation, Minimax, TrainingRecipe
-from server.federation.terms import GeneratorTerms, ParityTerm
-from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
+from everymode.fairness.parity.adversary import GroupAdversarySpec
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.fairness.weighting.minimax import MinimaxRule
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.settings import Settings
+from everymode.server.federation.optimizers import (
+    ServerAdam,
+    ServerMean,
+    ServerMomentum,
+    ServerOptimizer,
+)
+from everymode.server.federation.participation import Absence, Participation
+from everymode.server.federation.recipe import Federation, Minimax, TrainingRecipe
+from everymode.server.federation.terms import GeneratorTerms, ParityTerm
+from everymode.wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
 
 
 def build_training(settings: Settings) -> TrainingRecipe:

@@ -5,23 +5,24 @@
 - `arrays`: samples and their labels.
 - `choice`: which modality a plan is of.
 
-A further modality takes a dataset (`clients.datasets`), a codec (`wgan.data`), a modality here, and
-a network (`server.config.recipe`); `choice` here and at the sites each get a line.
+A further modality takes a dataset (`everymode.clients.datasets`), a codec (`everymode.wgan.data`),
+a modality here, and a network (`everymode.server.config.recipe`); `choice` here and at the sites
+each get a line.
 """
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.datasets.base import Synthetic
-    from server.datasets.choice import build_modality, choose_modality
+    from everymode.server.datasets.base import Synthetic
+    from everymode.server.datasets.choice import build_modality, choose_modality
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.datasets.base": ("Synthetic",),
-            "server.datasets.choice": ("build_modality", "choose_modality"),
+            "everymode.server.datasets.base": ("Synthetic",),
+            "everymode.server.datasets.choice": ("build_modality", "choose_modality"),
         },
     )
 

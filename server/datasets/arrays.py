@@ -11,23 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.datasets.arrays import SAMPLES
-from clients.protocol.plan import Plan
-from server.datasets.base import Codes, Ints, Synthetic
-from server.schema.agreement import Agreement, agree
-from server.schema.table_spec import DeclaredColumn, TableSpec
-from server.transport.exchange import Exchange
-from wgan.data.arrays import SampleLayout, Samples
-from wgan.data.spreadsheets import Marked
-from wgan.errors import DataError
-from wgan.files import write_bytes
+from everymode.clients.datasets.arrays import SAMPLES
+from everymode.clients.protocol.plan import Plan
+from everymode.server.datasets.base import Codes, Ints, Synthetic
+from everymode.server.schema.agreement import Agreement, agree
+from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.arrays import SampleLayout, Samples
+from everymode.wgan.data.spreadsheets import Marked
+from everymode.wgan.errors import DataError
+from everymode.wgan.files import write_bytes
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
 class ArrayModality:
-    """Samples with labels; see `server.datasets.base.Modality`.
+    """Samples with labels; see `everymode.server.datasets.base.Modality`.
 
     Attributes:
         samples: What one sample is, as announced to the sites.
@@ -48,7 +48,7 @@ class ArrayModality:
 
         Raises:
             DataError: There is no label, or the generator would not be conditioned on all of them;
-                or as `server.schema.agreement.agree`.
+                or as `everymode.server.schema.agreement.agree`.
         """
         if not columns:
             raise DataError(

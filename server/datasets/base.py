@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.protocol.plan import Plan
-from server.schema.agreement import Agreement
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import Exchange
-from wgan.data.spreadsheets import Marked
+from everymode.clients.protocol.plan import Plan
+from everymode.server.schema.agreement import Agreement
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.spreadsheets import Marked
 
 Codes = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Synthetic:
 
 
 class Modality(Protocol):
-    """The server's half of a dataset; see `clients.datasets.base.Dataset` for the site's.
+    """The server's half of a dataset; see `everymode.clients.datasets.base.Dataset` for the site's.
 
     Attributes:
         file: Name of the file with the synthetic rows in a run directory.
@@ -49,7 +49,9 @@ class Modality(Protocol):
     def agree(
         self, exchange: Exchange, columns: Sequence[str], spec: TableSpec, seed: int
     ) -> Agreement:
-        """Settles on schema and cells with the sites; see `server.schema.agreement.agree`.
+        """Settles on schema and cells with the sites.
+
+        See `everymode.server.schema.agreement.agree`.
 
         Raises:
             DataError: Files do not fit, or what was found cannot be modelled; all problems at once.

@@ -1,10 +1,10 @@
 """Which modality a run is of: what was announced or agreed says so, here and nowhere else."""
 
-from server.datasets.arrays import ArrayModality
-from server.datasets.base import Modality
-from server.datasets.tables import TableModality
-from wgan.data.arrays import SampleLayout
-from wgan.data.schema import Schema
+from everymode.server.datasets.arrays import ArrayModality
+from everymode.server.datasets.base import Modality
+from everymode.server.datasets.tables import TableModality
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.schema import Schema
 
 
 def build_modality(samples: SampleLayout | None) -> Modality:

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clients.protocol.plan import Plan
-from server.datasets.base import Codes, Ints, Synthetic
-from server.schema.agreement import Agreement, agree
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import Exchange
-from wgan.data.spreadsheets import Marked
-from wgan.data.write import write_table
+from everymode.clients.protocol.plan import Plan
+from everymode.server.datasets.base import Codes, Ints, Synthetic
+from everymode.server.schema.agreement import Agreement, agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.spreadsheets import Marked
+from everymode.wgan.data.write import write_table
 
 
 @dataclass(frozen=True)
 class TableModality:
-    """Rows of a table; see `server.datasets.base.Modality`."""
+    """Rows of a table; see `everymode.server.datasets.base.Modality`."""
 
     file: str = "synthetic.csv"
     not_judged: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class TableModality:
     def agree(
         self, exchange: Exchange, columns: Sequence[str], spec: TableSpec, seed: int
     ) -> Agreement:
-        """See `server.schema.agreement.agree`."""
+        """See `everymode.server.schema.agreement.agree`."""
         return agree(exchange, columns, spec, seed)
 
     def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
@@ -44,5 +44,5 @@ class TableModality:
         return codec.encode(synthetic.rows.iloc[index], rng, "the synthetic table")
 
     def write(self, plan: Plan, synthetic: Synthetic, path: Path, safe: bool) -> Marked:
-        """See `Modality.write` and `wgan.data.write.write_table`."""
+        """See `Modality.write` and `everymode.wgan.data.write.write_table`."""
         return write_table(synthetic.rows, plan.schema, path, safe)

@@ -5,10 +5,10 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.evaluation.figures import (
+    from everymode.server.evaluation.figures import (
         by_group,
         check_holdout,
         check_values,
@@ -22,7 +22,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.evaluation.figures": (
+            "everymode.server.evaluation.figures": (
                 "by_group",
                 "check_holdout",
                 "check_values",

@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.protocol.messages import CountMarginals, CountNeighbours, Request
-from clients.protocol.plan import Plan, derive_seed
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.strata import coverage_summary, stratum_coverage
-from fairness.audit.tables import Tables, parsed, strata
-from fairness.metrics.codebook import Codebook, alike, recall_by_group
-from fairness.metrics.marginals import Marginals, compare
-from fairness.metrics.results import GroupFinding
-from fairness.metrics.utility import train_and_test
-from server.datasets.base import Synthetic
-from server.datasets.choice import choose_modality
-from server.transport.exchange import Exchange
-from wgan.data.values import parse_column
-from wgan.errors import DataError
+from everymode.clients.protocol.messages import CountMarginals, CountNeighbours, Request
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.strata import coverage_summary, stratum_coverage
+from everymode.fairness.audit.tables import Tables, parsed, strata
+from everymode.fairness.metrics.codebook import Codebook, alike, recall_by_group
+from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.metrics.results import GroupFinding
+from everymode.fairness.metrics.utility import train_and_test
+from everymode.server.datasets.base import Synthetic
+from everymode.server.datasets.choice import choose_modality
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.values import parse_column
+from everymode.wgan.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ CELLS = 16
 def request_recall(
     plan: Plan, plan_name: str, synthetic: Synthetic, exchange: Exchange
 ) -> list[dict[str, Any]]:
-    """Recall of each group from counts that sites add up; see `fairness.metrics.codebook`.
+    """Recall of each group from counts that sites add up.
 
+    What is counted: `everymode.fairness.metrics.codebook`.
     Where sites hold rows out of training, those are counted. One half of a group's synthetic rows
     gives the balls and the codebook, the other shows what to expect of rows of the same law.
     """
@@ -121,8 +122,9 @@ def compute_coverage(
     where: str,
     real: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Standardised coverage of groups, as the audit measures it (`fairness.audit.strata`).
+    """Standardised coverage of groups, as the audit measures it.
 
+    How: `everymode.fairness.audit.strata`.
     `everymode audit --run` draws the same rows and finds the same figures. Groups are the values of
     each sensitive feature and their joint values; without sensitive features, all rows are one. A
     group without a row that was trained on is none, though reference rows may be of it.
@@ -179,7 +181,7 @@ def compute_utility(
 ) -> dict[str, Any] | None:
     """AUC or R2 on held-out rows after training on synthetic and, where at hand, on real rows.
 
-    The audit's AUC (`fairness.metrics.group_utility`) is the same figure.
+    The audit's AUC (`everymode.fairness.metrics.group_utility`) is the same figure.
     """
     target = plan.conditions.target
     if target is None:

@@ -2,7 +2,7 @@
 
 import platform
 
-from wgan.versions import package_versions
+from everymode.wgan.versions import package_versions
 
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "scikit-learn")
 

@@ -1,19 +1,19 @@
 """A training across sites, put together from parts.
 
-A strategy of the literature is a choice of parts (`server.config.strategies`), and the same rounds
-run them all (`server.training.rounds`). Nothing here reads a configuration: a recipe can be written
-in Python as well.
+A strategy of the literature is a choice of parts (`everymode.server.config.strategies`), and the
+same rounds run them all (`everymode.server.training.rounds`). Nothing here reads a configuration: a
+recipe can be written in Python as well.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clients.protocol.parts.arrays import LocalTraining
-from fairness.weighting.minimax import MinimaxRule
-from server.federation.optimizers import ServerMean, ServerOptimizer
-from server.federation.participation import Participation
-from wgan.schedules import Linear, ScheduleSpec
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.fairness.weighting.minimax import MinimaxRule
+from everymode.server.federation.optimizers import ServerMean, ServerOptimizer
+from everymode.server.federation.participation import Participation
+from everymode.wgan.schedules import Linear, ScheduleSpec
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Federation:
 
 @dataclass(frozen=True)
 class Minimax:
-    """Group weights that follow held-out risks (`fairness.weighting.minimax`).
+    """Group weights that follow held-out risks (`everymode.fairness.weighting.minimax`).
 
     Attributes:
         rule: How they move.

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fairness.parity.adversary import GroupAdversarySpec
+from everymode.fairness.parity.adversary import GroupAdversarySpec
 
 
 @dataclass(frozen=True)
 class ParityTerm:
-    """A penalty on the gap of the label between groups; see `fairness.parity.penalty`.
+    """A penalty on the gap of the label between groups; see `everymode.fairness.parity.penalty`.
 
     Attributes:
         kind: Of which gap.

@@ -10,31 +10,45 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.outputs.checkpoint_file import load_checkpoint
-    from server.outputs.console import Display
-    from server.outputs.leftovers import Leftover, Scratch
-    from server.outputs.locks import InUseError, is_own, locked
-    from server.outputs.plot_style import DASHED, PALETTE, dress, save, short, write
-    from server.outputs.plots import Floats
-    from server.outputs.records import SUMMARY_VERSION, SummaryRecord
-    from server.outputs.run_directory import RunFolder, default_folder
-    from server.outputs.terminal import Terminal, assembled, named, say, say_traceback, told
+    from everymode.server.outputs.checkpoint_file import load_checkpoint
+    from everymode.server.outputs.console import Display
+    from everymode.server.outputs.leftovers import Leftover, Scratch
+    from everymode.server.outputs.locks import InUseError, is_own, locked
+    from everymode.server.outputs.plot_style import DASHED, PALETTE, dress, save, short, write
+    from everymode.server.outputs.plots import Floats
+    from everymode.server.outputs.records import SUMMARY_VERSION, SummaryRecord
+    from everymode.server.outputs.run_directory import RunFolder, default_folder
+    from everymode.server.outputs.terminal import (
+        Terminal,
+        assembled,
+        named,
+        say,
+        say_traceback,
+        told,
+    )
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.outputs.checkpoint_file": ("load_checkpoint",),
-            "server.outputs.console": ("Display",),
-            "server.outputs.leftovers": ("Leftover", "Scratch"),
-            "server.outputs.locks": ("InUseError", "is_own", "locked"),
-            "server.outputs.plot_style": ("DASHED", "PALETTE", "dress", "save", "short", "write"),
-            "server.outputs.plots": ("Floats",),
-            "server.outputs.records": ("SUMMARY_VERSION", "SummaryRecord"),
-            "server.outputs.run_directory": ("RunFolder", "default_folder"),
-            "server.outputs.terminal": (
+            "everymode.server.outputs.checkpoint_file": ("load_checkpoint",),
+            "everymode.server.outputs.console": ("Display",),
+            "everymode.server.outputs.leftovers": ("Leftover", "Scratch"),
+            "everymode.server.outputs.locks": ("InUseError", "is_own", "locked"),
+            "everymode.server.outputs.plot_style": (
+                "DASHED",
+                "PALETTE",
+                "dress",
+                "save",
+                "short",
+                "write",
+            ),
+            "everymode.server.outputs.plots": ("Floats",),
+            "everymode.server.outputs.records": ("SUMMARY_VERSION", "SummaryRecord"),
+            "everymode.server.outputs.run_directory": ("RunFolder", "default_folder"),
+            "everymode.server.outputs.terminal": (
                 "Terminal",
                 "assembled",
                 "named",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from server.training.state import TrainingState
-from wgan.errors import DamagedError, StateError
-from wgan.files import parse_json, write_json
-from wgan.state import read_tensors, write_tensors
+from everymode.server.training.state import TrainingState
+from everymode.wgan.errors import DamagedError, StateError
+from everymode.wgan.files import parse_json, write_json
+from everymode.wgan.state import read_tensors, write_tensors
 
 _FORMAT = json.dumps({"name": "everymode-checkpoint", "version": 2})
 

@@ -11,11 +11,11 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from server.outputs.run_directory import RunFolder
-from server.outputs.terminal import Terminal, assembled, named, told
-from server.progress import StageName
-from server.training.rounds import Metrics
-from wgan.words import brief
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.outputs.terminal import Terminal, assembled, named, told
+from everymode.server.progress import StageName
+from everymode.server.training.rounds import Metrics
+from everymode.wgan.words import brief
 
 GROUPS = 12
 """Groups shown while training; with more, those with the largest estimates."""

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.outputs.locks import in_use, locked
-from wgan.errors import StateError
-from wgan.files import remove_tree, write_bytes
+from everymode.server.outputs.locks import in_use, locked
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import remove_tree, write_bytes
 
 MARK = ".everymode-folder"
 """The file that says that a folder, with all in it, is ours to remove."""

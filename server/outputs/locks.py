@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from wgan.errors import StateError
-from wgan.files import is_temporary, make_folder
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import is_temporary, make_folder
 
 LOCK = ".everymode-lock"
 """The file in a folder that is locked."""

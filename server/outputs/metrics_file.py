@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from server.outputs.records import METRICS_VERSION
-from server.training.rounds import Metrics
-from wgan.diagnostics import Observation
-from wgan.errors import StateError
-from wgan.files import parse_json
-from wgan.words import json_text
+from everymode.server.outputs.records import METRICS_VERSION
+from everymode.server.training.rounds import Metrics
+from everymode.wgan.diagnostics import Observation
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import parse_json
+from everymode.wgan.words import json_text
 
 NUMBERS = (
     "seconds",

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clients.protocol.messages import EncodeData
-from server.config.settings import Settings, decisive, differing
-from wgan.errors import StateError
-from wgan.files import compute_digest, read_json, write_json
-from wgan.recipe import Recipe
+from everymode.clients.protocol.messages import EncodeData
+from everymode.server.config.settings import Settings, decisive, differing
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import compute_digest, read_json, write_json
+from everymode.wgan.recipe import Recipe
 
 VERSION = 2
 

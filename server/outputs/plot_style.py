@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from wgan.files import write_whole
-from wgan.words import visible
+from everymode.wgan.files import write_whole
+from everymode.wgan.words import visible
 
 INK, GREY, PALE = "#222222", "#707070", "#D6D6D6"
 # Okabe and Ito (2008), told apart with any colour vision; without yellow, which is lost on white.

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from server.outputs.plot_style import (
+from everymode.server.outputs.plot_style import (
     BLUE,
     DASHED,
     GREY,

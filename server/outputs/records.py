@@ -1,8 +1,8 @@
 """Typed, versioned records: a line of `metrics.jsonl`, `summary.json` and `audit.json`.
 
 JSON Schemas are generated from the types and shipped in `server/outputs/schemas`; write them anew
-with `python -m server.outputs.records` after a change. A change that an older reader would
-misunderstand raises the version.
+with `python -m everymode.server.outputs.records` after a change. A change that an older reader
+would misunderstand raises the version.
 """
 
 import json
@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from fairness.audit.findings import VERSION as AUDIT_VERSION
-from fairness.audit.findings import Audit, CopyVerdict, Verdict
-from fairness.metrics.utility import Utility
-from wgan.diagnostics import Finding
-from wgan.files import write_bytes
+from everymode.fairness.audit.findings import VERSION as AUDIT_VERSION
+from everymode.fairness.audit.findings import Audit, CopyVerdict, Verdict
+from everymode.fairness.metrics.utility import Utility
+from everymode.wgan.diagnostics import Finding
+from everymode.wgan.files import write_bytes
 
 METRICS_VERSION: Literal[1] = 1
 
@@ -37,7 +37,7 @@ class _Record(BaseModel):
 
 
 class EvaluationRecord(_Record):
-    """One evaluation of the critic; see `wgan.diagnostics.Observation`."""
+    """One evaluation of the critic; see `everymode.wgan.diagnostics.Observation`."""
 
     step: int
     estimate: float | None
@@ -133,7 +133,7 @@ class ProjectionRecord(_Record):
 
 
 class RecallRecord(_Record):
-    """Recall of a group from counts that sites add up; see `fairness.metrics.codebook`."""
+    """Recall of a group from counts of the sites; see `everymode.fairness.metrics.codebook`."""
 
     rows: int
     recall: float | None

@@ -7,10 +7,10 @@ machine it may lack the rounds since the last checkpoint; `metrics.jsonl` has th
 
 from pathlib import Path
 
-from server.replies.releases import Releases
-from wgan.errors import StateError
-from wgan.files import read_json, write_bytes
-from wgan.words import json_text
+from everymode.server.replies.releases import Releases
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_bytes
+from everymode.wgan.words import json_text
 
 VERSION = 1
 

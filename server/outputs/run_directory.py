@@ -17,22 +17,30 @@ from typing import Any
 
 from torch import Tensor
 
-from clients.protocol.messages import EncodeData
-from server.config.files import commented
-from server.config.settings import Settings
-from server.outputs.checkpoint_file import load_checkpoint, save_checkpoint
-from server.outputs.leftovers import SITES, write_mark
-from server.outputs.locks import LOCK, is_own, locked
-from server.outputs.metrics_file import metrics_line, parse_metrics
-from server.outputs.plan_file import check_settings, load_plan, save_plan
-from server.outputs.records import SUMMARY_VERSION
-from server.outputs.releases_file import load_releases, save_releases
-from server.replies.releases import Releases
-from server.training.rounds import Metrics
-from server.training.state import TrainingState
-from wgan.errors import DamagedError, SettingsError, StateError
-from wgan.files import append, flush, is_temporary, make_folder, read_json, remove_tree, write_bytes
-from wgan.words import file_name_problem
+from everymode.clients.protocol.messages import EncodeData
+from everymode.server.config.files import commented
+from everymode.server.config.settings import Settings
+from everymode.server.outputs.checkpoint_file import load_checkpoint, save_checkpoint
+from everymode.server.outputs.leftovers import SITES, write_mark
+from everymode.server.outputs.locks import LOCK, is_own, locked
+from everymode.server.outputs.metrics_file import metrics_line, parse_metrics
+from everymode.server.outputs.plan_file import check_settings, load_plan, save_plan
+from everymode.server.outputs.records import SUMMARY_VERSION
+from everymode.server.outputs.releases_file import load_releases, save_releases
+from everymode.server.replies.releases import Releases
+from everymode.server.training.rounds import Metrics
+from everymode.server.training.state import TrainingState
+from everymode.wgan.errors import DamagedError, SettingsError, StateError
+from everymode.wgan.files import (
+    append,
+    flush,
+    is_temporary,
+    make_folder,
+    read_json,
+    remove_tree,
+    write_bytes,
+)
+from everymode.wgan.words import file_name_problem
 
 _CHECKPOINT = re.compile(r"round-(\d+)\.safetensors")
 
@@ -149,7 +157,7 @@ class RunFolder:
                     remove_tree(entry)
 
     def write_plan(self, order: EncodeData, rows: int, settings: Settings) -> None:
-        """Writes `schema.json`; see `server.outputs.plan_file`."""
+        """Writes `schema.json`; see `everymode.server.outputs.plan_file`."""
         save_plan(self.plan, order, rows, settings)
 
     @property
@@ -185,7 +193,7 @@ class RunFolder:
         return self.path / "releases.json"
 
     def write_releases(self, releases: Releases) -> None:
-        """Writes `releases.json`; see `server.outputs.releases_file`.
+        """Writes `releases.json`; see `everymode.server.outputs.releases_file`.
 
         Raises:
             StateError: The disk refused.
@@ -218,7 +226,7 @@ class RunFolder:
         self.write_releases(releases)
 
     def append(self, metrics: Metrics) -> None:
-        """Adds a round's line to `metrics.jsonl`; see `server.outputs.records.MetricsRecord`."""
+        """Adds a round's line to `metrics.jsonl`; see `MetricsRecord`."""
         line = metrics_line(metrics)
         try:
             append(self.metrics, line.encode())

@@ -1,4 +1,4 @@
-"""The one way to a terminal: whatever is shown there has gone through `wgan.words`.
+"""The one way to a terminal: whatever is shown there has gone through `everymode.wgan.words`.
 
 Names of sites, columns and groups are among what is shown, and neither the terminal nor rich may
 take them for commands. Therefore no other file makes a `Console` or a `Text`, or calls `print`; a
@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from wgan.words import brief, line, visible
+from everymode.wgan.words import brief, line, visible
 
 
 class Terminal(Console):

@@ -10,17 +10,17 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.replies.releases import Releases
-    from server.replies.replies import Checker, Collector, Source
+    from everymode.server.replies.releases import Releases
+    from everymode.server.replies.replies import Checker, Collector, Source
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.replies.releases": ("Releases",),
-            "server.replies.replies": ("Checker", "Collector", "Source"),
+            "everymode.server.replies.releases": ("Releases",),
+            "everymode.server.replies.replies": ("Checker", "Collector", "Source"),
         },
     )
 

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import CountMarginals, CountNeighbours
-from clients.protocol.plan import Plan
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.messages import CountMarginals, CountNeighbours
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sums import LARGEST, Field, SiteSums
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.schema import KINDS, Schema
+from everymode.clients.protocol.sums import LARGEST, Field, SiteSums
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.schema import KINDS, Schema
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ ROWS = 2**40
 """More rows than any sites have; sums of as many counts of at most this cannot wrap around."""
 
 CODE = 2.001
-"""Largest number in an encoded row (`wgan.data.ranks`), with room for float32."""
+"""Largest number in an encoded row (`everymode.wgan.data.ranks`), with room for float32."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from clients.protocol.messages import SumMoments
-from fairness.matching.suppression import of_text
-from server.replies.invariants import CODE, Problems, Reply
+from everymode.clients.protocol.messages import SumMoments
+from everymode.fairness.matching.suppression import of_text
+from everymode.server.replies.invariants import CODE, Problems, Reply
 
 
 def moments(order: SumMoments, reply: Reply) -> Problems:

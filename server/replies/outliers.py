@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from clients.protocol.messages import Train
-from clients.protocol.sums import SiteSums
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.sums import SiteSums
 
 FAR = 100.0
 """How many times as large as the others' median an update has to be to be told of."""

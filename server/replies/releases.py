@@ -1,10 +1,10 @@
 """Every release of a run: which arrays left which sites, when, under which mechanism, to whom.
 
 A release is a reply that the server accepted. It is identified by task, number and site: a round
-that is repeated after a resume gets the same answer (`clients.gate.ledger`) and counts once. The
-number is the round of training; for every other task, how often the task was asked by then.
-`releases.json` shows the record (`server.outputs.releases_file`). It names sites, not nodes, so it
-does not depend on how sites are dealt to nodes or on the order of replies.
+that is repeated after a resume gets the same answer (`everymode.clients.gate.ledger`) and counts
+once. The number is the round of training; for every other task, how often the task was asked by
+then. `releases.json` shows the record (`everymode.server.outputs.releases_file`). It names sites,
+not nodes, so it does not depend on how sites are dealt to nodes or on the order of replies.
 """
 
 import json
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.protocol.messages import Task, Train
-from clients.protocol.sums import SiteSums
+from everymode.clients.protocol.messages import Task, Train
+from everymode.clients.protocol.sums import SiteSums
 
 TO = "the server"
 """Who receives every answer; sites send one another nothing."""

@@ -7,7 +7,7 @@ opens a `Collector`, which takes the replies one by one and gives the total.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -18,22 +18,22 @@ from clients.protocol.messages import (
     Task,
     Train,
 )
-from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sums import Layout, ReplyError, SiteSums
-from fairness.groups.conditions import ConditionSpace
-from server.replies import invariants
-from server.replies import moments as moment_invariants
-from server.replies import training as training_invariants
-from server.replies.invariants import Known, Prepared, Problems, Reply
-from server.replies.outliers import outliers, update_norms
-from server.replies.releases import Releases
-from wgan.errors import EveryModeError, NumericalError, named
+from everymode.clients.protocol.sums import Layout, ReplyError, SiteSums
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.server.replies import invariants
+from everymode.server.replies import moments as moment_invariants
+from everymode.server.replies import training as training_invariants
+from everymode.server.replies.invariants import Known, Prepared, Problems, Reply
+from everymode.server.replies.outliers import outliers, update_norms
+from everymode.server.replies.releases import Releases
+from everymode.wgan.errors import EveryModeError, NumericalError, named
 
 SHOWN = 5
 """Sites of a node that are named; of more, their number is."""

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     EncodeData,
     HeldOutFeatureSums,
     SiteStatistics,
     Train,
 )
-from clients.protocol.plan import Plan, widths
-from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.features import BINS
-from fairness.matching.moments import eligible_strata
-from fairness.weighting.group_weights import row_weights
-from server.replies.invariants import Floats, Ints, Problems, Reply
+from everymode.clients.protocol.plan import Plan, widths
+from everymode.clients.protocol.sums import SiteSums
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.features import BINS
+from everymode.fairness.matching.moments import eligible_strata
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.server.replies.invariants import Floats, Ints, Problems, Reply
 
 RISK = 2.0
 """Largest squared discrepancy under a kernel between 0 and 1."""

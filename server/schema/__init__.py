@@ -8,19 +8,19 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.schema.agreement import Agreement, agree, check_names
-    from server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
-    from server.schema.table_spec import DeclaredColumn, TableSpec
+    from everymode.server.schema.agreement import Agreement, agree, check_names
+    from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+    from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.schema.agreement": ("Agreement", "agree", "check_names"),
-            "server.schema.cells": ("LABEL_CLASSES", "SENSITIVE_VALUES"),
-            "server.schema.table_spec": ("DeclaredColumn", "TableSpec"),
+            "everymode.server.schema.agreement": ("Agreement", "agree", "check_names"),
+            "everymode.server.schema.cells": ("LABEL_CLASSES", "SENSITIVE_VALUES"),
+            "everymode.server.schema.table_spec": ("DeclaredColumn", "TableSpec"),
         },
     )
 

@@ -3,7 +3,8 @@
 *Look* settles the kind of every column, *values* brings vocabularies, candidates for atoms and a
 coarse histogram, *ranks* counts exactly over what the first two found. No site sends a list of
 categories: the vocabulary is peeled from the sum of the sites' value sketches
-(`clients.protocol.sketch`), or declared in the configuration, in which case no sketch is read.
+(`everymode.clients.protocol.sketch`), or declared in the configuration, in which case no sketch is
+read.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,26 +14,31 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import Request
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     HeldOut,
 )
-from clients.protocol.sketch import frequent, log_edges, peel
-from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import ConditionSpace
-from server.schema.cells import SENSITIVE_VALUES, check_declared, counted_cells, possible_cells
-from server.schema.clusters import clustered
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import Exchange
-from wgan.data.arrays import ArrayCodec, SampleLayout, Samples
-from wgan.data.codec import Codec
-from wgan.data.ranks import jitter
-from wgan.data.schema import KINDS, Column, Kind, Schema
-from wgan.data.values import DATE_FORMS, widest
-from wgan.errors import DataError, suggest
+from everymode.clients.protocol.sketch import frequent, log_edges, peel
+from everymode.clients.protocol.sums import SiteSums
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.server.schema.cells import (
+    SENSITIVE_VALUES,
+    check_declared,
+    counted_cells,
+    possible_cells,
+)
+from everymode.server.schema.clusters import clustered
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.arrays import ArrayCodec, SampleLayout, Samples
+from everymode.wgan.data.codec import Codec
+from everymode.wgan.data.ranks import jitter
+from everymode.wgan.data.schema import KINDS, Column, Kind, Schema
+from everymode.wgan.data.values import DATE_FORMS, widest
+from everymode.wgan.errors import DataError, suggest
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,12 +7,12 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.sketch import log_edges
-from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import MISSING, ConditionSpace
-from server.schema.table_spec import TableSpec
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.clients.protocol.sketch import log_edges
+from everymode.clients.protocol.sums import SiteSums
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace
+from everymode.server.schema.table_spec import TableSpec
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 LABEL_BINS = 4
 """Bins that stand for the labels of a numeric target: quarters of its rows."""

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from clients.protocol.messages import Request
-from clients.protocol.schema_messages import KMeansStep
-from fairness.groups.clusters import Centres, Tally, find
-from fairness.groups.conditions import ConditionSpace
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import Exchange
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.fairness.groups.clusters import Centres, Tally, find
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 
 def clustered(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fairness.groups.conditioned_on import ConditionedOn
-from wgan.data.formats import MISSING
-from wgan.data.schema import Kind
+from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.formats import MISSING
+from everymode.wgan.data.schema import Kind
 
 
 @dataclass(frozen=True)

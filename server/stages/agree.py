@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 import pandas as pd
 from torch import Tensor
 
-from clients.protocol.messages import EncodeData, Matched
-from clients.protocol.plan import Plan, fingerprint
-from fairness.matching.moments import width_of_moments
-from fairness.weighting.group_weights import group_mass
-from server.config.arrays import check_for_arrays
-from server.config.files import resolve
-from server.config.recipe import build_recipe, convolutional
-from server.config.settings import Settings, settings_digest
-from server.config.tables import build_table_spec
-from server.config.training import build_participation
-from server.datasets.choice import build_modality
-from server.evaluation.figures import check_holdout
-from server.schema.agreement import Agreement
-from server.stages.context import RunContext
-from server.synthesis.calibration import has_categories
-from server.synthesis.projection import build_binning
-from server.training.participation import ClientSampler
-from server.training.state import TrainingState
-from wgan.data.arrays import SampleLayout
-from wgan.data.frame import read_table
+from everymode.clients.protocol.messages import EncodeData, Matched
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.fairness.matching.moments import width_of_moments
+from everymode.fairness.weighting.group_weights import group_mass
+from everymode.server.config.arrays import check_for_arrays
+from everymode.server.config.files import resolve
+from everymode.server.config.recipe import build_recipe, convolutional
+from everymode.server.config.settings import Settings, settings_digest
+from everymode.server.config.tables import build_table_spec
+from everymode.server.config.training import build_participation
+from everymode.server.datasets.choice import build_modality
+from everymode.server.evaluation.figures import check_holdout
+from everymode.server.schema.agreement import Agreement
+from everymode.server.stages.context import RunContext
+from everymode.server.synthesis.calibration import has_categories
+from everymode.server.synthesis.projection import build_binning
+from everymode.server.training.participation import ClientSampler
+from everymode.server.training.state import TrainingState
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.frame import read_table
 
 MAX_MOMENTS = 16_000_000
 """Most sums of second moments that a site is asked for: 128 MB."""

@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from server.config.settings import Settings, settings_digest
-from server.outputs.run_directory import RunFolder
-from server.progress import AFTER_TRAINING, Interrupted, ProgressListener, Silent, StageName
-from server.transport.exchange import Exchange
-from server.transport.run_identity import Named
-from wgan.data.arrays import SampleLayout
-from wgan.errors import SettingsError
+from everymode.server.config.settings import Settings, settings_digest
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.progress import (
+    AFTER_TRAINING,
+    Interrupted,
+    ProgressListener,
+    Silent,
+    StageName,
+)
+from everymode.server.transport.exchange import Exchange
+from everymode.server.transport.run_identity import Named
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)

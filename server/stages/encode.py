@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from clients.protocol.messages import Request
-from clients.protocol.sums import SiteSums
-from fairness.matching.moments import LevelMoments
-from fairness.matching.suppression import FLOOR
-from fairness.postprocessing.calibration import CategoryMarginals
-from server.evaluation.figures import check_values
-from server.stages.agree import Agreed
-from server.stages.context import RunContext
-from server.synthesis.calibration import category_marginals
-from server.training.penalties import request_moments
-from wgan.errors import StateError
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.sums import SiteSums
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.matching.suppression import FLOOR
+from everymode.fairness.postprocessing.calibration import CategoryMarginals
+from everymode.server.evaluation.figures import check_values
+from everymode.server.stages.agree import Agreed
+from everymode.server.stages.context import RunContext
+from everymode.server.synthesis.calibration import category_marginals
+from everymode.server.training.penalties import request_moments
+from everymode.wgan.errors import StateError
 
 
 @dataclass(frozen=True)

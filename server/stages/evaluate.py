@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairness.audit.federated import audit_of_sums
-from fairness.audit.findings import Audit
-from fairness.parity.mixture import parity_gaps
-from server.config.settings import Settings
-from server.datasets.choice import choose_modality
-from server.evaluation.figures import (
+from everymode.fairness.audit.federated import audit_of_sums
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.parity.mixture import parity_gaps
+from everymode.server.config.settings import Settings
+from everymode.server.datasets.choice import choose_modality
+from everymode.server.evaluation.figures import (
     by_group,
     compute_coverage,
     compute_utility,
@@ -20,12 +20,12 @@ from server.evaluation.figures import (
     request_marginals,
     request_recall,
 )
-from server.evaluation.versions import versions
-from server.stages.context import RunContext
-from server.stages.encode import Encoded
-from server.stages.sample import SyntheticTable
-from server.stages.train import TrainingResult
-from server.synthesis.synthesizer import Synthesizer
+from everymode.server.evaluation.versions import versions
+from everymode.server.stages.context import RunContext
+from everymode.server.stages.encode import Encoded
+from everymode.server.stages.sample import SyntheticTable
+from everymode.server.stages.train import TrainingResult
+from everymode.server.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.config.settings import settings_digest
-from server.config.training import build_mixture
-from server.stages.context import RunContext
-from server.stages.encode import Encoded
-from server.stages.train import TrainingResult
-from server.synthesis.fitting import build_fits
-from server.synthesis.generator_file import save_generator
-from server.synthesis.synthesizer import Synthesizer
+from everymode.server.config.settings import settings_digest
+from everymode.server.config.training import build_mixture
+from everymode.server.stages.context import RunContext
+from everymode.server.stages.encode import Encoded
+from everymode.server.stages.train import TrainingResult
+from everymode.server.synthesis.fitting import build_fits
+from everymode.server.synthesis.generator_file import save_generator
+from everymode.server.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)

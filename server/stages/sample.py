@@ -7,12 +7,12 @@ or that fails in it has its table all the same.
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.datasets.base import Synthetic
-from server.datasets.choice import choose_modality
-from server.stages.agree import Agreed
-from server.stages.context import RunContext
-from server.synthesis.synthesizer import Synthesizer
-from wgan.data.spreadsheets import Marked
+from everymode.server.datasets.base import Synthetic
+from everymode.server.datasets.choice import choose_modality
+from everymode.server.stages.agree import Agreed
+from everymode.server.stages.context import RunContext
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.wgan.data.spreadsheets import Marked
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from server.config.settings import settings_digest
-from server.config.training import build_terms, build_training
-from server.progress import Interrupted
-from server.stages.context import RunContext
-from server.stages.encode import Encoded
-from server.synthesis.trained import trained_generators
-from server.training.penalties import build_penalties
-from server.training.rounds import Metrics, Rounds
-from server.training.state import TrainingState
-from server.transport.exchange import Traffic
-from wgan.diagnostics import Finding
+from everymode.server.config.settings import settings_digest
+from everymode.server.config.training import build_terms, build_training
+from everymode.server.progress import Interrupted
+from everymode.server.stages.context import RunContext
+from everymode.server.stages.encode import Encoded
+from everymode.server.synthesis.trained import trained_generators
+from everymode.server.training.penalties import build_penalties
+from everymode.server.training.rounds import Metrics, Rounds
+from everymode.server.training.state import TrainingState
+from everymode.server.transport.exchange import Traffic
+from everymode.wgan.diagnostics import Finding
 
 
 @dataclass(frozen=True)

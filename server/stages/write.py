@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fairness.audit.headline import headline
-from fairness.report.report import write_report
-from server.evaluation.versions import versions
-from server.outputs import plots
-from server.outputs.records import SUMMARY_VERSION, SummaryRecord
-from server.stages.context import RunContext
-from server.stages.encode import Encoded
-from server.stages.evaluate import Evaluation
-from server.stages.postprocess import Postprocessed
-from server.stages.sample import SyntheticTable
-from server.stages.train import TrainingResult
-from wgan.files import write_json
+from everymode.fairness.audit.headline import headline
+from everymode.fairness.report.report import write_report
+from everymode.server.evaluation.versions import versions
+from everymode.server.outputs import plots
+from everymode.server.outputs.records import SUMMARY_VERSION, SummaryRecord
+from everymode.server.stages.context import RunContext
+from everymode.server.stages.encode import Encoded
+from everymode.server.stages.evaluate import Evaluation
+from everymode.server.stages.postprocess import Postprocessed
+from everymode.server.stages.sample import SyntheticTable
+from everymode.server.stages.train import TrainingResult
+from everymode.wgan.files import write_json
 
 
 def write(

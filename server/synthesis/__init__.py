@@ -10,25 +10,25 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.synthesis.calibration import category_marginals, has_categories
-    from server.synthesis.fitting import build_fits
-    from server.synthesis.generator_file import load_generator, save_generator
-    from server.synthesis.projection import build_binning
-    from server.synthesis.synthesizer import Synthesizer
-    from server.synthesis.trained import trained_generators
+    from everymode.server.synthesis.calibration import category_marginals, has_categories
+    from everymode.server.synthesis.fitting import build_fits
+    from everymode.server.synthesis.generator_file import load_generator, save_generator
+    from everymode.server.synthesis.projection import build_binning
+    from everymode.server.synthesis.synthesizer import Synthesizer
+    from everymode.server.synthesis.trained import trained_generators
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.synthesis.calibration": ("category_marginals", "has_categories"),
-            "server.synthesis.fitting": ("build_fits",),
-            "server.synthesis.generator_file": ("load_generator", "save_generator"),
-            "server.synthesis.projection": ("build_binning",),
-            "server.synthesis.synthesizer": ("Synthesizer",),
-            "server.synthesis.trained": ("trained_generators",),
+            "everymode.server.synthesis.calibration": ("category_marginals", "has_categories"),
+            "everymode.server.synthesis.fitting": ("build_fits",),
+            "everymode.server.synthesis.generator_file": ("load_generator", "save_generator"),
+            "everymode.server.synthesis.projection": ("build_binning",),
+            "everymode.server.synthesis.synthesizer": ("Synthesizer",),
+            "everymode.server.synthesis.trained": ("trained_generators",),
         },
     )
 

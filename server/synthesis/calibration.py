@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clients.protocol.plan import Plan, derive_seed
-from fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
-from fairness.weighting.group_weights import row_weights
-from server.synthesis.synthesizer import Synthesizer
-from wgan.data.codec import Codec
-from wgan.flat import FlatModule
-from wgan.generators import table_generator
-from wgan.numerics import flush_denormals
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.fairness.postprocessing.calibration import CategoryMarginals, fit_calibration
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.wgan.data.codec import Codec
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.generators import table_generator
+from everymode.wgan.numerics import flush_denormals
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -62,8 +62,8 @@ def fit_proposal(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class CalibrateCategories:
     """Shifts the logits of the one generator so that categories have the sites' shares.
 
-    See `fairness.postprocessing.calibration`. It is applied once, to the parameters: categories are
-    drawn from the logits, so that a step on finished rows would come too late.
+    See `everymode.fairness.postprocessing.calibration`. It is applied once, to the parameters:
+    categories are drawn from the logits, so that a step on finished rows would come too late.
 
     Attributes:
         marginals: Shares of categories in every stratum, from the sites' sums.
@@ -76,7 +76,7 @@ class CalibrateCategories:
     def __call__(
         self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
-        """See `server.synthesis.fitting.Fit`; reports the largest distance before and after."""
+        """See `Fit`; reports the largest distance before and after."""
         plan = synthesizer.plan
         packed = FlatModule(deepcopy(synthesizer.generators[0].module))
         module = table_generator(packed.module)

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clients.protocol.plan import Plan
-from fairness.groups.conditions import MISSING
-from wgan.data.schema import Column
-from wgan.data.values import parse_column
-from wgan.errors import DataError
+from everymode.clients.protocol.plan import Plan
+from everymode.fairness.groups.conditions import MISSING
+from everymode.wgan.data.schema import Column
+from everymode.wgan.data.values import parse_column
+from everymode.wgan.errors import DataError
 
 
 def parse_conditions(

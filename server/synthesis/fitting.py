@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from clients.protocol.plan import Plan
-from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.calibration import CategoryMarginals
-from server.synthesis.calibration import CalibrateCategories
-from server.synthesis.projection import FindDependencies, FitProjection, can_project
-from server.synthesis.synthesizer import Synthesizer
+from everymode.clients.protocol.plan import Plan
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.calibration import CategoryMarginals
+from everymode.server.synthesis.calibration import CalibrateCategories
+from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
+from everymode.server.synthesis.synthesizer import Synthesizer
 
 
 class Fit(Protocol):

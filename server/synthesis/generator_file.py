@@ -11,17 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.protocol.plan import Plan, fingerprint
-from fairness.parity.mixture import ParityMixture
-from fairness.postprocessing.dependencies import FunctionalDependency
-from fairness.postprocessing.projection import Projection
-from server.outputs.run_directory import RunFolder
-from server.synthesis.steps import ImputeDependencies, PostprocessingStep, ProjectByRejection
-from server.synthesis.synthesizer import Synthesizer, build_generator
-from wgan.errors import StateError
-from wgan.files import parse_json
-from wgan.flat import FlatModule
-from wgan.state import read_tensors, write_tensors
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.fairness.postprocessing.dependencies import FunctionalDependency
+from everymode.fairness.postprocessing.projection import Projection
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.steps import (
+    ImputeDependencies,
+    PostprocessingStep,
+    ProjectByRejection,
+)
+from everymode.server.synthesis.synthesizer import Synthesizer, build_generator
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import parse_json
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.state import read_tensors, write_tensors
 
 COUNTS = "counts"
 """The tensor with the rows of each cell that each generator stands for, where there are several."""
@@ -130,9 +134,10 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
 def _steps(
     plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]
 ) -> tuple[PostprocessingStep, ...]:
-    """The postprocessing steps of a file, in the order of `server.synthesis.fitting.build_fits`.
+    """The postprocessing steps of a file.
 
-    Their tensors are taken out of `tensors`.
+    Their order is that of `everymode.server.synthesis.fitting.build_fits`. Their tensors are taken
+    out of `tensors`.
 
     Raises:
         ValueError: They do not fit the plan.

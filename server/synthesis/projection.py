@@ -9,19 +9,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, derive_seed
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.dependencies import find_dependencies
-from fairness.postprocessing.projection import project
-from fairness.weighting.group_weights import row_weights
-from server.synthesis.calibration import ProgressCallback, fit_proposal
-from server.synthesis.steps import ImputeDependencies, ProjectByRejection
-from server.synthesis.synthesizer import Synthesizer
-from wgan.data.codec import Codec
-from wgan.generators import table_generator
-from wgan.numerics import flush_denormals
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.dependencies import find_dependencies
+from everymode.fairness.postprocessing.projection import project
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.server.synthesis.calibration import ProgressCallback, fit_proposal
+from everymode.server.synthesis.steps import ImputeDependencies, ProjectByRejection
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.wgan.data.codec import Codec
+from everymode.wgan.generators import table_generator
+from everymode.wgan.numerics import flush_denormals
 
 MIN_ROWS, MAX_ROWS = 8192, 65_536
 """Bounds of the rows that a projection is fitted on, twice the sites' own between them."""
@@ -89,7 +89,7 @@ def _entries(row: int, conditions: ConditionSpace) -> int:
 class FindDependencies:
     """Finds columns that are functions of another column, and fills them in from then on.
 
-    See `fairness.postprocessing.dependencies`.
+    See `everymode.fairness.postprocessing.dependencies`.
 
     Attributes:
         moments: Second moments of the encoded rows, from the sites' sums.
@@ -102,7 +102,7 @@ class FindDependencies:
     def __call__(
         self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
-        """See `server.synthesis.fitting.Fit`; reports the columns."""
+        """See `everymode.server.synthesis.fitting.Fit`; reports the columns."""
         plan, conditions = synthesizer.plan, synthesizer.plan.conditions
         found = find_dependencies(
             conditions.table_codec(plan.schema),
@@ -122,7 +122,8 @@ class FindDependencies:
 class FitProjection:
     """Fits the probabilities with which rows stay, so that they have the sites' second moments.
 
-    See `fairness.postprocessing.projection`. Rows are fitted on as the steps so far leave them.
+    See `everymode.fairness.postprocessing.projection`. Rows are fitted on as the steps so far leave
+    them.
 
     Attributes:
         moments: Second moments of the encoded rows, from the sites' sums.
@@ -135,9 +136,9 @@ class FitProjection:
     def __call__(
         self, synthesizer: Synthesizer, progress: ProgressCallback
     ) -> tuple[Synthesizer, dict[str, Any]]:
-        """See `server.synthesis.fitting.Fit`; reports moments off before and after, and rows kept.
+        """Reports moments off before and after, and rows kept.
 
-        An exception that `progress` raises ends the fit.
+        See `everymode.server.synthesis.fitting.Fit`. What `progress` raises ends the fit.
         """
         plan, conditions = synthesizer.plan, synthesizer.plan.conditions
         each = row_weights(plan.mass, conditions.group_counts)

@@ -2,7 +2,8 @@
 
 A step is a function of encoded rows, their conditions and their cells. It may change rows, and it
 may reject some, which are then drawn again. `Synthesizer.post` is a tuple of steps. The mathematics
-is in `fairness.postprocessing`; `server.synthesis.fitting` fits the steps of a run.
+is in `everymode.fairness.postprocessing`; `everymode.server.synthesis.fitting` fits the steps of a
+run.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan
-from fairness.matching.binning import Binning
-from fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
-from fairness.postprocessing.projection import Projection
-from wgan.generators import Head
+from everymode.clients.protocol.plan import Plan
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
+from everymode.fairness.postprocessing.projection import Projection
+from everymode.wgan.generators import Head
 
 Ints = npt.NDArray[np.int64]
 

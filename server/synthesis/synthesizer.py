@@ -10,15 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from clients.protocol.plan import Plan, derive_seed
-from fairness.parity.mixture import ParityMixture
-from server.datasets.base import Synthetic
-from server.datasets.choice import choose_modality
-from server.synthesis.conditions import matches, parse_conditions
-from server.synthesis.steps import PostprocessingStep
-from wgan.errors import DataError, SettingsError
-from wgan.flat import FlatModule
-from wgan.numerics import flush_denormals
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.server.datasets.base import Synthetic
+from everymode.server.datasets.choice import choose_modality
+from everymode.server.synthesis.conditions import matches, parse_conditions
+from everymode.server.synthesis.steps import PostprocessingStep
+from everymode.wgan.errors import DataError, SettingsError
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.numerics import flush_denormals
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from clients.protocol.plan import Plan
-from server.training.state import generators_in
+from everymode.clients.protocol.plan import Plan
+from everymode.server.training.state import generators_in
 
 
 def trained_generators(

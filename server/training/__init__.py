@@ -10,21 +10,21 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.training.participation import ClientSampler
-    from server.training.penalties import build_penalties, request_moments
-    from server.training.rounds import Rounds
-    from server.training.state import TrainingState, generators_in
+    from everymode.server.training.participation import ClientSampler
+    from everymode.server.training.penalties import build_penalties, request_moments
+    from everymode.server.training.rounds import Rounds
+    from everymode.server.training.state import TrainingState, generators_in
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.training.participation": ("ClientSampler",),
-            "server.training.penalties": ("build_penalties", "request_moments"),
-            "server.training.rounds": ("Rounds",),
-            "server.training.state": ("TrainingState", "generators_in"),
+            "everymode.server.training.participation": ("ClientSampler",),
+            "everymode.server.training.penalties": ("build_penalties", "request_moments"),
+            "everymode.server.training.rounds": ("Rounds",),
+            "everymode.server.training.state": ("TrainingState", "generators_in"),
         },
     )
 

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import Train
-from clients.protocol.parts.placement import PLAYERS, Player
-from clients.protocol.sums import SiteSums
-from server.federation.optimizers import ServerMean, ServerOptimizer
-from server.training.state import Vectors
-from wgan.errors import NumericalError
-from wgan.players import Players
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.federation.optimizers import ServerMean, ServerOptimizer
+from everymode.server.training.state import Vectors
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.players import Players
 
 Means = dict[str, npt.NDArray[np.float64]]
 
@@ -69,8 +69,8 @@ def apply_means(
 ) -> None:
     """Moves the shared players by the sites' mean update.
 
-    The optimizers' statistics move by their rule (`clients.protocol.parts.statistics`), and every
-    correction has its say (`clients.protocol.parts.base.Correction.receive`).
+    The optimizers' statistics move by their rule (`everymode.clients.protocol.parts.statistics`),
+    and every correction has its say (`everymode.clients.protocol.parts.base.Correction.receive`).
 
     Args:
         players: The shared point.

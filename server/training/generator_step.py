@@ -8,12 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.plan import Plan, derive_seed
-from fairness.weighting.group_weights import cell_mass
-from server.federation.recipe import TrainingRecipe
-from wgan.mixtures import ScoreFn, judged_by_odds, judged_in_parts
-from wgan.penalties import GeneratorPenalty
-from wgan.players import Players
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.fairness.weighting.group_weights import cell_mass
+from everymode.server.federation.recipe import TrainingRecipe
+from everymode.wgan.mixtures import ScoreFn, judged_by_odds, judged_in_parts
+from everymode.wgan.penalties import GeneratorPenalty
+from everymode.wgan.players import Players
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from clients.protocol.parts.arrays import SCORES
-from clients.protocol.plan import Plan
-from clients.protocol.sums import SiteSums
-from server.federation.recipe import TrainingRecipe
-from wgan.diagnostics import Finding, Observation, diagnose
-from wgan.slopes import slope_quantiles
-from wgan.stopping import Plateau, PlateauState, calibrated
-from wgan.strength import held_out_statistic, sign_statistic
+from everymode.clients.protocol.parts.arrays import SCORES
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.federation.recipe import TrainingRecipe
+from everymode.wgan.diagnostics import Finding, Observation, diagnose
+from everymode.wgan.slopes import slope_quantiles
+from everymode.wgan.stopping import Plateau, PlateauState, calibrated
+from everymode.wgan.strength import held_out_statistic, sign_statistic
 
 
 @dataclass(frozen=True)

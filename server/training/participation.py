@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.protocol.plan import derive_seed
-from server.federation.participation import Participation
-from wgan.errors import SettingsError
+from everymode.clients.protocol.plan import derive_seed
+from everymode.server.federation.participation import Participation
+from everymode.wgan.errors import SettingsError
 
 Selection = Callable[[Sequence[str], int, np.random.Generator], Sequence[str]]
 

@@ -3,19 +3,19 @@
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import Matched, Request, SumMoments
-from clients.protocol.plan import Plan, derive_seed
-from clients.protocol.sums import SiteSums
-from fairness.groups.conditions import MISSING, ConditionSpace
-from fairness.matching.features import FeatureMap, build_matching
-from fairness.matching.moments import LevelMoments, MomentMatching, eligible_strata
-from fairness.matching.suppression import publishable, to_text
-from fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
-from fairness.parity.penalty import ParityPenalty
-from server.federation.terms import GeneratorTerms, ParityTerm
-from server.transport.exchange import Exchange
-from wgan.errors import SettingsError
-from wgan.penalties import GeneratorPenalty
+from everymode.clients.protocol.messages import Matched, Request, SumMoments
+from everymode.clients.protocol.plan import Plan, derive_seed
+from everymode.clients.protocol.sums import SiteSums
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace
+from everymode.fairness.matching.features import FeatureMap, build_matching
+from everymode.fairness.matching.moments import LevelMoments, MomentMatching, eligible_strata
+from everymode.fairness.matching.suppression import publishable, to_text
+from everymode.fairness.parity.adversary import GroupAdversary, GroupAdversarySpec
+from everymode.fairness.parity.penalty import ParityPenalty
+from everymode.server.federation.terms import GeneratorTerms, ParityTerm
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.penalties import GeneratorPenalty
 
 
 def build_penalties(

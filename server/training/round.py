@@ -10,25 +10,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import Request, Tensors, Train
-from clients.protocol.parts.placement import PLAYERS, Player
-from clients.protocol.parts.states import PlayerState, load_players
-from clients.protocol.plan import Plan
-from clients.protocol.sums import SitePayload, SiteSums
-from fairness.weighting.minimax import MinimaxState
-from fairness.weighting.site_weights import fegan_sample
-from server.federation.recipe import TrainingRecipe
-from server.training import site_states
-from server.training.aggregation import apply_means, group_means, means
-from server.training.generator_step import CriticEnsemble, GeneratorSteps, log_prior
-from server.training.monitor import Monitor
-from server.training.participation import ClientSampler, uniform
-from server.training.state import ServerState, TrainingState, map_vectors
-from server.training.weighting import GroupMass, SiteWeights, site_labels
-from server.transport.exchange import Exchange, Traffic
-from wgan.errors import NumericalError
-from wgan.penalties import Stateful
-from wgan.players import Players
+from everymode.clients.protocol.messages import Request, Tensors, Train
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.clients.protocol.parts.states import PlayerState, load_players
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.sums import SitePayload, SiteSums
+from everymode.fairness.weighting.minimax import MinimaxState
+from everymode.fairness.weighting.site_weights import fegan_sample
+from everymode.server.federation.recipe import TrainingRecipe
+from everymode.server.training import site_states
+from everymode.server.training.aggregation import apply_means, group_means, means
+from everymode.server.training.generator_step import CriticEnsemble, GeneratorSteps, log_prior
+from everymode.server.training.monitor import Monitor
+from everymode.server.training.participation import ClientSampler, uniform
+from everymode.server.training.state import ServerState, TrainingState, map_vectors
+from everymode.server.training.weighting import GroupMass, SiteWeights, site_labels
+from everymode.server.transport.exchange import Exchange, Traffic
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.penalties import Stateful
+from everymode.wgan.players import Players
 
 Metrics = dict[str, Any]
 

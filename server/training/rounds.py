@@ -7,27 +7,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     HeldOutFeatureSums,
     Request,
     SiteStatistics,
     Train,
 )
-from clients.protocol.parts.weighting import PerSiteRule
-from clients.protocol.plan import Plan, derive_seed, widths
-from clients.protocol.sums import SitePayload
-from server.federation.recipe import TrainingRecipe
-from server.training.generator_step import GeneratorSteps
-from server.training.monitor import read_observations
-from server.training.round import Metrics, Setup, first_state, load, run_round, task
-from server.training.state import ServerState, TrainingState
-from server.training.weighting import FREQUENCIES, GroupMass, SiteWeights, site_kernel
-from server.transport.exchange import Exchange, Traffic
-from wgan.diagnostics import Finding
-from wgan.numerics import flush_denormals
-from wgan.penalties import GeneratorPenalty
-from wgan.players import Players
+from everymode.clients.protocol.parts.weighting import PerSiteRule
+from everymode.clients.protocol.plan import Plan, derive_seed, widths
+from everymode.clients.protocol.sums import SitePayload
+from everymode.server.federation.recipe import TrainingRecipe
+from everymode.server.training.generator_step import GeneratorSteps
+from everymode.server.training.monitor import read_observations
+from everymode.server.training.round import Metrics, Setup, first_state, load, run_round, task
+from everymode.server.training.state import ServerState, TrainingState
+from everymode.server.training.weighting import FREQUENCIES, GroupMass, SiteWeights, site_kernel
+from everymode.server.transport.exchange import Exchange, Traffic
+from everymode.wgan.diagnostics import Finding
+from everymode.wgan.numerics import flush_denormals
+from everymode.wgan.penalties import GeneratorPenalty
+from everymode.wgan.players import Players
 
 
 def exchange_site_statistics(

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.protocol.messages import Tensors, Train
-from clients.protocol.parts.placement import PLAYERS, Player
-from clients.protocol.parts.states import PlayerState, SiteState
-from clients.protocol.plan import derive_seed
-from clients.protocol.sums import SitePayload
+from everymode.clients.protocol.messages import Tensors, Train
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.clients.protocol.parts.states import PlayerState, SiteState
+from everymode.clients.protocol.plan import derive_seed
+from everymode.clients.protocol.sums import SitePayload
 
 SiteStates = Mapping[str, SiteState]
 

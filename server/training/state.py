@@ -8,10 +8,10 @@ from urllib.parse import quote, unquote
 import torch
 from torch import Tensor
 
-from clients.protocol.parts.placement import PLAYERS, Player
-from clients.protocol.parts.states import PlayerState, SiteState
-from wgan.diagnostics import Observation
-from wgan.errors import StateError
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.clients.protocol.parts.states import PlayerState, SiteState
+from everymode.wgan.diagnostics import Observation
+from everymode.wgan.errors import StateError
 
 Vectors = Mapping[Player, Mapping[str, Tensor]]
 

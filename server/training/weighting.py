@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clients.protocol.parts.weighting import PerSiteRule, SiteFigures
-from clients.protocol.plan import Plan, derive_seed, widths
-from clients.protocol.sums import SitePayload, SiteSums
-from fairness.matching.kernels import Features, bandwidth, mmd2_from_sums
-from fairness.weighting.group_weights import cell_mass
-from fairness.weighting.minimax import MinimaxRule, MinimaxState, step
-from fairness.weighting.site_weights import row_shares
-from wgan.players import Players
+from everymode.clients.protocol.parts.weighting import PerSiteRule, SiteFigures
+from everymode.clients.protocol.plan import Plan, derive_seed, widths
+from everymode.clients.protocol.sums import SitePayload, SiteSums
+from everymode.fairness.matching.kernels import Features, bandwidth, mmd2_from_sums
+from everymode.fairness.weighting.group_weights import cell_mass
+from everymode.fairness.weighting.minimax import MinimaxRule, MinimaxState, step
+from everymode.fairness.weighting.site_weights import row_shares
+from everymode.wgan.players import Players
 
 Floats = npt.NDArray[np.float64]
 

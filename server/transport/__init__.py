@@ -8,21 +8,26 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from server.transport.exchange import Exchange, InProcess, Traffic, payload_nbytes
-    from server.transport.grid import GridExchange, deal
-    from server.transport.run_identity import Named
-    from server.transport.sockets import refuse_exposed
+    from everymode.server.transport.exchange import Exchange, InProcess, Traffic, payload_nbytes
+    from everymode.server.transport.grid import GridExchange, deal
+    from everymode.server.transport.run_identity import Named
+    from everymode.server.transport.sockets import refuse_exposed
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "server.transport.exchange": ("Exchange", "InProcess", "Traffic", "payload_nbytes"),
-            "server.transport.grid": ("GridExchange", "deal"),
-            "server.transport.run_identity": ("Named",),
-            "server.transport.sockets": ("refuse_exposed",),
+            "everymode.server.transport.exchange": (
+                "Exchange",
+                "InProcess",
+                "Traffic",
+                "payload_nbytes",
+            ),
+            "everymode.server.transport.grid": ("GridExchange", "deal"),
+            "everymode.server.transport.run_identity": ("Named",),
+            "everymode.server.transport.sockets": ("refuse_exposed",),
         },
     )
 

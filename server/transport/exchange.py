@@ -6,14 +6,14 @@ from typing import Protocol
 
 import torch
 
-from clients.protocol.messages import Request, to_json
-from clients.protocol.refusal import RefusedError
-from clients.protocol.sums import ReplyError, SiteSums
-from clients.site import Site
-from clients.tasks.dispatch import admission, served
-from server.replies.releases import Releases
-from server.replies.replies import Checker, Source
-from wgan.errors import DataError, EveryModeError, NumericalError
+from everymode.clients.protocol.messages import Request, to_json
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.sums import ReplyError, SiteSums
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import admission, served
+from everymode.server.replies.releases import Releases
+from everymode.server.replies.replies import Checker, Source
+from everymode.wgan.errors import DataError, EveryModeError, NumericalError
 
 
 class ExchangeError(EveryModeError):

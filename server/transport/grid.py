@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from clients.protocol.messages import Request, Train
-from clients.protocol.refusal import RefusedError
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.sums import ReplyError, SiteSums
-from clients.protocol.wire import ORDER, pack_request, unpack_reply
-from server.replies.releases import Releases
-from server.replies.replies import Checker, Collector, Source
-from server.transport.exchange import ExchangeError, Traffic, payload_nbytes
-from wgan.errors import DataError, NumericalError
+from everymode.clients.protocol.messages import Request, Train
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.protocol.sums import ReplyError, SiteSums
+from everymode.clients.protocol.wire import ORDER, pack_request, unpack_reply
+from everymode.server.replies.releases import Releases
+from everymode.server.replies.replies import Checker, Collector, Source
+from everymode.server.transport.exchange import ExchangeError, Traffic, payload_nbytes
+from everymode.wgan.errors import DataError, NumericalError
 
 POLL = 0.004
 """Seconds between looks at the grid."""
@@ -81,16 +81,16 @@ class GridExchange:
 
     @property
     def suspects(self) -> tuple[str, ...]:
-        """Whose updates were out of line; see `server.transport.exchange.Exchange`."""
+        """Whose updates were out of line; see `everymode.server.transport.exchange.Exchange`."""
         return self._checker.accused()
 
     @property
     def releases(self) -> Releases:
-        """The record of releases; see `server.transport.exchange.Exchange`."""
+        """The record of releases; see `everymode.server.transport.exchange.Exchange`."""
         return self._checker.releases
 
     def __call__(self, request: Request) -> SiteSums:
-        """Carries one request; see `server.transport.exchange.Exchange`."""
+        """Carries one request; see `everymode.server.transport.exchange.Exchange`."""
         collector = self._checker.open(request.order)
         left, failures = self._sources(request), Failures()
         for attempt in range(self.retries + 1):

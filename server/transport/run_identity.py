@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from clients.protocol.messages import Request
-from clients.protocol.sums import SiteSums
-from server.replies.releases import Releases
-from server.transport.exchange import Exchange, Traffic
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.replies.releases import Releases
+from everymode.server.transport.exchange import Exchange, Traffic
 
 
 class Named:

@@ -5,7 +5,7 @@ import ipaddress
 
 import psutil
 
-from wgan.errors import StateError
+from everymode.wgan.errors import StateError
 
 
 def exposed() -> list[str]:

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from simulations.claims.command import list_claims, measure_claims
+    from everymode.simulations.claims.command import list_claims, measure_claims
 else:
     __getattr__, __dir__ = lazy_exports(
-        __name__, {"simulations.claims.command": ("list_claims", "measure_claims")}
+        __name__, {"everymode.simulations.claims.command": ("list_claims", "measure_claims")}
     )
 
 __all__ = ["list_claims", "measure_claims"]

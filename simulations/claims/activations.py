@@ -8,17 +8,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from simulations.claims.claim import Check, Claim, above, below, near, noted, smaller
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE
-from simulations.toys import Fresh, ring
-from wgan.critics import MLPCritic, MLPCriticSpec
-from wgan.layers import Activation
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.points import interpolates
-from wgan.shape import Shape
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.claim import Check, Claim, above, below, near, noted, smaller
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE
+from everymode.simulations.toys import Fresh, ring
+from everymode.wgan.critics import MLPCritic, MLPCriticSpec
+from everymode.wgan.layers import Activation
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.points import interpolates
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment
 
 SHAPE = Shape((), 2, 0)
 SCALE = 10.0

@@ -14,23 +14,23 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims.claim import Check, Claim, noted, smaller, spread
-from simulations.claims.fitting import SMALL, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, RED
-from simulations.toys import Cloud, Modes
-from wgan.augmentations import TableAugmentation
-from wgan.critics import MLPCriticSpec
-from wgan.generators import MLPGeneratorSpec
-from wgan.gradients import CriticReport
-from wgan.lipschitz import Unconstrained
-from wgan.objectives import JensenShannon
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.strength import Adaptive, Constant, held_out_statistic
-from wgan.theory.checks import Array
-from wgan.theory.transport import assignment
-from wgan.training import LOOKS, Schedule
+from everymode.simulations.claims.claim import Check, Claim, noted, smaller, spread
+from everymode.simulations.claims.fitting import SMALL, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, RED
+from everymode.simulations.toys import Cloud, Modes
+from everymode.wgan.augmentations import TableAugmentation
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import MLPGeneratorSpec
+from everymode.wgan.gradients import CriticReport
+from everymode.wgan.lipschitz import Unconstrained
+from everymode.wgan.objectives import JensenShannon
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.strength import Adaptive, Constant, held_out_statistic
+from everymode.wgan.theory.checks import Array
+from everymode.wgan.theory.transport import assignment
+from everymode.wgan.training import LOOKS, Schedule
 
 DIMENSION = 8
 REAL = Modes(torch.randn((4, DIMENSION), generator=torch.Generator().manual_seed(5)), 0.5)

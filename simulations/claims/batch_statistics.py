@@ -8,15 +8,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, near
-from simulations.claims.page import BLUE, GREEN, ORANGE
-from wgan.critics import MLPCriticSpec
-from wgan.errors import SettingsError
-from wgan.layers import VectorNorm
-from wgan.penalties import CriticStep, GradientPenalty, Scores, lengths, slopes
-from wgan.points import Real
-from wgan.recipe import Recipe
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, above, near
+from everymode.simulations.claims.page import BLUE, GREEN, ORANGE
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.layers import VectorNorm
+from everymode.wgan.penalties import CriticStep, GradientPenalty, Scores, lengths, slopes
+from everymode.wgan.points import Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
 
 WIDTH, BATCH = 2, 64
 NORMS: tuple[VectorNorm, ...] = ("none", "layer", "batch")

@@ -1,6 +1,6 @@
 """All claims, in their order."""
 
-from simulations.claims import (
+from everymode.simulations.claims import (
     activations,
     adaptive_augmentation,
     batch_statistics,
@@ -26,7 +26,7 @@ from simulations.claims import (
     where_penalised,
     whitening,
 )
-from simulations.claims.claim import Claim
+from everymode.simulations.claims.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = (
     disjoint_supports.CLAIM,

@@ -21,16 +21,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, below, near
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
-from simulations.toys import plain
-from wgan.critics import MLPCriticSpec, MultipliersSpec
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty
-from wgan.players import Batch
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, below, near
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
+from everymode.simulations.toys import plain
+from everymode.wgan.critics import MLPCriticSpec, MultipliersSpec
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.players import Batch
+from everymode.wgan.shape import Shape
 
 DISTANCES = (1.0, 2.0, 4.0)
 SHARES = (4 / 7, 2 / 7, 1 / 7)
@@ -50,7 +50,9 @@ PENALTIES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """Point masses of several classes (a `wgan.training.Source`), or what each is moved to.
+    """Point masses of several classes, or what each is moved to.
+
+    It is an `everymode.wgan.training.Source`.
 
     Attributes:
         distances: W_c of each class.

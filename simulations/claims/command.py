@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from server.outputs.terminal import Terminal, say, told
-from simulations.claims.catalogue import CLAIMS
-from simulations.claims.claim import Claim, Result
-from simulations.claims.run import chosen, run
-from wgan.errors import StateError
+from everymode.server.outputs.terminal import Terminal, say, told
+from everymode.simulations.claims.catalogue import CLAIMS
+from everymode.simulations.claims.claim import Claim, Result
+from everymode.simulations.claims.run import chosen, run
+from everymode.wgan.errors import StateError
 
 
 def list_claims() -> None:

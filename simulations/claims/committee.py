@@ -12,13 +12,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, near, noted, smaller
-from simulations.claims.fitting import SMALL, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE
-from simulations.toys import Fresh, Modes
-from wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec
-from wgan.penalties import slopes
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, near, noted, smaller
+from everymode.simulations.claims.fitting import SMALL, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE
+from everymode.simulations.toys import Fresh, Modes
+from everymode.wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec
+from everymode.wgan.penalties import slopes
+from everymode.wgan.shape import Shape
 
 DIMENSION = 8
 CRITICS: dict[str, CriticSpec] = {

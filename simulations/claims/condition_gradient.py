@@ -16,17 +16,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, near, noted, smaller, spread
-from simulations.claims.fitting import SMALL, Fitted, fit_critic, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import plain
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import ConditionPenalty, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, near, noted, smaller, spread
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import plain
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import ConditionPenalty, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.training import Schedule
 
 DEVIATION = 0.1
 TICKS = 41
@@ -35,7 +35,7 @@ WITH, WITHOUT = "with the condition's gradient", "with respect to x alone"
 
 @dataclass(frozen=True)
 class Classes:
-    """Gaussians, one a class, under one-hot conditions (a `wgan.training.Source`).
+    """Gaussians, one a class, under one-hot conditions (a `everymode.wgan.training.Source`).
 
     Attributes:
         centres: `(K, 2)`.

@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, below, near
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import Fresh
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty, lengths, slopes
-from wgan.points import Manifold, interpolates
-from wgan.shape import Shape
-from wgan.theory.transport import wasserstein
+from everymode.simulations.claims.claim import Check, Claim, above, below, near
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import Fresh
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty, lengths, slopes
+from everymode.wgan.points import Manifold, interpolates
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import wasserstein
 
 DIMENSION = 8
 PENALTIES = {

@@ -8,14 +8,14 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from simulations.claims.claim import Check, Claim, below, near
-from simulations.claims.fitting import SMALL, Whole, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE
-from wgan.data.arrays import ArrayCodec
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.stopping import calibrated
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.claim import Check, Claim, below, near
+from everymode.simulations.claims.fitting import SMALL, Whole, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.stopping import calibrated
+from everymode.wgan.theory.transport import assignment
 
 SCALES = (0.1, 0.5, 2.0, 10.0)
 TIGHT = 100.0

@@ -9,16 +9,16 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from simulations.claims.claim import Check, Claim, below, near
-from simulations.claims.fitting import SMALL, fit_critic
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import Fresh, parallel_lines
-from wgan.lipschitz import Penalised, Unconstrained
-from wgan.objectives import JensenShannon
-from wgan.penalties import GradientPenalty
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.theory.transport import jensen_shannon, wasserstein_1d
+from everymode.simulations.claims.claim import Check, Claim, below, near
+from everymode.simulations.claims.fitting import SMALL, fit_critic
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import Fresh, parallel_lines
+from everymode.wgan.lipschitz import Penalised, Unconstrained
+from everymode.wgan.objectives import JensenShannon
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import jensen_shannon, wasserstein_1d
 
 # Between close lines a two-sided penalty of this weight may hold the slope at the wrong sign.
 WASSERSTEIN = replace(SMALL, lipschitz=Penalised((GradientPenalty(100.0, one_sided=True),)))

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulations.toys import plain
-from wgan.critics import MLPCriticSpec
-from wgan.generators import MLPGeneratorSpec
-from wgan.gradients import CriticReport
-from wgan.optimizers import Adam
-from wgan.penalties import slopes
-from wgan.players import Batch, Players
-from wgan.recipe import Recipe
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.training import Schedule, Source, train
+from everymode.simulations.toys import plain
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import MLPGeneratorSpec
+from everymode.wgan.gradients import CriticReport
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import slopes
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.training import Schedule, Source, train
 
 SMALL = Recipe(
     generator=MLPGeneratorSpec(hidden=(64, 64), noise=2),
@@ -29,7 +29,7 @@ SMALL = Recipe(
 
 @dataclass(frozen=True)
 class Whole:
-    """Fixed rows in random order, each as often as any other (a `wgan.training.Source`).
+    """Fixed rows in random order, each as often as any other (a `everymode.wgan.training.Source`).
 
     Attributes:
         rows: `(N, D)`.

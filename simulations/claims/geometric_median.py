@@ -13,22 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from simulations.claims.claim import Check, Claim, below, spread
-from simulations.claims.fitting import SMALL, fit_gan
-from simulations.claims.page import BLUE, GREY, ORANGE, RED
-from simulations.toys import Cloud
-from wgan.critics import MLPCriticSpec
-from wgan.generators import GeneratorSpec
-from wgan.gradients import CriticReport
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.theory.transport import geometric_median
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, below, spread
+from everymode.simulations.claims.fitting import SMALL, fit_gan
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE, RED
+from everymode.simulations.toys import Cloud
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import GeneratorSpec
+from everymode.wgan.gradients import CriticReport
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import geometric_median
+from everymode.wgan.training import Schedule
 
 SHARES = (0.1, 0.2, 0.3, 0.4)
 PLACES = torch.tensor([[-1.5, -1.5], [1.5, -1.5], [1.5, 1.5], [-1.5, 1.5]])

@@ -12,18 +12,18 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, near
-from simulations.claims.fitting import SMALL, fit_critic
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import Fresh
-from wgan.critics import MLPCriticSpec
-from wgan.edges import EdgePenalty
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty
-from wgan.shape import Shape
-from wgan.theory.graph import GraphTransport, graph_wasserstein
-from wgan.theory.transport import wasserstein
+from everymode.simulations.claims.claim import Check, Claim, above, near
+from everymode.simulations.claims.fitting import SMALL, fit_critic
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import Fresh
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.edges import EdgePenalty
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.graph import GraphTransport, graph_wasserstein
+from everymode.wgan.theory.transport import wasserstein
 
 Array = NDArray[np.float64]
 

@@ -12,18 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, spread
-from simulations.claims.fitting import SMALL, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, RED
-from simulations.toys import Draw, Fresh, ModeReport, Modes, grid, parallel_lines, ring
-from wgan.critics import MLPCriticSpec
-from wgan.generators import MLPGeneratorSpec
-from wgan.lipschitz import Penalised, Unconstrained
-from wgan.objectives import JensenShannon, Wasserstein
-from wgan.penalties import GradientPenalty
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, spread
+from everymode.simulations.claims.fitting import SMALL, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, RED
+from everymode.simulations.toys import Draw, Fresh, ModeReport, Modes, grid, parallel_lines, ring
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import MLPGeneratorSpec
+from everymode.wgan.lipschitz import Penalised, Unconstrained
+from everymode.wgan.objectives import JensenShannon, Wasserstein
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.training import Schedule
 
 LINES, GAP, NEAR = 4, 2.0, 0.1
 """The lines are 2 apart and of length 1; a tenth of the gap is near."""

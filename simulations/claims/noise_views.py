@@ -9,20 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, noted, smaller, spread
-from simulations.claims.fitting import SMALL, fit_critic, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, RED
-from simulations.toys import Fresh, ModeReport, Modes, ring
-from wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise
-from wgan.lipschitz import Unconstrained
-from wgan.objectives import JensenShannon
-from wgan.optimizers import SGD
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.strength import Constant, Decay, StrengthSpec
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, above, noted, smaller, spread
+from everymode.simulations.claims.fitting import SMALL, fit_critic, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, RED
+from everymode.simulations.toys import Fresh, ModeReport, Modes, ring
+from everymode.wgan.augmentations import AugmentationSpec, Diffusion, InstanceNoise
+from everymode.wgan.lipschitz import Unconstrained
+from everymode.wgan.objectives import JensenShannon
+from everymode.wgan.optimizers import SGD
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.strength import Constant, Decay, StrengthSpec
+from everymode.wgan.training import Schedule
 
 PLANE = Shape((), 2, 0)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

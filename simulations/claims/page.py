@@ -9,9 +9,9 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from simulations.claims.claim import Claim, Result
-from wgan.files import write_bytes, write_whole
-from wgan.words import visible
+from everymode.simulations.claims.claim import Claim, Result
+from everymode.wgan.files import write_bytes, write_whole
+from everymode.wgan.words import visible
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 """Colours told apart with any colour vision (Okabe and Ito, 2008)."""

@@ -8,14 +8,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, below, near, smaller
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE
-from simulations.toys import Fresh, ring
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty, slopes
-from wgan.shape import Shape
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.claim import Check, Claim, above, below, near, smaller
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE
+from everymode.simulations.toys import Fresh, ring
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty, slopes
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment
 
 SHAPE = Shape((), 2, 0)
 REAL = Fresh(ring(radius=2.0, deviation=0.1))

@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims.claim import Check, Claim, below
-from simulations.claims.fitting import SMALL, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, RED
-from simulations.toys import Fresh, plain, ring
-from wgan.critics import MLPCriticSpec
-from wgan.generators import MLPGeneratorSpec
-from wgan.gradients import CriticReport
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.players import Players
-from wgan.shape import Shape
-from wgan.stopping import Plateau, PlateauState, calibrated
-from wgan.theory.transport import assignment
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, below
+from everymode.simulations.claims.fitting import SMALL, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, RED
+from everymode.simulations.toys import Fresh, plain, ring
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.generators import MLPGeneratorSpec
+from everymode.wgan.gradients import CriticReport
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.players import Players
+from everymode.wgan.shape import Shape
+from everymode.wgan.stopping import Plateau, PlateauState, calibrated
+from everymode.wgan.theory.transport import assignment
+from everymode.wgan.training import Schedule
 
 RECIPE = replace(
     SMALL,

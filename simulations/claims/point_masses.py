@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims.claim import Check, Claim, near
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE
-from simulations.toys import Cloud, Fresh
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, near
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE
+from everymode.simulations.toys import Cloud, Fresh
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.shape import Shape
 
 TIGHT = 100.0
 """lambda; the best critic under it is 1 + t / 200 steep."""

@@ -9,15 +9,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, near, smaller
-from simulations.claims.fitting import SMALL, Fitted, Whole, fit_critic
-from simulations.claims.page import BLUE, GREY, ORANGE
-from wgan.critics import MLPCriticSpec
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty
-from wgan.shape import Shape
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.claim import Check, Claim, near, smaller
+from everymode.simulations.claims.fitting import SMALL, Fitted, Whole, fit_critic
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment
 
 RECIPE = replace(
     SMALL,

@@ -14,11 +14,11 @@ import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from simulations.claims.catalogue import CLAIMS
-from simulations.claims.claim import Check, Claim, Result
-from simulations.claims.page import STYLE, write_page, write_sheet
-from wgan.errors import SettingsError
-from wgan.files import write_json, write_whole
+from everymode.simulations.claims.catalogue import CLAIMS
+from everymode.simulations.claims.claim import Check, Claim, Result
+from everymode.simulations.claims.page import STYLE, write_page, write_sheet
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.files import write_json, write_whole
 
 
 def chosen(names: Sequence[str]) -> tuple[Claim, ...]:

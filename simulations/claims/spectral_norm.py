@@ -10,16 +10,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from simulations.claims.claim import Check, Claim, below, spread
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import Fresh, grid
-from wgan.critics import MLPCriticSpec
-from wgan.lipschitz import LAYERS, LipschitzSpec, Penalised, SpectralNorm
-from wgan.penalties import lengths, slopes
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, below, spread
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import Fresh, grid
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.lipschitz import LAYERS, LipschitzSpec, Penalised, SpectralNorm
+from everymode.wgan.penalties import lengths, slopes
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
 
 SHAPE = Shape((), 2, 0)
 REAL = Fresh(grid())

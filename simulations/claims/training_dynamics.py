@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, near
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
-from wgan.objectives import JensenShannon, Objective, Wasserstein
-from wgan.penalties import CriticStep, GradientPenalty
-from wgan.points import Fake, PointsSpec, Real
-from wgan.theory.dirac import critical_penalty, dirac_eigenvalues, quadratic_eigenvalues
-from wgan.theory.stability import (
+from everymode.simulations.claims.claim import Check, Claim, above, near
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
+from everymode.wgan.objectives import JensenShannon, Objective, Wasserstein
+from everymode.wgan.penalties import CriticStep, GradientPenalty
+from everymode.wgan.points import Fake, PointsSpec, Real
+from everymode.wgan.theory.dirac import critical_penalty, dirac_eigenvalues, quadratic_eigenvalues
+from everymode.wgan.theory.stability import (
     classify,
     convergence_rate,
     sign_changes,

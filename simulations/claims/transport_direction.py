@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from simulations.claims.claim import Check, Claim, above, noted
-from simulations.claims.fitting import SMALL, Whole, fit_critic
-from simulations.claims.page import BLUE, GREEN, ORANGE
-from simulations.toys import swiss_roll
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.shape import Shape
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.claim import Check, Claim, above, noted
+from everymode.simulations.claims.fitting import SMALL, Whole, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, ORANGE
+from everymode.simulations.toys import swiss_roll
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment
 
 RECIPE = replace(SMALL, lipschitz=Penalised((GradientPenalty(),)))
 COUNT = 256

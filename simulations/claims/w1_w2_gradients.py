@@ -8,13 +8,13 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from simulations.claims.claim import Check, Claim, near
-from simulations.claims.fitting import SMALL, Whole, fit_critic
-from simulations.claims.page import BLUE, ORANGE
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty
-from wgan.shape import Shape
-from wgan.theory.transport import assignment, wasserstein
+from everymode.simulations.claims.claim import Check, Claim, near
+from everymode.simulations.claims.fitting import SMALL, Whole, fit_critic
+from everymode.simulations.claims.page import BLUE, ORANGE
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment, wasserstein
 
 Cloud = NDArray[np.float64]
 

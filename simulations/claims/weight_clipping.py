@@ -8,21 +8,21 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, noted, smaller, spread
-from simulations.claims.fitting import SMALL, Fitted, fit_critic, fit_gan, samples
-from simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
-from simulations.toys import Draw, Fresh, Modes, grid, ring, swiss_roll
-from wgan.critics import MLPCritic, MLPCriticSpec
-from wgan.lipschitz import Clipping, Penalised
-from wgan.objectives import Wasserstein
-from wgan.optimizers import RMSprop
-from wgan.penalties import GradientPenalty
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.theory.transport import Potential, assignment, dual_potentials
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, above, noted, smaller, spread
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREEN, GREY, ORANGE, RED
+from everymode.simulations.toys import Draw, Fresh, Modes, grid, ring, swiss_roll
+from everymode.wgan.critics import MLPCritic, MLPCriticSpec
+from everymode.wgan.lipschitz import Clipping, Penalised
+from everymode.wgan.objectives import Wasserstein
+from everymode.wgan.optimizers import RMSprop
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import Potential, assignment, dual_potentials
+from everymode.wgan.training import Schedule
 
 LINE, PLANE = Shape((), 1, 0), Shape((), 2, 0)
 HALF = 1.5

@@ -7,14 +7,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from simulations.claims.claim import Check, Claim, above, near, smaller
-from simulations.claims.fitting import SMALL, Fitted, fit_critic
-from simulations.claims.page import BLUE, GREEN, ORANGE
-from simulations.toys import Fresh
-from wgan.lipschitz import Penalised
-from wgan.penalties import GradientPenalty, lengths, slopes
-from wgan.points import Fake, Interpolates, PointsSpec, Real, interpolates
-from wgan.shape import Shape
+from everymode.simulations.claims.claim import Check, Claim, above, near, smaller
+from everymode.simulations.claims.fitting import SMALL, Fitted, fit_critic
+from everymode.simulations.claims.page import BLUE, GREEN, ORANGE
+from everymode.simulations.toys import Fresh
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import GradientPenalty, lengths, slopes
+from everymode.wgan.points import Fake, Interpolates, PointsSpec, Real, interpolates
+from everymode.wgan.shape import Shape
 
 SHAPE = Shape((), 2, 0)
 APART, DEVIATION = 4.0, 0.3

@@ -15,22 +15,22 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from simulations.claims.claim import Check, Claim, above, noted, smaller, spread
-from simulations.claims.fitting import SMALL, fit_gan, samples
-from simulations.claims.page import BLUE, GREY, ORANGE
-from simulations.toys import Cloud
-from wgan.data.arrays import ArrayCodec
-from wgan.data.whitening import Whitened, Whitening, second_moments
-from wgan.generators import MLPGeneratorSpec
-from wgan.gradients import CriticReport
-from wgan.lipschitz import Penalised
-from wgan.optimizers import Adam
-from wgan.penalties import GradientPenalty, slopes
-from wgan.players import Players
-from wgan.points import interpolates
-from wgan.schedules import Linear
-from wgan.theory.transport import assignment
-from wgan.training import Schedule
+from everymode.simulations.claims.claim import Check, Claim, above, noted, smaller, spread
+from everymode.simulations.claims.fitting import SMALL, fit_gan, samples
+from everymode.simulations.claims.page import BLUE, GREY, ORANGE
+from everymode.simulations.toys import Cloud
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.data.whitening import Whitened, Whitening, second_moments
+from everymode.wgan.generators import MLPGeneratorSpec
+from everymode.wgan.gradients import CriticReport
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import GradientPenalty, slopes
+from everymode.wgan.players import Players
+from everymode.wgan.points import interpolates
+from everymode.wgan.schedules import Linear
+from everymode.wgan.theory.transport import assignment
+from everymode.wgan.training import Schedule
 
 WIDEST, NARROWEST = 1.0, 0.01
 LOOKS = 8

@@ -1,4 +1,4 @@
-"""`everymode audit`: options and help; the audit is `simulations.audit`."""
+"""`everymode audit`: options and help; the audit is `everymode.simulations.audit`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from typer.core import TyperCommand
 
-from server.outputs.terminal import Terminal, told
+from everymode.server.outputs.terminal import Terminal, told
 
 HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
 
@@ -33,7 +33,7 @@ class WithThresholds(TyperCommand):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the usual help, then the table."""
-        from fairness.audit.thresholds import Thresholds
+        from everymode.fairness.audit.thresholds import Thresholds
 
         super().format_help(ctx, formatter)
         table = Table(title="Thresholds for --set", title_justify="left", box=box.SIMPLE_HEAD)
@@ -92,7 +92,7 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See HELP."""
-    from simulations.audit import audit_table
+    from everymode.simulations.audit import audit_table
 
     code = audit_table(
         out,

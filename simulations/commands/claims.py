@@ -1,4 +1,4 @@
-"""`everymode claims`: options and help; measuring is `simulations.claims.command`."""
+"""`everymode claims`: options and help; measuring is `everymode.simulations.claims.command`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def claims(
     list_: Annotated[bool, typer.Option("--list", help="List the claims and stop.")] = False,
 ) -> None:
     """See HELP."""
-    from simulations.claims.command import list_claims, measure_claims
+    from everymode.simulations.claims.command import list_claims, measure_claims
 
     if list_:
         list_claims()

@@ -1,4 +1,4 @@
-"""`everymode clean`: options and help; the search is `simulations.clean`."""
+"""`everymode clean`: options and help; the search is `everymode.simulations.clean`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,6 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
     """See HELP."""
-    from simulations.clean import remove_leftovers
+    from everymode.simulations.clean import remove_leftovers
 
     remove_leftovers(folder, yes)

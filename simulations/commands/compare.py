@@ -1,4 +1,4 @@
-"""`everymode compare`: options and help; training is `simulations.compare.command`."""
+"""`everymode compare`: options and help; training is `everymode.simulations.compare.command`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ class WithStrategies(TyperCommand):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the usual help, the list included."""
-        from server.config.strategies import STRATEGIES
+        from everymode.server.config.strategies import STRATEGIES
 
         entries = [f"- `{name}`: {s.paper or s.note}" for name, s in STRATEGIES.items()]
         self.help = "\n".join((HELP, *entries))
@@ -68,7 +68,7 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See HELP."""
-    from simulations.compare.command import compare_strategies
+    from everymode.simulations.compare.command import compare_strategies
 
     broken = compare_strategies(
         config, strategies, seeds, out, set_ or [], jobs, backend, retry_failed, quiet

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.outputs.terminal import Terminal, say
+from everymode.server.outputs.terminal import Terminal, say
 
 
 def init(
@@ -21,7 +21,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
-    from simulations.starter import start_configuration
+    from everymode.simulations.starter import start_configuration
 
     notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
     Terminal().print(notes)

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from server.outputs.terminal import say
-from wgan.errors import SettingsError
+from everymode.server.outputs.terminal import say
+from everymode.wgan.errors import SettingsError
 
 
 def sample(
@@ -49,12 +49,12 @@ def sample(
     Sensitive features and a target with classes are conditions of the generator: asking for one of
     their values costs nothing. Values of other columns are met by drawing until enough rows fit.
     """
-    from server.config.files import load
-    from server.config.sections import OutputSettings
-    from server.outputs.run_directory import RunFolder
-    from server.synthesis.generator_file import load_generator
-    from wgan.data.formats import SUFFIXES
-    from wgan.data.write import write_table
+    from everymode.server.config.files import load
+    from everymode.server.config.sections import OutputSettings
+    from everymode.server.outputs.run_directory import RunFolder
+    from everymode.server.synthesis.generator_file import load_generator
+    from everymode.wgan.data.formats import SUFFIXES
+    from everymode.wgan.data.write import write_table
 
     wanted = {}
     for item in where or []:

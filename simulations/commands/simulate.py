@@ -1,4 +1,4 @@
-"""`everymode simulate`: options and help; the run itself is `simulations.simulate`."""
+"""`everymode simulate`: options and help; the run itself is `everymode.simulations.simulate`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from typer.core import TyperCommand
 
-from server.outputs.terminal import Terminal, told
-from wgan.errors import SettingsError
+from everymode.server.outputs.terminal import Terminal, told
+from everymode.wgan.errors import SettingsError
 
 HELP = """Train across simulated sites on this machine and write a run directory.
 
@@ -28,7 +28,7 @@ class WithKeys(TyperCommand):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the usual help, then the table."""
-        from server.config.files import keys, presets
+        from everymode.server.config.files import keys, presets
 
         self.help = HELP.format(presets=", ".join(presets()))
         super().format_help(ctx, formatter)
@@ -71,7 +71,7 @@ def simulate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
 ) -> None:
     """See HELP."""
-    from simulations.simulate import resume_run, start_run
+    from everymode.simulations.simulate import resume_run, start_run
 
     if resume is None:
         start_run(config, set_ or [], out, backend, quiet)

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from server.outputs.terminal import Terminal, named, say, told
-from wgan.errors import SettingsError, suggest
+from everymode.server.outputs.terminal import Terminal, named, say, told
+from everymode.wgan.errors import SettingsError, suggest
 
 SHOWN = 8
 """Values that the table on the terminal has a column for; the rest are added up."""
@@ -45,9 +45,9 @@ def split(
     ] = False,
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
-    from server.partition import Split, assign, site_table, write_sites
-    from wgan.data.frame import read_table
-    from wgan.data.spreadsheets import safe_table
+    from everymode.server.partition import Split, assign, site_table, write_sites
+    from everymode.wgan.data.frame import read_table
+    from everymode.wgan.data.spreadsheets import safe_table
 
     columns = tuple(column or ())
     if by in ("dirichlet", "group", "column") and not columns:

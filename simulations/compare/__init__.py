@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from simulations.compare.command import compare_strategies
+    from everymode.simulations.compare.command import compare_strategies
 else:
     __getattr__, __dir__ = lazy_exports(
-        __name__, {"simulations.compare.command": ("compare_strategies",)}
+        __name__, {"everymode.simulations.compare.command": ("compare_strategies",)}
     )
 
 __all__ = ["compare_strategies"]

@@ -1,10 +1,10 @@
 """What is wrong with what was asked for; each check returns problems, none raises."""
 
-from server.config.files import resolve
-from server.config.settings import Settings, decisive, differing
-from server.config.strategies import STRATEGIES
-from simulations.scenarios import find_scenario
-from wgan.errors import SettingsError, suggest
+from everymode.server.config.files import resolve
+from everymode.server.config.settings import Settings, decisive, differing
+from everymode.server.config.strategies import STRATEGIES
+from everymode.simulations.scenarios import find_scenario
+from everymode.wgan.errors import SettingsError, suggest
 
 
 def parse_names(text: str, problems: list[str]) -> tuple[str, ...]:

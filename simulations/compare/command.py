@@ -5,17 +5,17 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from server.outputs.locks import locked
-from server.outputs.terminal import Terminal, say, told
-from server.session import Interrupted
-from simulations.compare import pictures, tables
-from simulations.compare.plan import Comparison, planned
-from simulations.compare.progress import ProgressMonitor
-from simulations.compare.results import collected, compute_budget
-from simulations.compare.run import Outcome, pending, run_all
-from simulations.streams import Stop
-from wgan.errors import SettingsError
-from wgan.files import write_bytes, write_json
+from everymode.server.outputs.locks import locked
+from everymode.server.outputs.terminal import Terminal, say, told
+from everymode.server.session import Interrupted
+from everymode.simulations.compare import pictures, tables
+from everymode.simulations.compare.plan import Comparison, planned
+from everymode.simulations.compare.progress import ProgressMonitor
+from everymode.simulations.compare.results import collected, compute_budget
+from everymode.simulations.compare.run import Outcome, pending, run_all
+from everymode.simulations.streams import Stop
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.files import write_bytes, write_json
 
 
 def compare_strategies(

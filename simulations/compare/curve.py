@@ -6,21 +6,21 @@ from typing import Any
 
 import pandas as pd
 
-from clients.protocol.plan import Plan, fingerprint
-from server.config.files import resolve
-from server.config.settings import Settings, settings_digest
-from server.evaluation.figures import compute_coverage
-from server.outputs.checkpoint_file import load_checkpoint
-from server.session import Interrupted
-from server.simulated_sites import SimulatedSites
-from server.synthesis.generator_file import load_generator
-from server.synthesis.synthesizer import Synthesizer
-from server.synthesis.trained import trained_generators
-from simulations.compare.plan import Run
-from simulations.scenarios import Scenario
-from wgan.data.frame import read_table
-from wgan.errors import StateError
-from wgan.files import read_json, write_json
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.server.config.files import resolve
+from everymode.server.config.settings import Settings, settings_digest
+from everymode.server.evaluation.figures import compute_coverage
+from everymode.server.outputs.checkpoint_file import load_checkpoint
+from everymode.server.session import Interrupted
+from everymode.server.simulated_sites import SimulatedSites
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.synthesis.trained import trained_generators
+from everymode.simulations.compare.plan import Run
+from everymode.simulations.scenarios import Scenario
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_json
 
 ROWS = 5_000
 """Rows of a checkpoint's synthetic table at most, so that a curve costs little of a training."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from server.config.strategies import STRATEGIES
-from server.outputs.plot_style import DASHED, GREY, INK, PALETTE, write
+from everymode.server.config.strategies import STRATEGIES
+from everymode.server.outputs.plot_style import DASHED, GREY, INK, PALETTE, write
 
 # Beyond Okabe and Ito's: Tol (2021), muted. Eighteen can be told apart with the names beside them.
 MORE = (

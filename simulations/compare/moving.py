@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from server.config.strategies import STRATEGIES
-from server.outputs.plot_style import DASHED, INK, PALETTE, dress, short
-from simulations.compare.marks import beside
-from simulations.compare.plan import Run
+from everymode.server.config.strategies import STRATEGIES
+from everymode.server.outputs.plot_style import DASHED, INK, PALETTE, dress, short
+from everymode.simulations.compare.marks import beside
+from everymode.simulations.compare.plan import Run
 
 ENOUGH = 40
 """Lines of weights in a panel at most: those that move the most."""

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from server.outputs.plot_style import GREY, INK, dress, save, short, write
-from server.outputs.plots import Floats
-from simulations.compare.curve import ROWS, read_curve
-from simulations.compare.marks import BOUND, COLOURS, name_ends
-from simulations.compare.moving import weights
-from simulations.compare.plan import Comparison, Run
-from simulations.compare.results import COVERAGE, SCORE
+from everymode.server.outputs.plot_style import GREY, INK, dress, save, short, write
+from everymode.server.outputs.plots import Floats
+from everymode.simulations.compare.curve import ROWS, read_curve
+from everymode.simulations.compare.marks import BOUND, COLOURS, name_ends
+from everymode.simulations.compare.moving import weights
+from everymode.simulations.compare.plan import Comparison, Run
+from everymode.simulations.compare.results import COVERAGE, SCORE
 
 BESIDE = 7
 """Figures in a row of the picture of final figures at most."""

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.config.federation import FederationSettings
-from server.config.files import load, parse
-from server.config.settings import Settings
-from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
-from server.outputs.locks import is_own
-from server.outputs.run_directory import RunFolder
-from simulations.compare.checks import differences, parse_names, parse_seeds, unfit
-from wgan.errors import SettingsError
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.files import load, parse
+from everymode.server.config.settings import Settings
+from everymode.server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
+from everymode.server.outputs.locks import is_own
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.simulations.compare.checks import differences, parse_names, parse_seeds, unfit
+from everymode.wgan.errors import SettingsError
 
 POINTS = 10
 """Checkpoints that the curve of a run is drawn through, about."""

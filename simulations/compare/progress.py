@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from server.config.strategies import STRATEGIES
-from server.outputs.terminal import named, told
-from simulations.compare.plan import Run
-from simulations.compare.run import Outcome
+from everymode.server.config.strategies import STRATEGIES
+from everymode.server.outputs.terminal import named, told
+from everymode.simulations.compare.plan import Run
+from everymode.simulations.compare.run import Outcome
 
 PULSE = 30.0
 """Seconds between plain lines where there is no terminal."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from server.config.strategies import STRATEGIES
-from server.evaluation.versions import versions
-from simulations.compare.curve import read_curve
-from simulations.compare.plan import Comparison, Run
-from simulations.compare.run import read_failure
-from simulations.scenarios import Scenario, find_scenario
-from wgan.errors import StateError
+from everymode.server.config.strategies import STRATEGIES
+from everymode.server.evaluation.versions import versions
+from everymode.simulations.compare.curve import read_curve
+from everymode.simulations.compare.plan import Comparison, Run
+from everymode.simulations.compare.run import read_failure
+from everymode.simulations.scenarios import Scenario, find_scenario
+from everymode.wgan.errors import StateError
 
 BOUNDS = ("pooled", "local")
 """Strategies without a federation: what others are measured by, never the best of them."""

@@ -13,19 +13,19 @@ from typing import Any, Literal
 
 import torch
 
-from clients.protocol.messages import Request
-from clients.protocol.sums import SiteSums
-from server.outputs.console import Display
-from server.replies.releases import Releases
-from server.session import Interrupted, Session
-from server.simulated_sites import SimulatedSites, create_simulated_sites
-from server.transport.exchange import InProcess, Traffic, payload_nbytes
-from simulations.compare import curve
-from simulations.compare.plan import Run
-from simulations.scenarios import find_scenario, place
-from wgan.errors import EveryModeError, NumericalError, StateError
-from wgan.files import append, read_json, write_json
-from wgan.words import line, visible
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.outputs.console import Display
+from everymode.server.replies.releases import Releases
+from everymode.server.session import Interrupted, Session
+from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
+from everymode.server.transport.exchange import InProcess, Traffic, payload_nbytes
+from everymode.simulations.compare import curve
+from everymode.simulations.compare.plan import Run
+from everymode.simulations.scenarios import find_scenario, place
+from everymode.wgan.errors import EveryModeError, NumericalError, StateError
+from everymode.wgan.files import append, read_json, write_json
+from everymode.wgan.words import line, visible
 
 PULSE = 0.2
 """Seconds between looks at whether the user asked to stop."""
@@ -77,7 +77,7 @@ class PerSiteAccounting:
         return self.inner.releases
 
     def __call__(self, request: Request) -> SiteSums:
-        """Carries one request; see `server.transport.exchange.Exchange`."""
+        """Carries one request; see `everymode.server.transport.exchange.Exchange`."""
         sums = self.inner(request)
         others = len(self.names if request.sites is None else request.sites) - 1
         down, up = payload_nbytes(request), sums.nbytes
@@ -215,7 +215,7 @@ def _train(
 ) -> None:
     settings = run.settings
     if backend == "ray":
-        from simulations.flower import run_flower
+        from everymode.simulations.flower import run_flower
 
         run_flower(settings, run.folder, stage, resume, quiet=True)
         return

@@ -7,9 +7,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from server.outputs.terminal import told
-from simulations.compare.results import COVERAGE, UNEQUAL
-from wgan.words import brief, line
+from everymode.server.outputs.terminal import told
+from everymode.simulations.compare.results import COVERAGE, UNEQUAL
+from everymode.wgan.words import brief, line
 
 STYLES = {"best": "bold green", "tie": "green"}
 GAP = 3

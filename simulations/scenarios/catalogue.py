@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.config.settings import Settings
-from simulations.scenarios.digits import DIGITS
-from simulations.scenarios.points import POINTS
-from simulations.scenarios.scenario import Scenario
-from wgan.errors import SettingsError
-from wgan.files import write_bytes
+from everymode.server.config.settings import Settings
+from everymode.simulations.scenarios.digits import DIGITS
+from everymode.simulations.scenarios.points import POINTS
+from everymode.simulations.scenarios.scenario import Scenario
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.files import write_bytes
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*POINTS, *DIGITS)}
 

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter, shift
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from simulations.scenarios.scenario import Figures, Scenario
+from everymode.simulations.scenarios.scenario import Figures, Scenario
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from simulations.scenarios.scenario import Figures, Scenario
-from simulations.toys import grid, ring
+from everymode.simulations.scenarios.scenario import Figures, Scenario
+from everymode.simulations.toys import grid, ring
 
 Floats = npt.NDArray[np.float64]
 

@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fairness.metrics.utility import train_and_test
-from fairness.parity.mixture import ParityMixture
-from server.config.files import load, resolve
-from server.evaluation.figures import compute_coverage
-from server.outputs.run_directory import RunFolder
-from server.synthesis.generator_file import load_generator
-from wgan.data.frame import read_table
+from everymode.fairness.metrics.utility import train_and_test
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.server.config.files import load, resolve
+from everymode.server.evaluation.figures import compute_coverage
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.wgan.data.frame import read_table
 
 SEEDS = (0, 1, 2)
 SETTINGS: dict[str, dict[str, Any]] = {

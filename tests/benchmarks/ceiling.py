@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from server.config.files import load, resolve
-from server.evaluation.figures import compute_coverage
-from server.outputs.run_directory import RunFolder
-from server.synthesis.generator_file import load_generator
-from wgan.data.frame import read_table
+from everymode.server.config.files import load, resolve
+from everymode.server.evaluation.figures import compute_coverage
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.wgan.data.frame import read_table
 
 DRAWS = 8
 RESULTS = Path(__file__).with_suffix(".json")

@@ -186,7 +186,7 @@ def main() -> None:
         config, strategies, overrides = COMPARISONS[name]
         folder = options.out / name
         if not options.collect:
-            command = [sys.executable, "-m", "simulations.cli", "compare", config]
+            command = [sys.executable, "-m", "everymode.simulations.cli", "compare", config]
             command += ["--strategies", strategies, "--seeds", options.seeds]
             command += ["--jobs", options.jobs]
             command += [part for key in overrides for part in ("--set", key)]

@@ -72,10 +72,18 @@ def run(name: str, seed: int, work: Path) -> dict[str, Any]:
     summary = folder / "summary.json"
     if not summary.exists():
         sets = [part for o in (f"seed={seed}", *overrides) for part in ("--set", o)]
-        command = [sys.executable, "-m", "simulations.cli", "simulate", preset, *sets, "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "everymode.simulations.cli",
+            "simulate",
+            preset,
+            *sets,
+            "-q",
+        ]
         going_on = any((folder / "checkpoints").glob("*.safetensors"))
         if going_on:
-            command = [sys.executable, "-m", "simulations.cli", "simulate", "-q"]
+            command = [sys.executable, "-m", "everymode.simulations.cli", "simulate", "-q"]
         target = ["--resume", str(folder)] if going_on else ["--out", str(folder)]
         subprocess.run([*command, *target], check=True, cwd=HERE.parents[1])
     value: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))

@@ -72,7 +72,7 @@ def _cases() -> dict[str, Case]:
     }
     for scenario in ("grid", "ring", "lines", "lost-class", "digits-class", "digits-style"):
         found[scenario] = Case(scenario, ("train.rounds=3",))
-    from server.config.strategies import StrategyName
+    from everymode.server.config.strategies import StrategyName
 
     for strategy in get_args(StrategyName):
         found[f"strategy-{strategy}"] = _short(f"strategy={strategy}")
@@ -205,7 +205,7 @@ def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
     log = folder.with_suffix(".log")
     with log.open("w", encoding="utf-8") as out:
         if "ray" in arguments:
-            run = [sys.executable, "-m", "simulations.cli", *command[1:]]
+            run = [sys.executable, "-m", "everymode.simulations.cli", *command[1:]]
             status = subprocess.run(run, cwd=ROOT, stdout=out, stderr=out).returncode
         else:
             child = FORK.Process(target=_command_line, args=(command, out.fileno()))
@@ -216,7 +216,7 @@ def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
 
 
 def _command_line(command: list[str], out: int) -> None:
-    from simulations.cli import main as everymode
+    from everymode.simulations.cli import main as everymode
 
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -256,8 +256,8 @@ def main() -> None:
         return
     if unknown := set(arguments.names) - set(cases):
         raise SystemExit(f"no case {sorted(unknown)}; `list` shows them")
-    importlib.import_module("simulations.inline")
-    importlib.import_module("server.session")
+    importlib.import_module("everymode.simulations.inline")
+    importlib.import_module("everymode.server.session")
     chosen = {name: cases[name] for name in arguments.names or cases}
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     known: dict[str, str] = before.get("sha256", {})

@@ -1,4 +1,4 @@
-"""Seconds and memory of `fairness.metrics.neighbours`, and of the package `prdc`.
+"""Seconds and memory of `everymode.fairness.metrics.neighbours`, and of the package `prdc`.
 
     python tests/benchmarks/neighbours.py [--large 100000]
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fairness.metrics.neighbours import neighbours
+from everymode.fairness.metrics.neighbours import neighbours
 
 WIDTH, K = 30, 5
 RESULTS = Path(__file__).with_suffix(".json")

@@ -47,17 +47,17 @@ def peak_megabytes() -> float:
 
 def measured(rows: int, clusters: int) -> dict[str, Any]:
     """The figures of one run."""
-    from clients.protocol.messages import CountMarginals, EncodeData, Request
-    from clients.protocol.plan import fingerprint
-    from clients.site import Site
-    from fairness.metrics.marginals import Marginals
-    from fairness.weighting.group_weights import group_mass
-    from server.config.files import load
-    from server.config.recipe import build_recipe
-    from server.config.tables import build_table_spec
-    from server.schema.agreement import agree
-    from server.transport.exchange import InProcess
-    from wgan.data.frame import read_table
+    from everymode.clients.protocol.messages import CountMarginals, EncodeData, Request
+    from everymode.clients.protocol.plan import fingerprint
+    from everymode.clients.site import Site
+    from everymode.fairness.metrics.marginals import Marginals
+    from everymode.fairness.weighting.group_weights import group_mass
+    from everymode.server.config.files import load
+    from everymode.server.config.recipe import build_recipe
+    from everymode.server.config.tables import build_table_spec
+    from everymode.server.schema.agreement import agree
+    from everymode.server.transport.exchange import InProcess
+    from everymode.wgan.data.frame import read_table
 
     settings = load("adult", (f"data.clusters={clusters}",))
     few = read_table(TABLE, settings.data.missing)

@@ -23,13 +23,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from fairness.metrics.group_utility import group_utility
-from fairness.metrics.utility import train_and_test
-from fairness.parity.mixture import ParityMixture
-from server.config.files import load, resolve
-from server.outputs.run_directory import RunFolder
-from server.synthesis.generator_file import load_generator
-from wgan.data.frame import read_table
+from everymode.fairness.metrics.group_utility import group_utility
+from everymode.fairness.metrics.utility import train_and_test
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.server.config.files import load, resolve
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.wgan.data.frame import read_table
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RESULTS = Path(__file__).with_suffix(".json")

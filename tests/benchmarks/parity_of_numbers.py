@@ -32,7 +32,7 @@ def trained(out: Path, who: str, level: float | str, seed: int) -> dict[str, Any
         keys = [*SHORT, "data.target=age", f"data.condition={CONDITIONS[who]}", f"seed={seed}"]
         if level != "none":
             keys += ["fairness.parity=demographic", f"fairness.parity_level={level}"]
-        command = [sys.executable, "-m", "simulations.cli", "simulate"]
+        command = [sys.executable, "-m", "everymode.simulations.cli", "simulate"]
         if folder.exists():
             command += ["--resume", str(folder)]
         else:

@@ -13,8 +13,8 @@ The attack reads nothing but what sites send: integer counts of coordinates in e
 A record counts as read where group, label and every column that is modelled are known and are those
 of a row of the data. Figures are given for the total over sites, which is all that is left to see
 under secure summation, and for the sums of single sites, which the server sees without. Each with
-every coordinate published and with those that `fairness.matching.suppression` lets through, without
-and with a floor of ten rows at every site (`site.floor`).
+every coordinate published and with those that `everymode.fairness.matching.suppression` lets
+through, without and with a floor of ten rows at every site (`site.floor`).
 
 A second attack follows k-means over its exchanges (`data.clusters`): sums around a centre that
 differ by one row between two exchanges are that row.
@@ -32,23 +32,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.messages import EncodeData, Request, SumMoments
-from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.schema_messages import KMeansStep
-from clients.protocol.sums import SiteSums
-from clients.site import Site
-from clients.tasks.dispatch import computed
-from fairness.matching.moments import eligible_strata
-from fairness.matching.suppression import publishable, to_text
-from fairness.weighting.group_weights import group_mass
-from server.config.files import load
-from server.config.recipe import build_recipe
-from server.config.settings import Settings
-from server.config.tables import build_table_spec
-from server.schema.agreement import Agreement, agree
-from server.simulated_sites import create_simulated_sites
-from server.transport.exchange import InProcess
-from wgan.data.codec import TableCodec
+from everymode.clients.protocol.messages import EncodeData, Request, SumMoments
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.clients.protocol.sums import SiteSums
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import computed
+from everymode.fairness.matching.moments import eligible_strata
+from everymode.fairness.matching.suppression import publishable, to_text
+from everymode.fairness.weighting.group_weights import group_mass
+from everymode.server.config.files import load
+from everymode.server.config.recipe import build_recipe
+from everymode.server.config.settings import Settings
+from everymode.server.config.tables import build_table_spec
+from everymode.server.schema.agreement import Agreement, agree
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.codec import TableCodec
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

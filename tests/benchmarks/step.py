@@ -19,18 +19,18 @@ from pathlib import Path
 
 import torch
 
-from clients.protocol.messages import Request
-from clients.protocol.plan import Plan, fingerprint
-from clients.tasks.train import Rows
-from server.config.files import load
-from server.config.recipe import build_recipe
-from server.config.tables import build_table_spec
-from server.config.training import build_training
-from server.outputs.run_directory import RunFolder
-from server.schema.agreement import agree
-from server.simulated_sites import create_simulated_sites
-from server.training.rounds import Rounds
-from server.transport.exchange import InProcess
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.tasks.train import Rows
+from everymode.server.config.files import load
+from everymode.server.config.recipe import build_recipe
+from everymode.server.config.tables import build_table_spec
+from everymode.server.config.training import build_training
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.schema.agreement import agree
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.training.rounds import Rounds
+from everymode.server.transport.exchange import InProcess
 
 HERE = Path(__file__).resolve().parent
 BATCH, CRITIC_STEPS = 256, 5
@@ -51,8 +51,8 @@ def prepared(folder: Path) -> tuple[Rounds, Plan, Rows]:
     """Our rounds, and the same encoded rows for the textbook."""
     import numpy as np
 
-    from clients.protocol.messages import EncodeData
-    from fairness.weighting.group_weights import group_mass
+    from everymode.clients.protocol.messages import EncodeData
+    from everymode.fairness.weighting.group_weights import group_mass
 
     settings = load("adult", SETTINGS)
     run = RunFolder(folder)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.messages import Train
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.parts.base import Correction
-from clients.protocol.parts.feddyn import FedDyn
-from clients.protocol.parts.fednova import FedNova
-from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.statistics import Averaged, Private
-from clients.protocol.parts.weighting import AFL, RowWeights
-from clients.tasks.train import LocalSteps
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.parts.base import Correction
+from everymode.clients.protocol.parts.feddyn import FedDyn
+from everymode.clients.protocol.parts.fednova import FedNova
+from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.parts.statistics import Averaged, Private
+from everymode.clients.protocol.parts.weighting import AFL, RowWeights
+from everymode.clients.tasks.train import LocalSteps
 
 TARGETS = np.array([[4.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])
 RATE = 0.02

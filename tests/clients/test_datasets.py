@@ -11,26 +11,30 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from clients.datasets.arrays import ArrayDataset
-from clients.datasets.choice import open_dataset
-from clients.gate import sizes
-from clients.gate.mechanism import Answer
-from clients.protocol.messages import CountMarginals, EncodeData, Request
-from clients.protocol.plan import Plan
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
-from clients.site import Site
-from clients.tasks.dispatch import handle, handle_at_site
-from fairness.metrics.marginals import Marginals
-from server.config.files import parse
-from server.config.recipe import build_recipe
-from server.datasets.choice import build_modality
-from server.replies import invariants
-from server.replies.invariants import Known, Reply
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import InProcess
-from wgan.data.arrays import SampleLayout, moments
-from wgan.errors import DataError
+from everymode.clients.datasets.arrays import ArrayDataset
+from everymode.clients.datasets.choice import open_dataset
+from everymode.clients.gate import sizes
+from everymode.clients.gate.mechanism import Answer
+from everymode.clients.protocol.messages import CountMarginals, EncodeData, Request
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+)
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle, handle_at_site
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.server.config.files import parse
+from everymode.server.config.recipe import build_recipe
+from everymode.server.datasets.choice import build_modality
+from everymode.server.replies import invariants
+from everymode.server.replies.invariants import Known, Reply
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.arrays import SampleLayout, moments
+from everymode.wgan.errors import DataError
 
 Arrays = dict[str, npt.NDArray[Any]]
 

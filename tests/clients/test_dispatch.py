@@ -12,8 +12,8 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from clients.protocol import plan
-from clients.protocol.messages import (
+from everymode.clients.protocol import plan
+from everymode.clients.protocol.messages import (
     CountMarginals,
     EncodeData,
     Request,
@@ -22,36 +22,40 @@ from clients.protocol.messages import (
     from_json,
     to_json,
 )
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.parts.statistics import Frozen
-from clients.protocol.plan import Plan, derive_seed, fingerprint
-from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
-from clients.rows import Rows
-from clients.site import Site
-from clients.tasks.dispatch import computed as serve
-from clients.tasks.dispatch import handle_at_site
-from fairness.matching.moments import (
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.parts.statistics import Frozen
+from everymode.clients.protocol.plan import Plan, derive_seed, fingerprint
+from everymode.clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+)
+from everymode.clients.rows import Rows
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import computed as serve
+from everymode.clients.tasks.dispatch import handle_at_site
+from everymode.fairness.matching.moments import (
     first_moments,
     level_counts,
     second_moments,
     size_of_moments,
     stratum_memberships,
 )
-from fairness.matching.suppression import to_text
-from fairness.metrics.marginals import Marginals
-from fairness.weighting.group_weights import group_mass, row_weights
-from server.schema.agreement import agree
-from server.schema.table_spec import TableSpec
-from server.training.aggregation import apply_means, means
-from server.transport.exchange import InProcess
-from wgan.critics import MLPCriticSpec
-from wgan.errors import DataError, StateError
-from wgan.flat import FlatModule
-from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Penalised
-from wgan.penalties import CriticPenalty
-from wgan.players import Batch, Players
-from wgan.recipe import Recipe
+from everymode.fairness.matching.suppression import to_text
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.fairness.weighting.group_weights import group_mass, row_weights
+from everymode.server.schema.agreement import agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.training.aggregation import apply_means, means
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import DataError, StateError
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.penalties import CriticPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 

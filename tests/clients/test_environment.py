@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from clients import environment
-from wgan.errors import StateError
+from everymode.clients import environment
+from everymode.wgan.errors import StateError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -49,25 +49,25 @@ def after(code: str, **variables: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("variables", [{}, THEIRS], ids=["nothing set", "set for a cluster"])
 def test_ray_is_closed_whatever_the_user_has_set(variables: dict[str, str]) -> None:
-    found = after("import clients.environment", **variables)
+    found = after("import everymode.clients.environment", **variables)
     assert {name: found[name] for name in environment.GUARDS} == environment.GUARDS
     assert len(bytes.fromhex(found["RAY_AUTH_TOKEN"])) == 32
     assert "RAY_AUTH_TOKEN_PATH" not in found and "RAY_TMPDIR" not in found
 
 
 def test_every_process_has_a_token_of_its_own() -> None:
-    tokens = [after("import clients.environment")["RAY_AUTH_TOKEN"] for _ in range(2)]
+    tokens = [after("import everymode.clients.environment")["RAY_AUTH_TOKEN"] for _ in range(2)]
     assert tokens[0] != tokens[1]
 
 
 def test_what_is_only_a_default_is_left_to_the_user() -> None:
-    assert after("import clients.environment")["FLWR_TELEMETRY_ENABLED"] == "0"
-    found = after("import clients.environment", FLWR_TELEMETRY_ENABLED="1")
+    assert after("import everymode.clients.environment")["FLWR_TELEMETRY_ENABLED"] == "0"
+    found = after("import everymode.clients.environment", FLWR_TELEMETRY_ENABLED="1")
     assert found["FLWR_TELEMETRY_ENABLED"] == "1"
 
 
 def test_a_process_of_rays_keeps_the_token_that_it_inherited() -> None:
-    code = "import sys; sys.modules['ray'] = sys; import clients.environment"
+    code = "import sys; sys.modules['ray'] = sys; import everymode.clients.environment"
     found = after(code, RAY_AUTH_TOKEN="inherited")
     assert found["RAY_AUTH_TOKEN"] == "inherited"
 
@@ -75,7 +75,7 @@ def test_a_process_of_rays_keeps_the_token_that_it_inherited() -> None:
 def test_ray_is_not_started_where_it_was_imported_before() -> None:
     code = (
         "import sys; sys.modules['ray'] = sys\n"
-        "from clients import environment\n"
+        "from everymode.clients import environment\n"
         "try: environment.require_guards()\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
@@ -100,10 +100,12 @@ def test_variables_that_were_changed_since_are_named(monkeypatch: pytest.MonkeyP
 def test_what_starts_ray_sets_the_environment_before_any_other_import(path: str) -> None:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     first = next(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
-    assert ast.unparse(first) == "from clients import environment"
+    assert ast.unparse(first) == "from everymode.clients import environment"
 
 
-@pytest.mark.parametrize("first", ["simulations.flower", "flwr.simulation.app, clients.app"])
+@pytest.mark.parametrize(
+    "first", ["everymode.simulations.flower", "flwr.simulation.app, everymode.clients.app"]
+)
 def test_ray_itself_says_that_it_is_closed(first: str) -> None:
     """Whether `everymode` starts Flower's simulation, or Flower by itself."""
     code = (
@@ -126,7 +128,7 @@ def short() -> Iterator[Path]:
 
 def test_a_simulation_that_flower_starts_has_a_private_folder_until_it_ends(short: Path) -> None:
     code = (
-        "import flwr.simulation.app, clients.environment\n"
+        "import flwr.simulation.app, everymode.clients.environment\n"
         "import os, ray._common.utils as ray\n"
         "folder = ray.get_default_ray_temp_dir(); ray.try_to_create_directory(folder)\n"
         "print(folder, *(oct(os.stat(p).st_mode) for p in (os.environ['RAY_TMPDIR'], folder)))"

@@ -12,12 +12,12 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.app import answer as answer_message
-from clients.app import build_sites
-from clients.gate.contents import check_contents
-from clients.gate.simulation import MARKER, mark
-from clients.protocol import limits
-from clients.protocol.messages import (
+from everymode.clients.app import answer as answer_message
+from everymode.clients.app import build_sites
+from everymode.clients.gate.contents import check_contents
+from everymode.clients.gate.simulation import MARKER, mark
+from everymode.clients.protocol import limits
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -25,23 +25,23 @@ from clients.protocol.messages import (
     Request,
     SiteStatistics,
 )
-from clients.protocol.plan import Plan
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.wire import ORDER, pack_problems, pack_request, unpack_reply
-from clients.site import Site
-from clients.tasks.dispatch import handle
-from fairness.metrics.marginals import Marginals
-from server.transport.exchange import InProcess
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.protocol.wire import ORDER, pack_problems, pack_request, unpack_reply
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
+from everymode.wgan.errors import DataError, NumericalError
 from tests.federated import RECIPE, RUN, Federation, people
-from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
-from wgan.errors import DataError, NumericalError
 
 # Names and folders
 
@@ -194,7 +194,8 @@ def test_what_is_too_large_or_nonsense_is_refused_before_anything_is_made(
 ) -> None:
     order = TOO_LARGE[what](ready)
     monkeypatch.setattr(
-        "clients.tasks.dispatch.compute", lambda *a: pytest.fail("the site began to answer")
+        "everymode.clients.tasks.dispatch.compute",
+        lambda *a: pytest.fail("the site began to answer"),
     )
     with pytest.raises(RefusedError, match=r"^sites 'site-0', 'site-1', 'site-2' refuse: "):
         ready.ask(order)
@@ -302,7 +303,7 @@ def test_what_fails_inside_a_site_travels_without_its_words(
     def fails(*_: Any) -> None:
         raise KeyError("Ada Lovelace, 1815")
 
-    monkeypatch.setattr("clients.app.handle", fails)
+    monkeypatch.setattr("everymode.clients.app.handle", fails)
     reply = told(
         pack_request(Request(DescribeColumns(("age",))), SimulationPaths()),
         real_node(ready.sites[0]),

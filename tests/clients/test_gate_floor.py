@@ -10,26 +10,26 @@ from flwr.app import Context, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.app import build_sites
-from clients.gate import floor
-from clients.protocol.messages import (
+from everymode.clients.app import build_sites
+from everymode.clients.gate import floor
+from everymode.clients.protocol.messages import (
     CountMarginals,
     HeldOutFeatureSums,
     Request,
     SiteStatistics,
     SumMoments,
 )
-from clients.protocol.plan import Plan, fingerprint, widths
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import CountHistograms, DescribeColumns, KMeansStep
-from clients.protocol.simulation_paths import SimulationPaths
-from clients.protocol.sketch import peel
-from clients.site import Site
-from clients.tasks.dispatch import handle_at_site
-from fairness.matching.suppression import to_text
-from fairness.metrics.marginals import Marginals
+from everymode.clients.protocol.plan import Plan, fingerprint, widths
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import CountHistograms, DescribeColumns, KMeansStep
+from everymode.clients.protocol.simulation_paths import SimulationPaths
+from everymode.clients.protocol.sketch import peel
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle_at_site
+from everymode.fairness.matching.suppression import to_text
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.errors import DataError
 from tests.federated import Federation, people
-from wgan.errors import DataError
 
 FLOOR = 12
 

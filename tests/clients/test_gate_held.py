@@ -8,21 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountMarginals,
     CountNeighbours,
     EncodeData,
     HeldOutFeatureSums,
     SiteStatistics,
 )
-from clients.protocol.plan import Plan
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, KMeansStep
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.codebook import Codebook, alike, ball_radii, codebook_reach
-from fairness.metrics.marginals import Marginals
+from everymode.clients.protocol.plan import Plan
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    KMeansStep,
+)
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.codebook import Codebook, alike, ball_radii, codebook_reach
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.shape import Block
 from tests.federated import RUN, Federation, people
-from wgan.shape import Block
 
 
 def question(federation: Federation, place: int) -> Any:

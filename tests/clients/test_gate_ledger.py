@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.gate import ledger
-from clients.gate.ledger import NAME, Question, enter
-from clients.protocol.messages import (
+from everymode.clients.gate import ledger
+from everymode.clients.gate.ledger import NAME, Question, enter
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     HeldOutFeatureSums,
     Request,
     SiteStatistics,
 )
-from clients.protocol.plan import Plan, fingerprint, widths
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import DescribeColumns, KMeansStep
-from clients.site import Site
-from fairness.metrics.marginals import Marginals
-from server.config.settings import settings_digest
-from server.schema.clusters import clustered
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import InProcess
-from server.transport.run_identity import Named
+from everymode.clients.protocol.plan import Plan, fingerprint, widths
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
+from everymode.clients.site import Site
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.server.config.settings import settings_digest
+from everymode.server.schema.clusters import clustered
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import InProcess
+from everymode.server.transport.run_identity import Named
 from tests.federated import RUN, Federation, people
 
 

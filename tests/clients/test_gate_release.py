@@ -13,16 +13,16 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.gate import release as gate
-from clients.gate.mechanism import Answer, ReleaseContext
-from clients.gate.release import NAME, release
-from clients.protocol.messages import Request
-from clients.protocol.refusal import RefusedError
-from clients.protocol.schema_messages import DescribeColumns
-from clients.protocol.sums import Field, Layout, ReplyError, SiteSums
-from clients.protocol.wire import MECHANISMS, pack_sums, unpack_reply
-from clients.site import Site
-from clients.tasks.dispatch import handle
+from everymode.clients.gate import release as gate
+from everymode.clients.gate.mechanism import Answer, ReleaseContext
+from everymode.clients.gate.release import NAME, release
+from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import DescribeColumns
+from everymode.clients.protocol.sums import Field, Layout, ReplyError, SiteSums
+from everymode.clients.protocol.wire import MECHANISMS, pack_sums, unpack_reply
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle
 from tests.federated import RUN, Federation
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import clients.parsed
-from clients.parsed import FOLDER, forget, parsed
-from clients.protocol.schema_messages import KMeansStep
-from clients.site import Site
-from clients.tasks import schema as schema_task
+import everymode.clients.parsed
+from everymode.clients.parsed import FOLDER, forget, parsed
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.clients.site import Site
+from everymode.clients.tasks import schema as schema_task
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
+from everymode.wgan.errors import DataError
 from tests.federated import Federation
-from wgan.data.frame import read_table
-from wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
-from wgan.errors import DataError
 
 TEXT = '''age,job,"born, where",when,flag
 1, smith ,"a ""b""",2024-01-31,true
@@ -48,8 +48,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return original(path, missing)
 
-    original = clients.parsed.read_delimited
-    monkeypatch.setattr(clients.parsed, "read_delimited", counted)
+    original = everymode.clients.parsed.read_delimited
+    monkeypatch.setattr(everymode.clients.parsed, "read_delimited", counted)
     return seen
 
 

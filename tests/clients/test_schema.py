@@ -4,15 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.datasets.tables import check_columns
-from clients.protocol.schema_messages import CollectVocabulary, CountHistograms, DescribeColumns
-from clients.protocol.sketch import frequent, log_bin, peel
-from clients.site import Site
-from clients.tasks.dispatch import handle_at_site
-from fairness.groups.conditions import ConditionSpace
-from wgan.data.schema import KINDS, Column, Schema
-from wgan.data.values import DATE_FORMS
-from wgan.errors import DataError
+from everymode.clients.datasets.tables import check_columns
+from everymode.clients.protocol.schema_messages import (
+    CollectVocabulary,
+    CountHistograms,
+    DescribeColumns,
+)
+from everymode.clients.protocol.sketch import frequent, log_bin, peel
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle_at_site
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.schema import KINDS, Column, Schema
+from everymode.wgan.data.values import DATE_FORMS
+from everymode.wgan.errors import DataError
 
 FRAME = pd.DataFrame(
     {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.protocol.sketch import (
+from everymode.clients.protocol.sketch import (
     BINS,
     BYTES,
     CAPACITY,
@@ -23,7 +23,7 @@ from clients.protocol.sketch import (
     sketch,
     vote,
 )
-from wgan.errors import DataError
+from everymode.wgan.errors import DataError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 counts = st.dictionaries(texts, st.integers(1, 10**6), max_size=40)

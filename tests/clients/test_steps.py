@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from clients.protocol.messages import Train
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.parts.control_variates import ControlVariates
-from clients.protocol.parts.proximal import Proximal
-from clients.protocol.parts.statistics import Frozen
-from clients.tasks.train import LocalSteps
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.parts.control_variates import ControlVariates
+from everymode.clients.protocol.parts.proximal import Proximal
+from everymode.clients.protocol.parts.statistics import Frozen
+from everymode.clients.tasks.train import LocalSteps
 
 
 def order(*corrections: Any, **changes: Any) -> Train:

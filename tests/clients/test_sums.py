@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.protocol.sums import LARGEST, Field, Layout, SiteSums
-from wgan.errors import NumericalError
+from everymode.clients.protocol.sums import LARGEST, Field, Layout, SiteSums
+from everymode.wgan.errors import NumericalError
 
 LAYOUT = Layout((Field("rows", (1,)), Field("update", (2, 2), bits=40), Field("loss", (), bits=20)))
 

@@ -10,36 +10,36 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from clients import rows as site_rows
-from clients.datasets.base import held_out
-from clients.protocol.messages import CountBatchRows, EncodeData, Request, Train, to_json
-from clients.protocol.parts.arrays import SCORES, LocalTraining
-from clients.protocol.parts.statistics import Averaged, Frozen
-from clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan, resident
-from clients.rows import Rows
-from clients.site import Site
-from clients.tasks.dispatch import computed as serve
-from clients.tasks.dispatch import handle_at_site
-from fairness.groups.conditions import ConditionSpace
-from fairness.weighting.group_weights import group_mass, row_weights
-from server.schema.agreement import Agreement, agree
-from server.schema.table_spec import TableSpec
-from server.training.aggregation import apply_means, means
-from server.training.monitor import _scores
-from server.transport.exchange import InProcess
-from wgan.augmentations import InstanceNoise
-from wgan.critics import MLPCriticSpec
-from wgan.data.schema import Schema
-from wgan.errors import StateError
-from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm
-from wgan.objectives import Hinge
-from wgan.optimizers import Adam, RMSprop
-from wgan.penalties import GradientPenalty
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.slopes import SLOPE_EDGES
-from wgan.strength import Decay
+from everymode.clients import rows as site_rows
+from everymode.clients.datasets.base import held_out
+from everymode.clients.protocol.messages import CountBatchRows, EncodeData, Request, Train, to_json
+from everymode.clients.protocol.parts.arrays import SCORES, LocalTraining
+from everymode.clients.protocol.parts.statistics import Averaged, Frozen
+from everymode.clients.protocol.plan import Plan, derive_seed, fingerprint, parse_plan, resident
+from everymode.clients.rows import Rows
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import computed as serve
+from everymode.clients.tasks.dispatch import handle_at_site
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.weighting.group_weights import group_mass, row_weights
+from everymode.server.schema.agreement import Agreement, agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.training.aggregation import apply_means, means
+from everymode.server.training.monitor import _scores
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.augmentations import InstanceNoise
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import StateError
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm
+from everymode.wgan.objectives import Hinge
+from everymode.wgan.optimizers import Adam, RMSprop
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.slopes import SLOPE_EDGES
+from everymode.wgan.strength import Decay
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 

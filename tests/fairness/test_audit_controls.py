@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.headline import headline, sentences
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.pooled import audit
-from wgan.data.frame import read_table
+from everymode.fairness.audit.headline import headline, sentences
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.pooled import audit
+from everymode.wgan.data.frame import read_table
 
 DATA = Path(__file__).parents[2] / "simulations" / "data"
 

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.federated import audit_of_sums
-from fairness.audit.findings import Audit
-from fairness.audit.headline import headline
-from fairness.audit.metrics import rows_only
-from fairness.audit.pooled import audit
-from fairness.audit.thresholds import Thresholds
-from fairness.groups.conditions import ConditionSpace
-from fairness.metrics.marginals import Marginals
-from wgan.data.fit import fit_schema
+from everymode.fairness.audit.federated import audit_of_sums
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.headline import headline
+from everymode.fairness.audit.metrics import rows_only
+from everymode.fairness.audit.pooled import audit
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.fit import fit_schema
 
 GROUPS = (("f", "a"), ("f", "b"), ("m", "a"), ("m", "b"))
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.limits import SamplingLimits, at_least, at_most
-from fairness.audit.metrics import copy_checks
-from fairness.audit.pooled import audit
-from fairness.audit.tables import strata
-from fairness.audit.thresholds import Thresholds
-from fairness.metrics.results import Estimate
-from wgan.errors import DataError
+from everymode.fairness.audit.limits import SamplingLimits, at_least, at_most
+from everymode.fairness.audit.metrics import copy_checks
+from everymode.fairness.audit.pooled import audit
+from everymode.fairness.audit.tables import strata
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.metrics.results import Estimate
+from everymode.wgan.errors import DataError
 
 EFFORT = SamplingLimits(rows=600)
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from fairness.matching.binning import Binning
-from fairness.matching.moments import LevelMoments
-from wgan.data.codec import TableCodec
-from wgan.data.fit import fit_schema
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.fit import fit_schema
 
 BINS = 5
 

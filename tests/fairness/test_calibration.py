@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import first_moments, stratum_memberships
-from fairness.postprocessing.calibration import BELIEF, CategoryMarginals, fit_calibration
-from wgan.generators import SkipGeneratorSpec
-from wgan.shape import Block, Shape
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import first_moments, stratum_memberships
+from everymode.fairness.postprocessing.calibration import BELIEF, CategoryMarginals, fit_calibration
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.shape import Block, Shape
 
 SPANS = ((0, 3), (4, 6))
 BLOCKS = (Block(0, 3, "choice"), Block(3, 4, "value"), Block(4, 6, "choice"))

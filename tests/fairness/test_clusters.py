@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from fairness.groups.clusters import Centres, Tally, find
+from everymode.fairness.groups.clusters import Centres, Tally, find
 
 
 def blobs(count, width, seed=0, apart=6.0, least=40):

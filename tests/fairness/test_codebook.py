@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from fairness.metrics.codebook import REACH, Codebook, recall_by_group
+from everymode.fairness.metrics.codebook import REACH, Codebook, recall_by_group
 
 
 def normal(count, seed, groups=2, width=4):

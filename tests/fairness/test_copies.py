@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.checks import evaluate_thresholds
-from fairness.audit.copies import Copies, share_closer
-from fairness.audit.findings import Audit
-from fairness.audit.tables import Tables
-from fairness.audit.thresholds import Thresholds
-from fairness.metrics.results import Estimate, GroupFinding
-from wgan.data.fit import fit_schema
+from everymode.fairness.audit.checks import evaluate_thresholds
+from everymode.fairness.audit.copies import Copies, share_closer
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.metrics.results import Estimate, GroupFinding
+from everymode.wgan.data.fit import fit_schema
 
 
 def normal(rng, *sizes, d=3):

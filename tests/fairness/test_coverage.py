@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.strata import coverage_summary, stratum_coverage
-from fairness.audit.tables import Tables
-from fairness.metrics import blocks
-from fairness.metrics.coverage import coverage, embed, expected_coverage, standardise
-from fairness.metrics.intervals import wilson
-from fairness.metrics.neighbours import covered, neighbours
-from wgan.data.schema import Column, Schema
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.strata import coverage_summary, stratum_coverage
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.metrics import blocks
+from everymode.fairness.metrics.coverage import coverage, embed, expected_coverage, standardise
+from everymode.fairness.metrics.intervals import wilson
+from everymode.fairness.metrics.neighbours import covered, neighbours
+from everymode.wgan.data.schema import Column, Schema
 
 SCHEMA = Schema(
     (

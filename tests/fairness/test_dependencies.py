@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.dependencies import find_dependencies, impute_dependents
-from wgan.data.codec import TableCodec
-from wgan.data.fit import fit_schema
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.dependencies import find_dependencies, impute_dependents
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.fit import fit_schema
 
 BINS = 8
 

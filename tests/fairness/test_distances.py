@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from fairness.metrics.distances import association_gaps, associations, sliced_w1
+from everymode.fairness.metrics.distances import association_gaps, associations, sliced_w1
 
 
 def rng(seed=0):

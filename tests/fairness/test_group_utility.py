@@ -6,11 +6,11 @@ import pytest
 from fairlearn import metrics as fairlearn
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from fairness.metrics import group_utility as module
-from fairness.metrics.bootstrap import calibration_error
-from fairness.metrics.group_utility import group_utility
-from fairness.metrics.utility import train_and_test
-from wgan.data.fit import fit_schema
+from everymode.fairness.metrics import group_utility as module
+from everymode.fairness.metrics.bootstrap import calibration_error
+from everymode.fairness.metrics.group_utility import group_utility
+from everymode.fairness.metrics.utility import train_and_test
+from everymode.wgan.data.fit import fit_schema
 
 
 def table(count, seed, lift=1.0):

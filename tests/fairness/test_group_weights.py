@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fairness.weighting.group_weights import cell_mass, group_mass, row_weights, site_mass
+from everymode.fairness.weighting.group_weights import cell_mass, group_mass, row_weights, site_mass
 
 RULES = ("share", "uniform", "tempered")
 counts = st.lists(st.integers(0, 10_000), min_size=1, max_size=8).map(lambda n: np.array(n))

@@ -7,9 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.groups.conditions import MISSING, ConditionSpace, assign_bins, category_labels
-from wgan.data.schema import Column, Schema
-from wgan.errors import DataError
+from everymode.fairness.groups.conditions import (
+    MISSING,
+    ConditionSpace,
+    assign_bins,
+    category_labels,
+)
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.errors import DataError
 
 SCHEMA = Schema(
     (

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.pooled import audit
-from fairness.metrics.image_features import ImageFeatures, image_shape
-from wgan.data.fit import fit_schema
-from wgan.errors import DataError
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.pooled import audit
+from everymode.fairness.metrics.image_features import ImageFeatures, image_shape
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.errors import DataError
 
 SHAPE = (1, 8, 8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.matching.kernels import Features, bandwidth, mmd2, mmd2_from_sums
+from everymode.fairness.matching.kernels import Features, bandwidth, mmd2, mmd2_from_sums
 
 WIDTH = 4
 

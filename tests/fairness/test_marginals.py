@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from fairness.metrics.marginals import (
+from everymode.fairness.metrics.marginals import (
     POINTS,
     Marginals,
     category_codes,
@@ -18,7 +18,7 @@ from fairness.metrics.marginals import (
     kolmogorov_smirnov,
     total_variation,
 )
-from wgan.data.schema import Column, Schema
+from everymode.wgan.data.schema import Column, Schema
 
 SCHEMA = Schema(
     (

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.matching.features import FeatureMap, Kind, build_matching, feature_count
-from fairness.matching.kernels import mmd2_from_sums
-from wgan.penalties import GeneratorStep
-from wgan.shape import Block
+from everymode.fairness.matching.features import FeatureMap, Kind, build_matching, feature_count
+from everymode.fairness.matching.kernels import mmd2_from_sums
+from everymode.wgan.penalties import GeneratorStep
+from everymode.wgan.shape import Block
 
 BLOCKS = (Block(0, 1, "value"), Block(1, 2, "value"), Block(2, 5, "choice"))
 KINDS: tuple[Kind, ...] = ("kernel", "sliced")

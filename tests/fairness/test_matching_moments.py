@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.messages import EncodeData
-from clients.site import Site
-from clients.tasks.dispatch import handle_at_site
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.moments import (
+from everymode.clients.protocol.messages import EncodeData
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle_at_site
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.moments import (
     MINIMUM,
     LevelMoments,
     MomentMatching,
@@ -22,10 +22,10 @@ from fairness.matching.moments import (
     stratum_memberships,
     width_of_moments,
 )
-from wgan.data.fit import fit_schema
-from wgan.data.frame import read_table
-from wgan.penalties import GeneratorStep
-from wgan.recipe import Recipe
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.penalties import GeneratorStep
+from everymode.wgan.recipe import Recipe
 
 GROUPS, LABELS, WIDTH = 3, 2, 4
 LEVELS = GROUPS + LABELS

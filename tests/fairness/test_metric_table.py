@@ -10,16 +10,16 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-import fairness.audit.metrics as metrics
-from fairness.audit.findings import Audit
-from fairness.audit.group_sample import GroupSample
-from fairness.audit.headline import sentences
-from fairness.audit.metric import Column, Limit, Metric
-from fairness.audit.pooled import audit
-from fairness.audit.thresholds import Thresholds, build_thresholds
-from fairness.metrics.results import Estimate
-from fairness.report.report import write_report
-from simulations.audit import show
+import everymode.fairness.audit.metrics as metrics
+from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.group_sample import GroupSample
+from everymode.fairness.audit.headline import sentences
+from everymode.fairness.audit.metric import Column, Limit, Metric
+from everymode.fairness.audit.pooled import audit
+from everymode.fairness.audit.thresholds import Thresholds, build_thresholds
+from everymode.fairness.metrics.results import Estimate
+from everymode.fairness.report.report import write_report
+from everymode.simulations.audit import show
 from tests.fairness.test_audit_pooled import EFFORT, GOOD, HELD, REAL
 
 TOP = [
@@ -206,8 +206,8 @@ def test_every_entry_is_whole() -> None:
 def test_the_table_is_light() -> None:
     """Thresholds are part of the configuration: `everymode --help` must not load torch."""
     heavy = ["torch", "sklearn", "scipy", "fairlearn", "pandas"]
-    code = "import sys, fairness.audit.thresholds; print(sorted(sys.modules))"
+    code = "import sys, everymode.fairness.audit.thresholds; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.strip()
-    assert "'fairness.audit.metrics'" in loaded
+    assert "'everymode.fairness.audit.metrics'" in loaded
     assert not [name for name in heavy if f"'{name}'" in loaded]

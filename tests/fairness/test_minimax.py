@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from fairness.weighting.minimax import MinimaxRule, MinimaxState, step, within
-from wgan.errors import SettingsError, StateError
+from everymode.fairness.weighting.minimax import MinimaxRule, MinimaxState, step, within
+from everymode.wgan.errors import SettingsError, StateError
 
 PLAIN = MinimaxRule(rate=0.3, momentum=0.0)
 BASE = np.array([0.5, 0.3, 0.2])

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from fairness.metrics import blocks as module
-from fairness.metrics.coverage import coverage
-from fairness.metrics.neighbours import Neighbours, covered, neighbours, radii, recall_null, within
+from everymode.fairness.metrics import blocks as module
+from everymode.fairness.metrics.coverage import coverage
+from everymode.fairness.metrics.neighbours import (
+    Neighbours,
+    covered,
+    neighbours,
+    radii,
+    recall_null,
+    within,
+)
 
 
 def brute(real, made, k):

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from fairness.groups.conditions import MISSING, ConditionSpace
-from fairness.matching.moments import LevelMoments, MomentMatching
-from fairness.parity.adversary import GroupAdversarySpec
-from fairness.parity.membership import build_memberships
-from fairness.parity.mixture import ParityMixture, parity_counts, parity_gaps
-from fairness.parity.penalty import RIDGE, ParityPenalty
-from wgan.data.codec import TableCodec
-from wgan.data.schema import Column, Schema
-from wgan.penalties import GeneratorStep
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace
+from everymode.fairness.matching.moments import LevelMoments, MomentMatching
+from everymode.fairness.parity.adversary import GroupAdversarySpec
+from everymode.fairness.parity.membership import build_memberships
+from everymode.fairness.parity.mixture import ParityMixture, parity_counts, parity_gaps
+from everymode.fairness.parity.penalty import RIDGE, ParityPenalty
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.penalties import GeneratorStep
 
 NAMES = ("sex", "race")
 GROUPS = (("f", "x"), ("f", "y"), ("m", "x"), ("m", "y"))

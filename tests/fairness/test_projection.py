@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from fairness.groups.conditions import ConditionSpace
-from fairness.matching.binning import Binning
-from fairness.matching.moments import LevelMoments
-from fairness.postprocessing.projection import Projection, project
-from fairness.postprocessing.projection_problem import MAX_TILT, MAX_WEIGHT, joint_tilt
-from fairness.weighting.group_weights import row_weights
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.binning import Binning
+from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.projection import Projection, project
+from everymode.fairness.postprocessing.projection_problem import MAX_TILT, MAX_WEIGHT, joint_tilt
+from everymode.fairness.weighting.group_weights import row_weights
 
 CHOICES = np.array([True, True, True, True, False])
 SPANS = ((0, 2), (2, 4))

@@ -9,12 +9,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from fairness.audit.findings import Audit, Check
-from fairness.audit.headline import headline, sentences
-from fairness.audit.thresholds import Thresholds
-from fairness.metrics.results import Estimate, GroupFinding, Prediction, UtilityFinding
-from fairness.report.report import page, read_report, write_report
-from wgan.errors import StateError
+from everymode.fairness.audit.findings import Audit, Check
+from everymode.fairness.audit.headline import headline, sentences
+from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.metrics.results import Estimate, GroupFinding, Prediction, UtilityFinding
+from everymode.fairness.report.report import page, read_report, write_report
+from everymode.wgan.errors import StateError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = (

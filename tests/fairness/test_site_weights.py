@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy, wasserstein_distance
 
-from fairness.weighting.site_weights import (
+from everymode.fairness.weighting.site_weights import (
     afl,
     equal,
     fed_tgan,
@@ -21,7 +21,7 @@ from fairness.weighting.site_weights import (
     row_shares,
     term,
 )
-from wgan.errors import NumericalError
+from everymode.wgan.errors import NumericalError
 
 LABELS = np.array([[30.0, 10.0, 0.0], [5.0, 5.0, 40.0], [2.0, 8.0, 0.0]])
 ROWS = LABELS.sum(1)

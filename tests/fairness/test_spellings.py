@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairness.audit.limits import SamplingLimits
-from fairness.audit.pooled import audit
-from fairness.groups.spellings import spelled_alike
-from wgan.data.fit import fit_schema
+from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.pooled import audit
+from everymode.fairness.groups.spellings import spelled_alike
+from everymode.wgan.data.fit import fit_schema
 
 
 def table(seed, count=600):

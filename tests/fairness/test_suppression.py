@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairness.matching.suppression import FLOOR, of_text, publishable, to_text
+from everymode.fairness.matching.suppression import FLOOR, of_text, publishable, to_text
 
 
 def counted(groups, labels, category, shape):

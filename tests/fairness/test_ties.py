@@ -6,10 +6,10 @@ from math import comb
 import numpy as np
 import pytest
 
-from fairness.metrics import ties
-from fairness.metrics.coverage import coverage, expected_coverage
-from fairness.metrics.neighbours import covered, neighbours
-from fairness.metrics.ties import distinct
+from everymode.fairness.metrics import ties
+from everymode.fairness.metrics.coverage import coverage, expected_coverage
+from everymode.fairness.metrics.neighbours import covered, neighbours
+from everymode.fairness.metrics.ties import distinct
 
 
 def by_all_orders(real, synthetic, k):

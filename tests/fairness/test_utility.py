@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-import simulations
-from fairness.metrics.utility import mean_area, train_and_test
-from wgan.data.schema import Column, Schema
+from everymode import simulations
+from everymode.fairness.metrics.utility import mean_area, train_and_test
+from everymode.wgan.data.schema import Column, Schema
 
 DATA = Path(simulations.__file__).parent / "data"
 NUMBERS = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week")

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fairness.audit.findings import Audit, Check
-from fairness.audit.verdict import of_copies, with_verdict
-from fairness.metrics.results import Estimate, GroupFinding
+from everymode.fairness.audit.findings import Audit, Check
+from everymode.fairness.audit.verdict import of_copies, with_verdict
+from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 ROWS = {
     (): {"all rows": 1000},

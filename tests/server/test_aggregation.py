@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.messages import Train
-from clients.protocol.parts.arrays import LocalTraining
-from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.statistics import Private
-from clients.protocol.parts.weighting import FeGAN
-from server.federation.optimizers import ServerAdam, ServerMomentum
-from server.training.aggregation import apply_means, means
-from wgan.critics import MLPCriticSpec
-from wgan.errors import NumericalError
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.shape import Block, Shape
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.parts.arrays import LocalTraining
+from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.parts.statistics import Private
+from everymode.clients.protocol.parts.weighting import FeGAN
+from everymode.server.federation.optimizers import ServerAdam, ServerMomentum
+from everymode.server.training.aggregation import apply_means, means
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Block, Shape
 
 SHAPE = Shape(blocks=(Block(0, 1, "value"),), width=1, condition=0)
 

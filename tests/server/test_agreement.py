@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.datasets.base import held_out
-from clients.site import Site
-from fairness.groups.conditions import MISSING
-from server.schema.agreement import agree, merged_bins
-from server.schema.table_spec import DeclaredColumn, TableSpec
-from server.transport.exchange import InProcess
-from wgan.data.codec import TableCodec
-from wgan.data.fit import fit_schema
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.clients.datasets.base import held_out
+from everymode.clients.site import Site
+from everymode.fairness.groups.conditions import MISSING
+from everymode.server.schema.agreement import agree, merged_bins
+from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 

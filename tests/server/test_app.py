@@ -12,23 +12,23 @@ import torch
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.app import build_sites
-from clients.protocol.messages import Request, Train
-from clients.protocol.schema_messages import DescribeColumns
-from clients.protocol.wire import (
+from everymode.clients.app import build_sites
+from everymode.clients.protocol.messages import Request, Train
+from everymode.clients.protocol.schema_messages import DescribeColumns
+from everymode.clients.protocol.wire import (
     SimulationPaths,
     pack_problems,
     pack_request,
     pack_sums,
     unpack_request,
 )
-from server.app import SimulationExchange
-from server.config.files import load
-from server.config.settings import Settings
-from server.transport.exchange import ExchangeError
-from server.transport.grid import GridExchange, deal
-from simulations.flower import backend
-from wgan.errors import DataError, EveryModeError, NumericalError, StateError
+from everymode.server.app import SimulationExchange
+from everymode.server.config.files import load
+from everymode.server.config.settings import Settings
+from everymode.server.transport.exchange import ExchangeError
+from everymode.server.transport.grid import GridExchange, deal
+from everymode.simulations.flower import backend
+from everymode.wgan.errors import DataError, EveryModeError, NumericalError, StateError
 
 LOOK = DescribeColumns(("age",))
 TRAIN = Train(
@@ -106,7 +106,7 @@ def flower_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TaskIdentity, "_run_id", 1)
     monkeypatch.setattr(TaskIdentity, "_task_id", 1)
     monkeypatch.setattr(TaskIdentity, "_node_id", 1)
-    monkeypatch.setattr("server.transport.grid.RETRY_WAIT", 0.0)
+    monkeypatch.setattr("everymode.server.transport.grid.RETRY_WAIT", 0.0)
 
 
 def exchange(grid: FakeGrid, **options: Any) -> GridExchange:

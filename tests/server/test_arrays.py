@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server import load_generator, parse, simulate
-from server.config.recipe import build_recipe
-from server.in_process import FinishedRun
-from server.simulated_sites import create_simulated_sites
+from everymode.server import load_generator, parse, simulate
+from everymode.server.config.recipe import build_recipe
+from everymode.server.in_process import FinishedRun
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.wgan.critics import ConvCriticSpec, MLPCriticSpec
+from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.errors import DataError, EveryModeError, SettingsError
+from everymode.wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
 from tests.conftest import Recorder
-from wgan.critics import ConvCriticSpec, MLPCriticSpec
-from wgan.data.arrays import SampleLayout
-from wgan.errors import DataError, EveryModeError, SettingsError
-from wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
 
 ROWS = 150
 

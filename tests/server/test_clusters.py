@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.protocol.messages import EncodeData, Request, from_json, to_json
-from clients.protocol.plan import Plan, fingerprint
-from clients.protocol.schema_messages import KMeansStep
-from clients.site import Site
-from clients.tasks import schema
-from fairness.weighting.group_weights import group_mass
-from server.schema.agreement import agree
-from server.schema.table_spec import TableSpec
-from server.transport.exchange import InProcess
-from wgan.critics import MLPCriticSpec
-from wgan.errors import DataError
-from wgan.generators import SkipGeneratorSpec
-from wgan.recipe import Recipe
+from everymode.clients.protocol.messages import EncodeData, Request, from_json, to_json
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.protocol.schema_messages import KMeansStep
+from everymode.clients.site import Site
+from everymode.clients.tasks import schema
+from everymode.fairness.weighting.group_weights import group_mass
+from everymode.server.schema.agreement import agree
+from everymode.server.schema.table_spec import TableSpec
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import DataError
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 

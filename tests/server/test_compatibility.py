@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.config.files import load
-from wgan.errors import SettingsError
+from everymode.server.config.files import load
+from everymode.wgan.errors import SettingsError
 
 
 def problems(source: Path, overrides: tuple[str, ...] = ()) -> list[str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from server.config.files import commented, keys, load, parse, presets, resolve
-from server.config.settings import Settings
-from simulations.scenarios import find_scenario
-from wgan.data.frame import read_table
-from wgan.errors import SettingsError
+from everymode.server.config.files import commented, keys, load, parse, presets, resolve
+from everymode.server.config.settings import Settings
+from everymode.simulations.scenarios import find_scenario
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import SettingsError
 
 
 def problems(source: str | Path, overrides: tuple[str, ...] = ()) -> list[str]:

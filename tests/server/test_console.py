@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import server.outputs.console
-from server.outputs.console import GROUPS, VERDICTS, Display, figures, findings
-from server.outputs.run_directory import RunFolder
+import everymode.server.outputs.console
+from everymode.server.outputs.console import GROUPS, VERDICTS, Display, figures, findings
+from everymode.server.outputs.run_directory import RunFolder
 
 NASTY = "[/bold] :smile:"
 
@@ -25,7 +25,7 @@ def shown(terminal: bool, quiet: bool = False) -> tuple[Display, io.StringIO]:
 
 
 def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.outputs.console, "PULSE", 0.0)
+    monkeypatch.setattr(everymode.server.outputs.console, "PULSE", 0.0)
     display, file = shown(terminal=False)
     with display:
         display.on_stage_begin("train", "training")
@@ -56,7 +56,9 @@ def test_steps_of_a_long_part_are_told_now_and_then(monkeypatch: pytest.MonkeyPa
     with display:
         display.on_stage_begin("train", "projection")
         for done in range(4):
-            monkeypatch.setattr(server.outputs.console, "PULSE", 0.0 if done == 2 else 1e9)
+            monkeypatch.setattr(
+                everymode.server.outputs.console, "PULSE", 0.0 if done == 2 else 1e9
+            )
             display.on_progress(done, 150)
         display.on_stage_begin("train", "figures")
     assert file.getvalue().splitlines() == ["projection", "step 2 of at most 150", "figures"]
@@ -104,7 +106,7 @@ def test_the_terminal_is_left_as_it_was_after_an_error() -> None:
 def test_hostile_names_of_groups_command_no_terminal_and_do_not_flood_it(
     monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
-    monkeypatch.setattr(server.outputs.console, "PULSE", 0.0)
+    monkeypatch.setattr(everymode.server.outputs.console, "PULSE", 0.0)
     display, file = shown(terminal)
     hostile = {
         "[red]a[/]\x1b]0;t\x07\x9b2J\u202e\r": 0.7,

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from clients.protocol.plan import Plan, fingerprint
-from server.config.files import load
-from server.evaluation.figures import (
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.server.config.files import load
+from everymode.server.evaluation.figures import (
     by_group,
     check_holdout,
     check_values,
@@ -20,12 +20,12 @@ from server.evaluation.figures import (
     counted,
     request_marginals,
 )
-from server.simulated_sites import create_simulated_sites
-from server.synthesis.generator_file import load_generator
-from server.transport.exchange import InProcess
-from simulations.cli import app
-from wgan.data.frame import read_table
-from wgan.errors import DataError
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.transport.exchange import InProcess
+from everymode.simulations.cli import app
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("sites_without_gate")
 @pytest.fixture(scope="module")
 def ready(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Plan, its name, exchange over prepared sites, real rows, held-out rows."""
-    from clients.protocol.messages import Request
+    from everymode.clients.protocol.messages import Request
 
     run, _ = finished
     settings = load(run.config)

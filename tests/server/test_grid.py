@@ -11,13 +11,18 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.protocol.messages import Request, SiteStatistics, Task, Train
-from clients.protocol.schema_messages import DescribeColumns
-from clients.protocol.sums import SiteSums
-from clients.protocol.wire import SimulationPaths, pack_problems, pack_sums, unpack_request
-from server.transport.exchange import ExchangeError
-from server.transport.grid import GridExchange
-from wgan.errors import DataError, NumericalError
+from everymode.clients.protocol.messages import Request, SiteStatistics, Task, Train
+from everymode.clients.protocol.schema_messages import DescribeColumns
+from everymode.clients.protocol.sums import SiteSums
+from everymode.clients.protocol.wire import (
+    SimulationPaths,
+    pack_problems,
+    pack_sums,
+    unpack_request,
+)
+from everymode.server.transport.exchange import ExchangeError
+from everymode.server.transport.grid import GridExchange
+from everymode.wgan.errors import DataError, NumericalError
 
 LOOK = DescribeColumns(("age",))
 PROFILE = SiteStatistics("p", cells=2, bins=0)
@@ -107,7 +112,7 @@ def flower_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message belongs to a run and a node; nobody waits between tries."""
     for name in ("_run_id", "_task_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-    monkeypatch.setattr("server.transport.grid.RETRY_WAIT", 0.0)
+    monkeypatch.setattr("everymode.server.transport.grid.RETRY_WAIT", 0.0)
 
 
 class Exploding:

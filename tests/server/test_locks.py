@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from server.config.files import load
-from server.outputs.locks import LOCK, InUseError, in_use, locked
-from server.outputs.run_directory import RunFolder
+from everymode.server.config.files import load
+from everymode.server.outputs.locks import LOCK, InUseError, in_use, locked
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.wgan.errors import StateError
 from tests.command_line import Call
-from wgan.errors import StateError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 HOLD = """
 import sys
 from pathlib import Path
-from server.outputs.locks import locked
+from everymode.server.outputs.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.parts.states import PlayerState, SiteState
-from server.config.federation import FederationSettings
-from server.config.training import build_participation
-from server.training.participation import ClientSampler
-from server.training.site_states import swapped
-from server.training.state import ServerState, TrainingState, generators_in
-from wgan.errors import SettingsError, StateError
+from everymode.clients.protocol.parts.states import PlayerState, SiteState
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.training import build_participation
+from everymode.server.training.participation import ClientSampler
+from everymode.server.training.site_states import swapped
+from everymode.server.training.state import ServerState, TrainingState, generators_in
+from everymode.wgan.errors import SettingsError, StateError
 
 NAMES = tuple(f"site-{k}" for k in range(5))
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.partition import Split, assign, site_table, write_sites
-from wgan.errors import DataError, StateError
+from everymode.server.partition import Split, assign, site_table, write_sites
+from everymode.wgan.errors import DataError, StateError
 
 SEX = ("Female", "Male")
 RACE = ("White", "Black", "Asian", "Amer-Indian", "Other")

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from server.outputs import plots
-from server.outputs.plots import curves, groups
-from wgan.errors import StateError
+from everymode.server.outputs import plots
+from everymode.server.outputs.plots import curves, groups
+from everymode.wgan.errors import StateError
 
 pytestmark = pytest.mark.pictures
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import server
+from everymode import server
 
 
 def test_the_lines_of_the_readme_run(kit: Any, table: Path, tmp_path: Path) -> None:
-    from server import load_generator, parse, simulate
+    from everymode.server import load_generator, parse, simulate
 
     settings = parse(
         {
@@ -46,7 +46,7 @@ def test_a_run_reports_its_stages_in_order(kit: Any, table: Path, tmp_path: Path
 def test_every_public_name_is_there() -> None:
     assert sorted(server._MODULES) == server.__all__ == dir(server)
     for name in server.__all__:
-        assert getattr(server, name).__module__.startswith("server."), name
+        assert getattr(server, name).__module__.startswith("everymode.server."), name
     with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
         _ = server.nosuch
 
@@ -54,7 +54,8 @@ def test_every_public_name_is_there() -> None:
 def test_importing_the_package_imports_none_of_its_modules() -> None:
     """Whoever only asks for help must not wait for PyTorch."""
     code = (
-        "import sys, server; print([m for m in sys.modules if m.startswith(('server.', 'torch'))])"
+        "import sys, everymode.server;"
+        "print([m for m in sys.modules if m.startswith(('everymode.server.', 'torch'))])"
     )
     root = Path(server.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

@@ -6,21 +6,21 @@ from typing import get_args
 import pytest
 import torch
 
-from server.config.recipe import build_recipe
-from server.config.sections import ModelSettings, ViewSettings
-from server.config.settings import Settings
-from wgan.augmentations import Diffusion, InstanceNoise, TableAugmentation
-from wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
-from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
-from wgan.objectives import Hinge, JensenShannon, Wasserstein
-from wgan.optimizers import Adam, RMSprop
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.points import Fake, Manifold, Real
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.strength import Adaptive, Constant, Decay
+from everymode.server.config.recipe import build_recipe
+from everymode.server.config.sections import ModelSettings, ViewSettings
+from everymode.server.config.settings import Settings
+from everymode.wgan.augmentations import Diffusion, InstanceNoise, TableAugmentation
+from everymode.wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
+from everymode.wgan.objectives import Hinge, JensenShannon, Wasserstein
+from everymode.wgan.optimizers import Adam, RMSprop
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.points import Fake, Manifold, Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.strength import Adaptive, Constant, Decay
 
 GENERATOR = SkipGeneratorSpec((256, 256), 128, 0.2)
 CRITIC = MLPCriticSpec((256, 256), activation="leaky_relu", norm="none", conditioning="concat")

@@ -7,10 +7,17 @@ from typing import Any
 import jsonschema
 import pytest
 
-from server.outputs.records import NAMES, SCHEMAS, Name, SummaryRecord, json_schema, schema_text
-from server.outputs.run_directory import RunFolder
-from wgan.errors import StateError
-from wgan.files import read_json, write_json
+from everymode.server.outputs.records import (
+    NAMES,
+    SCHEMAS,
+    Name,
+    SummaryRecord,
+    json_schema,
+    schema_text,
+)
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_json
 
 Finished = tuple[RunFolder, dict[str, Any]]
 
@@ -32,7 +39,7 @@ def check(run: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schemas_that_are_shipped_are_those_of_the_types(name: Name) -> None:
-    """Fails after a change of a type: `python -m server.outputs.records` writes them anew."""
+    """Fails after a change of a type; `python -m everymode.server.outputs.records` writes them."""
     schema = json_schema(name)
     jsonschema.Draft202012Validator.check_schema(schema)
     path = SCHEMAS / f"{name}.schema.json"

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import server.outputs.run_directory
-from clients.protocol.messages import CountBatchRows, Request
-from clients.protocol.sums import ReplyError, SiteSums
-from server.outputs.run_directory import RunFolder
-from server.replies.releases import Numbers, Releases
-from server.replies.replies import Checker, Source
-from server.session import Interrupted, Session
-from server.simulated_sites import create_simulated_sites
-from server.transport.exchange import ExchangeError, InProcess
+import everymode.server.outputs.run_directory
+from everymode.clients.protocol.messages import CountBatchRows, Request
+from everymode.clients.protocol.sums import ReplyError, SiteSums
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.replies.releases import Numbers, Releases
+from everymode.server.replies.replies import Checker, Source
+from everymode.server.session import Interrupted, Session
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.exchange import ExchangeError, InProcess
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json
 from tests.federated import Federation
-from wgan.errors import StateError
-from wgan.files import read_json
 
 
 def entries(run: RunFolder) -> dict[str, dict[str, Any]]:
@@ -143,13 +143,13 @@ def test_a_run_that_fails_has_written_down_what_came(kit: Any, table: Path, tmp_
 def test_the_record_is_written_at_checkpoints_and_not_by_round(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = server.outputs.run_directory.save_releases, []
+    real, written = everymode.server.outputs.run_directory.save_releases, []
 
     def save(path: Path, releases: Releases) -> None:
         written.append(releases.entries)
         real(path, releases)
 
-    monkeypatch.setattr(server.outputs.run_directory, "save_releases", save)
+    monkeypatch.setattr(everymode.server.outputs.run_directory, "save_releases", save)
     kit.run(kit.tiny(table, train={"rounds": 8}, output={"checkpoint_every": 4}), tmp_path / "run")
     # Before the plan, before two checkpoints, at the end.
     assert len(written) == 4

@@ -7,7 +7,7 @@ from operator import add
 import numpy as np
 import pytest
 
-from clients.protocol.messages import (
+from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountMarginals,
     CountNeighbours,
@@ -17,21 +17,21 @@ from clients.protocol.messages import (
     SumMoments,
     Train,
 )
-from clients.protocol.schema_messages import (
+from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from clients.protocol.sums import ReplyError, SiteSums
-from clients.tasks.dispatch import served
-from server.outputs.run_directory import RunFolder
-from server.replies.outliers import FAR, outliers
-from server.replies.replies import Checker, Source
-from server.session import Interrupted, Session
-from server.simulated_sites import create_simulated_sites
-from server.transport.exchange import ExchangeError, InProcess
-from wgan.errors import NumericalError
+from everymode.clients.protocol.sums import ReplyError, SiteSums
+from everymode.clients.tasks.dispatch import served
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.replies.outliers import FAR, outliers
+from everymode.server.replies.replies import Checker, Source
+from everymode.server.session import Interrupted, Session
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.exchange import ExchangeError, InProcess
+from everymode.wgan.errors import NumericalError
 
 VARIANTS = {
     "moments": {
@@ -351,7 +351,7 @@ def test_counts_that_a_site_left_out_are_taken_only_where_sites_may(exact, recor
 
 def lying(monkeypatch, order, lie, name="site-01"):
     """One site lies in every reply to an order."""
-    from clients.tasks import dispatch
+    from everymode.clients.tasks import dispatch
 
     honest = dispatch.handle_at_site
 

@@ -7,34 +7,34 @@ import pandas as pd
 import pytest
 import torch
 
-import server.training.monitor
-from clients.protocol.messages import EncodeData, Request
-from clients.protocol.parts.statistics import Averaged, Frozen
-from clients.protocol.plan import Plan, fingerprint
-from clients.site import Site
-from fairness.matching.moments import MomentMatching
-from fairness.weighting.group_weights import group_mass
-from server.config.federation import FederationSettings
-from server.config.settings import Settings
-from server.config.training import build_training
-from server.schema.agreement import agree
-from server.training.penalties import request_moments
-from server.training.round import shared_tensors
-from server.training.rounds import Rounds
-from server.training.state import TrainingState
-from server.transport.exchange import InProcess
-from wgan.augmentations import InstanceNoise
-from wgan.critics import MLPCriticSpec
-from wgan.errors import NumericalError
-from wgan.files import read_json, write_json
-from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm
-from wgan.objectives import Hinge
-from wgan.optimizers import RMSprop
-from wgan.penalties import GradientPenalty
-from wgan.recipe import Recipe
-from wgan.state import read_tensors, write_tensors
-from wgan.strength import Adaptive, Constant, Decay
+import everymode.server.training.monitor
+from everymode.clients.protocol.messages import EncodeData, Request
+from everymode.clients.protocol.parts.statistics import Averaged, Frozen
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.site import Site
+from everymode.fairness.matching.moments import MomentMatching
+from everymode.fairness.weighting.group_weights import group_mass
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.settings import Settings
+from everymode.server.config.training import build_training
+from everymode.server.schema.agreement import agree
+from everymode.server.training.penalties import request_moments
+from everymode.server.training.round import shared_tensors
+from everymode.server.training.rounds import Rounds
+from everymode.server.training.state import TrainingState
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.augmentations import InstanceNoise
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.files import read_json, write_json
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm
+from everymode.wgan.objectives import Hinge
+from everymode.wgan.optimizers import RMSprop
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.state import read_tensors, write_tensors
+from everymode.wgan.strength import Adaptive, Constant, Decay
 
 pytestmark = pytest.mark.usefixtures("sites_without_gate")
 
@@ -434,7 +434,9 @@ def test_a_lazy_penalty_keeps_its_turn_over_rounds(ground):
 def stubbed(monkeypatch, values):
     """Calibrated estimates that are made up."""
     left = iter(values)
-    monkeypatch.setattr(server.training.monitor, "calibrated", lambda estimate, slope: next(left))
+    monkeypatch.setattr(
+        everymode.server.training.monitor, "calibrated", lambda estimate, slope: next(left)
+    )
 
 
 def test_training_stops_where_the_estimate_falls_no_more(ground, monkeypatch):

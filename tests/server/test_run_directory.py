@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from clients.protocol.plan import fingerprint
-from server.config.files import load
-from server.outputs.run_directory import RunFolder, default_folder
-from server.training.state import TrainingState
-from wgan.errors import StateError
-from wgan.files import read_json, write_json
-from wgan.state import read_tensors, write_tensors
-from wgan.stopping import PlateauState
+from everymode.clients.protocol.plan import fingerprint
+from everymode.server.config.files import load
+from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.training.state import TrainingState
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_json
+from everymode.wgan.state import read_tensors, write_tensors
+from everymode.wgan.stopping import PlateauState
 
 
 def row(number: int, group: str = "東京\u2028\x85") -> dict[str, Any]:

@@ -10,23 +10,23 @@ import pandas as pd
 import pytest
 import torch
 
-import server.synthesis.projection
-import server.training.monitor
-from clients.protocol.refusal import RefusedError
-from fairness.metrics.marginals import Marginals, compare
-from fairness.report.report import read_report
-from server.config.files import load
-from server.config.settings import harmless_keys, settings_digest
-from server.outputs.run_directory import RunFolder
-from server.session import Interrupted, choose_device
-from server.synthesis.generator_file import load_generator
-from server.synthesis.steps import ImputeDependencies, ProjectByRejection
-from wgan.data.frame import read_table
-from wgan.data.schema import Schema
-from wgan.data.values import describe
-from wgan.data.write import write_table
-from wgan.errors import DataError, SettingsError, StateError
-from wgan.files import read_json
+import everymode.server.synthesis.projection
+import everymode.server.training.monitor
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.report.report import read_report
+from everymode.server.config.files import load
+from everymode.server.config.settings import harmless_keys, settings_digest
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.session import Interrupted, choose_device
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.synthesis.steps import ImputeDependencies, ProjectByRejection
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.data.values import describe
+from everymode.wgan.data.write import write_table
+from everymode.wgan.errors import DataError, SettingsError, StateError
+from everymode.wgan.files import read_json
 
 FILES = (
     "config.toml",
@@ -218,7 +218,9 @@ def test_resume_of_a_finished_run_writes_the_same(
 def test_a_run_that_stops_at_a_plateau_says_so_and_goes_on_to_the_same_end(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.training.monitor, "calibrated", lambda estimate, slope: 1.0)
+    monkeypatch.setattr(
+        everymode.server.training.monitor, "calibrated", lambda estimate, slope: 1.0
+    )
     settings = kit.tiny(table, train={"rounds": 9, "evaluate_every": 1, "patience": 2})
     summary = kit.run(settings, tmp_path / "whole")
     # A constant estimate: as soon as the rule may fire at all.
@@ -632,7 +634,7 @@ def test_bins_are_halved_until_moments_are_not_too_many(
     conditions, row = run.plan.conditions, run.plan.shape.width + run.plan.binning.width
     fits = (conditions.width + 1) * (row + conditions.width) ** 2
     for most, bins in ((fits, 2), (fits - 1, 0)):
-        monkeypatch.setattr(server.synthesis.projection, "MAX_ENTRIES", most)
+        monkeypatch.setattr(everymode.server.synthesis.projection, "MAX_ENTRIES", most)
         reporter = kit.Recorder()
         path = tmp_path / f"{most}"
         summary = kit.run(kit.tiny(table, model={"bins": 9}), path, reporter=reporter)
@@ -663,7 +665,7 @@ def test_where_rows_are_not_held_to_second_moments(
 def test_too_many_moments_to_project_onto_are_told(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.synthesis.projection, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(everymode.server.synthesis.projection, "MAX_ENTRIES", 10)
     reporter = kit.Recorder()
     summary = kit.run(kit.tiny(table), tmp_path / "wide", reporter=reporter)
     assert summary["projection"] is None

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from server.simulated_sites import create_simulated_sites, keys, read_split
-from wgan.data.frame import read_table
-from wgan.errors import DataError
+from everymode.server.simulated_sites import create_simulated_sites, keys, read_split
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import DataError
 
 
 def rows_of(frame: pd.DataFrame) -> list[list[Any]]:

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from server.transport.sockets import exposed, refuse_exposed
-from wgan.errors import StateError
+from everymode.server.transport.sockets import exposed, refuse_exposed
+from everymode.wgan.errors import StateError
 
 LISTEN = """
 import socket, sys

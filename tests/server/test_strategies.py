@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from clients.protocol.messages import Train
-from clients.protocol.parts.feddyn import FedDyn
-from server.config.federation import FederationSettings
-from server.config.files import commented, load, parse
-from server.config.settings import Settings
-from server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES, StrategyName
-from server.outputs.run_directory import RunFolder
-from server.session import Interrupted
-from server.simulated_sites import create_simulated_sites
-from server.synthesis.generator_file import load_generator
-from server.transport.exchange import InProcess
-from wgan.errors import SettingsError
+from everymode.clients.protocol.messages import Train
+from everymode.clients.protocol.parts.feddyn import FedDyn
+from everymode.server.config.federation import FederationSettings
+from everymode.server.config.files import commented, load, parse
+from everymode.server.config.settings import Settings
+from everymode.server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES, StrategyName
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.session import Interrupted
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.transport.exchange import InProcess
+from everymode.wgan.errors import SettingsError
 
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""

@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairness.groups.conditions import MISSING, ConditionSpace
-from fairness.parity.mixture import ParityMixture
-from server.outputs.run_directory import RunFolder
-from server.session import Interrupted
-from server.synthesis.generator_file import load_generator, save_generator
-from server.synthesis.synthesizer import Synthesizer, apportion
-from server.training.penalties import advantage
-from wgan.errors import DataError, SettingsError, StateError
-from wgan.state import read_tensors, write_tensors
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace
+from everymode.fairness.parity.mixture import ParityMixture
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.session import Interrupted
+from everymode.server.synthesis.generator_file import load_generator, save_generator
+from everymode.server.synthesis.synthesizer import Synthesizer, apportion
+from everymode.server.training.penalties import advantage
+from everymode.wgan.errors import DataError, SettingsError, StateError
+from everymode.wgan.state import read_tensors, write_tensors
 
 
 def save(synthesizer: Synthesizer, run: RunFolder, like: RunFolder) -> None:
@@ -185,8 +185,8 @@ def test_groups_that_never_come_together(synthesizer: Synthesizer) -> None:
 def test_a_search_without_end_gives_up(
     synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.synthesis.synthesizer.PIECE", 100)
-    monkeypatch.setattr("server.synthesis.synthesizer.TRIES", 2)
+    monkeypatch.setattr("everymode.server.synthesis.synthesizer.PIECE", 100)
+    monkeypatch.setattr("everymode.server.synthesis.synthesizer.TRIES", 2)
     with pytest.raises(DataError, match=r"only \d+ of 200 rows drawn fit, 90 were asked for"):
         high = str(int(synthesizer.plan.schema["gain"].high))
         synthesizer.draw(90, 0, where={"gain": high, "age": "20"})

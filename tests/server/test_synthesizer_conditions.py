@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.outputs.run_directory import RunFolder
-from server.synthesis.generator_file import load_generator
-from server.synthesis.synthesizer import Synthesizer
-from wgan.errors import DataError
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.wgan.errors import DataError
 
 MODES = ("group", "label", "none")
 

@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from server.outputs.terminal import Terminal, assembled, named, say, say_traceback, told
+from everymode.server.outputs.terminal import Terminal, assembled, named, say, say_traceback, told
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("wgan", "fairness", "clients", "server", "simulations")

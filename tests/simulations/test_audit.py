@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from simulations.audit import parse_thresholds
-from simulations.cli import app
-from wgan.errors import SettingsError
+from everymode.simulations.audit import parse_thresholds
+from everymode.simulations.cli import app
+from everymode.wgan.errors import SettingsError
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import simulations.cli
-import simulations.inline
-import simulations.simulate
-from server.config.files import keys, load
-from server.outputs.run_directory import RunFolder
-from simulations.streams import Stop
+import everymode.simulations.cli
+import everymode.simulations.inline
+import everymode.simulations.simulate
+from everymode.server.config.files import keys, load
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.simulations.streams import Stop
+from everymode.wgan.data.frame import read_table
 from tests.command_line import Call
-from wgan.data.frame import read_table
 
 TINY = (
     "--backend=inline",
@@ -250,7 +250,7 @@ def test_ctrl_c_before_training_leaves_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulations.simulate, "create_simulated_sites", interrupted)
+    monkeypatch.setattr(everymode.simulations.simulate, "create_simulated_sites", interrupted)
     code, _, err = call("simulate", config(), *TINY)
     assert code == 130
     assert "Traceback" not in err
@@ -263,7 +263,7 @@ def test_a_fault_in_the_program_is_not_hidden(
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(simulations.simulate, "run_inline", broken)
+    monkeypatch.setattr(everymode.simulations.simulate, "run_inline", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         call("simulate", config(), *TINY)
 
@@ -301,9 +301,9 @@ import contextlib, io, sys
 if "--control" in sys.argv:
     sys.argv.remove("--control")
     import scipy
-import simulations.cli
+import everymode.simulations.cli
 with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
-    simulations.cli.main()
+    everymode.simulations.cli.main()
 print("loaded", *sys.modules)
 """
 
@@ -311,7 +311,7 @@ print("loaded", *sys.modules)
         command = [sys.executable, "-c", program, *arguments]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         names = out.splitlines()[-1].split()
-        assert {"loaded", "simulations.cli"} <= set(names)
+        assert {"loaded", "everymode.simulations.cli"} <= set(names)
         return set(HEAVY) & set(names)
 
     assert loaded(*arguments) == set()
@@ -503,7 +503,7 @@ def test_a_second_interrupt_ends_the_command_whatever_threads_still_wait(tmp_pat
     program = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from simulations import cli, simulate
+from everymode.simulations import cli, simulate
 
 def interrupted(*_):
     ThreadPoolExecutor(1).submit(threading.Event().wait)

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from server.config.files import load, presets, resolve
-from server.simulated_sites import create_simulated_sites
-from simulations.scenarios import SCENARIOS, find_scenario, place
-from simulations.scenarios.digits import HANDS, PIXELS
-from simulations.scenarios.points import GRID, MINORITY
-from wgan.errors import SettingsError
+from everymode.server.config.files import load, presets, resolve
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.simulations.scenarios import SCENARIOS, find_scenario, place
+from everymode.simulations.scenarios.digits import HANDS, PIXELS
+from everymode.simulations.scenarios.points import GRID, MINORITY
+from everymode.wgan.errors import SettingsError
 
 POINTS = ("ring", "grid", "lines", "lost-class")
 DIGITS = ("digits-class", "digits-style")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from server.config.files import load
-from simulations.starter import start_configuration
-from wgan.errors import DataError, SettingsError, StateError
+from everymode.server.config.files import load
+from everymode.simulations.starter import start_configuration
+from everymode.wgan.errors import DataError, SettingsError, StateError
 
 
 def start(frame: pd.DataFrame, folder: Path, *sensitive: str, target: str | None = None) -> Any:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from simulations.toys import Cloud, Fresh, grid, parallel_lines, plain, ring, swiss_roll
+from everymode.simulations.toys import Cloud, Fresh, grid, parallel_lines, plain, ring, swiss_roll
 
 
 def seeded(seed=0):

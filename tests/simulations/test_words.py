@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clients.site import Site, sites_in
-from server.outputs.run_directory import RunFolder, default_folder
-from simulations.streams import diverted
+from everymode.clients.site import Site, sites_in
+from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.simulations.streams import diverted
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import DataError, SettingsError
 from tests.command_line import Call, everymode
-from wgan.data.frame import read_table
-from wgan.errors import DataError, SettingsError
 
 ESC, BELL = "\x1b[31m\x1b[2J", "\x1b]0;pwned\x07"
 COLUMN = f"=cmd|'x'!A1 [red]$x_{{$ {ESC}\u202e"

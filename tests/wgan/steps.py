@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from wgan.penalties import CriticPenalty, CriticStep
+from everymode.wgan.penalties import CriticPenalty, CriticStep
 
 
 @dataclass(frozen=True)

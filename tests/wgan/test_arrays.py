@@ -7,9 +7,9 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-import wgan.data.arrays
-from wgan.data.arrays import ArrayCodec, moments
-from wgan.errors import DataError, SettingsError
+import everymode.wgan.data.arrays
+from everymode.wgan.data.arrays import ArrayCodec, moments
+from everymode.wgan.errors import DataError, SettingsError
 
 SAMPLES = [(1,), (2,), (3, 4, 5), (2, 3)]
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=repr)
@@ -97,7 +97,7 @@ def test_moments_of_sites_add_up_to_the_pooled_fit(sample):
 def test_pieces_make_no_difference(monkeypatch):
     array = data((3,), 50)
     whole, sums = ArrayCodec.fit(array), moments(array)
-    monkeypatch.setattr(wgan.data.arrays, "_NUMBERS", 20)
+    monkeypatch.setattr(everymode.wgan.data.arrays, "_NUMBERS", 20)
     pieces = ArrayCodec.fit(array)
     np.testing.assert_allclose(pieces.centre, whole.centre, rtol=1e-12)
     assert pieces.scale == pytest.approx(whole.scale, rel=1e-12)

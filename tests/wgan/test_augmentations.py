@@ -6,7 +6,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import chisquare, kstest
 
-from wgan.augmentations import (
+from everymode.wgan.augmentations import (
     AugmentationSpec,
     Diffusion,
     ImageAugmentation,
@@ -14,8 +14,8 @@ from wgan.augmentations import (
     TableAugmentation,
     compose,
 )
-from wgan.errors import SettingsError
-from wgan.shape import Block, Shape
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.shape import Block, Shape
 
 # A number with a gate, its states, a number without one, a category.
 BLOCKS = (

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import kstest
 
-from wgan.data.codec import TableCodec
-from wgan.data.fit import fit_schema
-from wgan.data.frame import read_table
-from wgan.data.ranks import TAIL, from_scores, resolution, to_scores
-from wgan.data.schema import Column, Schema
-from wgan.data.values import DATE_FORMS, parse_column
-from wgan.data.write import write_table
-from wgan.errors import DataError, NumericalError, StateError
-from wgan.shape import Block
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.ranks import TAIL, from_scores, resolution, to_scores
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.values import DATE_FORMS, parse_column
+from everymode.wgan.data.write import write_table
+from everymode.wgan.errors import DataError, NumericalError, StateError
+from everymode.wgan.shape import Block
 
 ADULT = Path(__file__).parents[2] / "simulations" / "data" / "adult-train.csv.gz"
 

@@ -30,24 +30,29 @@ from hypothesis import strategies as st
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from wgan.augmentations import Diffusion, ImageAugmentation, InstanceNoise, TableAugmentation
-from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.data.arrays import ArrayCodec
-from wgan.data.codec import TableCodec
-from wgan.data.fit import fit_schema
-from wgan.data.whitening import Whitened, Whitening, second_moments
-from wgan.errors import SettingsError
-from wgan.generators import ConvGeneratorSpec, MLPGeneratorSpec, SkipGeneratorSpec
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
-from wgan.objectives import Hinge, JensenShannon, Wasserstein
-from wgan.optimizers import SGD, Adam, RMSprop
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.points import Fake, Interpolates, Manifold, Real
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.state import read_tensors, write_tensors
-from wgan.strength import Adaptive, Constant, Decay
+from everymode.wgan.augmentations import (
+    Diffusion,
+    ImageAugmentation,
+    InstanceNoise,
+    TableAugmentation,
+)
+from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.whitening import Whitened, Whitening, second_moments
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.generators import ConvGeneratorSpec, MLPGeneratorSpec, SkipGeneratorSpec
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
+from everymode.wgan.objectives import Hinge, JensenShannon, Wasserstein
+from everymode.wgan.optimizers import SGD, Adam, RMSprop
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.points import Fake, Interpolates, Manifold, Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.state import read_tensors, write_tensors
+from everymode.wgan.strength import Adaptive, Constant, Decay
 
 ROWS, CONDITION = 8, 3
 

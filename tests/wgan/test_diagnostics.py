@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wgan.diagnostics import (
+from everymode.wgan.diagnostics import (
     Finding,
     Observation,
     diagnose,

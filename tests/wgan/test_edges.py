@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everymode.wgan.edges import EdgePenalty
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.graph import graph_wasserstein, shortest_paths
 from tests.wgan.steps import Seeded, evaluate
-from wgan.edges import EdgePenalty
-from wgan.errors import SettingsError
-from wgan.lipschitz import Penalised
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.theory.graph import graph_wasserstein, shortest_paths
 
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2))
 LENGTHS = (1.0, 0.5, 2.0, 0.25, 3.0)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.data.fit import fit_schema
-from wgan.data.frame import read_table
-from wgan.data.schema import Schema
-from wgan.errors import DataError
+from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import DataError
 
 ADULT = Path(__file__).parents[2] / "simulations" / "data" / "adult-train.csv.gz"
 

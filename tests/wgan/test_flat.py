@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.flat import FlatModule
+from everymode.wgan.flat import FlatModule
 
 
 class Odd(nn.Module):

@@ -13,10 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.data.formats import MISSING
-from wgan.data.frame import read_table
-from wgan.data.values import DATE_FORMS, Description, date_forms, describe, parse_column, widest
-from wgan.errors import DataError
+from everymode.wgan.data.formats import MISSING
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.values import (
+    DATE_FORMS,
+    Description,
+    date_forms,
+    describe,
+    parse_column,
+    widest,
+)
+from everymode.wgan.errors import DataError
 
 ADULT = Path(__file__).parents[2] / "simulations" / "data" / "adult-train.csv.gz"
 

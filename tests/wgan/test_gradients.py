@@ -7,21 +7,27 @@ import pytest
 import torch
 from torch.func import grad, vmap
 
-from wgan.augmentations import InstanceNoise
-from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.edges import EdgePenalty
-from wgan.errors import SettingsError
-from wgan.generators import MLPGeneratorSpec, SkipGeneratorSpec
-from wgan.gradients import CriticLosses, CriticReport, GradientRule
-from wgan.lipschitz import Penalised, SpectralNorm
-from wgan.objectives import Hinge, JensenShannon, Wasserstein
-from wgan.optimizers import SGD, Adam
-from wgan.penalties import ConditionPenalty, CriticStep, Drift, GradientPenalty, functional_slopes
-from wgan.players import Batch, Players
-from wgan.points import Fake, Manifold, Real
-from wgan.recipe import Recipe
-from wgan.shape import Block, Shape
-from wgan.training import Schedule, train
+from everymode.wgan.augmentations import InstanceNoise
+from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
+from everymode.wgan.edges import EdgePenalty
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.generators import MLPGeneratorSpec, SkipGeneratorSpec
+from everymode.wgan.gradients import CriticLosses, CriticReport, GradientRule
+from everymode.wgan.lipschitz import Penalised, SpectralNorm
+from everymode.wgan.objectives import Hinge, JensenShannon, Wasserstein
+from everymode.wgan.optimizers import SGD, Adam
+from everymode.wgan.penalties import (
+    ConditionPenalty,
+    CriticStep,
+    Drift,
+    GradientPenalty,
+    functional_slopes,
+)
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.points import Fake, Manifold, Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Block, Shape
+from everymode.wgan.training import Schedule, train
 
 SHAPE = Shape((Block(0, 1, "value"), Block(1, 4, "choice")), 4, 3)
 IMAGES = Shape((), 32, 3, sample=(2, 4, 4))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.errors import SettingsError
-from wgan.layers import activation, check_image, groups, normalisation
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.layers import activation, check_image, groups, normalisation
 
 ACTIVATIONS = ("leaky_relu", "relu", "tanh")
 NORMS = [

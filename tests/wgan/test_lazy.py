@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import wgan
+from everymode import wgan
 
 ROOT = Path(__file__).resolve().parents[2]
 LAZY = sorted(
-    path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+    "everymode." + path.parent.relative_to(ROOT).as_posix().replace("/", ".")
     for layer in ("wgan", "fairness", "clients", "server", "simulations")
     for path in (ROOT / layer).rglob("__init__.py")
     if "lazy_exports(" in path.read_text(encoding="utf-8")
@@ -50,18 +50,19 @@ def test_the_lists_of_a_package_agree(package: str) -> None:
 
 
 def test_names_that_are_not_there_are_missing_as_usual() -> None:
-    with pytest.raises(AttributeError, match="module 'wgan' has no attribute 'Playres'"):
+    with pytest.raises(AttributeError, match="module 'everymode\.wgan' has no attribute 'Playres'"):
         _ = wgan.Playres  # type: ignore[attr-defined]
     with pytest.raises(ImportError, match="Playres"):
-        exec("from wgan import Playres")
-    assert importlib.import_module("wgan.shape").Shape is wgan.Shape
+        exec("from everymode.wgan import Playres")
+    assert importlib.import_module("everymode.wgan.shape").Shape is wgan.Shape
 
 
 @pytest.mark.parametrize("module", ["wgan", "wgan.errors", "wgan.files", "wgan.words"])
 def test_importing_the_engine_does_not_import_torch(module: str) -> None:
-    assert python(f"import sys, {module}; print('torch' in sys.modules)") == "False"
+    assert python(f"import sys, everymode.{module}; print('torch' in sys.modules)") == "False"
 
 
 def test_using_the_engine_imports_torch() -> None:
     """The control of the test above."""
-    assert python("import sys, wgan; wgan.Players; print('torch' in sys.modules)") == "True"
+    code = "import sys; from everymode import wgan; wgan.Players; print('torch' in sys.modules)"
+    assert python(code) == "True"

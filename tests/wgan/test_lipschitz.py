@@ -7,14 +7,14 @@ from pydantic import TypeAdapter
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec
-from wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
-from wgan.objectives import Hinge
-from wgan.optimizers import Adam
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.recipe import Recipe
-from wgan.shape import Shape
+from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec
+from everymode.wgan.lipschitz import Clipping, LipschitzSpec, Penalised, SpectralNorm, Unconstrained
+from everymode.wgan.objectives import Hinge
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
 
 KINDS = [
     Penalised(),

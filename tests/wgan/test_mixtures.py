@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.critics import MLPCriticSpec
-from wgan.flat import FlatModule
-from wgan.mixtures import judged_by_odds, judged_in_parts
-from wgan.objectives import JensenShannon
-from wgan.players import Players
-from wgan.recipe import Recipe
-from wgan.shape import Block, Shape
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.mixtures import judged_by_odds, judged_in_parts
+from everymode.wgan.objectives import JensenShannon
+from everymode.wgan.players import Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Block, Shape
 
 SHAPE = Shape(blocks=(Block(0, 1, "value"), Block(1, 2, "value")), width=2, condition=1)
 

@@ -11,16 +11,16 @@ from pydantic import TypeAdapter, ValidationError
 from scipy.stats import chisquare
 from torch import nn
 
-from wgan.committee import subsets
-from wgan.critics import (
+from everymode.wgan.committee import subsets
+from everymode.wgan.critics import (
     CommitteeSpec,
     ConvCriticSpec,
     CriticSpec,
     MLPCriticSpec,
     MultipliersSpec,
 )
-from wgan.errors import SettingsError
-from wgan.generators import (
+from everymode.wgan.errors import SettingsError
+from everymode.wgan.generators import (
     ConvGeneratorSpec,
     GeneratorSpec,
     Head,
@@ -28,7 +28,7 @@ from wgan.generators import (
     SkipGeneratorSpec,
     table_generator,
 )
-from wgan.shape import Block, Shape
+from everymode.wgan.shape import Block, Shape
 
 # A number with a gate, its states, a number without one, a category, a number at the end.
 BLOCKS = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
+from everymode.wgan.objectives import Hinge, JensenShannon, ObjectiveSpec, Wasserstein
 
 OBJECTIVES = [Wasserstein(), JensenShannon(), JensenShannon(saturating=True), Hinge()]
 

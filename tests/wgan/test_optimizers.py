@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from wgan.flat import FlatModule
-from wgan.optimizers import SGD, Adam, OptimizerSpec, RMSprop, Statistics, UpdateBound
+from everymode.wgan.flat import FlatModule
+from everymode.wgan.optimizers import SGD, Adam, OptimizerSpec, RMSprop, Statistics, UpdateBound
 
 SETTINGS = [
     Adam(),

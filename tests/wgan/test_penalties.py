@@ -7,18 +7,18 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
-import wgan.points
+import everymode.wgan.points
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.lipschitz import Penalised
+from everymode.wgan.objectives import Wasserstein
+from everymode.wgan.optimizers import Adam
+from everymode.wgan.penalties import ConditionPenalty, Drift, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.points import Fake, Real, interpolates
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.state import read_tensors, write_tensors
 from tests.wgan.steps import Seeded, evaluate
-from wgan.critics import MLPCriticSpec
-from wgan.lipschitz import Penalised
-from wgan.objectives import Wasserstein
-from wgan.optimizers import Adam
-from wgan.penalties import ConditionPenalty, Drift, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.points import Fake, Real, interpolates
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.state import read_tensors, write_tensors
 
 WIDTH, CONDITION = 4, 3
 PENALTIES = [
@@ -84,7 +84,9 @@ def test_contract(objective, penalty, spec, monkeypatch):
     total = (loss + penalty.weight * values).mean()
     assert all(g.isfinite().all() for g in torch.autograd.grad(total, list(critic.parameters())))
     # With the mixing weights out of play, a pair's value goes where the pair goes.
-    monkeypatch.setattr(wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2)
+    monkeypatch.setattr(
+        everymode.wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2
+    )
     order = torch.randperm(6, generator=seeded(3))
     torch.testing.assert_close(
         evaluate(penalty, shuffled(of, order, seeded(9))),

@@ -8,23 +8,23 @@ import pytest
 import torch
 from torch.nn import functional
 
-import wgan
-import wgan.penalties
-from wgan.augmentations import InstanceNoise, TableAugmentation
-from wgan.critics import MLPCriticSpec
-from wgan.errors import SettingsError, StateError
-from wgan.generators import SkipGeneratorSpec
-from wgan.gradients import weighted_mean
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
-from wgan.objectives import Hinge, JensenShannon
-from wgan.optimizers import SGD, Adam, UpdateBound
-from wgan.penalties import GeneratorStep, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.points import Real
-from wgan.recipe import Recipe, Shape
-from wgan.shape import Block
-from wgan.state import read_tensors, write_tensors
-from wgan.strength import Adaptive, Constant
+import everymode.wgan.penalties
+import everymode.wgan.points
+from everymode.wgan.augmentations import InstanceNoise, TableAugmentation
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import SettingsError, StateError
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.gradients import weighted_mean
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
+from everymode.wgan.objectives import Hinge, JensenShannon
+from everymode.wgan.optimizers import SGD, Adam, UpdateBound
+from everymode.wgan.penalties import GeneratorStep, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.points import Real
+from everymode.wgan.recipe import Recipe, Shape
+from everymode.wgan.shape import Block
+from everymode.wgan.state import read_tensors, write_tensors
+from everymode.wgan.strength import Adaptive, Constant
 
 torch.set_num_threads(1)
 
@@ -61,7 +61,9 @@ def fakes(count, seed=0):
 @pytest.fixture
 def halfway(monkeypatch):
     """Interpolates in the middle, so that a row's penalty does not depend on its place."""
-    monkeypatch.setattr(wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2)
+    monkeypatch.setattr(
+        everymode.wgan.points, "interpolates", lambda real, fake, rng: (real + fake) / 2
+    )
 
 
 def unpacked(vector, shapes):
@@ -364,7 +366,7 @@ def test_a_trained_critic_has_slope_one_and_measures_the_distance():
 
     def slopes_and_estimate():
         real, fake = pair(4000)
-        points = wgan.penalties.interpolates(real.real, fake, rng).requires_grad_(True)
+        points = everymode.wgan.penalties.interpolates(real.real, fake, rng).requires_grad_(True)
         scores = players.critic.module(points, real.condition)
         (slopes,) = torch.autograd.grad(scores.sum(), points)
         _, report = players.critic_gradient(real, fake, rng)
@@ -600,12 +602,12 @@ def imported(source):
 
 
 def test_wgan_imports_nothing_of_the_layers_above():
-    files = sorted(Path(wgan.__file__).parent.rglob("*.py"))
+    files = sorted(Path(everymode.wgan.__file__).parent.rglob("*.py"))
     assert len(files) > 10
     for file in files:
         assert not imported(file.read_text(encoding="utf-8")) & UPPER, file
     assert imported(
-        "def f():\n    from fairness.groups.conditions import x\n    import ray.data as r"
+        "def f():\n    from everymode.fairness.groups.conditions import x\n    import ray.data as r"
     ) == {
         "fairness",
         "ray",

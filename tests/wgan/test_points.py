@@ -5,9 +5,9 @@ import torch
 from pydantic import TypeAdapter
 from scipy.stats import kstest
 
+from everymode.wgan.penalties import GradientPenalty
+from everymode.wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real, interpolates
 from tests.wgan.steps import Seeded, evaluate
-from wgan.penalties import GradientPenalty
-from wgan.points import Fake, Interpolates, Manifold, PointsSpec, Real, interpolates
 
 KINDS = [Interpolates(), Real(), Fake(), Manifold(), Manifold(dimension=3, neighbours=4, noise=0.0)]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=repr)

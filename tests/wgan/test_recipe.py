@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from wgan.augmentations import Diffusion, ImageAugmentation, InstanceNoise
-from wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
-from wgan.errors import SettingsError, StateError
-from wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
-from wgan.gradients import Plain
-from wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
-from wgan.objectives import Hinge, JensenShannon, Wasserstein
-from wgan.optimizers import SGD, Adam, RMSprop
-from wgan.penalties import ConditionPenalty, CriticPenalty, Drift, GradientPenalty
-from wgan.points import Manifold, Real
-from wgan.recipe import Recipe
-from wgan.shape import Shape
-from wgan.strength import Adaptive, Decay
+from everymode.wgan.augmentations import Diffusion, ImageAugmentation, InstanceNoise
+from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
+from everymode.wgan.errors import SettingsError, StateError
+from everymode.wgan.generators import ConvGeneratorSpec, SkipGeneratorSpec
+from everymode.wgan.gradients import Plain
+from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
+from everymode.wgan.objectives import Hinge, JensenShannon, Wasserstein
+from everymode.wgan.optimizers import SGD, Adam, RMSprop
+from everymode.wgan.penalties import ConditionPenalty, CriticPenalty, Drift, GradientPenalty
+from everymode.wgan.points import Manifold, Real
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.shape import Shape
+from everymode.wgan.strength import Adaptive, Decay
 
 CHANGED = Recipe(
     generator=SkipGeneratorSpec((3,), noise=2, temperature=0.7),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
+from everymode.wgan.schedules import Constant, Cosine, Linear, ScheduleSpec
 
 SCHEDULES = [Constant(), Linear(), Linear(end=0.1), Cosine(), Cosine(end=0.5)]
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)

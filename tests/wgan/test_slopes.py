@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.slopes import SLOPE_EDGES, slope_histogram, slope_quantiles
+from everymode.wgan.slopes import SLOPE_EDGES, slope_histogram, slope_quantiles
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.data.frame import read_table
-from wgan.data.schema import Column, Schema
-from wgan.data.spreadsheets import (
+from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.spreadsheets import (
     guessed_marks,
     read_back,
     safe_cell,
     safe_table,
     table_read_back,
 )
-from wgan.data.write import write_table
+from everymode.wgan.data.write import write_table
 
 FORMULAS = [
     '=HYPERLINK("http://x","y")',

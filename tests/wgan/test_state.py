@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from wgan.errors import DamagedError, EveryModeError, StateError
-from wgan.files import (
+from everymode.wgan.errors import DamagedError, EveryModeError, StateError
+from everymode.wgan.files import (
     append,
     is_temporary,
     read_json,
@@ -21,7 +21,7 @@ from wgan.files import (
     write_json,
     write_whole,
 )
-from wgan.state import read_tensors, write_tensors
+from everymode.wgan.state import read_tensors, write_tensors
 
 TENSORS = {
     "vector": torch.tensor([1.0, -0.0, float("inf"), 1e-45]),

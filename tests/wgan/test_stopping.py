@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from wgan.errors import StateError
-from wgan.stopping import Plateau, PlateauState, calibrated
+from everymode.wgan.errors import StateError
+from everymode.wgan.stopping import Plateau, PlateauState, calibrated
 
 SEEDS = range(40)
 

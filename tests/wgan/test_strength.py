@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from wgan.strength import (
+from everymode.wgan.strength import (
     Adaptive,
     Constant,
     Decay,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wgan.theory.graph import graph_wasserstein, shortest_paths
-from wgan.theory.line import wasserstein_1d
-from wgan.theory.transport import linear_programme
+from everymode.wgan.theory.graph import graph_wasserstein, shortest_paths
+from everymode.wgan.theory.line import wasserstein_1d
+from everymode.wgan.theory.transport import linear_programme
 
 
 def random_graph(seed, nodes, extra):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wgan.theory.dirac import (
+from everymode.wgan.theory.dirac import (
     critical_penalty,
     dirac_eigenvalues,
     dirac_field,
@@ -15,7 +15,7 @@ from wgan.theory.dirac import (
     quadratic_field,
     wasserstein_slope,
 )
-from wgan.theory.stability import (
+from everymode.wgan.theory.stability import (
     classify,
     convergence_rate,
     game_field,

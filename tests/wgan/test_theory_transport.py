@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import cdist, jensenshannon
 from scipy.stats import norm, wasserstein_distance
 
-from wgan.theory.transport import (
+from everymode.wgan.theory.transport import (
     assignment,
     dual_potentials,
     extend,

@@ -6,21 +6,21 @@ from itertools import islice
 import pytest
 import torch
 
-from wgan.augmentations import InstanceNoise
-from wgan.critics import MLPCriticSpec
-from wgan.errors import NumericalError
-from wgan.generators import SkipGeneratorSpec
-from wgan.lipschitz import Penalised, SpectralNorm
-from wgan.objectives import Hinge
-from wgan.optimizers import SGD, Adam
-from wgan.penalties import Drift, GeneratorStep, GradientPenalty
-from wgan.players import Batch, Players
-from wgan.recipe import Recipe
-from wgan.schedules import Linear
-from wgan.shape import Shape
-from wgan.state import read_tensors, write_tensors
-from wgan.strength import Adaptive, Constant, Decay
-from wgan.training import LOOKS, Schedule, observe, train
+from everymode.wgan.augmentations import InstanceNoise
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.generators import SkipGeneratorSpec
+from everymode.wgan.lipschitz import Penalised, SpectralNorm
+from everymode.wgan.objectives import Hinge
+from everymode.wgan.optimizers import SGD, Adam
+from everymode.wgan.penalties import Drift, GeneratorStep, GradientPenalty
+from everymode.wgan.players import Batch, Players
+from everymode.wgan.recipe import Recipe
+from everymode.wgan.schedules import Linear
+from everymode.wgan.shape import Shape
+from everymode.wgan.state import read_tensors, write_tensors
+from everymode.wgan.strength import Adaptive, Constant, Decay
+from everymode.wgan.training import LOOKS, Schedule, observe, train
 
 SHAPE = Shape((), 1, 0)
 RECIPE = Recipe(

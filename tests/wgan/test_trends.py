@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import theilslopes
 
-from wgan.trends import trend
+from everymode.wgan.trends import trend
 
 T = np.arange(40)
 

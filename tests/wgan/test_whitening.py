@@ -7,13 +7,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from wgan.data.arrays import ArrayCodec
-from wgan.data.codec import TableCodec
-from wgan.data.schema import Column, Schema
-from wgan.data.whitening import Whitened, Whitening, check_plain, second_moments
-from wgan.errors import DataError, SettingsError
-from wgan.shape import Block
-from wgan.state import read_tensors, write_tensors
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.data.codec import TableCodec
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.whitening import Whitened, Whitening, check_plain, second_moments
+from everymode.wgan.errors import DataError, SettingsError
+from everymode.wgan.shape import Block
+from everymode.wgan.state import read_tensors, write_tensors
 
 WIDTH = 4
 

@@ -9,8 +9,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan.errors import DataError
-from wgan.words import (
+from everymode.wgan.errors import DataError
+from everymode.wgan.words import (
     LINE,
     NAME,
     WORD,

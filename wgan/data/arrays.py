@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wgan.errors import DataError, SettingsError
-from wgan.shape import Block, Shape
+from everymode.wgan.errors import DataError, SettingsError
+from everymode.wgan.shape import Block, Shape
 
 Moments = tuple[int, NDArray[np.float64], NDArray[np.float64]]
 """How many samples, their sum `(D,)` and the sum of their squares `(D,)`; entries add up."""

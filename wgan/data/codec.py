@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wgan.data.ranks import from_scores, jitter, resolution, to_scores
-from wgan.data.schema import Column, Schema
-from wgan.data.values import parse_column
-from wgan.errors import DataError, NumericalError
-from wgan.shape import Block, Shape
+from everymode.wgan.data.ranks import from_scores, jitter, resolution, to_scores
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.values import parse_column
+from everymode.wgan.errors import DataError, NumericalError
+from everymode.wgan.shape import Block, Shape
 
 JITTER: Final = 0.98
 """Share of the resolution over which noise spreads a value; decoding in float32 rounds it back."""
@@ -49,10 +49,10 @@ class _Slots:
 class TableCodec:
     """Turns rows of a table into rows of numbers and back, as its schema says.
 
-    A numeric column is one number (see `wgan.data.ranks`) and a one-hot state: continuous, each
-    atom, missing; the number is 0 unless the state is continuous. Without atoms and missing values
-    there is no state, without continuous values no number. A category is one-hot, a missing value
-    one more category. A column that can only hold one value takes no room.
+    A numeric column is one number (see `everymode.wgan.data.ranks`) and a one-hot state:
+    continuous, each atom, missing; the number is 0 unless the state is continuous. Without atoms
+    and missing values there is no state, without continuous values no number. A category is
+    one-hot, a missing value one more category. A column that can only hold one value takes no room.
 
     Attributes:
         schema: The columns.

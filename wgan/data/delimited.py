@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from wgan.errors import DataError
+from everymode.wgan.errors import DataError
 
 _CHUNK: Final = 1 << 14
 """Rows held as lists of cells at a time."""
@@ -178,7 +178,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 def coded_frame(table: pa.Table) -> pd.DataFrame:
     """A parsed file as it is: columns of codes, over the table's own memory.
 
-    `wgan.data.values` reads them as it reads columns of text, and faster.
+    `everymode.wgan.data.values` reads them as it reads columns of text, and faster.
     """
     arrays = [pd.arrays.ArrowExtensionArray(column) for column in table.columns]
     frame = pd.DataFrame(dict(enumerate(arrays)), copy=False)

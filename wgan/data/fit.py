@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wgan.data.ranks import jitter
-from wgan.data.schema import Column, Kind, Schema
-from wgan.data.values import describe, parse_column
-from wgan.errors import DataError
+from everymode.wgan.data.ranks import jitter
+from everymode.wgan.data.schema import Column, Kind, Schema
+from everymode.wgan.data.values import describe, parse_column
+from everymode.wgan.errors import DataError
 
 Numbers = npt.NDArray[np.float64]
 

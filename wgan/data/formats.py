@@ -9,4 +9,4 @@ SUFFIXES: Final[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parq
 """Endings of the files that are read as tables."""
 
 ARRAYS: Final = ".npz"
-"""Ending of a file with samples and their labels; see `clients.datasets.arrays`."""
+"""Ending of a file with samples and their labels; see `everymode.clients.datasets.arrays`."""

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wgan.data.delimited import header_problems, parse_delimited, to_frame
-from wgan.data.formats import MISSING, SUFFIXES
-from wgan.errors import DataError
+from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
+from everymode.wgan.data.formats import MISSING, SUFFIXES
+from everymode.wgan.errors import DataError
 
 
 def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def is_delimited(path: Path) -> bool:
 
 
 def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
-    """Reads a CSV or TSV file as dictionary-encoded text; see `wgan.data.delimited`.
+    """Reads a CSV or TSV file as dictionary-encoded text; see `everymode.wgan.data.delimited`.
 
     Raises:
         DataError: As `read_table`.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from wgan.data.schema import Column
+from everymode.wgan.data.schema import Column
 
 Numbers = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from wgan.data.arrays import Samples
+from everymode.wgan.data.arrays import Samples
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 """What the values of a column are. `integer`, `float` and `datetime` are numeric."""
@@ -37,7 +37,7 @@ class Column:
         missing: Whether any row has no value here.
         decimals: Digits after the decimal point that a `float` column is written with (15: all).
         dtype: The pandas dtype that a decoded column gets.
-        form: How a `datetime` is written, one of `wgan.data.values.DATE_FORMS`.
+        form: How a `datetime` is written, one of `everymode.wgan.data.values.DATE_FORMS`.
         scale: How a number is encoded: by its rank, or linearly, from its range to [-1, 1], which
             keeps distances (points, pixels).
     """

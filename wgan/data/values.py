@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from wgan.data.schema import Kind
-from wgan.errors import DataError
+from everymode.wgan.data.schema import Kind
+from everymode.wgan.errors import DataError
 
 Objects = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.float64]
@@ -179,7 +179,7 @@ def _is_boolean(text: str) -> bool:
 
 
 def _is_coded(dtype: Any) -> bool:
-    """Whether cells are dictionary-encoded text, as `wgan.data.delimited` reads them."""
+    """Whether cells are dictionary-encoded text, as `everymode.wgan.data.delimited` reads them."""
     return isinstance(dtype, pd.ArrowDtype) and pa.types.is_dictionary(dtype.pyarrow_dtype)
 
 

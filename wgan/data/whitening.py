@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan.data.arrays import ArrayCodec
-from wgan.errors import DataError, SettingsError
-from wgan.shape import Block, Shape
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.errors import DataError, SettingsError
+from everymode.wgan.shape import Block, Shape
 
 P = ParamSpec("P")
 Decoded = TypeVar("Decoded", covariant=True)

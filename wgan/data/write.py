@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from wgan.data.formats import SUFFIXES
-from wgan.data.schema import Column, Schema
-from wgan.data.spreadsheets import Marked, safe_table
-from wgan.errors import DataError, StateError
-from wgan.files import write_bytes
+from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.spreadsheets import Marked, safe_table
+from everymode.wgan.errors import DataError, StateError
+from everymode.wgan.files import write_bytes
 
 
 def write_table(

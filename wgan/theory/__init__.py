@@ -2,29 +2,48 @@
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from wgan.theory.checks import Array
-    from wgan.theory.dirac import critical_penalty, dirac_eigenvalues, quadratic_eigenvalues
-    from wgan.theory.graph import GraphTransport, graph_wasserstein
-    from wgan.theory.stability import classify, convergence_rate, sign_changes, spectrum, trajectory
-    from wgan.theory.transport import Potential, assignment, dual_potentials, wasserstein
+    from everymode.wgan.theory.checks import Array
+    from everymode.wgan.theory.dirac import (
+        critical_penalty,
+        dirac_eigenvalues,
+        quadratic_eigenvalues,
+    )
+    from everymode.wgan.theory.graph import GraphTransport, graph_wasserstein
+    from everymode.wgan.theory.stability import (
+        classify,
+        convergence_rate,
+        sign_changes,
+        spectrum,
+        trajectory,
+    )
+    from everymode.wgan.theory.transport import Potential, assignment, dual_potentials, wasserstein
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "wgan.theory.checks": ("Array",),
-            "wgan.theory.dirac": ("critical_penalty", "dirac_eigenvalues", "quadratic_eigenvalues"),
-            "wgan.theory.graph": ("GraphTransport", "graph_wasserstein"),
-            "wgan.theory.stability": (
+            "everymode.wgan.theory.checks": ("Array",),
+            "everymode.wgan.theory.dirac": (
+                "critical_penalty",
+                "dirac_eigenvalues",
+                "quadratic_eigenvalues",
+            ),
+            "everymode.wgan.theory.graph": ("GraphTransport", "graph_wasserstein"),
+            "everymode.wgan.theory.stability": (
                 "classify",
                 "convergence_rate",
                 "sign_changes",
                 "spectrum",
                 "trajectory",
             ),
-            "wgan.theory.transport": ("Potential", "assignment", "dual_potentials", "wasserstein"),
+            "everymode.wgan.theory.transport": (
+                "Potential",
+                "assignment",
+                "dual_potentials",
+                "wasserstein",
+            ),
         },
     )
 

@@ -12,7 +12,7 @@ sections 2 to 4; the quadratic game: Mescheder, Nowozin, Geiger, "The Numerics o
 import torch
 from torch import Tensor
 
-from wgan.theory.stability import Field
+from everymode.wgan.theory.stability import Field
 
 
 def wasserstein_slope(t: Tensor) -> Tensor:

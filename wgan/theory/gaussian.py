@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh, svd
 
-from wgan.theory.checks import Array, finite
+from everymode.wgan.theory.checks import Array, finite
 
 _ROUNDING = 1e-10
 

@@ -8,8 +8,8 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array, hstack
 from scipy.sparse.csgraph import connected_components, shortest_path
 
-from wgan.errors import NumericalError
-from wgan.theory.checks import Array, balanced, masses, vector
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.theory.checks import Array, balanced, masses, vector
 
 _SAME_MASS = 1e-9
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from wgan.theory.checks import Array, balanced, clouds, finite, masses, order, vector
+from everymode.wgan.theory.checks import Array, balanced, clouds, finite, masses, order, vector
 
 
 def wasserstein_1d(

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wgan.errors import NumericalError
-from wgan.theory.checks import Array, cloud, masses
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.theory.checks import Array, cloud, masses
 
 _STEPS = 1_000
 _ROUNDING = 1e-15

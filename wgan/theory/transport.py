@@ -11,11 +11,20 @@ from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import eye_array, kron, vstack
 from scipy.spatial.distance import cdist
 
-from wgan.errors import NumericalError
-from wgan.theory.checks import Array, balanced, cloud, clouds, finite, masses, order, vector
-from wgan.theory.gaussian import gaussian_w2, gaussian_w2_map
-from wgan.theory.line import jensen_shannon, sliced_wasserstein, wasserstein_1d
-from wgan.theory.median import geometric_median
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.theory.checks import (
+    Array,
+    balanced,
+    cloud,
+    clouds,
+    finite,
+    masses,
+    order,
+    vector,
+)
+from everymode.wgan.theory.gaussian import gaussian_w2, gaussian_w2_map
+from everymode.wgan.theory.line import jensen_shannon, sliced_wasserstein, wasserstein_1d
+from everymode.wgan.theory.median import geometric_median
 
 __all__ = [
     "Matching",

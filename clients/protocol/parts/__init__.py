@@ -1,8 +1,8 @@
 """The parts of a federation: one file for each mechanism, beside its paper.
 
-A part is a small frozen dataclass that travels in `clients.protocol.messages.Train`. It says which
-arrays it needs on the way up and down, what it does to a gradient at a site, what it does to the
-state on the server, and what it does not go with.
+A part is a small frozen dataclass that travels in `everymode.clients.protocol.messages.Train`. It
+says which arrays it needs on the way up and down, what it does to a gradient at a site, what it
+does to the state on the server, and what it does not go with.
 
 - `base`: what a correction of local training may do; every hook does nothing by default.
 - `proximal`, `control_variates`, ...: one correction each.
@@ -16,24 +16,29 @@ state on the server, and what it does not go with.
 
 from typing import TYPE_CHECKING
 
-from wgan.lazy import lazy_exports
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from clients.protocol.parts.arrays import SCORES, LocalTraining, RoundArrays, round_arrays
-    from clients.protocol.parts.base import LocalRule
-    from clients.protocol.parts.control_variates import ControlVariates
-    from clients.protocol.parts.corrections import LocalCorrection
-    from clients.protocol.parts.placement import PLAYERS, Placement, Player
-    from clients.protocol.parts.proximal import Proximal
-    from clients.protocol.parts.states import PlayerState, SiteState, load_players
-    from clients.protocol.parts.statistics import (
+    from everymode.clients.protocol.parts.arrays import (
+        SCORES,
+        LocalTraining,
+        RoundArrays,
+        round_arrays,
+    )
+    from everymode.clients.protocol.parts.base import LocalRule
+    from everymode.clients.protocol.parts.control_variates import ControlVariates
+    from everymode.clients.protocol.parts.corrections import LocalCorrection
+    from everymode.clients.protocol.parts.placement import PLAYERS, Placement, Player
+    from everymode.clients.protocol.parts.proximal import Proximal
+    from everymode.clients.protocol.parts.states import PlayerState, SiteState, load_players
+    from everymode.clients.protocol.parts.statistics import (
         Averaged,
         Frozen,
         OptimizerStatistics,
         Private,
         change,
     )
-    from clients.protocol.parts.weighting import (
+    from everymode.clients.protocol.parts.weighting import (
         AFL,
         IFLGAN,
         TERM,
@@ -51,26 +56,26 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "clients.protocol.parts.arrays": (
+            "everymode.clients.protocol.parts.arrays": (
                 "SCORES",
                 "LocalTraining",
                 "RoundArrays",
                 "round_arrays",
             ),
-            "clients.protocol.parts.base": ("LocalRule",),
-            "clients.protocol.parts.control_variates": ("ControlVariates",),
-            "clients.protocol.parts.corrections": ("LocalCorrection",),
-            "clients.protocol.parts.placement": ("PLAYERS", "Placement", "Player"),
-            "clients.protocol.parts.proximal": ("Proximal",),
-            "clients.protocol.parts.states": ("PlayerState", "SiteState", "load_players"),
-            "clients.protocol.parts.statistics": (
+            "everymode.clients.protocol.parts.base": ("LocalRule",),
+            "everymode.clients.protocol.parts.control_variates": ("ControlVariates",),
+            "everymode.clients.protocol.parts.corrections": ("LocalCorrection",),
+            "everymode.clients.protocol.parts.placement": ("PLAYERS", "Placement", "Player"),
+            "everymode.clients.protocol.parts.proximal": ("Proximal",),
+            "everymode.clients.protocol.parts.states": ("PlayerState", "SiteState", "load_players"),
+            "everymode.clients.protocol.parts.statistics": (
                 "Averaged",
                 "Frozen",
                 "OptimizerStatistics",
                 "Private",
                 "change",
             ),
-            "clients.protocol.parts.weighting": (
+            "everymode.clients.protocol.parts.weighting": (
                 "AFL",
                 "IFLGAN",
                 "TERM",

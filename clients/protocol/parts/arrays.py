@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clients.protocol.parts.corrections import LocalCorrection
-from clients.protocol.parts.placement import PLAYERS, Placement, Player
-from clients.protocol.parts.statistics import Averaged, OptimizerStatistics
-from clients.protocol.parts.weighting import GroupWeights, WeightingRule
-from clients.protocol.sums import Field, Layout
-from wgan.slopes import SLOPE_EDGES
+from everymode.clients.protocol.parts.corrections import LocalCorrection
+from everymode.clients.protocol.parts.placement import PLAYERS, Placement, Player
+from everymode.clients.protocol.parts.statistics import Averaged, OptimizerStatistics
+from everymode.clients.protocol.parts.weighting import GroupWeights, WeightingRule
+from everymode.clients.protocol.sums import Field, Layout
+from everymode.wgan.slopes import SLOPE_EDGES
 
 SCORES = ("train", "held", "fake", "sign")
 """Mean scores of rows trained on, held out and fake, and of the sign of the first."""
@@ -67,7 +67,8 @@ class RoundArrays:
         figures: Diagnostics, added up over sites.
         updates: Changes that are averaged: part of the sum, or sent by each site.
         totals: What corrections add up over sites.
-        state: What each site carries (`clients.protocol.parts.states.SiteState`), down and up.
+        state: What each site carries (`everymode.clients.protocol.parts.states.SiteState`), down
+            and up.
         reports: What each site says of itself besides.
         shared: What all sites get.
         per_site_updates: Whether each site sends its updates apart from the sum.

@@ -1,9 +1,9 @@
 """What a correction of local training may do: hooks at a site and on the server.
 
 A correction is a frozen dataclass with a `kind`, registered in
-`clients.protocol.parts.corrections`. It acts on every player whose updates are averaged. Its arrays
-are named after their player: the array `control` of the critic travels as `critic_control`.
-Configurations read these parts, so PyTorch is imported only where one works.
+`everymode.clients.protocol.parts.corrections`. It acts on every player whose updates are averaged.
+Its arrays are named after their player: the array `control` of the critic travels as
+`critic_control`. Configurations read these parts, so PyTorch is imported only where one works.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.weighting import WeightingRule
+from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.parts.weighting import WeightingRule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clients.protocol.parts.statistics import OptimizerStatistics
+    from everymode.clients.protocol.parts.statistics import OptimizerStatistics
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
-from clients.protocol.parts import control_variates, feddyn, fednova, proximal
+from everymode.clients.protocol.parts import control_variates, feddyn, fednova, proximal
 
 LocalCorrection = Annotated[
     proximal.Proximal | control_variates.ControlVariates | feddyn.FedDyn | fednova.FedNova,

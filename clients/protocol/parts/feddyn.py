@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
+from everymode.clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
-from clients.protocol.parts.placement import Placement
-from clients.protocol.parts.weighting import WeightingRule
+from everymode.clients.protocol.parts.base import Correction, Floats, LocalResult, LocalRule
+from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.parts.weighting import WeightingRule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clients.protocol.parts.statistics import OptimizerStatistics
+    from everymode.clients.protocol.parts.statistics import OptimizerStatistics
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from clients.protocol.parts.base import Correction, LocalRule
+from everymode.clients.protocol.parts.base import Correction, LocalRule
 
 if TYPE_CHECKING:
     from torch import Tensor

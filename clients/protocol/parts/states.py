@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clients.protocol.parts.placement import PLAYERS, Player
-from wgan.errors import StateError
-from wgan.optimizers import Statistics
-from wgan.players import Players
+from everymode.clients.protocol.parts.placement import PLAYERS, Player
+from everymode.wgan.errors import StateError
+from everymode.wgan.optimizers import Statistics
+from everymode.wgan.players import Players
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 

@@ -4,7 +4,7 @@
 - *Frozen* at the shared point during local steps; the server takes in the mean gradient at that
   point (Karimireddy et al., "Mime: Mimicking Centralized Stochastic Algorithms in Federated
   Learning", 2020, algorithm 1, MimeLite), and each site bounds its steps
-  (`wgan.optimizers.UpdateBound`).
+  (`everymode.wgan.optimizers.UpdateBound`).
 - *Private*: every site keeps an optimizer of its own, as FedAvg with local Adam.
 """
 
@@ -18,10 +18,10 @@ import torch
 from pydantic import Discriminator
 from torch import Tensor
 
-from clients.protocol.parts.placement import Placement, Player
-from clients.protocol.parts.states import PlayerState
-from clients.protocol.sums import Field
-from wgan.optimizers import Optimizer, Statistics, UpdateBound
+from everymode.clients.protocol.parts.placement import Placement, Player
+from everymode.clients.protocol.parts.states import PlayerState
+from everymode.clients.protocol.sums import Field
+from everymode.wgan.optimizers import Optimizer, Statistics, UpdateBound
 
 Means = Mapping[str, npt.NDArray[np.float64]]
 

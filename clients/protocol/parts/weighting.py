@@ -1,8 +1,8 @@
 """What a site's update counts: by rows' group weights, by rows, alike, or by a published rule.
 
-The formulas stand beside their papers in `fairness.weighting.site_weights`; a rule here says what a
-site sends for it, and which of the site's figures it reads. Rules that look at every single site
-need its update apart from the sum, which secure summation would hide.
+The formulas stand beside their papers in `everymode.fairness.weighting.site_weights`; a rule here
+says what a site sends for it, and which of the site's figures it reads. Rules that look at every
+single site need its update apart from the sum, which secure summation would hide.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator
 
-from fairness.weighting import site_weights
+from everymode.fairness.weighting import site_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class _Rule:
 
 @dataclass(frozen=True)
 class GroupWeights(_Rule):
-    """The group weights of the site's rows, exactly (`fairness.weighting.group_weights`)."""
+    """The group weights of the site's rows; see `everymode.fairness.weighting.group_weights`."""
 
     kind: Literal["groups"] = "groups"
 

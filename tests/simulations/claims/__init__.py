@@ -1,1 +1,1 @@
-"""Tests of `simulations.claims`."""
+"""Tests of `everymode.simulations.claims`."""

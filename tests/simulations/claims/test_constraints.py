@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from simulations.claims import (
+from everymode.simulations.claims import (
     activations,
     batch_statistics,
     penalty_weight,
@@ -16,13 +16,13 @@ from simulations.claims import (
     weight_clipping,
     where_penalised,
 )
-from simulations.claims.fitting import Fitted
-from simulations.toys import Fresh
-from wgan.critics import MLPCriticSpec
-from wgan.lipschitz import Penalised, SpectralNorm
-from wgan.players import Players
-from wgan.shape import Shape
-from wgan.theory.transport import dual_potentials
+from everymode.simulations.claims.fitting import Fitted
+from everymode.simulations.toys import Fresh
+from everymode.wgan.critics import MLPCriticSpec
+from everymode.wgan.lipschitz import Penalised, SpectralNorm
+from everymode.wgan.players import Players
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import dual_potentials
 
 
 def seeded(seed):

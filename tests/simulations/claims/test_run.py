@@ -14,10 +14,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from simulations.claims import catalogue, command, run
-from simulations.claims.claim import Check, Claim, Result, above, below, near, noted, smaller
-from simulations.cli import app
-from wgan.errors import SettingsError
+from everymode.simulations.claims import catalogue, command, run
+from everymode.simulations.claims.claim import (
+    Check,
+    Claim,
+    Result,
+    above,
+    below,
+    near,
+    noted,
+    smaller,
+)
+from everymode.simulations.cli import app
+from everymode.wgan.errors import SettingsError
 
 
 def holding(seeds, figure):
@@ -159,7 +168,7 @@ def test_an_interrupted_run_waits_for_nobody_and_leaves_no_process(tmp_path):
     # Read by the processes that measure, too: every claim there sleeps ten minutes.
     program = (
         "import signal, sys, time; from dataclasses import replace; from pathlib import Path\n"
-        "from simulations.claims import run as module\n"
+        "from everymode.simulations.claims import run as module\n"
         "def sleep(seeds, figure): time.sleep(600)\n"
         "module.CLAIMS = tuple(replace(claim, measure=sleep) for claim in module.CLAIMS)\n"
         "if __name__ == '__main__':\n"

@@ -7,15 +7,15 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims import class_multipliers as multipliers
-from simulations.claims import committee, whitening
-from simulations.claims import condition_gradient as conditions
-from simulations.claims import curved_manifold as curved
-from wgan.data.arrays import ArrayCodec
-from wgan.data.whitening import Whitened, Whitening, second_moments
-from wgan.penalties import GradientPenalty, slopes
-from wgan.theory.line import wasserstein_1d
-from wgan.theory.transport import wasserstein
+from everymode.simulations.claims import class_multipliers as multipliers
+from everymode.simulations.claims import committee, whitening
+from everymode.simulations.claims import condition_gradient as conditions
+from everymode.simulations.claims import curved_manifold as curved
+from everymode.wgan.data.arrays import ArrayCodec
+from everymode.wgan.data.whitening import Whitened, Whitening, second_moments
+from everymode.wgan.penalties import GradientPenalty, slopes
+from everymode.wgan.theory.line import wasserstein_1d
+from everymode.wgan.theory.transport import wasserstein
 
 
 def rng(seed=0):

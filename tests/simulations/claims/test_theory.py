@@ -7,14 +7,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims import geometric_median, graph_transport, training_dynamics
-from simulations.claims.claim import Check
-from simulations.claims.training_dynamics import ONE, START, Game, bisect, mismatch
-from simulations.toys import Cloud
-from wgan.objectives import JensenShannon
-from wgan.points import Fake, Interpolates
-from wgan.theory import dirac
-from wgan.theory.transport import wasserstein
+from everymode.simulations.claims import geometric_median, graph_transport, training_dynamics
+from everymode.simulations.claims.claim import Check
+from everymode.simulations.claims.training_dynamics import ONE, START, Game, bisect, mismatch
+from everymode.simulations.toys import Cloud
+from everymode.wgan.objectives import JensenShannon
+from everymode.wgan.points import Fake, Interpolates
+from everymode.wgan.theory import dirac
+from everymode.wgan.theory.transport import wasserstein
 
 CLAIMS = [geometric_median.CLAIM, training_dynamics.CLAIM, graph_transport.CLAIM]
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims import adaptive_augmentation as augmentation
-from simulations.claims import mode_coverage as coverage
-from simulations.claims import noise_views as noise
-from simulations.claims import plateau_stopping as plateau
-from wgan.strength import Constant, Decay
-from wgan.training import Schedule
+from everymode.simulations.claims import adaptive_augmentation as augmentation
+from everymode.simulations.claims import mode_coverage as coverage
+from everymode.simulations.claims import noise_views as noise
+from everymode.simulations.claims import plateau_stopping as plateau
+from everymode.wgan.strength import Constant, Decay
+from everymode.wgan.training import Schedule
 
 
 def rng(seed=0):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from simulations.claims import (
+from everymode.simulations.claims import (
     data_scale,
     disjoint_supports,
     point_masses,
@@ -15,10 +15,10 @@ from simulations.claims import (
     transport_direction,
     w1_w2_gradients,
 )
-from simulations.claims.fitting import SMALL, Whole, fit_critic
-from simulations.toys import Cloud
-from wgan.shape import Shape
-from wgan.theory.transport import assignment
+from everymode.simulations.claims.fitting import SMALL, Whole, fit_critic
+from everymode.simulations.toys import Cloud
+from everymode.wgan.shape import Shape
+from everymode.wgan.theory.transport import assignment
 
 MODULES = [
     disjoint_supports,

@@ -1,1 +1,1 @@
-"""Tests of `simulations.compare`."""
+"""Tests of `everymode.simulations.compare`."""

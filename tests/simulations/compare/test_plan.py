@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from server.config.files import commented, load
-from server.config.strategies import STRATEGIES
-from simulations.compare.checks import differences
-from simulations.compare.plan import planned
-from wgan.errors import SettingsError
+from everymode.server.config.files import commented, load
+from everymode.server.config.strategies import STRATEGIES
+from everymode.simulations.compare.checks import differences
+from everymode.simulations.compare.plan import planned
+from everymode.wgan.errors import SettingsError
 
 
 def refused(*arguments, **named):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import tomli_w
 
-from simulations.compare.plan import planned
-from simulations.compare.run import perform, run_all
+from everymode.simulations.compare.plan import planned
+from everymode.simulations.compare.run import perform, run_all
 
 
 def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path, kit):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from simulations.compare import pictures, tables
-from simulations.compare.command import write
-from simulations.compare.marks import COLOURS
-from simulations.compare.plan import planned
-from simulations.compare.results import collected
-from wgan.errors import StateError
-from wgan.files import write_json
+from everymode.simulations.compare import pictures, tables
+from everymode.simulations.compare.command import write
+from everymode.simulations.compare.marks import COLOURS
+from everymode.simulations.compare.plan import planned
+from everymode.simulations.compare.results import collected
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import write_json
 
 GROUPS = ("a", "b", "c|<d>")
 

@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from server.outputs.locks import locked
-from server.session import Session
-from server.simulated_sites import create_simulated_sites
-from server.transport.exchange import InProcess
-from simulations.compare import curve, pictures, run
-from simulations.compare.plan import planned
-from simulations.compare.run import PerSiteAccounting, pending, perform, read_failure, run_all
+from everymode.server.outputs.locks import locked
+from everymode.server.session import Session
+from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.transport.exchange import InProcess
+from everymode.simulations.compare import curve, pictures, run
+from everymode.simulations.compare.plan import planned
+from everymode.simulations.compare.run import (
+    PerSiteAccounting,
+    pending,
+    perform,
+    read_failure,
+    run_all,
+)
+from everymode.wgan.errors import NumericalError
+from everymode.wgan.files import read_json, write_json
 from tests.command_line import everymode
-from wgan.errors import NumericalError
-from wgan.files import read_json, write_json
 
 
 @pytest.fixture
@@ -153,7 +159,7 @@ def test_bad_tables_end_all_and_leave_nothing(config, table, tmp_path, call):
 
 
 def test_an_interrupt_says_how_to_go_on(config, tmp_path, call, monkeypatch):
-    monkeypatch.setattr("simulations.streams.Stop.__call__", lambda self: True)
+    monkeypatch.setattr("everymode.simulations.streams.Stop.__call__", lambda self: True)
     out = tmp_path / "o u t"
     words = ("--strategies", "fedgan,pooled", "--seeds", "0,1", "--out", out, "--set", "seed=3")
     code, _, err = call(config, *words[:-2], "--set", "model.noise=4")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from simulations.compare.plan import planned
-from simulations.compare.run import perform
-from wgan.files import read_json
+from everymode.simulations.compare.plan import planned
+from everymode.simulations.compare.run import perform
+from everymode.wgan.files import read_json
 
 
 def test_two_strategies_from_the_preset_to_the_table(tmp_path, call):

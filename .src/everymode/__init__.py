@@ -1,0 +1,1 @@
+../../simulations/everymode/__init__.py

@@ -1,0 +1,1 @@
+"""One synthetic-data generator, trained across sites that cannot pool their data."""
