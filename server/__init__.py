@@ -7,11 +7,12 @@
     run.table, run.summary["coverage_group_min"]
     run.synthesizer.draw(1000, seed=1, where={"sex": "Female"})
 
-Names are imported when they are first used, so that `import server` is cheap.
+Names are imported when they are first used, so that the import is cheap.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from everymode.server.config.files import load, parse
@@ -26,29 +27,44 @@ if TYPE_CHECKING:
     from everymode.server.synthesis.steps import PostprocessingStep
     from everymode.server.synthesis.synthesizer import Synthesizer
     from everymode.server.transport.exchange import Exchange, InProcess
-
-_MODULES = {
-    "load": "config.files",
-    "parse": "config.files",
-    "Settings": "config.settings",
-    "FinishedRun": "in_process",
-    "simulate": "in_process",
-    "MetricsRecord": "outputs.records",
-    "SummaryRecord": "outputs.records",
-    "json_schema": "outputs.records",
-    "RunFolder": "outputs.run_directory",
-    "Interrupted": "progress",
-    "ProgressListener": "progress",
-    "Silent": "progress",
-    "Session": "session",
-    "SimulatedSites": "simulated_sites",
-    "create_simulated_sites": "simulated_sites",
-    "load_generator": "synthesis.generator_file",
-    "PostprocessingStep": "synthesis.steps",
-    "Synthesizer": "synthesis.synthesizer",
-    "Exchange": "transport.exchange",
-    "InProcess": "transport.exchange",
-}
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "everymode.server.config.files": (
+                "load",
+                "parse",
+            ),
+            "everymode.server.config.settings": ("Settings",),
+            "everymode.server.in_process": (
+                "FinishedRun",
+                "simulate",
+            ),
+            "everymode.server.outputs.records": (
+                "MetricsRecord",
+                "SummaryRecord",
+                "json_schema",
+            ),
+            "everymode.server.outputs.run_directory": ("RunFolder",),
+            "everymode.server.progress": (
+                "Interrupted",
+                "ProgressListener",
+                "Silent",
+            ),
+            "everymode.server.session": ("Session",),
+            "everymode.server.simulated_sites": (
+                "SimulatedSites",
+                "create_simulated_sites",
+            ),
+            "everymode.server.synthesis.generator_file": ("load_generator",),
+            "everymode.server.synthesis.steps": ("PostprocessingStep",),
+            "everymode.server.synthesis.synthesizer": ("Synthesizer",),
+            "everymode.server.transport.exchange": (
+                "Exchange",
+                "InProcess",
+            ),
+        },
+    )
 
 __all__ = [
     "Exchange",
@@ -72,17 +88,3 @@ __all__ = [
     "parse",
     "simulate",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module 'server' has no attribute '{name}'")
-    value = getattr(import_module(f"server.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return sorted(__all__)

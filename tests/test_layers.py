@@ -81,7 +81,9 @@ def violations(files: Mapping[str, str]) -> list[str]:
         above = set(LAYERS[LAYERS.index(layer) + 1 :])
         problems += [f"{path} imports upward: {top}" for top in sorted(tops & above)]
         bare = {n.partition(".")[0] for n in dotted(source, "everymode." + _module(path))}
-        problems += [f"{path} imports {top}, installed as everymode.{top}" for top in bare & {*LAYERS}]
+        problems += [
+            f"{path} imports {top}, installed as everymode.{top}" for top in bare & {*LAYERS}
+        ]
         if "tests" in tops:
             problems.append(f"{path} imports tests")
         if "flwr" in tops and path not in FLOWER | starters:

@@ -1,1 +1,1 @@
-../../simulations/everymode/__init__.py
+"""One synthetic-data generator, trained across sites that cannot pool their data."""

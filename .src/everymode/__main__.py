@@ -1,1 +1,6 @@
-../../simulations/everymode/__main__.py
+"""`python -m everymode`: the command line."""
+
+from everymode.simulations.cli import main
+
+if __name__ == "__main__":
+    main()

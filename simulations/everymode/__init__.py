@@ -1,1 +1,0 @@
-"""One synthetic-data generator, trained across sites that cannot pool their data."""
