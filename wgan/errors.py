@@ -5,6 +5,8 @@ instead. Where several problems can be found at once, they are reported at once.
 hold a cell of a private table: they may travel from a site to the server. They do hold names that
 tables and sites chose, so they are made harmless when an error is made (`everymode.wgan.words`):
 what prints, logs, stores or sends it need not know.
+
+In Python they are `ValueError` and `OSError` too, which is what callers of a library catch.
 """
 
 import difflib
@@ -28,15 +30,15 @@ class EveryModeError(Exception):
         super().__init__("\n".join(self.problems))
 
 
-class DataError(EveryModeError):
+class DataError(EveryModeError, ValueError):
     """A table that cannot be used as it is."""
 
 
-class SettingsError(EveryModeError):
+class SettingsError(EveryModeError, ValueError):
     """A configuration that cannot be used as it is."""
 
 
-class StateError(EveryModeError):
+class StateError(EveryModeError, OSError):
     """A checkpoint or run directory that does not fit, or cannot be written."""
 
 

@@ -29,6 +29,8 @@ def readable(what: str) -> Iterator[None]:
     """Turns what reading nonsense raises into a refusal, which says the error's type alone."""
     try:
         yield
+    except EveryModeError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RefusedError(f"{what} cannot be read ({type(error).__name__})") from None
 

@@ -22,7 +22,7 @@ from everymode.server.synthesis.steps import (
     ProjectByRejection,
 )
 from everymode.server.synthesis.synthesizer import Synthesizer, build_generator
-from everymode.wgan.errors import StateError
+from everymode.wgan.errors import EveryModeError, StateError
 from everymode.wgan.files import parse_json
 from everymode.wgan.flat import FlatModule
 from everymode.wgan.state import read_tensors, write_tensors
@@ -98,6 +98,8 @@ def load_generator(run: RunFolder) -> Synthesizer:
         raise StateError(f"{run.generator}: was not made under the plan in schema.json")
     try:
         return _assembled(plan, tensors, meta)
+    except EveryModeError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         # The digest of the file is right, so that it was written with other tensors than these.
         what = " ".join(f"{type(error).__name__}: {error}".split())

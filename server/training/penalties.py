@@ -14,7 +14,7 @@ from everymode.fairness.parity.adversary import GroupAdversary, GroupAdversarySp
 from everymode.fairness.parity.penalty import ParityPenalty
 from everymode.server.federation.terms import GeneratorTerms, ParityTerm
 from everymode.server.transport.exchange import Exchange
-from everymode.wgan.errors import SettingsError
+from everymode.wgan.errors import EveryModeError, SettingsError
 from everymode.wgan.penalties import GeneratorPenalty
 
 
@@ -101,6 +101,8 @@ def build_parity(
             matching,
             device,
         )
+    except EveryModeError:
+        raise
     except ValueError as error:
         raise SettingsError(
             f"fairness.parity = '{term.kind}': {error}; write data.condition = "
@@ -117,6 +119,8 @@ def build_adversary(spec: GroupAdversarySpec, plan: Plan, device: str) -> GroupA
     seed = derive_seed(plan.seed, "bias head")
     try:
         return spec.build(plan.conditions, plan.schema, seed, device)
+    except EveryModeError:
+        raise
     except ValueError as error:
         raise SettingsError(f"fairness.bias_head: {error}; write 0") from None
 

@@ -1,0 +1,19 @@
+"""The Python interface: `everymode.fit`, `load`, `audit`, and what they return."""
+
+from typing import TYPE_CHECKING
+
+from everymode.wgan.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from everymode.simulations.api.model import Model, fit, load
+    from everymode.simulations.api.report import AuditReport, audit
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "everymode.simulations.api.model": ("Model", "fit", "load"),
+            "everymode.simulations.api.report": ("AuditReport", "audit"),
+        },
+    )
+
+__all__ = ["AuditReport", "Model", "audit", "fit", "load"]
