@@ -279,6 +279,9 @@ def _form_of_typed(present: "pd.Series[Any]") -> str:
 
 
 def _fraction(present: "pd.Series[Any]") -> bool:
+    if getattr(present.dtype, "tz", None) is not None:
+        # Where clocks are put back, an hour of local time comes twice.
+        present = present.dt.tz_convert("UTC")
     return bool((present != present.dt.floor("s")).any())
 
 
