@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.command_line import everymode
+from tests.command_line import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
@@ -86,7 +86,7 @@ def actors(process: subprocess.Popen[str]) -> Sequence[psutil.Process]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted training in this process, long enough to be disturbed in."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert everymode(*words(out, "inline", *LONG)) == 0
+    assert run_command(*words(out, "inline", *LONG)) == 0
     return out
 
 
@@ -126,7 +126,7 @@ def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_act
     tmp_path: Path, way: str, count: int
 ) -> None:
     inline, out = tmp_path / "inline", tmp_path / "ray"
-    assert everymode(*words(inline, "inline", *WAYS[way])) == 0
+    assert run_command(*words(inline, "inline", *WAYS[way])) == 0
     process = simulate(out, f"simulation.actors={count}", "simulation.num_cpus=0.5", *WAYS[way])
     code, text = finished(process)
     assert code == 0, text
