@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tests.command_line import run_command
+from tests.decoys import lay_decoys
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     "train.rounds=6",
     "split.sites=5",
@@ -32,7 +32,8 @@ LONG = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "everymode", *arguments]
+    # The installed command: `python -m` would put the working directory first.
+    return [str(Path(sys.executable).with_name("everymode")), *arguments]
 
 
 def words(out: Path, backend: str, *sets: str) -> list[str]:
@@ -41,9 +42,10 @@ def words(out: Path, backend: str, *sets: str) -> list[str]:
 
 
 def simulate(out: Path, *sets: str) -> subprocess.Popen[str]:
+    """Starts a run, from a folder full of files with the names of our packages."""
     return subprocess.Popen(
         command(*words(out, "ray", *sets)),
-        cwd=ROOT,
+        cwd=lay_decoys(out.with_name("decoys")),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -166,7 +168,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(
     assert f"--resume {out}" in text
     assert relatives(process) == []
     resumed = subprocess.run(
-        command("simulate", "--resume", str(out)), cwd=ROOT, capture_output=True, text=True
+        command("simulate", "--resume", str(out)), capture_output=True, text=True
     )
     assert resumed.returncode == 0, resumed.stderr
     assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
