@@ -13,6 +13,7 @@ from typing import TextIO
 
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import write_bytes
+from everymode.wgan.portable import NOFOLLOW, PRIVATE
 from everymode.wgan.words import visible
 
 _COLOURS = re.compile(r"\x1b\[(0|9[1-5])m")
@@ -30,7 +31,7 @@ def diverted(log: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NOFOLLOW | PRIVATE
         sink = os.open(log, flags, 0o644)
     except OSError as error:
         raise StateError(f"cannot write {log}: {error.strerror}") from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from everymode.wgan.errors import StateError
+from everymode.wgan.portable import DIRECTORY, NOFOLLOW, PRIVATE
 from everymode.wgan.words import json_text
 
 _TEMPORARY = re.compile(r"\.everymode-[0-9a-f]{16}\.part")
@@ -82,12 +83,12 @@ def write_whole(
         made = make_folder(path.parent, private)
         unique = temporary_beside(path)
         # Unlike mkstemp, this leaves to the user's umask who may read the result.
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | NOFOLLOW | PRIVATE
         descriptor = os.open(unique, flags, 0o600 if private else 0o666)
         temporary = unique
         with os.fdopen(descriptor, "wb") as file:
             kept = None if private else _mode(path)
-            if kept is not None:
+            if kept is not None and hasattr(os, "fchmod"):
                 os.fchmod(descriptor, kept)
             write(file)
             file.flush()
@@ -115,7 +116,7 @@ def append(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk refused.
     """
-    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | NOFOLLOW | PRIVATE
     with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
         file.write(content)
 
@@ -211,7 +212,7 @@ def _mode(path: Path) -> int | None:
 def _flush_folder(folder: Path) -> None:
     # Some file systems cannot: the file is in its place all the same.
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | DIRECTORY | PRIVATE)
         try:
             os.fsync(descriptor)
         finally:

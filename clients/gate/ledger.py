@@ -10,7 +10,6 @@ One line is appended a question, before it is answered, under a lock, and not fl
 the machine may forget the last few.
 """
 
-import fcntl
 import os
 import re
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from everymode.clients.site import Site
 from everymode.fairness.groups.clusters import AFTER_SPLIT, SETTLING
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import make_folder
+from everymode.wgan.portable import NOFOLLOW, PRIVATE, lock
 
 NAME = "answered.txt"
 
@@ -114,7 +114,7 @@ def enter(site: Site, question: Question) -> bool:
     path = site.workspace / NAME
     handle = open_ledger(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         known = _read(path, handle)
         if _repeats(path, known, question):
             return False
@@ -139,7 +139,7 @@ def entered(site: Site, scope: str, kind: str) -> Question | None:
         return None
     handle = open_ledger(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        lock(handle, shared=True)
         return _read(path, handle).latest.get((scope, kind))
     finally:
         os.close(handle)
@@ -226,7 +226,7 @@ def open_ledger(path: Path) -> int:
     Raises:
         StateError: The site's disk refuses, or a link lies there.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | NOFOLLOW | PRIVATE
     try:
         try:
             return os.open(path, flags, 0o600)

@@ -11,7 +11,6 @@ round costs no further write. A line is written before its answer leaves, so the
 answer that was lost on the way, and never lacks one.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ from everymode.clients.protocol.refusal import RefusedError, named
 from everymode.clients.protocol.sums import Field, Layout, SiteSums
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
+from everymode.wgan.portable import lock
 
 NAME = "released.jsonl"
 
@@ -128,7 +128,7 @@ def _enter(site: Site, context: ReleaseContext, content: str) -> None:
         return
     handle = open_ledger(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         _read(known, handle)
         if known.holds(context, content):
             return

@@ -18,6 +18,7 @@ from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.site import Site, sites_in
 from everymode.wgan.files import write_json
+from everymode.wgan.portable import NOFOLLOW, NONBLOCK, user
 
 MARKER = "simulation.json"
 
@@ -69,12 +70,12 @@ def simulated(simulation_paths: SimulationPaths) -> dict[str, Site]:
 def _read(path: Path) -> Any:
     """A marker's content; None where there is none that this user alone could have written."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK)
     except (OSError, ValueError):
         return None
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
-        own = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+        own = found.st_uid == user() and not stat.S_IMODE(found.st_mode) & 0o077
         if not (stat.S_ISREG(found.st_mode) and own):
             return None
         try:

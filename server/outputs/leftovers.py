@@ -15,6 +15,7 @@ from pathlib import Path
 from everymode.server.outputs.locks import in_use, locked
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import remove_tree, write_bytes
+from everymode.wgan.portable import user
 
 MARK = ".everymode-folder"
 """The file that says that a folder, with all in it, is ours to remove."""
@@ -121,7 +122,7 @@ def _marked(folder: Path) -> bool:
         own, mark = folder.lstat(), (folder / MARK).lstat()
     except OSError:
         return False
-    ours = own.st_uid == mark.st_uid == os.geteuid()
+    ours = own.st_uid == mark.st_uid == user()
     return ours and stat.S_ISDIR(own.st_mode) and stat.S_ISREG(mark.st_mode)
 
 

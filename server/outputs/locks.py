@@ -5,7 +5,6 @@ killed process left behind locks nothing. Child processes do not inherit it.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -16,11 +15,12 @@ from pathlib import Path
 
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import is_temporary, make_folder
+from everymode.wgan.portable import NOFOLLOW, PRIVATE, lock, read_from_start
 
 LOCK = ".everymode-lock"
 """The file in a folder that is locked."""
 
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | NOFOLLOW | PRIVATE
 
 _TRIES = 20
 _PAUSE = 0.005
@@ -74,7 +74,7 @@ def in_use(folder: Path) -> bool:
         # Somebody else's: not ours to judge.
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock(descriptor, shared=True, wait=False)
     except OSError:
         return True
     finally:
@@ -97,7 +97,7 @@ def _acquired(folder: Path, made: list[Path]) -> int:
             # Who held the folder has just removed it.
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, wait=False)
             if _is(descriptor, folder / LOCK):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, _signature())
@@ -136,7 +136,7 @@ def _signature() -> bytes:
 def _holder(descriptor: int) -> tuple[str, str]:
     """Who holds the lock, and what to do about it."""
     try:
-        who = json.loads(os.pread(descriptor, 4096, 0))
+        who = json.loads(read_from_start(descriptor, 4096))
         pid, host = int(who["pid"]), str(who["host"])
         if host != socket.gethostname():
             return f"process {pid} on {host} since {who['since']}", "wait until that has ended"

@@ -90,7 +90,7 @@ def test_there_is_no_other_way_to_a_terminal() -> None:
     for layer in LAYERS:
         for path in (ROOT / layer).rglob("*.py"):
             name = path.relative_to(ROOT).as_posix()
-            if name not in allowed:
+            if name not in allowed and "/examples/" not in name:
                 assert ways_around(path.read_text(encoding="utf-8")) == [], name
 
 

@@ -595,9 +595,12 @@ def imported(source):
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            found = {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add("wgan" if node.level else str(node.module).split(".")[0])
+            found = {"wgan" if node.level else str(node.module)}
+        else:
+            continue
+        names |= {name.removeprefix("everymode.").split(".")[0] for name in found}
     return names
 
 
