@@ -36,7 +36,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "evaluation",
         "stages",
     ),
-    "simulations": ("scenarios", "claims", "compare", "commands"),
+    "simulations": ("scenarios", "claims", "compare", "api", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
 CONFIGURED = ("server/config/", "server/outputs/", "server/stages/", "simulations/")
