@@ -31,6 +31,7 @@ from everymode.server.outputs.terminal import Terminal
 from everymode.server.session import Session, choose_device
 from everymode.server.simulated_sites import SimulatedSites
 from everymode.server.transport.grid import deal
+from everymode.simulations.shadows import refuse_shadow
 from everymode.simulations.streams import Stop, diverted
 from everymode.wgan.errors import StateError
 
@@ -83,6 +84,7 @@ def run_flower(
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
     """
     environment.require_guards()
+    refuse_shadow()
     train, missing = settings.train, settings.data.missing
     results: list[dict[str, Any]] = []
     errors: list[BaseException] = []

@@ -10,7 +10,7 @@ Call = Callable[..., tuple[int, str, str]]
 """Runs `everymode ...`; gives exit code, stdout, stderr."""
 
 
-def everymode(*arguments: object) -> int:
+def run_command(*arguments: object) -> int:
     """Runs `everymode ...`; returns its exit code."""
     with patch.object(sys, "argv", ["everymode", *map(str, arguments)]):
         try:

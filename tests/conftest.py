@@ -20,7 +20,7 @@ from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan import files
-from tests.command_line import Call, everymode
+from tests.command_line import Call, run_command
 from tests.federated import Federation
 
 # How long an example takes says how busy the machine is.
@@ -313,7 +313,7 @@ def call(capfd: pytest.CaptureFixture[str]) -> Call:
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = everymode(*arguments)
+        code = run_command(*arguments)
         return code, *capfd.readouterr()
 
     return run

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.command_line import everymode
+from tests.command_line import run_command
+from tests.decoys import lay_decoys
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     "train.rounds=6",
     "split.sites=5",
@@ -32,7 +32,8 @@ LONG = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "everymode", *arguments]
+    # The installed command: `python -m` would put the working directory first.
+    return [str(Path(sys.executable).with_name("everymode")), *arguments]
 
 
 def words(out: Path, backend: str, *sets: str) -> list[str]:
@@ -41,9 +42,10 @@ def words(out: Path, backend: str, *sets: str) -> list[str]:
 
 
 def simulate(out: Path, *sets: str) -> subprocess.Popen[str]:
+    """Starts a run, from a folder full of files with the names of our packages."""
     return subprocess.Popen(
         command(*words(out, "ray", *sets)),
-        cwd=ROOT,
+        cwd=lay_decoys(out.with_name("decoys")),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -86,7 +88,7 @@ def actors(process: subprocess.Popen[str]) -> Sequence[psutil.Process]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted training in this process, long enough to be disturbed in."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert everymode(*words(out, "inline", *LONG)) == 0
+    assert run_command(*words(out, "inline", *LONG)) == 0
     return out
 
 
@@ -126,7 +128,7 @@ def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_act
     tmp_path: Path, way: str, count: int
 ) -> None:
     inline, out = tmp_path / "inline", tmp_path / "ray"
-    assert everymode(*words(inline, "inline", *WAYS[way])) == 0
+    assert run_command(*words(inline, "inline", *WAYS[way])) == 0
     process = simulate(out, f"simulation.actors={count}", "simulation.num_cpus=0.5", *WAYS[way])
     code, text = finished(process)
     assert code == 0, text
@@ -166,7 +168,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(
     assert f"--resume {out}" in text
     assert relatives(process) == []
     resumed = subprocess.run(
-        command("simulate", "--resume", str(out)), cwd=ROOT, capture_output=True, text=True
+        command("simulate", "--resume", str(out)), capture_output=True, text=True
     )
     assert resumed.returncode == 0, resumed.stderr
     assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()

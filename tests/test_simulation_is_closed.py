@@ -15,6 +15,8 @@ import psutil
 import pytest
 import tomli_w
 
+from tests.decoys import lay_decoys
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 400.0
 STRANGER = """
@@ -35,8 +37,9 @@ def clean(**variables: str) -> dict[str, str]:
 def running(command: list[str], log: Path, **variables: str) -> Iterator[psutil.Popen]:
     """A process that is stopped in the end, with all that it started."""
     with log.open("w") as sink:
+        cwd = lay_decoys(log.with_name("decoys"))
         process = psutil.Popen(
-            command, cwd=ROOT, env=clean(**variables), stdout=sink, stderr=subprocess.STDOUT
+            command, cwd=cwd, env=clean(**variables), stdout=sink, stderr=subprocess.STDOUT
         )
     try:
         yield process
@@ -119,7 +122,7 @@ def join(port: int, **variables: str) -> subprocess.Popen[str]:
 
 
 def everymode(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "everymode", *arguments]
+    return [str(Path(sys.executable).with_name("everymode")), *arguments]
 
 
 @pytest.fixture
@@ -200,7 +203,7 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Pa
     # As `flwr run` starts it, but with more patience on a busy machine.
     superlink = [str(programs / "flower-superlink"), "--insecure", "--simulation"]
     superlink += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
-    run = [str(programs / "flwr"), "run", ".", "--stream"]
+    run = [str(programs / "flwr"), "run", str(ROOT), "--stream"]
     run += ["--run-config", f'config="{small}" out="{out}" set="train.rounds=100"']
     with running(superlink, tmp_path / "link.log", **variables) as link:
         wait_for(lambda: bool(listening([link])), link)

@@ -1,8 +1,8 @@
 """Adversarial learning in one process: parts, one loop, state. No idea of groups or federations.
 
 >>> import torch
->>> from everymode.wgan import Batch, GradientPenalty, Penalised, Players, Recipe, Schedule, Shape,
-train
+>>> from everymode.wgan import Batch, GradientPenalty, Penalised, Players, Recipe
+>>> from everymode.wgan import Schedule, Shape, train
 >>> def real(count, rng):
 ...     rows = 1 + torch.randn((count, 2), generator=rng)
 ...     return Batch(rows, rows[:, :0], torch.ones(count))

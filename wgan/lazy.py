@@ -28,7 +28,7 @@ def lazy_exports(
         package: The package's name, `__name__`.
         exports: The names to take from each module.
 
-    >>> get, names = lazy_exports("wgan", {"fractions": ("Fraction",)})
+    >>> get, names = lazy_exports("everymode.wgan", {"fractions": ("Fraction",)})
     >>> get("Fraction")(1, 2), "Fraction" in names()
     (Fraction(1, 2), True)
     """

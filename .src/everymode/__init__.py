@@ -20,6 +20,7 @@ from everymode.wgan.lazy import lazy_exports
 if TYPE_CHECKING:
     from everymode.simulations.api.model import Model, fit, load
     from everymode.simulations.api.report import AuditReport, audit
+    from everymode.simulations.api.tables import load_adult
     from everymode.wgan.errors import (
         DataError,
         EveryModeError,
@@ -33,6 +34,7 @@ else:
         {
             "everymode.simulations.api.model": ("Model", "fit", "load"),
             "everymode.simulations.api.report": ("AuditReport", "audit"),
+            "everymode.simulations.api.tables": ("load_adult",),
             "everymode.wgan.errors": (
                 "DataError",
                 "EveryModeError",
@@ -56,4 +58,5 @@ __all__ = [
     "audit",
     "fit",
     "load",
+    "load_adult",
 ]

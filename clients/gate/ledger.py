@@ -124,6 +124,8 @@ def enter(site: Site, question: Question) -> bool:
         known.add(question)
         known.size += len(line)
         return True
+    except StateError:
+        raise
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

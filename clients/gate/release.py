@@ -137,6 +137,8 @@ def _enter(site: Site, context: ReleaseContext, content: str) -> None:
             raise StateError(f"{path}: the disk is full; free space at the site")
         known.add(line)
         known.size += len(line)
+    except StateError:
+        raise
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

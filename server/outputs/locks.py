@@ -44,6 +44,8 @@ def locked(folder: Path) -> Iterator[None]:
     made: list[Path] = []
     try:
         descriptor = _acquired(folder, made)
+    except StateError:
+        raise
     except OSError as error:
         raise StateError(
             f"{folder}: cannot be made and locked: {error.strerror or error}; name a folder that "

@@ -1,7 +1,9 @@
 """`everymode.fit` and `everymode.load`: a generator from data frames, and rows from it."""
 
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,7 +91,8 @@ class Model:
         self.n_jobs = n_jobs
         self.progress = progress
         self._folder: Path | None = None
-        self._kept: tempfile.TemporaryDirectory[str] | None = None
+        # Removes the folder, at the latest when the process ends.
+        self._goes: Callable[[], object] | None = None
         self._types: dict[str, ColumnType] = {}
         self._synthesizer: Synthesizer | None = None
 
@@ -213,8 +216,9 @@ class Model:
         return parse(values, "the model's configuration")
 
     def _train(self, settings: Settings) -> None:
-        kept = tempfile.TemporaryDirectory(prefix="everymode-model-")
-        folder = RunFolder(Path(kept.name) / "run")
+        kept = tempfile.mkdtemp(prefix="everymode-model-")
+        goes = weakref.finalize(self, shutil.rmtree, kept, ignore_errors=True)
+        folder = RunFolder(Path(kept) / "run")
         with folder.locked(), listening(self.progress) as listener:
             folder.create(settings)
             try:
@@ -227,7 +231,9 @@ class Model:
                     run_flower(settings, folder, sites, False, quiet=not self.progress)
             finally:
                 folder.clear_sites()
-        self._kept, self._folder, self._synthesizer = kept, folder.path, None
+        if self._goes is not None:
+            self._goes()
+        self._goes, self._folder, self._synthesizer = goes, folder.path, None
 
     def sample(
         self,

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -38,4 +38,6 @@ def picture(path: Path) -> str:
 def _number(value: object) -> str:
     if value is None:
         return "not measured"
+    if isinstance(value, Sized):
+        value = len(value)
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

@@ -18,7 +18,7 @@ from everymode.server.outputs.run_directory import RunFolder, default_folder
 from everymode.simulations.streams import diverted
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.errors import DataError, SettingsError
-from tests.command_line import Call, everymode
+from tests.command_line import Call, run_command
 
 ESC, BELL = "\x1b[31m\x1b[2J", "\x1b]0;pwned\x07"
 COLUMN = f"=cmd|'x'!A1 [red]$x_{{$ {ESC}\u202e"
@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     kept = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = said
     try:
-        code = everymode("simulate", config, *TINY, "--out", folder / "run")
+        code = run_command("simulate", config, *TINY, "--out", folder / "run")
     finally:
         sys.stdout, sys.stderr = kept
     out, err = ((folder / stream).read_text(encoding="utf-8") for stream in ("stdout", "stderr"))

@@ -22,7 +22,7 @@ from everymode.simulations.compare.run import (
 )
 from everymode.wgan.errors import NumericalError
 from everymode.wgan.files import read_json, write_json
-from tests.command_line import everymode
+from tests.command_line import run_command
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_run_is_what_simulate_makes_of_it(plan, tmp_path):
     assert perform(fedgan, "inline", never).kind == "finished"
     again = tmp_path / "again"
     settings = str(fedgan.folder.config)
-    everymode("simulate", settings, "--backend", "inline", "-q", "--out", again)
+    run_command("simulate", settings, "--backend", "inline", "-q", "--out", again)
     for name in ("config.toml", "generator.safetensors", "synthetic.csv", "schema.json"):
         assert (again / name).read_bytes() == (fedgan.folder.path / name).read_bytes(), name
     assert not fedgan.folder.sites.exists()
