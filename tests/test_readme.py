@@ -1,10 +1,14 @@
 """What the READMEs promise: their Python runs; links, files and packages that they name exist."""
 
+import functools
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import everymode
 from tests.test_layers import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +29,8 @@ MADE = {
     "compare.json",
 }
 """Files of a run directory or of a comparison, which no repository holds."""
+LINES = 150
+"""Of the first page: what is longer stands with the packages."""
 
 
 def examples(page: Path) -> list[str]:
@@ -62,15 +68,52 @@ def missing(page: Path, files: list[str]) -> list[str]:
     )
 
 
-def test_the_engine_example_of_the_readme_learns_its_gaussian():
-    engine, _ = examples(ROOT / "README.md")
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LINES
+
+
+def test_the_readme_leads_from_a_csv_to_a_judged_table(tmp_path, monkeypatch, capsys):
+    """As it is written, but for the length of the training."""
+    rng, rows = np.random.default_rng(0), 600
+    values = {"sex": ["Female", "Male"], "race": ["a", "b"], "income": ["<=50K", ">50K"]}
+    people = pd.DataFrame({name: rng.choice(given, rows) for name, given in values.items()})
+    people["age"] = rng.integers(18, 90, rows)
+    people.to_csv(tmp_path / "people.csv", index=False)
+    brief = {"train.rounds": 2, "model.projection": False}
+    fit, audit = everymode.fit, everymode.audit
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        everymode, "fit", functools.partial(fit, overrides=brief, progress=False), raising=False
+    )
+    monkeypatch.setattr(everymode, "audit", functools.partial(audit, progress=False), raising=False)
+    space: dict = {}
+    (example,) = examples(ROOT / "README.md")
+    exec(example, space)
+    assert capsys.readouterr().out.split() == [space["report"].verdict, str(space["report"].passed)]
+    assert len(space["table"]) == 1000
+    assert list(space["table"].columns) == list(people.columns)
+    assert set(space["women"]["sex"]) == {"Female"}
+    assert len(everymode.load(tmp_path / "people-model").sample(10)) == 10
+
+
+def test_the_readme_and_the_citation_file_cite_alike():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    file = (ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8")
+    for key in ("title", "version"):
+        cited = re.search(rf"^  {key} += \{{+(.+?)\}}+,?$", page, re.M).group(1)
+        assert cited == re.search(rf'^{key}: "?(.+?)"?$', file, re.M).group(1)
+    assert cited == everymode.__version__
+
+
+def test_the_example_of_the_engine_learns_its_gaussian():
+    (engine,) = examples(ROOT / "wgan" / "README.md")
     space: dict = {}
     exec(engine, space)
     assert (space["samples"].mean(0) - space["real"](1000, space["rng"]).real.mean(0)).norm() < 1
 
 
-def test_the_audit_example_of_the_readme_fails_the_table_that_lacks_a_group(capsys):
-    _, audit = examples(ROOT / "README.md")
+def test_the_example_of_the_audit_fails_the_table_that_lacks_a_group(capsys):
+    audit, _ = examples(ROOT / "fairness" / "README.md")
     exec(audit, {})
     assert capsys.readouterr().out.strip() == re.search(r"# (fail .*)$", audit, re.M).group(1)
 
