@@ -3,8 +3,10 @@
     import everymode
 
     model = everymode.fit(frame, sensitive_features=["sex", "race"], target="income", sites=10)
-    table = model.sample(1000, where={"sex": "Female"})
-    report = everymode.audit(real, table, sensitive_features=["sex", "race"], target="income")
+    women = model.sample(1000, where={"sex": "Female"})
+    report = everymode.audit(
+        frame, model.sample(), sensitive_features=["sex", "race"], target="income", holdout=unseen
+    )
 
 - `everymode.simulations`: the command line, and these functions.
 - `everymode.server`: configuration, strategies, rounds, outputs.

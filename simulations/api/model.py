@@ -206,7 +206,7 @@ class Model:
                 split["by"] = "iid"
             values["split"] = split
         if self.n_jobs is not None:
-            values["simulation"] = {"actors": max(self.n_jobs, 0), **values.get("simulation", {})}
+            values["simulation"] = {**values.get("simulation", {}), "actors": max(self.n_jobs, 0)}
         for key, value in (self.overrides or {}).items():
             section, _, name = key.rpartition(".")
             if section:
@@ -246,7 +246,7 @@ class Model:
         """Random synthetic rows, in the types of the table that was modelled.
 
         Args:
-            rows: How many; None: the table that the training made, as many rows as there were.
+            rows: How many; None: as many as the table had.
             where: Wanted values by column, such as `{"sex": "Female"}`.
             groups: Mixture of groups: as in the data, or uniform.
             random_state: The seed of the rows; None: the model's.
