@@ -63,8 +63,8 @@ class NotebookProgress:
         shown = f"<progress{share}></progress> {html.escape(self._text)}"
         if self._notes:
             notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes)
-            count = len(self._notes)
-            shown += f"<details><summary>{count} notes</summary><ul>{notes}</ul></details>"
+            told = "1 note" if len(self._notes) == 1 else f"{len(self._notes)} notes"
+            shown += f"<details><summary>{told}</summary><ul>{notes}</ul></details>"
         return self._html(shown)
 
     def _draw(self, at_once: bool = True) -> None:

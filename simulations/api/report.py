@@ -66,9 +66,13 @@ class AuditReport:
                 "state": group.state,
             }
             for metric in shown:
-                figure = group.figure(metric.figure or metric.name)
-                row[metric.name] = figure.value
-                row[f"{metric.name}_low"], row[f"{metric.name}_high"] = figure.low, figure.high
+                name = metric.figure or metric.name
+                figure = group.figure(name)
+                row[name], row[f"{name}_low"], row[f"{name}_high"] = (
+                    figure.value,
+                    figure.low,
+                    figure.high,
+                )
             rows.append(row)
         return pd.DataFrame(rows).set_index("group").dropna(axis=1, how="all")
 

@@ -222,7 +222,7 @@ def test_an_audit_of_frames(tmp_path: Path) -> None:
     assert report.verdict in ("pass", "insufficient")
     groups = report.to_frame()
     assert groups.loc["all rows" if "all rows" in groups.index else groups.index[0], "rows_real"]
-    assert {"rows_real", "rows_synthetic", "state"} <= set(groups.columns)
+    assert {"rows_real", "state", "standardised_coverage_low"} <= set(groups.columns)
     assert "group" in repr(report) and "\x1b" not in repr(report)
     shown = report._repr_html_()
     assert shown.startswith("<iframe") and "<script" not in shown
