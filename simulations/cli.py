@@ -17,11 +17,13 @@ from everymode.simulations.commands import (
     claims,
     clean,
     compare,
+    doctor,
     init,
     sample,
     simulate,
     split,
 )
+from everymode.simulations.commands.examples import WithExamples
 from everymode.wgan.errors import INTERRUPTED, EveryModeError
 from everymode.wgan.versions import package_versions
 
@@ -36,12 +38,13 @@ app = typer.Typer(
 )
 
 app.command(help=simulate.HELP, cls=simulate.WithKeys)(simulate.simulate)
-app.command()(sample.sample)
-app.command()(split.split)
-app.command()(init.init)
-app.command(help=claims.HELP)(claims.claims)
+app.command(cls=WithExamples)(sample.sample)
+app.command(cls=WithExamples)(split.split)
+app.command(cls=WithExamples)(init.init)
+app.command(help=claims.HELP, cls=WithExamples)(claims.claims)
 app.command(help=compare.HELP, cls=compare.WithStrategies)(compare.compare)
-app.command(help=clean.HELP)(clean.clean)
+app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
+app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
 
 

@@ -32,7 +32,8 @@ def picture(path: Path) -> str:
     if not path.exists():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img style="max-width:100%" alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
+    name = html.escape(path.stem)
+    return f'<img style="max-width:100%" alt="{name}" src="data:image/png;base64,{data}">'
 
 
 def _number(value: object) -> str:

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich import box
 from rich.table import Table
-from typer.core import TyperCommand
 
 from everymode.server.outputs.terminal import Terminal, told
+from everymode.simulations.commands.examples import WithExamples
 
 HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
 
@@ -28,14 +27,13 @@ race --target income --holdout later.csv --out audit`
 """
 
 
-class WithThresholds(TyperCommand):
-    """A command whose help ends with a table of all thresholds."""
+class WithThresholds(WithExamples):
+    """A command whose help has a table of all thresholds."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the usual help, then the table."""
+    def format_more(self) -> None:
+        """Writes the table."""
         from everymode.fairness.audit.thresholds import Thresholds
 
-        super().format_help(ctx, formatter)
         table = Table(title="Thresholds for --set", title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("key", no_wrap=True, style="cyan")
         table.add_column("default", justify="right")

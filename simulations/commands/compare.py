@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import click
 import typer
-from typer.core import TyperCommand
+
+from everymode.simulations.commands.examples import WithExamples
 
 DEFAULT = "pooled,local,fedgan,everymode"
 
@@ -28,8 +29,8 @@ Strategies:
 """
 
 
-class WithStrategies(TyperCommand):
-    """A command whose help ends with a list of all strategies."""
+class WithStrategies(WithExamples):
+    """A command whose help has a list of all strategies."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the usual help, the list included."""

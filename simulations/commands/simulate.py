@@ -7,9 +7,9 @@ import click
 import typer
 from rich import box
 from rich.table import Table
-from typer.core import TyperCommand
 
 from everymode.server.outputs.terminal import Terminal, told
+from everymode.simulations.commands.examples import WithExamples
 from everymode.wgan.errors import SettingsError
 
 HELP = """Train across simulated sites on this machine and write a run directory.
@@ -18,20 +18,26 @@ CONFIG is a TOML file or a preset: {presets}. Without it, `adult` runs: the buil
 table over ten unlike sites, about three minutes on two cores.
 
 The run directory holds `config.toml` (every key, explained), `synthetic.csv`, `summary.json`,
-`curves.png`, `groups.png`, `generator.safetensors`, `metrics.jsonl`, `schema.json`, `checkpoints/`
-and `log.txt`. Ctrl-C stops after the round at hand; `--resume DIR` goes on bit for bit.
+`curves.png`, `groups.png`, `audit.html`, `generator.safetensors`, `metrics.jsonl`, `releases.json`,
+`schema.json`, `checkpoints/` and `log.txt`. Ctrl-C stops after the current round; `--resume DIR`
+goes on bit for bit.
 """
 
 
-class WithKeys(TyperCommand):
-    """A command whose help names the presets and ends with a table of all configuration keys."""
+class WithKeys(WithExamples):
+    """A command whose help names the presets and has a table of all configuration keys."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the usual help, then the table."""
-        from everymode.server.config.files import keys, presets
+        """Writes the usual help with the presets there are."""
+        from everymode.server.config.files import presets
 
         self.help = HELP.format(presets=", ".join(presets()))
         super().format_help(ctx, formatter)
+
+    def format_more(self) -> None:
+        """Writes the table."""
+        from everymode.server.config.files import keys
+
         Terminal().print(_key_table(keys()))
 
 

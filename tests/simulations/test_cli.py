@@ -1,5 +1,7 @@
 """The command line as a person meets it: output, exit codes, and what is left behind."""
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,12 +11,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 
 import everymode.simulations.cli
 import everymode.simulations.inline
 import everymode.simulations.simulate
 from everymode.server.config.files import keys, load
 from everymode.server.outputs.run_directory import RunFolder
+from everymode.simulations import cli
+from everymode.simulations.commands.examples import EXAMPLES
 from everymode.simulations.streams import Stop
 from everymode.wgan.data.frame import read_table
 from tests.command_line import Call
@@ -285,6 +290,32 @@ def test_help_of_simulate_lists_every_key_in_a_line_of_its_own(call: Call) -> No
     first = [line.split()[0] for line in lines if line.strip() and line[:4].strip()]
     for key, _, _ in keys():
         assert first.count(key) == 1, key
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_help_ends_with_two_examples_whose_options_there_are(call: Call, command: str) -> None:
+    out = call(command, "--help")[1].rstrip().splitlines()
+    first, second = EXAMPLES[command]
+    assert out[-3:] == ["Examples", f"  {first}", f"  {second}"]
+    (described,) = (
+        c for c in typer.main.get_command(cli.app).commands.values() if c.name == command
+    )
+    known = {o for p in described.params for o in (*p.opts, *p.secondary_opts)}
+    for example in EXAMPLES[command]:
+        name, sub, *words = shlex.split(example)
+        assert (name, sub) == ("everymode", command)
+        assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_a_pipe_and_no_color_get_plain_lines(config: Any, tmp_path: Path) -> None:
+    command = str(Path(sys.executable).with_name("everymode"))
+    words = [command, "simulate", str(config()), *TINY, "--out", str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr and "round 4/4" in done.stderr
+    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    shown = subprocess.run([command, "--help"], capture_output=True, text=True, env=environment)
+    assert "\x1b[3" not in shown.stdout, "no colours; bold type is none"
 
 
 HEAVY = ("torch", "flwr", "ray", "pandas", "pyarrow", "sklearn", "matplotlib", "scipy", "fairlearn")

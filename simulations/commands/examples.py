@@ -1,0 +1,57 @@
+"""Two examples for each command, at the end of its help."""
+
+import click
+from typer.core import TyperCommand
+
+from everymode.server.outputs.terminal import say
+
+EXAMPLES = {
+    "simulate": (
+        "everymode simulate quick --backend inline",
+        "everymode simulate people.toml --set train.rounds=600 --out runs/longer",
+    ),
+    "sample": (
+        "everymode sample runs/people -n 1000 -o women.csv --where sex=Female",
+        "everymode sample runs/people -n 500 -o even.parquet --groups uniform --seed 1",
+    ),
+    "split": (
+        "everymode split people.csv --out sites --sites 5 --by iid",
+        "everymode split people.csv --out sites --column sex --alpha 0.1",
+    ),
+    "init": (
+        "everymode init people.csv --sensitive sex --target income -o people.toml",
+        "everymode init sites --sensitive region -o sites.toml --force",
+    ),
+    "claims": (
+        "everymode claims --list",
+        "everymode claims --only point_masses --seeds 1 --out claims",
+    ),
+    "compare": (
+        "everymode compare ring --strategies pooled,md_gan,everymode --seeds 0,1 --out compared",
+        "everymode compare people.toml --out compared --set train.rounds=100 --retry-failed",
+    ),
+    "clean": ("everymode clean runs", "everymode clean runs/people --yes"),
+    "audit": (
+        "everymode audit --run runs/people --holdout later.csv --out audit",
+        "everymode audit --real a.csv --synthetic b.csv --sensitive sex --out audit "
+        "--set coverage_group_min=0.9",
+    ),
+    "doctor": ("everymode doctor", "everymode doctor --ray --json"),
+}
+"""By command; a test runs the options of each past the command's own."""
+
+
+class WithExamples(TyperCommand):
+    """A command whose help ends with its examples."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the usual help, what else the command has to say, and the examples."""
+        super().format_help(ctx, formatter)
+        self.format_more()
+        say("Examples")
+        for example in EXAMPLES[str(self.name)]:
+            say(f"  {example}")
+        say("")
+
+    def format_more(self) -> None:
+        """What comes between help and examples: nothing."""
