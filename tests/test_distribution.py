@@ -34,7 +34,7 @@ def test_an_installation_holds_every_module_and_what_is_read() -> None:
         if path.suffix in (".py", ".toml", ".gz", ".json") and "examples" not in path.parts
     }
     assert wanted | {"everymode/py.typed", "everymode/__main__.py"} <= files
-    assert not any("examples" in name or name.endswith(".md") for name in files - {"LICENSE"})
+    assert not any("/examples/" in name or name.endswith(".md") for name in files - {"LICENSE"})
 
 
 def test_folders_and_links_agree() -> None:
