@@ -15,6 +15,7 @@ from everymode.server.config.files import load
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.console import Display
 from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.outputs.trackers import require_trackers
 from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.transport.grid import GridExchange, deal
@@ -50,6 +51,7 @@ def main(grid: Grid, context: Context) -> None:
     run_config = context.run_config
     source = str(run_config.get("config", "quick"))
     settings = load(source, shlex.split(str(run_config.get("set", ""))))
+    require_trackers(settings)
     out = str(run_config.get("out", ""))
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path(out) if out else default_folder(f"{Path(source).stem}-{stamp}"))

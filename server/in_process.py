@@ -14,6 +14,7 @@ import pandas as pd
 
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.outputs.trackers import require_trackers
 from everymode.server.progress import ProgressListener, Silent
 from everymode.server.session import Session
 from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
@@ -70,6 +71,7 @@ def simulate(
     Raises:
         EveryModeError: Anything that the caller can mend; `Interrupted` where `stop` said so.
     """
+    require_trackers(settings)
     folder = RunFolder(Path(out))
     with folder.locked():
         folder.create(settings)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from everymode.server.outputs.trackers import tracked
 from everymode.server.progress import Interrupted
 from everymode.server.stages.agree import agree
 from everymode.server.stages.context import RunContext, choose_device
@@ -30,9 +31,11 @@ class Session(RunContext):
         Raises:
             EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
         """
-        with self.folder.recorded(self.exchange.releases, self.resume):
-            summary = self._stages()
-        self.listener.on_run_end(summary, self.folder)
+        with tracked(self.settings, self.folder, self.listener) as listener:
+            run = self.heard_by(listener)
+            with self.folder.recorded(self.exchange.releases, self.resume):
+                summary = run._stages()
+            listener.on_run_end(summary, self.folder)
         return summary
 
     def _stages(self) -> dict[str, Any]:

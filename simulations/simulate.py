@@ -7,6 +7,7 @@ from everymode.server.config.files import load, resolve
 from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
 from everymode.server.outputs.locks import InUseError
 from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.outputs.trackers import require_trackers
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.simulations.clean import offer
 from everymode.simulations.inline import run_inline
@@ -31,6 +32,7 @@ def start_run(
     """
     with contextlib.ExitStack() as stack:
         settings = load(config, overrides)
+        require_trackers(settings)
         _check_tables(settings)
         folder = _held(config, out, stack)
         folder.create(settings)
@@ -43,7 +45,9 @@ def resume_run(path: Path, overrides: list[str], backend: str, quiet: bool) -> N
     if not folder.config.exists():
         raise SettingsError(f"--resume {path}: no config.toml there, so it is no run directory")
     with folder.locked():
-        _run(_resumed(folder, overrides), folder, True, backend, quiet)
+        settings = _resumed(folder, overrides)
+        require_trackers(settings)
+        _run(settings, folder, True, backend, quiet)
 
 
 def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quiet: bool) -> None:

@@ -464,3 +464,15 @@ class OutputSettings(Section):
         "get an apostrophe before them, so that no spreadsheet runs what a site sent; each is "
         "told, numbers never get one, everymode audit takes it off; false: text as it is",
     )
+    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        (),
+        description="who records each round's metrics and the final figures beside metrics.jsonl, "
+        "in the run directory: tensorboard (folder tensorboard), mlflow (folder mlruns); needs "
+        "pip install 'everymode[tensorboard,mlflow]'",
+        json_schema_extra=HARMLESS,
+    )
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value

@@ -105,8 +105,16 @@ def harmless_keys(section: type[BaseModel] = Settings, path: str = "") -> tuple[
 def decisive(settings: Settings) -> dict[str, Any]:
     """The value of every key that can change a result, as plain JSON values."""
     harmless = harmless_keys()
-    values = _flat(settings.model_dump(mode="json"))
-    return {key: value for key, value in values if key not in harmless}
+    return {key: value for key, value in flat_values(settings).items() if key not in harmless}
+
+
+def flat_values(settings: Settings) -> dict[str, Any]:
+    """The value of every key, as plain JSON values; keys are dotted, as for `--set`.
+
+    >>> flat_values(Settings.model_validate({"data": {"path": "a.csv"}}))["data.path"]
+    'a.csv'
+    """
+    return dict(_flat(settings.model_dump(mode="json")))
 
 
 def settings_digest(settings: Settings) -> str:

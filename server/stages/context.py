@@ -1,7 +1,9 @@
 """What every stage of a run shares: configuration, run directory, way to the sites, listener."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import pandas as pd
 import torch
@@ -51,6 +53,13 @@ class RunContext:
         """Names the run in every request."""
         named = Named(self.exchange, settings_digest(self.settings)[:16])
         object.__setattr__(self, "exchange", named)
+
+    def heard_by(self, listener: ProgressListener) -> Self:
+        """The same run with another listener."""
+        # Not `dataclasses.replace`, which would name the run in every request a second time.
+        other = copy.copy(self)
+        object.__setattr__(other, "listener", listener)
+        return other
 
     @property
     def device(self) -> str:

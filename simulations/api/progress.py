@@ -2,6 +2,8 @@
 
 import contextlib
 import html
+import importlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,11 +20,9 @@ PULSE = 0.3
 
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this process."""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    shell: Any = get_ipython()
+    # Whoever runs in one has imported it.
+    ipython: Any = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
@@ -50,13 +50,13 @@ class NotebookProgress:
 
     def __init__(self) -> None:
         """Shows an empty bar."""
-        from IPython.display import HTML, display
-
-        self._html = HTML
+        # Not typed, and not installed where there is no notebook.
+        ipython: Any = importlib.import_module("IPython.display")
+        self._html = ipython.HTML
         self._notes: list[str] = []
         self._text, self._done, self._total = "starting", 0, 0
         self._drawn = 0.0
-        self._handle: Any = display(self._picture(), display_id=True)
+        self._handle: Any = ipython.display(self._picture(), display_id=True)
 
     def _picture(self) -> Any:
         share = f' value="{self._done}" max="{self._total}"' if self._total else ""

@@ -38,6 +38,6 @@ model = everymode.fit(
 )
 table = model.sample()
 pooled = pd.concat(hospitals.values(), ignore_index=True)
-print("share over 65:", (pooled["band"] == "66 and over").mean().round(3), "real,")
-print((table["band"] == "66 and over").mean().round(3), "synthetic")
+for name, rows in (("real", pooled), ("synthetic", table)):
+    print(f"{name}: {(rows['band'] == '66 and over').mean():.1%} are over 65")
 print(pd.crosstab(table["band"], table["ill"], normalize="index").round(2))
