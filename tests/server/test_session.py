@@ -753,6 +753,7 @@ def test_keys_that_change_no_result_are_these() -> None:
         "simulation.num_gpus",
         "output.checkpoint_every",
         "output.keep",
+        "output.trackers",
     )
 
 
