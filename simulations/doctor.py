@@ -1,5 +1,6 @@
 """What the main job needs of a machine, looked at for `everymode doctor`."""
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -9,9 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 
 import psutil
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from rich import box
 from rich.table import Table
 
@@ -28,16 +32,11 @@ MEMORY, DISK = 2.0, 1.0
 PACKAGES = ("everymode", "flwr", "ray", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 PATIENCE = 120.0
-"""Seconds that Ray gets to start."""
+"""Seconds that Flower and Ray get to be imported, and to start."""
 
-START_RAY = """
-from everymode.clients import environment
-import ray
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
-         logging_level="error", object_store_memory=100 * 1024**2)
-assert ray.get(ray.remote(lambda: 42).remote(), timeout=90) == 42
-ray.shutdown()
-"""
+IMPORTS = "from everymode.simulations import flower"
+
+START_RAY = f"{IMPORTS}; flower.try_ray()"
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def examine(start_ray: bool = False) -> list[Finding]:
         _folders,
         _shadow,
     ]
-    if start_ray:
-        looks.append(_ray)
+    if os.name != "nt":
+        looks.append(_ray if start_ray else _imports)
     return [finding for look in looks for finding in look()]
 
 
@@ -106,12 +105,28 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    versions = package_versions(PACKAGES)
+    versions, ranges = package_versions(PACKAGES), _ranges()
     for name in PACKAGES:
         module = {"scikit-learn": "sklearn"}.get(name, name)
-        missing = importlib.util.find_spec(module) is None
-        advice = "is missing: install EveryMode anew with pip install everymode" if missing else ""
-        yield Finding(name, str(versions.get(name, "")) or "not installed", advice, missing)
+        version = str(versions.get(name, "")) or "not installed"
+        if importlib.util.find_spec(module) is None:
+            advice = "is missing: install EveryMode anew with pip install everymode"
+            yield Finding(name, version, advice, fatal=True)
+        elif name in ranges and not ranges[name].contains(version, prereleases=True):
+            advice = f'EveryMode is tested with {ranges[name]}: pip install "{name}{ranges[name]}"'
+            yield Finding(name, version, advice, fatal=name == "flwr")
+        else:
+            yield Finding(name, version)
+
+
+def _ranges() -> dict[str, SpecifierSet]:
+    """The versions of each package that EveryMode says it works with."""
+    try:
+        needed = metadata.requires("everymode") or []
+    except metadata.PackageNotFoundError:
+        needed = []
+    found = map(Requirement, needed)
+    return {r.name: r.specifier for r in found if r.marker is None or r.marker.evaluate()}
 
 
 def _cores_and_memory() -> Iterator[Finding]:
@@ -160,17 +175,46 @@ def _shadow() -> Iterator[Finding]:
         yield Finding("imports", str(path), advice, fatal=True)
 
 
+def _imports() -> Iterator[Finding]:
+    """Whether Flower and Ray can be imported: what is installed may still be broken."""
+    yield _tried(IMPORTS, "are imported")
+
+
 def _ray() -> Iterator[Finding]:
-    # In a process of its own: Ray leaves threads and environment variables behind.
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", START_RAY], capture_output=True, text=True, timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        yield Finding("Ray", f"did not start in {PATIENCE:.0f} s", "use --backend inline", True)
-        return
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        yield Finding("Ray", last, "does not start: use --backend inline", fatal=True)
-    else:
-        yield Finding("Ray", "started and stopped")
+    yield _tried(START_RAY, "started and stopped")
+
+
+def _tried(code: str, well: str) -> Finding:
+    """Runs code in a process of its own: Ray leaves threads and environment variables behind.
+
+    Args:
+        code: What to run.
+        well: What is found where it ends well.
+    """
+    # -P: a folder of the name of a package, in the working directory, is another finding.
+    command = [sys.executable, "-P", "-c", code]
+    # A file, not a pipe: what Ray starts may hold a pipe open after its end.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            failed = process.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            _end(process)
+            what = f"did not answer in {PATIENCE:.0f} s"
+            return Finding("Flower and Ray", what, "use --backend inline", fatal=True)
+        log.seek(0)
+        said = log.read().decode(errors="replace").strip().splitlines()
+    if not failed:
+        return Finding("Flower and Ray", well)
+    advice = "do not work here: install EveryMode anew, or use --backend inline"
+    return Finding("Flower and Ray", said[-1] if said else "no message", advice, fatal=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process with all that it started."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+    process.kill()
+    process.wait()

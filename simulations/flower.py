@@ -31,6 +31,7 @@ from everymode.server.outputs.terminal import Terminal
 from everymode.server.session import Session, choose_device
 from everymode.server.simulated_sites import SimulatedSites
 from everymode.server.transport.grid import deal
+from everymode.server.transport.sockets import refuse_exposed
 from everymode.simulations.shadows import refuse_shadow
 from everymode.simulations.streams import Stop, diverted
 from everymode.wgan.errors import StateError
@@ -62,9 +63,15 @@ def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str
         "num_gpus": gpus,
         "max_restarts": -1,
     }
-    init: dict[str, Any] = {
+    init = _ray_options(max(1, round(nodes * simulation.num_cpus)), scratch)
+    return nodes, {"client_resources": resources, "init_args": init}
+
+
+def _ray_options(cpus: int, scratch: str) -> dict[str, Any]:
+    """What `ray.init` takes."""
+    return {
         "address": "local",
-        "num_cpus": max(1, round(nodes * simulation.num_cpus)),
+        "num_cpus": cpus,
         "include_dashboard": False,
         # One below: Ray opens its folder to every user of the machine, `scratch` is this one's.
         "_temp_dir": os.path.join(scratch, "r"),
@@ -72,7 +79,23 @@ def backend(settings: Settings, sites: int, scratch: str) -> tuple[int, dict[str
         "log_to_driver": False,
         "logging_level": "warning",
     }
-    return nodes, {"client_resources": resources, "init_args": init}
+
+
+def try_ray() -> None:
+    """Starts Ray as a simulation does, has a worker answer, and stops it again.
+
+    Raises:
+        EveryModeError: What would refuse a simulation, too. Ray's own errors as they are.
+    """
+    environment.require_guards()
+    refuse_shadow()
+    with RayProcesses() as processes:
+        ray.init(**_ray_options(1, processes.folder))
+        try:
+            ray.get(ray.remote(lambda: None).remote())
+            refuse_exposed()
+        finally:
+            processes.count()
 
 
 def run_flower(

@@ -1,6 +1,7 @@
 """Real runs, looked at from outside: where their processes listen, and who may join them."""
 
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -216,3 +217,16 @@ def test_flowers_own_command_listens_on_loopback_alone(tmp_path: Path, small: Pa
             command.wait(PATIENCE)
         assert (out / "summary.json").exists()
         wait_for(lambda: not private.exists(), link)
+
+
+def test_doctor_starts_ray_as_closed_and_leaves_nothing(tmp_path: Path) -> None:
+    """In a folder of its own, which it removes: Ray's usual one is open to all users."""
+    usual = {entry.name for entry in Path("/tmp/ray").glob("session_2*")}
+    command = str(Path(sys.executable).with_name("everymode"))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [command, "doctor", "--ray", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["Flower and Ray"]["found"] == "started and stopped", done
+    assert {entry.name for entry in Path("/tmp/ray").glob("session_2*")} == usual
+    assert list(tmp_path.iterdir()) == []

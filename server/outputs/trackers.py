@@ -22,7 +22,7 @@ from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.progress import Interrupted, ProgressListener, StageName
 from everymode.wgan.errors import SettingsError
 from everymode.wgan.files import make_folder
-from everymode.wgan.words import line
+from everymode.wgan.words import brief, line
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ PACKAGES = {"tensorboard": ("tensorboard", "TensorBoard"), "mlflow": ("mlflow", 
 
 NO_METRICS = ("version", "round", "site_weights")
 """Keys of a line of `metrics.jsonl` that are no metrics of the round."""
+
+LONGEST_ERROR = 200
+"""Characters told of a tracker's failure: a database's goes on with all that was to be stored."""
 
 _BATCH = 100
 """Parameters that MLflow takes at once."""
@@ -333,7 +336,7 @@ class Tracking:
                 tracker.close("failed")
             self._listener.on_note(
                 f"output.trackers: '{name}' failed and is left out from here on; the run goes on: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {brief(str(error), LONGEST_ERROR)}"
             )
 
 

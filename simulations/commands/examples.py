@@ -16,7 +16,7 @@ EXAMPLES = {
     ),
     "split": (
         "everymode split people.csv --out sites --sites 5 --by iid",
-        "everymode split people.csv --out sites --column sex --alpha 0.1",
+        "everymode split people.csv --out sites --by dirichlet --column sex --alpha 0.1",
     ),
     "init": (
         "everymode init people.csv --sensitive sex --target income -o people.toml",

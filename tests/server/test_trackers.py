@@ -155,6 +155,20 @@ def test_a_tracker_that_fails_is_told_of_once_and_costs_no_round(
     assert "'tensorboard' failed" in notes[0] and "No space left on device" in notes[0]
 
 
+def test_of_a_long_error_the_beginning_is_told(
+    kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("disk I/O error" + ", value" * 1000)
+
+    monkeypatch.setattr(TensorBoardTracker, "log_round", fail)
+    listener = kit.Recorder()
+    settings = kit.tiny(table, output={"trackers": "tensorboard"}, train={"rounds": 1})
+    kit.run(settings, tmp_path / "run", reporter=listener)
+    (note,) = (text for text in listener.told if "output.trackers" in text)
+    assert "disk I/O error" in note and len(note) < 400
+
+
 def test_what_lies_in_the_way_of_a_tracker_costs_no_round(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:

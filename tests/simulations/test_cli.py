@@ -1,6 +1,7 @@
 """The command line as a person meets it: output, exit codes, and what is left behind."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -297,14 +298,29 @@ def test_help_ends_with_two_examples_whose_options_there_are(call: Call, command
     out = call(command, "--help")[1].rstrip().splitlines()
     first, second = EXAMPLES[command]
     assert out[-3:] == ["Examples", f"  {first}", f"  {second}"]
-    (described,) = (
-        c for c in typer.main.get_command(cli.app).commands.values() if c.name == command
-    )
-    known = {o for p in described.params for o in (*p.opts, *p.secondary_opts)}
+    described = typer.main.get_command(cli.app).commands[command]
     for example in EXAMPLES[command]:
         name, sub, *words = shlex.split(example)
         assert (name, sub) == ("everymode", command)
-        assert {word for word in words if word.startswith("-")} <= known
+        # Options that there are, with values that they take, and all that must be given.
+        described.make_context(command, words)
+
+
+def test_every_command_has_examples() -> None:
+    assert typer.main.get_command(cli.app).commands.keys() == EXAMPLES.keys()
+
+
+def test_the_examples_of_split_do_what_they_say(call: Call, kit: Any) -> None:
+    kit.people().to_csv("people.csv", index=False)
+    shares = []
+    for example in EXAMPLES["split"]:
+        words = shlex.split(example)[1:]
+        words[words.index("sites")] = out = f"sites-{len(shares)}"
+        assert call(*words)[0] == 0
+        sites = [read_table(path)["sex"].eq("f").mean() for path in sorted(Path(out).iterdir())]
+        shares.append(max(sites) - min(sites))
+    # Alike, and dealt out by sex.
+    assert shares[0] < 0.3 < shares[1]
 
 
 def test_a_pipe_and_no_color_get_plain_lines(config: Any, tmp_path: Path) -> None:
@@ -313,9 +329,17 @@ def test_a_pipe_and_no_color_get_plain_lines(config: Any, tmp_path: Path) -> Non
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "round 4/4" in done.stderr
-    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
-    shown = subprocess.run([command, "--help"], capture_output=True, text=True, env=environment)
-    assert "\x1b[3" not in shown.stdout, "no colours; bold type is none"
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    # The control: there are colours where nobody asks for none. Bold type is no colour.
+    assert colours([command, "--help"], environment)
+    assert not colours([command, "--help"], {**environment, "NO_COLOR": "1"})
+
+
+def colours(command: list[str], environment: dict[str, str]) -> list[str]:
+    """The commands for colours in what a program shows."""
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return re.findall(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7])(?:;\d+)*m", shown.stdout)
 
 
 HEAVY = ("torch", "flwr", "ray", "pandas", "pyarrow", "sklearn", "matplotlib", "scipy", "fairlearn")
