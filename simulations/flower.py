@@ -28,6 +28,7 @@ from everymode.server.outputs.console import Display
 from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal
+from everymode.server.progress import ProgressListener
 from everymode.server.session import Session, choose_device
 from everymode.server.simulated_sites import SimulatedSites
 from everymode.server.transport.grid import deal
@@ -99,9 +100,22 @@ def try_ray() -> None:
 
 
 def run_flower(
-    settings: Settings, folder: RunFolder, stage: SimulatedSites, resume: bool, quiet: bool = False
+    settings: Settings,
+    folder: RunFolder,
+    stage: SimulatedSites,
+    resume: bool,
+    quiet: bool = False,
+    listener: ProgressListener | None = None,
 ) -> dict[str, Any]:
     """Runs to the end in Flower's simulation and returns the summary.
+
+    Args:
+        settings: The configuration.
+        folder: The run directory, which the caller holds.
+        stage: The sites.
+        resume: Whether to go on from the newest checkpoint.
+        quiet: Whether only errors are shown.
+        listener: Receives the progress; None: a display on standard error.
 
     Raises:
         EveryModeError: What the session raises; Flower's own failures as `StateError`.
@@ -116,7 +130,8 @@ def run_flower(
         nodes, resources = backend(settings, len(stage.sites), processes.folder)
         assignment = deal([site.name for site in stage.sites], stage.loads, nodes)
         display = Display(Terminal(file=person), quiet)
-        display.on_stage_begin("start", f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
+        hears = listener or display
+        hears.on_stage_begin("start", f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
 
         @app.main()
         def main(grid: Grid, context: Context) -> None:
@@ -127,7 +142,7 @@ def run_flower(
                 train.retries,
                 train.on_failure == "skip",
                 train.timeout,
-                tell=display.on_note,
+                tell=hears.on_note,
                 exact=settings.site.floor == 0,
             )
             try:
@@ -138,7 +153,7 @@ def run_flower(
                         exchange=exchange,
                         columns=stage.columns,
                         samples=stage.samples,
-                        listener=display,
+                        listener=hears,
                         real_rows=lambda: stage.frame(missing),
                         resume=resume,
                         stop=stop,

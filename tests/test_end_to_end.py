@@ -173,3 +173,32 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(
     assert resumed.returncode == 0, resumed.stderr
     assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
     assert without_costs(out) == without_costs(whole)
+
+
+JOBS = """
+import sys
+import numpy as np, pandas as pd
+import everymode
+rng = np.random.default_rng(0)
+frame = pd.DataFrame({"sex": rng.choice(["f", "m"], 400), "age": rng.integers(18, 90, 400)})
+brief = {"train.rounds": 3, "model.projection": False, "simulation.num_cpus": 0.5}
+tables = [
+    everymode.fit(
+        frame, sensitive_features=["sex"], sites=3, overrides=brief, n_jobs=jobs, progress=False
+    ).sample(50)
+    for jobs in (1, 2)
+]
+print("same" if tables[0].equals(tables[1]) else "different")
+"""
+
+
+def test_jobs_in_python_change_no_row(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", JOBS],
+        cwd=lay_decoys(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "same\n" and done.stderr == ""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from everymode.wgan.errors import DataError, suggest
 from everymode.wgan.files import write_bytes
+from everymode.wgan.words import file_name_problem
 
 HELD = ("string", "boolean", "integer", "floating", "date", "decimal", "empty")
 """What the cells of an object column may be (`pandas.api.types.infer_dtype`)."""
@@ -217,15 +218,18 @@ def named_sites(sites: Sequence[Any] | Mapping[str, Any]) -> dict[str, pd.DataFr
     Raises:
         DataError: There is none, or they cannot be used; all problems at once.
     """
-    given = (
-        dict(sites)
-        if isinstance(sites, Mapping)
-        else {f"site-{i:02d}": frame for i, frame in enumerate(sites)}
-    )
+    if isinstance(sites, Mapping):
+        given = {str(name): frame for name, frame in sites.items()}
+    else:
+        width = max(2, len(str(len(sites) - 1)))
+        given = {f"site-{i:0{width}d}": frame for i, frame in enumerate(sites)}
     if not given:
         raise DataError("sites: holds no table; expected one for each site")
     problems: list[str] = []
     for name, frame in given.items():
+        # The name becomes that of a file.
+        if problem := file_name_problem(name):
+            problems.append(f"site '{name}': its name {problem}; give it another one")
         try:
             check_frame(frame, f"site '{name}'")
         except DataError as error:
@@ -234,7 +238,7 @@ def named_sites(sites: Sequence[Any] | Mapping[str, Any]) -> dict[str, pd.DataFr
         raise DataError(problems)
     check_sites(given)
     first = next(iter(given.values()))
-    return {str(name): frame[list(first.columns)] for name, frame in given.items()}
+    return {name: frame[list(first.columns)] for name, frame in given.items()}
 
 
 def common_types(frames: Sequence[pd.DataFrame]) -> dict[str, ColumnType]:

@@ -1,5 +1,6 @@
 """`everymode.fit` and `everymode.load`: a generator from data frames, and rows from it."""
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -27,9 +28,9 @@ from everymode.simulations.api.frames import (
     write_frame,
 )
 from everymode.simulations.api.notebook import picture, summary_table
-from everymode.simulations.api.progress import listening
+from everymode.simulations.api.progress import in_notebook, listening
 from everymode.wgan.errors import SettingsError, StateError
-from everymode.wgan.files import read_json, write_bytes, write_json
+from everymode.wgan.files import read_json, remove_tree, temporary_beside, write_bytes, write_json
 
 Sites = int | Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
@@ -71,7 +72,7 @@ class Model:
         """Nothing is trained yet.
 
         Args:
-            sites: How many simulated sites the table is dealt out to; or the table of each site, in
+            sites: How many simulated sites the table is split over; or the table of each site, in
                 a list or by name.
             site_column: A column that says which site a row is from; it is not modelled.
             config: A preset ("adult", "adult-long", "quick") or a TOML file, for everything that
@@ -167,8 +168,8 @@ class Model:
             if holdout is not None:
                 write_frame(holdout, tables / "holdout.parquet")
                 values["holdout"] = str(tables / "holdout.parquet")
-            self._types = common_types(list(frames.values()))
-            self._train(self._settings(values, frames))
+            self._train(self._settings(values))
+        self._types = common_types(list(frames.values()))
         return self
 
     def _frames(self, data: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
@@ -190,7 +191,8 @@ class Model:
             )
         return named_sites(self.sites)
 
-    def _settings(self, data: dict[str, Any], frames: Mapping[str, pd.DataFrame]) -> Settings:
+    def _settings(self, data: dict[str, Any]) -> Settings:
+        """The configuration; of a preset all that is not of its own table."""
         values: dict[str, Any] = {}
         if self.config is not None:
             values = load_settings(self.config).model_dump(mode="json", exclude_unset=True)
@@ -205,6 +207,8 @@ class Model:
                 # There is nothing that a Dirichlet distribution could spread.
                 split["by"] = "iid"
             values["split"] = split
+        if self.n_jobs == 0:
+            raise SettingsError("n_jobs = 0: write a number of processes, or -1 for one a core")
         if self.n_jobs is not None:
             values["simulation"] = {**values.get("simulation", {}), "actors": max(self.n_jobs, 0)}
         for key, value in (self.overrides or {}).items():
@@ -228,9 +232,13 @@ class Model:
                 else:
                     from everymode.simulations.flower import run_flower
 
-                    run_flower(settings, folder, sites, False, quiet=not self.progress)
-            finally:
-                folder.clear_sites()
+                    # Standard error is Flower's during the run; a notebook's cell is not.
+                    cell = listener if in_notebook() else None
+                    run_flower(settings, folder, sites, False, not self.progress, cell)
+            except BaseException:
+                goes()
+                raise
+            folder.clear_sites()
         if self._goes is not None:
             self._goes()
         self._goes, self._folder, self._synthesizer = goes, folder.path, None
@@ -303,13 +311,22 @@ class Model:
         source, target = self.folder, Path(path)
         if target.exists():
             raise StateError(f"{target}: exists; name a new folder")
-        for file in sorted(p for p in source.rglob("*") if p.is_file()):
-            if file.parent.name != "checkpoints":
-                write_bytes(target / file.relative_to(source), file.read_bytes())
         types = {name: column.to_json() for name, column in self._types.items()}
         record = {"version": VERSION, "random_state": self.random_state, "columns": types}
-        # Last: a folder without it is no saved model.
-        write_json(target / FILE, record)
+        partial = temporary_beside(target.resolve())
+        try:
+            for file in sorted(p for p in source.rglob("*") if p.is_file()):
+                if file.parent.name != "checkpoints":
+                    write_bytes(partial / file.relative_to(source), file.read_bytes())
+            write_json(partial / FILE, record)
+            os.rename(partial, target)
+        except StateError:
+            raise
+        except OSError as error:
+            raise StateError(f"{target}: cannot be written: {error.strerror or error}") from error
+        finally:
+            if partial.exists():
+                remove_tree(partial)
         return target
 
     def __repr__(self) -> str:

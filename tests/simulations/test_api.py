@@ -214,6 +214,44 @@ def test_sites_that_disagree_are_named() -> None:
     assert "site 'west': has c, which 'north' lacks" in text
 
 
+def test_names_of_sites_stay_within_their_folder() -> None:
+    for name in ("../north", "a/b", "", ".hidden"):
+        with pytest.raises(ValueError, match="give it another one"):
+            everymode.fit(sites={name: FRAME, "south": FRAME}, progress=False)
+
+
+def test_a_model_is_saved_whole_or_not_at_all(
+    model: everymode.Model, tmp_path: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.full_disk(monkeypatch, "generator")
+    with pytest.raises(OSError, match="No space left"):
+        model.save(tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_fails_leaves_the_model_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = everymode.Model(sites=2, overrides=BRIEF, progress=False)
+    model.fit(people(200)[["sex", "age"]], sensitive_features=["sex"])
+    before, kept = model.sample(5), list(tmp_path.iterdir())
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("everymode.simulations.api.model.run_in_process", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(FRAME)
+    assert list(tmp_path.iterdir()) == kept
+    pd.testing.assert_frame_equal(model.sample(5), before)
+
+
+def test_no_job_is_no_number_of_jobs() -> None:
+    with pytest.raises(ValueError, match="n_jobs = 0: write a number of processes"):
+        everymode.fit(FRAME, n_jobs=0, progress=False)
+
+
 def test_an_audit_of_frames(tmp_path: Path) -> None:
     real, held = people(800), people(400, seed=1)
     report = everymode.audit(
