@@ -22,18 +22,7 @@ if sys.platform == "win32":
 
     _BEHIND = 1 << 30
 
-    def lock(descriptor: int, shared: bool = False, wait: bool = True) -> None:
-        """Locks an open file until it is closed.
-
-        Args:
-            descriptor: The file.
-            shared: Whether others may hold it too, as long as they share it.
-            wait: Whether to wait for those who hold it.
-
-        Raises:
-            BlockingIOError: Another process holds it.
-            OSError: The file system has no locks.
-        """
+    def _lock(descriptor: int, shared: bool, wait: bool) -> None:
         place = os.lseek(descriptor, 0, os.SEEK_CUR)
         try:
             while True:
@@ -48,31 +37,38 @@ if sys.platform == "win32":
         finally:
             os.lseek(descriptor, place, os.SEEK_SET)
 
-    def user() -> int:
-        """The owner of files that this process makes, as `os.stat` numbers it."""
+    def _user() -> int:
         return 0
 
 else:
     import fcntl
 
-    def lock(descriptor: int, shared: bool = False, wait: bool = True) -> None:
-        """Locks an open file until it is closed.
-
-        Args:
-            descriptor: The file.
-            shared: Whether others may hold it too, as long as they share it.
-            wait: Whether to wait for those who hold it.
-
-        Raises:
-            BlockingIOError: Another process holds it.
-            OSError: The file system has no locks.
-        """
+    def _lock(descriptor: int, shared: bool, wait: bool) -> None:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
 
-    def user() -> int:
-        """The owner of files that this process makes, as `os.stat` numbers it."""
+    def _user() -> int:
         return os.geteuid()
+
+
+def lock(descriptor: int, shared: bool = False, wait: bool = True) -> None:
+    """Locks an open file until it is closed.
+
+    Args:
+        descriptor: The file.
+        shared: Whether others may hold it too, as long as they share it.
+        wait: Whether to wait for those who hold it.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The file system has no locks.
+    """
+    _lock(descriptor, shared, wait)
+
+
+def user() -> int:
+    """The owner of files that this process makes, as `os.stat` numbers it."""
+    return _user()
 
 
 def read_from_start(descriptor: int, size: int) -> bytes:
