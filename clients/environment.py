@@ -28,6 +28,7 @@ import sys
 import tempfile
 
 from everymode.wgan.errors import StateError
+from everymode.wgan.portable import folder_for_sockets
 
 GUARDS = {
     "RAY_AUTH_MODE": "token",
@@ -51,19 +52,10 @@ DEFAULTS = {
 LATE = "ray" in sys.modules
 """Whether Ray was imported before. So it is in Ray's own processes, which inherited all this."""
 
-LONGEST = 23
-"""Characters of a folder in which Ray's fit: its sockets' names, 80 more, may have 103 on macOS."""
-
-
-def base() -> str:
-    """Where folders for Ray's session files are made: the usual place, or `/tmp` if it is deep."""
-    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    return usual if len(usual) <= LONGEST else "/tmp"
-
 
 def session_folder() -> str:
     """A new folder for Ray's session files, below which only this user may look."""
-    return tempfile.mkdtemp(prefix="em-", dir=base())
+    return tempfile.mkdtemp(prefix="em-", dir=folder_for_sockets())
 
 
 if not LATE:

@@ -36,6 +36,7 @@ from everymode.server.transport.sockets import refuse_exposed
 from everymode.simulations.shadows import refuse_shadow
 from everymode.simulations.streams import Stop, diverted
 from everymode.wgan.errors import StateError
+from everymode.wgan.portable import folder_for_sockets
 
 STORE = 256 * 1024**2
 """Bytes of Ray's object store: an exchange moves a few megabytes."""
@@ -184,7 +185,7 @@ class RayProcesses:
 
     def __init__(self) -> None:
         """Makes the folder for the session files."""
-        self._scratch = Scratch(environment.base())
+        self._scratch = Scratch(folder_for_sockets())
         self.folder = str(self._scratch.path)
         self._members: set[psutil.Process] = set()
 

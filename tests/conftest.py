@@ -1,6 +1,9 @@
 """What several test files share: a small odd table, and tiny runs over it in this process."""
 
 import errno
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan import files
+from everymode.wgan.portable import folder_for_sockets
 from tests.command_line import Call, run_command
 from tests.federated import Federation
 
@@ -86,6 +90,21 @@ ALONE = ("server/test_strategies.py", "simulations/compare/test_smoke.py", "test
 
 RAY = ("test_end_to_end.py", "test_simulation_is_closed.py")
 """Files whose tests start Ray, one at a time: two that start at once on two cores may give up."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the tests a temporary folder of their own, without leftovers of killed runs.
+
+    Workers inherit it. pytest's own folders stay where they are looked for.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    usual = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)
+    # A short name: Ray's sockets lie in it.
+    folder = tempfile.mkdtemp(prefix="em", dir=folder_for_sockets())
+    os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

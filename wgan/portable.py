@@ -1,4 +1,4 @@
-"""Where operating systems differ: locks on open files, flags of `os.open`, owners of files.
+"""Where systems differ: locks, flags of `os.open`, owners of files, folders for sockets.
 
 On Linux and macOS locks are `flock`'s. Windows has none that are shared, and a region that is
 locked there cannot be read by others: so one byte is locked that lies behind any content.
@@ -6,6 +6,7 @@ locked there cannot be read by others: so one byte is locked that lies behind an
 
 import os
 import sys
+import tempfile
 
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Refuses to open a link, where the system can."""
@@ -16,6 +17,9 @@ PRIVATE = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+
+LONGEST = 23
+"""Characters of a folder in which Ray's fit: its sockets' names, 80 more, may have 103 on macOS."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -69,6 +73,12 @@ def lock(descriptor: int, shared: bool = False, wait: bool = True) -> None:
 def user() -> int:
     """The owner of files that this process makes, as `os.stat` numbers it."""
     return _user()
+
+
+def folder_for_sockets() -> str:
+    """Where folders for Ray's session files are made: the usual place, or `/tmp` if it is deep."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return usual if len(usual) <= LONGEST else "/tmp"
 
 
 def read_from_start(descriptor: int, size: int) -> bytes:

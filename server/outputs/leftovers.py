@@ -15,7 +15,7 @@ from pathlib import Path
 from everymode.server.outputs.locks import in_use, locked
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import remove_tree, write_bytes
-from everymode.wgan.portable import user
+from everymode.wgan.portable import folder_for_sockets, user
 
 MARK = ".everymode-folder"
 """The file that says that a folder, with all in it, is ours to remove."""
@@ -95,8 +95,7 @@ def leftovers(folder: Path, depth: int = 1) -> list[Leftover]:
     """
     found = [Leftover(run / SITES, run, 0) for run in _folders(folder, depth)]
     with contextlib.suppress(OSError):
-        # Ray's are elsewhere where the usual place is too deep for the names of its sockets.
-        places = {tempfile.gettempdir(), os.environ.get("RAY_TMPDIR", "/tmp"), "/tmp"}
+        places = {tempfile.gettempdir(), folder_for_sockets()}
         scratch = sorted(path for place in places for path in Path(place).glob(f"{_PREFIX}*"))
         found += [Leftover(path, path, 0) for path in scratch]
     return [

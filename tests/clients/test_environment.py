@@ -14,6 +14,7 @@ import pytest
 
 from everymode.clients import environment
 from everymode.wgan.errors import StateError
+from everymode.wgan.portable import folder_for_sockets
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -147,4 +148,4 @@ def test_names_of_rays_sockets_are_short_enough_for_every_system(
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", usual)
     session = "em-12345678/ray/session_2026-11-27_03-48-01_134832_4194304/sockets/plasma_store"
-    assert len(f"{environment.base()}/{session}") <= 103
+    assert len(f"{folder_for_sockets()}/{session}") <= 103
