@@ -1,5 +1,6 @@
 """Questions about the columns of a site's rows: of a table all, of arrays their labels."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +16,31 @@ from everymode.clients.gate.mechanism import Answer
 from everymode.clients.protocol.messages import CountMarginals, EncodeData
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.schema_messages import (
-    DECIMALS,
     CollectVocabulary,
     CountHistograms,
     DescribeColumns,
     KMeansStep,
 )
-from everymode.clients.protocol.sketch import BINS, HIGHEST, log_bin, sketch, vote
-from everymode.clients.protocol.sums import Floats
+from everymode.clients.protocol.sketch import (
+    BINS,
+    BUCKETS,
+    CELLS,
+    HALF,
+    LEVELS,
+    MAGNITUDES,
+    STYLES,
+    distinct,
+    log_bin,
+    magnitude,
+    sketch,
+    vote,
+)
 from everymode.clients.site import Site
-from everymode.fairness.groups.conditions import ConditionSpace, category_labels
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
 from everymode.fairness.metrics.marginals import Marginals
-from everymode.wgan.data.schema import KINDS, Schema
-from everymode.wgan.data.values import DATE_FORMS, date_forms, describe, parse_column
+from everymode.wgan.data.cell_counts import Reading, read_counts
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.data.values import canonical, count_cells, parse_column, zone_of_column
 from everymode.wgan.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -51,6 +64,10 @@ class ColumnDataset(ABC):
     def check(self, order: DescribeColumns) -> None:
         """Raises `DataError` where the file does not hold just what was announced."""
 
+    def types(self) -> dict[str, str]:
+        """How a typed file stores its columns; see `everymode.wgan.data.storage`."""
+        return {}
+
     @abstractmethod
     def codes(
         self,
@@ -62,7 +79,7 @@ class ColumnDataset(ABC):
         """Codes of the rows `kept` `(n,)` of all, `(kept.sum(), D)`."""
 
     def describe(self, order: DescribeColumns) -> Answer:
-        """See `Dataset.describe`: a vote for each column that holds a value."""
+        """See `Dataset.describe`."""
         frame, site = self.frame(order.missing), self.site
         self.check(order)
         held = held_out(len(frame), order.held_out.share, order.held_out.seed, site.name)
@@ -70,23 +87,12 @@ class ColumnDataset(ABC):
             "rows": np.array([len(frame)]),
             "held": np.array([held.sum()]),
         }
+        stored = self.types()
         for i, name in enumerate(order.columns):
-            description = describe(frame[name])
-            kind = np.zeros(len(KINDS), dtype=np.int64)
-            decimals = np.zeros(DECIMALS, dtype=np.int64)
-            form = np.zeros(len(DATE_FORMS), dtype=np.int64)
-            if description.kind is not None:
-                kind[KINDS.index(description.kind)] = 1
-                decimals[min(description.decimals, DECIMALS - 1)] = 1
-                if description.kind == "datetime":
-                    fitting = date_forms(frame[name])
-                    form[:] = [int(f in fitting) for f in DATE_FORMS]
-            answer |= {
-                f"kind.{i}": kind,
-                f"decimals.{i}": decimals,
-                f"form.{i}": form,
-                f"missing.{i}": np.array([int(description.missing)]),
-            }
+            column = frame[name]
+            counts = count_cells(column, order.formats[i] if order.formats else "")
+            answer[f"cells.{i}"] = floor.lifted(counts.vector, site.floor)
+            answer |= _extent(i, column, read_counts(counts), stored.get(name, ""))
         return Answer(order.layout(), answer)
 
     def vocabulary(self, order: CollectVocabulary) -> Answer:
@@ -95,23 +101,28 @@ class ColumnDataset(ABC):
         where = str(site.table)
         answer: dict[str, npt.NDArray[Any]] = {}
         problems: list[str] = []
-        columns = zip(order.columns, order.kinds, order.forms, strict=True)
-        for i, (name, kind, form) in enumerate(columns):
+        for i, (name, kind, form) in enumerate(
+            zip(order.columns, order.kinds, order.forms, strict=True)
+        ):
+            lenient = bool(order.lenient and order.lenient[i])
             try:
-                column = parse_column(frame[name], kind, name, where, form)
+                column = parse_column(frame[name], kind, name, where, form, lenient)
                 if kind in ("category", "boolean"):
                     counts = floor.frequent(_tally(column), site.floor)
-                    answer[f"sketch.{i}"] = sketch(counts, name, where)
+                    size = order.sizes[i] if order.sizes else CELLS
+                    answer[f"sketch.{i}"] = sketch(counts, name, where, size)
                     continue
-                present = column[~np.isnan(column)]
-                _check_size(present, name, where)
             except DataError as error:
                 problems += error.problems
                 continue
+            present = column[~np.isnan(column)]
             numbers, rows = np.unique(present, return_counts=True)
             often = rows >= site.floor
             answer[f"vote.{i}"] = vote(numbers[often], rows[often])
-            histogram = np.bincount(log_bin(present), minlength=BINS)
+            places = log_bin(present, order.shifts[i] if order.shifts else 0)
+            tiny = np.array([((places == HALF) & (present != 0)).sum()])
+            answer[f"tiny.{i}"] = floor.without_small(tiny, site.floor)
+            histogram = np.bincount(places, minlength=BINS)
             answer[f"histogram.{i}"] = floor.joined(histogram, site.floor)
         if problems:
             raise DataError(problems)
@@ -137,9 +148,14 @@ class ColumnDataset(ABC):
             if not column.numeric:
                 tally = _tally(category_labels(frame[column.name], column, where))
                 counts = np.array([tally.get(c, 0) for c in column.categories], np.int64)
-                answer[f"categories.{i}"] = floor.folded(counts, site.floor)
+                rare = sum(n for text, n in tally.items() if text != MISSING) - counts.sum()
+                kept = floor.without_small(counts, site.floor)
+                # What is too rare here is rare, and no more of the commonest value.
+                rare = np.array([rare + counts.sum() - kept.sum()])
+                answer[f"categories.{i}"] = kept
+                answer[f"rare.{i}"] = floor.without_small(rare, site.floor)
                 continue
-            content = parse_column(frame[column.name], column.kind, column.name, where, column.form)
+            content = canonical(frame, column, where)
             present = content[~np.isnan(content)]
             atoms = np.array(column.atoms)
             masses = np.array([(present == a).sum() for a in atoms], np.int64)
@@ -199,11 +215,20 @@ def _tally(values: npt.NDArray[np.object_]) -> dict[str, int]:
     return dict(zip(map(str, texts), counts.tolist(), strict=True))
 
 
-def _check_size(numbers: Floats, name: str, where: str) -> None:
-    beyond = int((np.abs(numbers) >= 2.0**HIGHEST).sum())
-    if beyond:
-        raise DataError(
-            f"{where}: column '{name}' holds {beyond} number{'s' * (beyond > 1)} beyond "
-            f"+-{2.0**HIGHEST:.1e}; write it in larger units, or leave it out with "
-            f'data.drop = ["{name}"]'
-        )
+def _extent(
+    i: int, column: "pd.Series[Any]", reading: Reading, stored: str
+) -> dict[str, npt.NDArray[Any]]:
+    """How large a column's numbers are, about how many values it has, and how it is stored."""
+    names = [f"type {stored}"] if stored else []
+    size = np.zeros(MAGNITUDES, dtype=np.int64)
+    values = np.zeros((LEVELS, BUCKETS), dtype=np.int64)
+    if reading.kind in ("integer", "float"):
+        # Numbers that are infinite are refused with the values.
+        with contextlib.suppress(DataError):
+            size = magnitude(parse_column(column, reading.kind, "", "", reading.form, lenient=True))
+    elif reading.kind == "category":
+        values = distinct(_tally(parse_column(column, "category", "", "")))
+    elif reading.kind == "datetime" and (zone := zone_of_column(column, reading)):
+        names.append(f"zone {zone}")
+    style = sketch(dict.fromkeys(names, 1), "", cells=STYLES)
+    return {f"magnitude.{i}": size, f"distinct.{i}": values, f"sketch.style.{i}": style}

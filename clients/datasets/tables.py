@@ -14,6 +14,7 @@ from everymode.clients.protocol.plan import derive_seed
 from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.frame import table_types
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import DataError
 
@@ -25,6 +26,10 @@ class TableDataset(ColumnDataset):
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """The table, parsed once; see `everymode.clients.parsed`."""
         return parsed(self.site, missing)
+
+    def types(self) -> dict[str, str]:
+        """See `ColumnDataset.types`."""
+        return table_types(self.site.table)
 
     def check(self, order: DescribeColumns) -> None:
         """See `check_columns`; raises `DataError` where samples are expected, too."""

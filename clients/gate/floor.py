@@ -2,9 +2,10 @@
 
 A site with `floor` n > 0 leaves out every row whose cell of group and label (and latent cluster)
 holds fewer than n of its own rows, of all sums from *ranks* on, when there are cells. Of the rest,
-no count below n leaves: a rare category is counted as the site's most frequent one, and the bins of
-a number are joined until each holds n rows. Sums over rows (of clusters, of features) need n rows.
-Of *look* a site says its number of rows and one vote a column, of *values* those that n rows share.
+no count below n leaves: categories of fewer rows are counted as rare together, and the bins of a
+number are joined until each holds n rows. Sums over rows (of clusters, of features) need n rows.
+Of *look* a site says its number of rows and how cells are written, of n rows at least; of *values*
+those that n rows share.
 With a floor of 0 nothing changes.
 """
 
@@ -33,6 +34,15 @@ def large(cells: Ints, count: int, floor: int) -> Bools:
 def without_small(counts: Ints, floor: int) -> Ints:
     """Counts of any shape, those below the floor as 0."""
     return np.where(counts < floor, 0, counts) if floor else counts
+
+
+def lifted(counts: Ints, floor: int) -> Ints:
+    """Counts of any shape, those above 0 and below the floor as the floor: only that they are.
+
+    >>> lifted(np.array([0, 1, 7]), floor=5).tolist()
+    [0, 5, 7]
+    """
+    return np.where((counts > 0) & (counts < floor), floor, counts) if floor else counts
 
 
 def folded(counts: Ints, floor: int) -> Ints:

@@ -44,7 +44,10 @@ KEPT = ("look", "values", "ranks", "cells")
 LABEL_EDGES = 3
 """Edges of a numeric target's labels: quarters of its rows."""
 
-SPARED = ("categories", "atoms", "edges", "cumulative", "low", "high")
+SPARED = (
+    *("categories", "atoms", "edges", "cumulative", "low", "high"),
+    *("rare", "shares", "states", "missing"),
+)
 """What of a column is settled by *ranks*; all else is what *ranks* said."""
 
 
@@ -164,7 +167,9 @@ def _ranks(order: CountHistograms, asked: CollectVocabulary) -> None:
     same("columns", schema.names, asked.columns)
     same("samples", schema.samples and schema.samples.layout, asked.samples)
     same("kinds", tuple(c.kind for c in schema.columns), asked.kinds)
-    same("forms of dates", tuple(c.form for c in schema.columns), asked.forms)
+    same("forms", tuple(c.form for c in schema.columns), asked.forms)
+    lenient = asked.lenient or (False,) * len(asked.columns)
+    same("columns with strays", tuple(c.lenient for c in schema.columns), lenient)
     if conditions.centres or conditions.table.any():
         raise RefusedError("'ranks' with counts or clusters, which it is asked for to find")
     if len(set(conditions.sensitive)) < len(conditions.sensitive):
@@ -177,21 +182,23 @@ def _ranks(order: CountHistograms, asked: CollectVocabulary) -> None:
             "groups that are not all cells of the sensitive features' values: a group may not be "
             "made to measure"
         )
-    same("labels", conditions.labels, _labels(conditions, schema))
+    shifts = dict(zip(asked.columns, asked.shifts, strict=bool(asked.shifts)))
+    same("labels", conditions.labels, _labels(conditions, schema, shifts))
 
 
 def _states(column: Column) -> tuple[str, ...]:
     return column.categories + ((MISSING,) if column.missing else ())
 
 
-def _labels(conditions: ConditionSpace, schema: Schema) -> tuple[str, ...]:
+def _labels(conditions: ConditionSpace, schema: Schema, shifts: dict[str, int]) -> tuple[str, ...]:
     edges = conditions.label_edges
     if conditions.target is None:
         return ("all",) if not edges else ()
     column = schema[conditions.target]
     if not column.numeric:
         return _states(column) if not edges else ()
-    if len(edges) > LABEL_EDGES or not np.isin(edges, log_edges()).all():
+    grid = log_edges(shifts.get(conditions.target, 0))
+    if len(edges) > LABEL_EDGES or not np.isin(edges, grid).all():
         raise RefusedError(
             f"labels of a number with {len(edges)} edges; expected {LABEL_EDGES} at most, of the "
             "grid that its histogram was asked in"

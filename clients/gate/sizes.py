@@ -25,9 +25,13 @@ from everymode.clients.protocol.schema_messages import (
     DescribeColumns,
     KMeansStep,
 )
+from everymode.clients.protocol.sketch import CELLS, LARGEST_SKETCH
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.metrics.marginals import POINTS, Marginals
 from everymode.wgan.data.arrays import DTYPES, SampleLayout
+from everymode.wgan.data.date_forms import form_problem, is_date_form
+from everymode.wgan.data.dates import zone_of
+from everymode.wgan.data.notation import parse_notation
 from everymode.wgan.data.schema import Column, Schema
 
 
@@ -146,14 +150,22 @@ def _problems(order: Task) -> list[str]:
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
                 *_share(order.held_out.share),
                 *_samples(order.samples),
+                *_one_length({len(order.columns), len(order.formats) or len(order.columns)}),
+                *_forms(order.formats),
             ]
         case CollectVocabulary():
             lengths = {len(order.columns), len(order.kinds), len(order.forms)}
+            lengths |= {len(x) for x in (order.lenient, order.shifts, order.sizes) if x}
             problems = within("columns", len(order.columns), 1, limits.COLUMNS)
+            for what, numbers, least, most in (
+                ("shift", order.shifts, -1200, 1200),
+                ("cells of a sketch", order.sizes, CELLS, LARGEST_SKETCH),
+            ):
+                problems += [p for n in numbers for p in within(what, n, least, most)][:1]
             problems += within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
-            problems += _one_length(lengths) + _share(order.held_out.share)
+            problems += _one_length(lengths) + _share(order.held_out.share) + _forms(order.forms)
             return problems + _samples(order.samples)
         case CountHistograms():
             problems = within(
@@ -266,6 +278,22 @@ def _samples(samples: SampleLayout | None) -> list[str]:
     return problems or within("numbers of a sample", samples.width, 1, limits.SAMPLE)
 
 
+def _forms(forms: tuple[str, ...]) -> list[str]:
+    """What is wrong with how cells are said to be written."""
+    for form in set(forms):
+        if len(form) > limits.FORM:
+            return [f"a form of {len(form):,} characters, more than {limits.FORM}"]
+        if is_date_form(form):
+            if problem := form_problem(form):
+                return [f"a form that {problem}"]
+            continue
+        try:
+            parse_notation(form)
+        except ValueError as error:
+            return [str(error)]
+    return []
+
+
 def _share(share: float) -> list[str]:
     return [] if 0 <= share < 1 else [f"held_out = {share}; expected 0 to below 1"]
 
@@ -281,6 +309,9 @@ def _column(column: Column) -> list[str]:
         *within("atoms", len(column.atoms), 0, limits.ATOMS),
         *within("edges", len(edges), 0, limits.EDGES),
         *within("decimals", column.decimals, 0, 15),
+        *_forms((column.form,)),
+        *([] if zone_of(column.zone) else [f"time zone {column.zone[:40]!r}"]),
+        *within("characters of its type", len(column.storage), 0, limits.FORM),
     ]
     if len(edges) == 1 or any(a >= b for a, b in pairwise(edges)):
         problems.append("edges that do not rise, or one alone")
@@ -293,6 +324,15 @@ def _column(column: Column) -> list[str]:
     for what, values in (("categories", column.categories), ("atoms", column.atoms)):
         if len(set(values)) < len(values):
             problems.append(f"{what} named twice")
+    count = len(column.categories)
+    if column.shares and (len(column.shares) != count or min(column.shares) < 0):
+        problems.append("shares of other categories than its own")
+    if column.states and (
+        len(column.states) != count
+        or not column.shares
+        or set(column.states) != set(range(max(column.states) + 1))
+    ):
+        problems.append("states of other categories than its own, or states of none")
     return problems
 
 

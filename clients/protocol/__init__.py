@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     )
     from everymode.clients.protocol.refusal import RefusedError, checked_identity, named, readable
     from everymode.clients.protocol.schema_messages import (
-        DECIMALS,
         CollectVocabulary,
         CountHistograms,
         DescribeColumns,
@@ -113,7 +112,6 @@ else:
                 "readable",
             ),
             "everymode.clients.protocol.schema_messages": (
-                "DECIMALS",
                 "CollectVocabulary",
                 "CountHistograms",
                 "DescribeColumns",
@@ -156,7 +154,6 @@ __all__ = [
     "BINS",
     "BYTES",
     "CAPACITY",
-    "DECIMALS",
     "HIGHEST",
     "LARGEST",
     "ORDER",

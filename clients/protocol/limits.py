@@ -10,6 +10,9 @@ TEXT = 96 * 2**20
 STRING = 4096
 """Characters of a header, a category or any other word; one that is agreed on has 120 bytes."""
 
+FORM = 120
+"""Characters of the form of dates or numbers, and of the name of a type."""
+
 RECIPE = 2**20
 """Characters of a recipe; an ordinary one has 1,500."""
 

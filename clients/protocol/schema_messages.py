@@ -1,8 +1,8 @@
 """What a server asks before anything is agreed on: the orders from which a schema is made.
 
-`DescribeColumns` asks for the kinds of columns, `CollectVocabulary` for vocabularies, candidates
-for point masses and coarse histograms, `CountHistograms` for fine histograms and exact counts of
-categories, groups and labels: a grid can be refined only where the coarser one is known.
+`DescribeColumns` asks how the cells of columns are written, `CollectVocabulary` for vocabularies,
+candidates for point masses and coarse histograms, `CountHistograms` for fine histograms and exact
+counts of categories, groups and labels: a grid can be refined only where the coarser one is known.
 `KMeansStep` follows where latent clusters are wanted. On the wire they are named *look*, *values*,
 *ranks* and *cluster*.
 """
@@ -10,14 +10,21 @@ categories, groups and labels: a grid can be refined only where the coarser one 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from everymode.clients.protocol.sketch import BINS, SKETCH, VOTES
+from everymode.clients.protocol.sketch import (
+    BINS,
+    BUCKETS,
+    CELLS,
+    LEVELS,
+    MAGNITUDES,
+    STYLES,
+    VOTES,
+    sketch_shape,
+)
 from everymode.clients.protocol.sums import Field, Layout
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.wgan.data.arrays import SampleLayout
-from everymode.wgan.data.schema import KINDS, Kind, Schema
-from everymode.wgan.data.values import DATE_FORMS
-
-DECIMALS = 16
+from everymode.wgan.data.cell_counts import SIZE
+from everymode.wgan.data.schema import Kind, Schema
 
 WHOLE, FRACTIONS = 4, 30
 """Resolutions, in bits, of sums of samples' numbers: exact for whole ones, whose totals may reach
@@ -39,12 +46,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class DescribeColumns:
-    """Votes on the kind of every column.
+    """Counts of every column's cells by how they are written.
 
     Attributes:
         columns: The columns expected, in order; a table with others is refused by its site.
         drop: Columns to be left out where they exist.
-        held_out: Rows that are counted apart: kinds are those of all rows.
+        formats: How dates or numbers of columns are declared to be written; empty: of none.
+        held_out: Rows that are counted apart: cells are those of all rows, so that none of them
+            comes as a surprise.
         samples: The samples expected beside the columns; None: rows of a table. A file with others
             is refused by its site.
     """
@@ -52,19 +61,24 @@ class DescribeColumns:
     columns: tuple[str, ...]
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
     samples: SampleLayout | None = None
     order: Literal["look"] = "look"
 
     def layout(self) -> Layout:
-        """Rows and those held out; per column votes for a kind, a gap, decimals, forms of dates."""
+        """Rows and those held out; per column cells by how they are written, and more.
+
+        That is the range of its largest number, about how many values it has, and in a sketch the
+        types and time zones of sites' files.
+        """
         fields = [Field("rows", (1,)), Field("held", (1,))]
         for i in range(len(self.columns)):
             fields += [
-                Field(f"kind.{i}", (len(KINDS),)),
-                Field(f"missing.{i}", (1,)),
-                Field(f"decimals.{i}", (DECIMALS,)),
-                Field(f"form.{i}", (len(DATE_FORMS),)),
+                Field(f"cells.{i}", (SIZE,)),
+                Field(f"magnitude.{i}", (MAGNITUDES,)),
+                Field(f"distinct.{i}", (LEVELS, BUCKETS)),
+                Field(f"sketch.style.{i}", sketch_shape(STYLES)),
             ]
         return Layout(tuple(fields))
 
@@ -75,7 +89,10 @@ class CollectVocabulary:
 
     Attributes:
         kinds: The agreed kind of every column, in order.
-        forms: How its date-times are written; empty for other kinds.
+        forms: How its date-times or numbers are written; see `everymode.wgan.data.schema.Column`.
+        lenient: Whether cells that are none of its kind are missing; empty: nowhere.
+        shifts: Powers of two that its numbers' grid is scaled by; empty: 0 everywhere.
+        sizes: Cells of the tables of its sketch; empty: `CELLS` everywhere.
         held_out: Rows that are not read.
         samples: The samples whose moments are asked for; None: rows of a table.
     """
@@ -84,6 +101,9 @@ class CollectVocabulary:
     kinds: tuple[Kind, ...]
     forms: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    lenient: tuple[bool, ...] = ()
+    shifts: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
     held_out: HeldOut = HeldOut()
     samples: SampleLayout | None = None
     order: Literal["values"] = "values"
@@ -91,16 +111,20 @@ class CollectVocabulary:
     def layout(self) -> Layout:
         """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram.
 
+        `tiny` are numbers that are not 0 and lie in the bin of 0.
+
         Of samples their number, and sums and sums of squares of each coordinate, from which
         `everymode.wgan.data.arrays.ArrayCodec.from_moments` has centre and scale.
         """
         fields = []
         for i, kind in enumerate(self.kinds):
             if kind in ("category", "boolean"):
-                fields.append(Field(f"sketch.{i}", SKETCH))
+                size = self.sizes[i] if self.sizes else CELLS
+                fields.append(Field(f"sketch.{i}", sketch_shape(size)))
             else:
                 fields.append(Field(f"vote.{i}", VOTES))
                 fields.append(Field(f"histogram.{i}", (BINS,)))
+                fields.append(Field(f"tiny.{i}", (1,)))
         if self.samples is not None:
             shape, bits = (self.samples.width,), WHOLE if self.samples.whole else FRACTIONS
             fields.append(Field("samples", (1,)))
@@ -127,7 +151,8 @@ class CountHistograms:
     def layout(self) -> Layout:
         """Per column counts of its categories or of its atoms and bins; counts of cells.
 
-        `left_out` are rows that sites leave out by a floor of their own.
+        `rare` are cells of values that are none of the candidates. `left_out` are rows that sites
+        leave out by a floor of their own.
         """
         conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
@@ -138,6 +163,7 @@ class CountHistograms:
                 fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),)))
             else:
                 fields.append(Field(f"categories.{i}", (len(column.categories),)))
+                fields.append(Field(f"rare.{i}", (1,)))
         return Layout(tuple(fields))
 
 

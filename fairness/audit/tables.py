@@ -9,7 +9,7 @@ import pandas as pd
 from everymode.fairness.groups.conditions import category_labels
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.wgan.data.schema import Schema
-from everymode.wgan.data.values import parse_column
+from everymode.wgan.data.values import canonical
 from everymode.wgan.errors import DataError
 
 
@@ -46,9 +46,9 @@ def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:
     columns: dict[str, pd.Series[Any]] = {}
     problems: list[str] = []
     for column in schema.columns:
-        own = columns[column.name] = frame[column.name].reset_index(drop=True)
+        columns[column.name] = frame[column.name].reset_index(drop=True)
         try:
-            values = parse_column(own, column.kind, column.name, where, column.form)
+            values = canonical(frame, column, where)
         except DataError as error:
             problems += error.problems
             continue

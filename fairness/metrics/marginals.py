@@ -67,7 +67,9 @@ def cells(frame: pd.DataFrame, column: "Column | Bins", where: str = "table") ->
     Raises:
         DataError: Where a value is not of the column's kind.
     """
-    values = parse_column(frame[column.name], column.kind, column.name, where, column.form)
+    values = parse_column(
+        frame[column.name], column.kind, column.name, where, column.form, column.lenient
+    )
     if column.kind != "boolean":
         return values
     return np.array([None if v is None else v.lower() for v in values], dtype=object)
@@ -102,7 +104,8 @@ class Bins:
         categories: Text values, one bin each, then one for any other text and one for missing.
         points: Ascending numbers; with edges just below and at each, a value lies in the bin of the
             first edge that is not smaller; then one bin above all edges and one for missing.
-        form: How date-times in text are written.
+        form: How date-times or numbers in text are written.
+        lenient: Whether cells that are none of the column's kind are missing.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Bins:
     categories: tuple[str, ...] = ()
     points: tuple[float, ...] = ()
     form: str = ""
+    lenient: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -199,7 +203,14 @@ class Marginals:
         """The inverse of `to_json`."""
         return Marginals(
             tuple(
-                Bins(c["name"], c["kind"], tuple(c["categories"]), tuple(c["points"]), c["form"])
+                Bins(
+                    c["name"],
+                    c["kind"],
+                    tuple(c["categories"]),
+                    tuple(c["points"]),
+                    c["form"],
+                    c["lenient"],
+                )
                 for c in value["columns"]
             )
         )
@@ -289,7 +300,13 @@ def _bins(column: Column, synthetic: pd.DataFrame) -> Bins:
     if len(points) > POINTS:
         # Quantiles that are values themselves: a bin's inside then holds < 1 / (POINTS - 1).
         points = np.unique(np.quantile(values, np.linspace(0, 1, POINTS), method="inverted_cdf"))
-    return Bins(column.name, column.kind, points=tuple(points.tolist()), form=column.form)
+    return Bins(
+        column.name,
+        column.kind,
+        points=tuple(points.tolist()),
+        form=column.form,
+        lenient=column.lenient,
+    )
 
 
 def _with_total(counts: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,9 @@ from pydantic.config import JsonDict
 
 from everymode.clients.protocol import limits
 from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.date_forms import form_problem, is_date_form
 from everymode.wgan.data.formats import MISSING as MISSING_CELLS
+from everymode.wgan.data.notation import parse_notation
 from everymode.wgan.data.schema import Kind
 
 HARMLESS: JsonDict = {"changes_result": False}
@@ -29,6 +31,20 @@ class ColumnSettings(Section):
 
     kind: Kind | None = Field(None, description="integer, float, boolean, datetime or category")
     categories: tuple[str, ...] = Field((), description="the values a category column may hold")
+    format: str = Field(
+        "",
+        description="how its dates or numbers are written: '%d.%m.%Y', '%G-W%V', '#,##0.00', "
+        "'0,# kg'; '' for what is found",
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not is_date_form(value):
+            parse_notation(value)
+        elif problem := form_problem(value):
+            raise ValueError(problem)
+        return value
 
 
 class DataSettings(Section):
@@ -54,8 +70,22 @@ class DataSettings(Section):
     floor: int = Field(
         5,
         ge=1,
-        description="categories and cells of group and label with fewer rows are dropped, and bins "
-        "of numbers are merged until they hold as many",
+        description="cells of group and label with fewer rows are dropped, categories with fewer "
+        "are rare, and bins of numbers are merged until they hold as many",
+    )
+    rare: str = Field(
+        "(other)",
+        min_length=1,
+        description="what rare categories become: a value of this name, with its own share and "
+        "dependence; 'missing'; or 'spread' over values that begin like them, by their shares",
+    )
+    decimal: Literal["", ".", ","] = Field(
+        "", description="the decimal mark of all numbers in text; '' for what is found"
+    )
+    thousands: str | None = Field(
+        None,
+        max_length=1,
+        description="what separates thousands in text; '' for nothing; left out for what is found",
     )
     atom_share: float = Field(
         0.05,

@@ -12,13 +12,16 @@ def build_table_spec(data: DataSettings) -> TableSpec:
         drop=data.drop,
         missing=data.missing,
         floor=data.floor,
+        rare=data.rare,
+        decimal=data.decimal,
+        thousands=data.thousands,
         atom_share=data.atom_share,
         held_out=data.held_out,
         numbers=data.numbers,
         condition=data.condition,
         clusters=data.clusters,
         columns={
-            name: DeclaredColumn(column.kind, column.categories)
+            name: DeclaredColumn(column.kind, column.categories, column.format)
             for name, column in data.columns.items()
         },
     )

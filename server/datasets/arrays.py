@@ -69,7 +69,7 @@ class ArrayModality:
         }
         return agree(exchange, columns, replace(spec, columns=declared), seed, self.samples)
 
-    def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
+    def decode(self, plan: Plan, codes: Codes, cells: Ints, rng: np.random.Generator) -> Synthetic:
         """Samples `(n, *sample)` of the announced type; labels follow from the condition."""
         columns = plan.conditions.decode(cells, plan.schema)
         rows = pd.DataFrame({name: columns[name] for name in plan.schema.names})

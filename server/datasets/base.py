@@ -58,8 +58,8 @@ class Modality(Protocol):
         """
         ...
 
-    def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
-        """Codes `(n, D)` that were generated for cells `(n,)`, as rows."""
+    def decode(self, plan: Plan, codes: Codes, cells: Ints, rng: np.random.Generator) -> Synthetic:
+        """Codes `(n, D)` generated for cells `(n,)`, as rows; `rng` draws what is left open."""
         ...
 
     def encode(

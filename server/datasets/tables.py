@@ -29,9 +29,9 @@ class TableModality:
         """See `everymode.server.schema.agreement.agree`."""
         return agree(exchange, columns, spec, seed)
 
-    def decode(self, plan: Plan, codes: Codes, cells: Ints) -> Synthetic:
+    def decode(self, plan: Plan, codes: Codes, cells: Ints, rng: np.random.Generator) -> Synthetic:
         """Typed columns in the agreed order; those that follow from the condition are filled in."""
-        decoded = plan.conditions.table_codec(plan.schema).decode(codes)
+        decoded = plan.conditions.table_codec(plan.schema).decode(codes, rng)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= plan.conditions.decode(cells, plan.schema)
         return Synthetic(pd.DataFrame({name: columns[name] for name in plan.schema.names}))

@@ -27,7 +27,8 @@ from everymode.clients.protocol.schema_messages import (
 )
 from everymode.clients.protocol.sums import LARGEST, Field, SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.wgan.data.schema import KINDS, Schema
+from everymode.wgan.data.cell_counts import CellCounts
+from everymode.wgan.data.schema import Schema
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -62,7 +63,7 @@ class Known:
     Attributes:
         rows: Rows of their tables.
         held: Those of them that are held out.
-        blank: Sites of them that lack a value, by the place of the column.
+        blank: Cells of them without a value, by the place of the column.
         present: Rows with a value, by the place of the column.
         cells: Rows of each group and label that was asked for, `(G, L)`.
         prepared: What *prepare* brought, by plan.
@@ -167,19 +168,22 @@ def _sketched(entry: Field) -> bool:
 
 
 def describe_columns(order: DescribeColumns, reply: Reply) -> Problems:
-    """A site has a vote on every column, or none where it has no value of it."""
+    """Every cell of a column is missing or there, and is counted once in each way of writing."""
     yield from reply.fits("'rows'", reply.count("rows"), ROWS)
     yield from reply.fits("'held'", reply.count("held"), reply.count("rows"))
+    rows = reply.count("rows")
     for i, column in enumerate(order.columns):
-        kinds = reply.sums.units(f"kind.{i}")
-        votes = {name: int(reply.sums.units(f"{name}.{i}").sum()) for name in ("kind", "missing")}
-        votes["decimals"] = int(reply.sums.units(f"decimals.{i}").sum())
-        for name, cast in votes.items():
-            if cast > reply.asked:
-                yield f"{cast:,} votes on '{name}' of column '{column}' came, from {reply.asked}"
-        forms = int(reply.sums.units(f"form.{i}").max())
-        if votes["decimals"] != votes["kind"] or forms > kinds[KINDS.index("datetime")]:
-            yield f"the votes on column '{column}' contradict one another"
+        counts = CellCounts(reply.sums.units(f"cells.{i}"))
+        # With a floor, a few cells are said to be as many as the floor.
+        present = counts["present"] if reply.exact else max(rows, counts["present"])
+        if reply.exact and counts["missing"] + present != rows:
+            yield f"the cells of column '{column}' are not as many as the rows ({rows:,})"
+        if reply.exact and int(counts.vector.max()) > max(present, counts["missing"]):
+            yield f"the counts of column '{column}' are larger than its cells ({present:,})"
+        if int(reply.sums.units(f"magnitude.{i}").sum()) > reply.asked:
+            yield f"more ranges of column '{column}' came than sites ({reply.asked}) have"
+        if reply.exact and int(reply.sums.units(f"distinct.{i}").sum()) > present:
+            yield f"the values of column '{column}' are more than its cells ({present:,})"
 
 
 def values(order: CollectVocabulary, reply: Reply) -> Problems:
@@ -200,7 +204,10 @@ def values(order: CollectVocabulary, reply: Reply) -> Problems:
             # With a floor, votes are of frequent numbers only.
             voted = rows if reply.exact else reply.learnt
             yield from reply.fits(f"the bins of column '{column}'", binned, voted, exact=True)
-        yield from reply.fits(what, rows, reply.learnt, exact=_full(i, reply))
+            tiny = reply.count(f"tiny.{i}")
+            yield from reply.fits(f"the smallest numbers of column '{column}'", tiny, binned)
+        full = _full(i, reply) and not (order.lenient and order.lenient[i])
+        yield from reply.fits(what, rows, reply.learnt, exact=full)
     if order.samples is not None:
         count = reply.count("samples")
         yield from reply.fits("the samples", count, reply.learnt, exact=True)
@@ -241,7 +248,8 @@ def ranks(order: CountHistograms, reply: Reply) -> Problems:
             yield from reply.fits(f"column '{column.name}'", counted, most, exact)
             continue
         counts = reply.sums.units(f"categories.{i}")
-        yield from reply.fits(f"column '{column.name}'", int(counts.sum()), most)
+        total = int(counts.sum()) + reply.count(f"rare.{i}")
+        yield from reply.fits(f"column '{column.name}'", total, most)
         held: list[tuple[str, int]] = []
         if column.name in conditions.sensitive:
             at = conditions.sensitive.index(column.name)

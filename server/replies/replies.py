@@ -33,6 +33,7 @@ from everymode.server.replies import training as training_invariants
 from everymode.server.replies.invariants import Known, Prepared, Problems, Reply
 from everymode.server.replies.outliers import outliers, update_norms
 from everymode.server.replies.releases import Releases
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.errors import EveryModeError, NumericalError, named
 
 SHOWN = 5
@@ -113,7 +114,8 @@ class Checker:
         """Remembers what a reply said that was taken."""
         match order:
             case DescribeColumns():
-                blank = tuple(int(sums.units(f"missing.{i}")[0]) for i in range(len(order.columns)))
+                counts = [CellCounts(sums.units(f"cells.{i}")) for i in range(len(order.columns))]
+                blank = tuple(c["missing"] + c["blank"] for c in counts)
                 rows, held = (int(sums.units(name)[0]) for name in ("rows", "held"))
                 self._known[source.key] = Known(rows, held, blank)
             case CollectVocabulary():

@@ -7,7 +7,7 @@ categories: the vocabulary is peeled from the sum of the sites' value sketches
 read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,9 +21,10 @@ from everymode.clients.protocol.schema_messages import (
     DescribeColumns,
     HeldOut,
 )
-from everymode.clients.protocol.sketch import frequent, log_edges, peel
+from everymode.clients.protocol.sketch import HALF, frequent, log_edges, peel
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.server.schema.categories import settle_categories
 from everymode.server.schema.cells import (
     SENSITIVE_VALUES,
     check_declared,
@@ -31,13 +32,13 @@ from everymode.server.schema.cells import (
     possible_cells,
 )
 from everymode.server.schema.clusters import clustered
+from everymode.server.schema.drafts import Draft, draft_columns
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.arrays import ArrayCodec, SampleLayout, Samples
 from everymode.wgan.data.codec import Codec
 from everymode.wgan.data.ranks import jitter
-from everymode.wgan.data.schema import KINDS, Column, Kind, Schema
-from everymode.wgan.data.values import DATE_FORMS, widest
+from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.errors import DataError, suggest
 
 Floats = npt.NDArray[np.float64]
@@ -95,23 +96,37 @@ def agree(
     names = tuple(columns)
     check_names(names, data)
     held_out = HeldOut(data.held_out, seed)
-    looked = exchange(Request(DescribeColumns(names, data.drop, data.missing, held_out, samples)))
+    declared = tuple(data.columns[n].format if n in data.columns else "" for n in names)
+    formats = declared if any(declared) else ()
+    look = DescribeColumns(names, data.drop, data.missing, formats, held_out, samples)
+    looked = exchange(Request(look))
     rows = int(looked["rows"][0] - looked["held"][0])
-    drafts = _draft(looked, names, data)
-    kinds, forms = tuple(c.kind for c in drafts), tuple(c.form for c in drafts)
-    order = CollectVocabulary(names, kinds, forms, data.missing, held_out, samples)
+    drafts = draft_columns(looked, names, data)
+    columns_of = [draft.column for draft in drafts]
+    order = CollectVocabulary(
+        names,
+        tuple(c.kind for c in columns_of),
+        tuple(c.form for c in columns_of),
+        data.missing,
+        tuple(c.lenient for c in columns_of),
+        tuple(draft.shift for draft in drafts),
+        tuple(draft.size for draft in drafts),
+        held_out,
+        samples,
+    )
     found = exchange(Request(order))
     candidates: list[Column] = []
     problems: list[str] = []
-    for i, column in enumerate(drafts):
+    for i, draft in enumerate(drafts):
         try:
-            candidates.append(_candidates(column, i, found, rows, data))
+            candidates.append(_candidates(draft, i, found, rows, data))
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
     scaled = None if samples is None else _scaled(found, samples)
-    proposal = possible_cells(Schema(tuple(candidates)), data, found)
+    shifts = {draft.column.name: draft.shift for draft in drafts}
+    proposal = possible_cells(Schema(tuple(candidates)), data, found, shifts)
     drafted = Schema(tuple(candidates), scaled).to_json()
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
@@ -122,8 +137,21 @@ def agree(
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
-    notes = tuple(note for _, note in settled if note)
-    return Agreement(schema, conditions, int(looked["rows"][0]), notes)
+    notes = [note for draft in drafts for note in draft.notes]
+    notes += [note for i, draft in enumerate(drafts) for note in _tiny_note(draft, i, found)]
+    notes += [note for _, note in settled if note]
+    return Agreement(schema, conditions, int(looked["rows"][0]), tuple(notes))
+
+
+def _tiny_note(draft: Draft, i: int, found: SiteSums) -> Iterator[str]:
+    """What is said of numbers that are too small beside the largest."""
+    if draft.column.numeric and (tiny := int(found[f"tiny.{i}"][0])):
+        least = float(log_edges(draft.shift)[HALF + 1])
+        yield (
+            f"column '{draft.column.name}': {tiny:,} number{'s' * (tiny > 1)} nearer to 0 than "
+            f"{least:.1e} {'are' if tiny > 1 else 'is'} taken for 0; if their size matters, model "
+            "their logarithm"
+        )
 
 
 def _scaled(found: SiteSums, samples: SampleLayout) -> Samples:
@@ -152,60 +180,9 @@ def check_names(names: Sequence[str], data: TableSpec) -> None:
         raise DataError(problems)
 
 
-def _draft(looked: SiteSums, names: Sequence[str], data: TableSpec) -> list[Column]:
-    """Kinds, from votes; declared ones as declared; sensitive features as categories."""
-    drafts, problems = [], []
-    for i, name in enumerate(names):
-        votes = looked[f"kind.{i}"]
-        declared = data.columns.get(name)
-        if declared and declared.kind:
-            kind: Kind = declared.kind
-        elif declared and declared.categories:
-            kind = "category"
-        elif votes.any():
-            kind = widest(k for k, n in zip(KINDS, votes, strict=True) if n)
-        else:
-            problems.append(
-                f"column '{name}': every value is missing at every site; leave it out with "
-                f'data.drop = ["{name}"]'
-            )
-            continue
-        natural = kind
-        if name in data.sensitive:
-            if kind in ("float", "datetime"):
-                problems.append(
-                    f"data.sensitive: '{name}' holds {kind} values, and a group needs categories; "
-                    "add a column of bands (age 18-29, 30-44, ...) to the tables and name that one"
-                )
-                continue
-            kind = "boolean" if kind == "boolean" else "category"
-        fits = looked[f"form.{i}"] == votes[KINDS.index("datetime")]
-        if kind == "datetime" and not fits.any():
-            problems.append(
-                f"column '{name}': sites write date-times in ways that no one form fits; write "
-                "them alike everywhere, best as 2021-04-03, or declare "
-                f'data.columns.{name}.kind = "category"'
-            )
-            continue
-        form = DATE_FORMS[int(np.argmax(fits))] if kind == "datetime" else ""
-        decimals = looked[f"decimals.{i}"].nonzero()[0]
-        drafts.append(
-            Column(
-                name,
-                kind,
-                missing=bool(looked[f"missing.{i}"][0]),
-                decimals=int(decimals.max()) if kind == "float" and len(decimals) else 0,
-                dtype="int64" if kind == "category" and natural == "integer" else "str",
-                form=form,
-            )
-        )
-    if problems:
-        raise DataError(problems)
-    return drafts
-
-
-def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: TableSpec) -> Column:
+def _candidates(draft: Draft, i: int, found: SiteSums, rows: int, data: TableSpec) -> Column:
     """Categories or atoms to be counted, and the edges of fine bins."""
+    column = draft.column
     declared = data.columns.get(column.name)
     if not column.numeric:
         if declared and declared.categories:
@@ -232,7 +209,7 @@ def _candidates(column: Column, i: int, found: SiteSums, rows: int, data: TableS
     linear = data.numbers == "linear"
     atoms = () if linear else frequent(found.units(f"vote.{i}"), data.atom_share * rows)
     column = replace(column, scale=data.numbers)
-    grid = log_edges()
+    grid = log_edges(draft.shift)
     used = histogram.nonzero()[0]
     if not len(used):
         return column
@@ -271,13 +248,8 @@ def _settle(
         declared = data.columns.get(column.name)
         if declared and declared.categories:
             return column, ""
-        counts = counted[f"categories.{i}"]
-        # Most frequent first: what the vocabulary does not know is taken for the first.
-        ranking = sorted(range(len(counts)), key=lambda c: (-counts[c], column.categories[c]))
-        kept = [column.categories[c] for c in ranking if counts[c] >= data.floor]
-        return replace(
-            column, categories=tuple(kept or [column.categories[c] for c in ranking[:1]])
-        ), ""
+        rare = int(counted[f"rare.{i}"][0])
+        return settle_categories(column, counted.units(f"categories.{i}"), rare, data)
     counts = counted[f"bins.{i}"].copy()
     edges = np.array(column.edges)
     heavy = []

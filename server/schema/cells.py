@@ -1,6 +1,7 @@
 """Cells of group and label: which could occur, and which hold enough rows; all from sums."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -22,13 +23,16 @@ GROUPS = 4096
 SENSITIVE_VALUES = 50
 
 
-def possible_cells(schema: Schema, data: TableSpec, found: SiteSums) -> ConditionSpace:
+def possible_cells(
+    schema: Schema, data: TableSpec, found: SiteSums, shifts: Mapping[str, int] | None = None
+) -> ConditionSpace:
     """All cells of group and label that could occur, without counts.
 
     Args:
         schema: Candidates for the columns.
         data: Names the sensitive features and the target.
         found: The sums of the values, for the quarters of a numeric target.
+        shifts: Powers of two that the grids of numbers are scaled by, by column; None: 0.
 
     Raises:
         DataError: More groups or labels than can be told apart; both at once.
@@ -50,7 +54,8 @@ def possible_cells(schema: Schema, data: TableSpec, found: SiteSums) -> Conditio
         column = schema[data.target]
         if column.numeric:
             position = schema.names.index(data.target)
-            edges = _quantiles(found[f"histogram.{position}"])
+            shift = (shifts or {}).get(column.name, 0)
+            edges = _quantiles(found[f"histogram.{position}"], shift)
             labels = tuple(f"bin {b + 1}" for b in range(len(edges) + 1))
         else:
             labels = column.categories
@@ -69,10 +74,10 @@ def possible_cells(schema: Schema, data: TableSpec, found: SiteSums) -> Conditio
     )
 
 
-def _quantiles(histogram: npt.NDArray[np.float64]) -> tuple[float, ...]:
+def _quantiles(histogram: npt.NDArray[np.float64], shift: int) -> tuple[float, ...]:
     cumulative = np.cumsum(histogram) / max(histogram.sum(), 1.0)
     inner = np.arange(1, LABEL_BINS) / LABEL_BINS
-    upper = log_edges()[1:]
+    upper = log_edges(shift)[1:]
     return tuple(sorted({float(upper[np.searchsorted(cumulative, q)]) for q in inner}))
 
 

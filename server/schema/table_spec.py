@@ -16,10 +16,12 @@ class DeclaredColumn:
     Attributes:
         kind: Its kind; None: as its cells say.
         categories: The values that it may hold; empty: those that sites hold.
+        format: How its dates or numbers are written; empty: as the cells say.
     """
 
     kind: Kind | None = None
     categories: tuple[str, ...] = ()
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class TableSpec:
         missing: Cells that stand for no value.
         floor: Categories and cells of group and label with fewer rows are dropped, and bins of
             numbers are merged until they hold as many.
+        rare: What stands for categories with fewer rows than `floor`: a text, "missing", or
+            "spread" for values that begin like them.
+        decimal: The decimal mark of numbers in text; empty: as the cells say.
+        thousands: What separates thousands in text; None: as the cells say.
         atom_share: A number that this share of the rows holds is a category of its own.
         held_out: Share of every site's rows that nothing is learnt from.
         numbers: How numbers are encoded, by ranks or from their range to [-1, 1].
@@ -46,6 +52,9 @@ class TableSpec:
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
     floor: int = 5
+    rare: str = "(other)"
+    decimal: str = ""
+    thousands: str | None = None
     atom_share: float = 0.05
     held_out: float = 0.0
     numbers: Literal["ranks", "linear"] = "ranks"

@@ -136,7 +136,8 @@ class Synthesizer:
             place, first = np.unique(tried[kept], return_index=True)
             encoded[place] = rows[kept][first]
             left = np.setdiff1d(left, place, assume_unique=True)
-        return choose_modality(self.plan.schema).decode(self.plan, encoded, cells)
+        draws = np.random.default_rng(derive_seed(seed, "decode"))
+        return choose_modality(self.plan.schema).decode(self.plan, encoded, cells, draws)
 
     def _draw(self, cells: Ints, seed: int, rng: torch.Generator) -> tuple[Rows, Mask]:
         """Encoded rows `(n, D)` for cells `(n,)`, postprocessed, and which of them stay, `(n,)`."""

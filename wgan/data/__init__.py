@@ -7,6 +7,7 @@ from everymode.wgan.lazy import lazy_exports
 if TYPE_CHECKING:
     from everymode.wgan.data.arrays import ArrayCodec
     from everymode.wgan.data.codec import TableCodec
+    from everymode.wgan.data.date_forms import DATE_FORMS
     from everymode.wgan.data.delimited import coded_frame, load_table, save_table
     from everymode.wgan.data.fit import fit_schema
     from everymode.wgan.data.formats import MISSING, SUFFIXES
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from everymode.wgan.data.ranks import jitter, resolution, to_scores
     from everymode.wgan.data.schema import KINDS, Column, Kind, Schema
     from everymode.wgan.data.spreadsheets import Marked, guessed_marks, safe_table, table_read_back
-    from everymode.wgan.data.values import DATE_FORMS, date_forms, describe, parse_column, widest
+    from everymode.wgan.data.values import canonical, describe, parse_column
     from everymode.wgan.data.whitening import Whitened, Whitening, second_moments
     from everymode.wgan.data.write import write_table
 else:
@@ -23,6 +24,7 @@ else:
         {
             "everymode.wgan.data.arrays": ("ArrayCodec",),
             "everymode.wgan.data.codec": ("TableCodec",),
+            "everymode.wgan.data.date_forms": ("DATE_FORMS",),
             "everymode.wgan.data.delimited": ("coded_frame", "load_table", "save_table"),
             "everymode.wgan.data.fit": ("fit_schema",),
             "everymode.wgan.data.formats": ("MISSING", "SUFFIXES"),
@@ -35,13 +37,7 @@ else:
                 "safe_table",
                 "table_read_back",
             ),
-            "everymode.wgan.data.values": (
-                "DATE_FORMS",
-                "date_forms",
-                "describe",
-                "parse_column",
-                "widest",
-            ),
+            "everymode.wgan.data.values": ("canonical", "describe", "parse_column"),
             "everymode.wgan.data.whitening": ("Whitened", "Whitening", "second_moments"),
             "everymode.wgan.data.write": ("write_table",),
         },
@@ -60,8 +56,8 @@ __all__ = [
     "TableCodec",
     "Whitened",
     "Whitening",
+    "canonical",
     "coded_frame",
-    "date_forms",
     "describe",
     "fit_schema",
     "guessed_marks",
@@ -77,6 +73,5 @@ __all__ = [
     "second_moments",
     "table_read_back",
     "to_scores",
-    "widest",
     "write_table",
 ]

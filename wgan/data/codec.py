@@ -9,7 +9,7 @@ import pandas as pd
 
 from everymode.wgan.data.ranks import from_scores, jitter, resolution, to_scores
 from everymode.wgan.data.schema import Column, Schema
-from everymode.wgan.data.values import parse_column
+from everymode.wgan.data.values import canonical
 from everymode.wgan.errors import DataError, NumericalError
 from everymode.wgan.shape import Block, Shape
 
@@ -52,7 +52,8 @@ class TableCodec:
     A numeric column is one number (see `everymode.wgan.data.ranks`) and a one-hot state:
     continuous, each atom, missing; the number is 0 unless the state is continuous. Without atoms
     and missing values there is no state, without continuous values no number. A category is
-    one-hot, a missing value one more category. A column that can only hold one value takes no room.
+    one-hot, values too rare to be told apart are one more category, and so is a missing value. Of
+    very many categories several share a state. A column that can only hold one value takes no room.
 
     Attributes:
         schema: The columns.
@@ -100,9 +101,11 @@ class TableCodec:
         """Rows of the table as numbers, `(n, width)`; other columns are ignored.
 
         Values that lie on a grid (integers, dates, few decimals) are jittered within their step, so
-        that the numbers are dense. What the schema does not know (see `unknown`) is encoded as
-        missing where the column may be, else as its first option; numbers outside the edges as
-        the nearest edge, and as the nearest atom where there are no edges.
+        that the numbers are dense. Text that the schema does not know (see `unknown`) is encoded as
+        rare where the column has such a state. Where it has shares instead, as one of the
+        categories that begin like it, by their shares. Otherwise it is missing where the column may
+        be, else the first option. Numbers outside the edges are the nearest edge, and the nearest
+        atom where there are no edges.
 
         Args:
             frame: The rows, as text or typed.
@@ -116,7 +119,7 @@ class TableCodec:
         cells = self._canonical(frame, where)
         for slots, values in zip(self._slots, cells, strict=True):
             column = slots.column
-            states, _ = _states(column, values)
+            states, _ = _states(column, values, rng)
             if slots.choice is not None:
                 rows[np.arange(len(rows)), slots.choice.start + states] = 1
             if slots.value is not None:
@@ -140,11 +143,14 @@ class TableCodec:
                 counts[slots.column.name] = int((~known).sum())
         return counts
 
-    def decode(self, rows: npt.NDArray[np.floating[Any]]) -> pd.DataFrame:
+    def decode(
+        self, rows: npt.NDArray[np.floating[Any]], rng: np.random.Generator | None = None
+    ) -> pd.DataFrame:
         """The table that rows of numbers stand for; every row gives legal values.
 
         Args:
             rows: Numbers, `(n, width)`; of a one-hot group the largest entry counts.
+            rng: Draws a category where several share a state; None: the commonest of them.
 
         Returns:
             Integers as `int64` (`Int64` where they may be missing), floats, `bool` (`boolean`),
@@ -158,7 +164,7 @@ class TableCodec:
             raise ValueError(f"expected rows of shape (n, {self.width}), got {rows.shape}")
         if np.isnan(rows).any():
             raise NumericalError("rows to decode hold NaN; expected the outputs of a generator")
-        return pd.DataFrame({s.column.name: _decode(s, rows) for s in self._slots})
+        return pd.DataFrame({s.column.name: _decode(s, rows, rng) for s in self._slots})
 
     def _canonical(self, frame: pd.DataFrame, where: str) -> list[npt.NDArray[Any]]:
         problems: list[str] = []
@@ -168,8 +174,7 @@ class TableCodec:
                 problems.append(f"{where}: no column {column.name!r}; expected one as elsewhere")
                 continue
             try:
-                series = frame[column.name]
-                cells.append(parse_column(series, column.kind, column.name, where, column.form))
+                cells.append(canonical(frame, column, where))
             except DataError as error:
                 problems.extend(error.problems)
         if problems:
@@ -178,27 +183,33 @@ class TableCodec:
 
 
 def _options(column: Column) -> tuple[Any, ...]:
-    """What a one-hot group chooses from: NaN for continuous, `None` for missing."""
+    """What a one-hot group chooses from: NaN for continuous, `None` for missing.
+
+    Where categories share states, the commonest of each.
+    """
     last = (None,) if column.missing else ()
     if not column.numeric:
-        return column.categories + last
+        rare = (column.rare,) if column.rare else ()
+        return _leaders(column) + rare + last
     return ((np.nan,) if column.edges else ()) + column.atoms + last
 
 
+def _leaders(column: Column) -> tuple[str, ...]:
+    if not column.states:
+        return column.categories
+    order = sorted(range(len(column.categories)), key=lambda c: (-column.shares[c], c))
+    found: dict[int, str] = {}
+    for c in order:
+        found.setdefault(column.states[c], column.categories[c])
+    return tuple(found[state] for state in range(len(found)))
+
+
 def _states(
-    column: Column, values: npt.NDArray[Any]
+    column: Column, values: npt.NDArray[Any], rng: np.random.Generator | None = None
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Index into `_options` of each cell, and whether the schema knows the cell's value."""
     if not column.numeric:
-        fold = str.lower if column.kind == "boolean" else str
-        vocabulary = pd.Index([fold(c) for c in column.categories], dtype=object)
-        if column.kind == "boolean":
-            values = np.array([v if v is None else fold(v) for v in values], dtype=object)
-        states = vocabulary.get_indexer(pd.Index(values, dtype=object))
-        gone = pd.isna(values)
-        known = (states >= 0) | (gone & column.missing)
-        states[states < 0] = len(column.categories) if column.missing else 0
-        return states, known
+        return _text_states(column, values, rng)
     first = int(bool(column.edges))
     gone = np.isnan(values)
     known = np.full(len(values), bool(column.edges))
@@ -214,13 +225,79 @@ def _states(
     return states, known
 
 
-def _decode(slots: _Slots, rows: npt.NDArray[np.floating[Any]]) -> "pd.Series[Any]":
+def _text_states(
+    column: Column, values: npt.NDArray[Any], rng: np.random.Generator | None
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    fold = str.lower if column.kind == "boolean" else str
+    vocabulary = pd.Index([fold(c) for c in column.categories], dtype=object)
+    if column.kind == "boolean":
+        values = np.array([v if v is None else fold(v) for v in values], dtype=object)
+    places = vocabulary.get_indexer(pd.Index(values, dtype=object))
+    gone = pd.isna(values)
+    known = (places >= 0) | (gone & column.missing)
+    strange = (places < 0) & ~gone
+    if strange.any() and column.shares and not column.rare and rng is not None:
+        places[strange] = _similar(column, values[strange], rng)
+    states = np.array(column.states, np.intp)[places] if column.states else places
+    count = len(_leaders(column))
+    states = np.where(places < 0, (count + bool(column.rare)) * column.missing, states)
+    if column.rare:
+        states[strange] = count
+    return states, known
+
+
+def _similar(
+    column: Column, values: npt.NDArray[Any], rng: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """For each text one of the categories that agree with most of its beginning, by shares."""
+    names, shares = column.categories, np.array(column.shares)
+    codes, texts = pd.factorize(values)
+    found = np.zeros(len(values), np.intp)
+    for t, text in enumerate(texts):
+        common = [_common(str(text), name) for name in names]
+        alike = np.flatnonzero(np.array(common) == max(common))
+        weights = shares[alike] + 1e-12
+        rows = np.flatnonzero(codes == t)
+        found[rows] = alike[rng.choice(len(alike), len(rows), p=weights / weights.sum())]
+    return found
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return i
+    return min(len(one), len(other))
+
+
+def _members(
+    column: Column, states: npt.NDArray[np.intp], rng: np.random.Generator
+) -> npt.NDArray[np.object_]:
+    """A category of each state `(n,)`, drawn by shares; None for states that are none's."""
+    names = np.array([*column.categories, None], dtype=object)
+    owners, shares = np.array(column.states), np.array(column.shares)
+    found = np.full(len(states), None, dtype=object)
+    draws = rng.random(len(states))
+    for state in np.unique(states[states < owners.max() + 1]):
+        own = np.flatnonzero(owners == state)
+        cumulative = np.cumsum(shares[own]) / shares[own].sum()
+        rows = np.flatnonzero(states == state)
+        found[rows] = names[own[np.searchsorted(cumulative[:-1], draws[rows], side="right")]]
+    return found
+
+
+def _decode(
+    slots: _Slots, rows: npt.NDArray[np.floating[Any]], rng: np.random.Generator | None
+) -> "pd.Series[Any]":
     column, options = slots.column, _options(slots.column)
     states = np.zeros(len(rows), dtype=np.intp)
     if slots.choice is not None:
         states = rows[:, slots.choice].argmax(axis=1)
     if not column.numeric:
         texts = np.array(options or (None,), dtype=object)[states]
+        if column.states and rng is not None:
+            drawn = _members(column, states, rng)
+            texts = np.where(pd.isna(drawn), texts, drawn)
         return _typed(pd.Series(texts, dtype=object), column)
     numbers = np.array([np.nan if o is None else o for o in options] or [np.nan])[states]
     if slots.value is not None:
@@ -251,11 +328,16 @@ def _typed(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
 
 def _natural(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     if column.kind == "integer":
-        return series.astype("Int64" if column.missing else "int64")
+        # 2^63 itself is the next float below which all whole numbers are.
+        wide = column.high >= 2.0**63
+        series = series.clip(0 if wide else -(2.0**63), 2.0**64 - 2048 if wide else 2.0**63 - 1024)
+        if column.missing:
+            return series.astype("UInt64") if wide else series.astype("Int64")
+        return series.astype("uint64") if wide else series.astype("int64")
     if column.kind == "datetime":
         micros = (series * 1e6).round()
         times = micros.astype("Int64").to_numpy(dtype="int64", na_value=np.iinfo("int64").min)
-        unit = "s" if resolution(column) else "us"
+        unit = "s" if resolution(column) >= 1 else "us"
         return pd.Series(times.view("datetime64[us]").astype(f"datetime64[{unit}]"))
     if column.kind == "boolean" and {c.lower() for c in column.categories} <= {"true", "false"}:
         truth = series.map(lambda text: None if text is None else text.lower() == "true")

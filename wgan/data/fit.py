@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from everymode.wgan.data.cell_counts import read_counts
 from everymode.wgan.data.ranks import jitter
 from everymode.wgan.data.schema import Column, Kind, Schema
-from everymode.wgan.data.values import describe, parse_column
+from everymode.wgan.data.values import count_cells, describe, parse_column, zone_of_column
 from everymode.wgan.errors import DataError
 
 Numbers = npt.NDArray[np.float64]
@@ -68,14 +69,19 @@ def _column(
 ) -> Column:
     seen = describe(series)
     kind = kind or seen.kind or "category"
-    values = parse_column(series, kind, name, "the table", seen.form)
+    if kind != seen.kind:
+        seen = read_counts(count_cells(series), kind)
+    lenient = seen.strays > 0 and seen.kind != "category"
+    values = parse_column(series, kind, name, "the table", seen.form, lenient)
     column = Column(
         name,
         kind,
         missing=seen.missing,
-        decimals=seen.decimals if kind == "float" else 0,
+        decimals=seen.decimals,
         dtype="str" if pd.api.types.is_object_dtype(series.dtype) else str(series.dtype),
-        form=seen.form if kind == "datetime" else "",
+        form=seen.form,
+        zone=zone_of_column(series, seen),
+        lenient=lenient,
     )
     if not column.numeric:
         return replace(column, categories=_categories(values, kind))

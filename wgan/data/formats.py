@@ -2,7 +2,10 @@
 
 from typing import Final
 
-MISSING: Final[tuple[str, ...]] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
+MISSING: Final[tuple[str, ...]] = (
+    *("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"),
+    *("#N/A", "#NA", "<NA>", "NaT"),
+)
 """Spellings of a missing value."""
 
 SUFFIXES: Final[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")

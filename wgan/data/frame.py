@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
 from everymode.wgan.data.formats import MISSING, SUFFIXES
+from everymode.wgan.data.storage import storage_of
 from everymode.wgan.errors import DataError
 
 
@@ -34,6 +35,17 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     if is_delimited(path):
         return to_frame(read_delimited(path, missing))
     return _read_parquet(_content(path), path, frozenset(missing))
+
+
+def table_types(path: Path) -> dict[str, str]:
+    """How a typed file stores its columns, by `everymode.wgan.data.storage`; of text nothing."""
+    if is_delimited(path):
+        return {}
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return {}
+    return {field.name.strip(): storage_of(field.type) for field in schema}
 
 
 def is_delimited(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from everymode.wgan.data.date_forms import step_of
 from everymode.wgan.data.schema import Column
 
 Numbers = npt.NDArray[np.float64]
@@ -31,9 +32,7 @@ def resolution(column: Column) -> float:
         return 1.0
     if column.kind == "float":
         return 10.0**-column.decimals if column.decimals < 15 else 0.0
-    if not column.form or "%f" in column.form:
-        return 0.0
-    return 1.0 if "%S" in column.form else 60.0 if "%M" in column.form else 86400.0
+    return step_of(column.form) if column.form else 0.0
 
 
 def jitter(column: Column) -> float:
@@ -78,4 +77,4 @@ def _rounded(numbers: Numbers, column: Column) -> Numbers:
     if column.kind == "float":
         return np.round(numbers, column.decimals) if step else numbers
     # Microseconds are as fine as a date-time gets.
-    return np.rint(numbers / step) * step if step else np.round(numbers, 6)
+    return np.round(np.rint(numbers / step) * step if step else numbers, 6)

@@ -19,6 +19,17 @@ Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_OPTIONAL: Mapping[str, object] = {
+    "zone": "",
+    "storage": "",
+    "lenient": False,
+    "rare": "",
+    "shares": (),
+    "states": (),
+    "scale": "ranks",
+}
+"""Attributes of a column that are written where they say something."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -37,7 +48,14 @@ class Column:
         missing: Whether any row has no value here.
         decimals: Digits after the decimal point that a `float` column is written with (15: all).
         dtype: The pandas dtype that a decoded column gets.
-        form: How a `datetime` is written, one of `everymode.wgan.data.values.DATE_FORMS`.
+        form: How a `datetime` is written, as `everymode.wgan.data.dates` has it; how numbers are,
+            by a pattern of `everymode.wgan.data.notation`, empty where they are plain.
+        zone: The time zone in which a `datetime` is written, or an offset; empty: UTC or none.
+        storage: The type in Parquet files, as `everymode.wgan.data.storage` names it; empty: none.
+        lenient: Whether cells that are none of its kind are known, and taken for missing.
+        rare: What stands for values too rare to be told apart, a state of its own; empty: none.
+        shares: Of each category its share of those rows; empty where nothing asks for it.
+        states: Of each category the state that encodes it, from 0 on; empty: each has its own.
         scale: How a number is encoded: by its rank, or linearly, from its range to [-1, 1], which
             keeps distances (points, pixels).
     """
@@ -54,6 +72,12 @@ class Column:
     decimals: int = 15
     dtype: str = "str"
     form: str = ""
+    zone: str = ""
+    storage: str = ""
+    lenient: bool = False
+    rare: str = ""
+    shares: tuple[float, ...] = ()
+    states: tuple[int, ...] = ()
     scale: Literal["ranks", "linear"] = "ranks"
 
     @property
@@ -99,9 +123,10 @@ class Schema:
         """
         columns = [asdict(column) for column in self.columns]
         for column in columns:
-            # Fingerprints of schemas without it stay what they were.
-            if column["scale"] == "ranks":
-                del column["scale"]
+            # Fingerprints of schemas without these stay what they were.
+            for name, usual in _OPTIONAL.items():
+                if column[name] == usual:
+                    del column[name]
         if self.samples is None:
             return {"columns": columns}
         return {"columns": columns, "samples": self.samples.to_json()}

@@ -6,8 +6,7 @@ canonical values, so that sums over sites add like to like.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,114 +15,140 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from everymode.wgan.data.schema import Kind
+from everymode.wgan.data.cell_counts import (
+    DIGITS,
+    MISSING_NUMBERS,
+    CellCounts,
+    Reading,
+    count_texts,
+    read_counts,
+)
+from everymode.wgan.data.date_forms import DATE_FORMS, READING_FORMS, reading_form, step_of
+from everymode.wgan.data.dates import offset_of, read_dates, seconds_of
+from everymode.wgan.data.numbers import read_numbers
+from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.errors import DataError
 
 Objects = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-_CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")
-DATE_FORMS: Final[tuple[str, ...]] = (
-    "%Y-%m-%d",
-    *(f"%Y-%m-%d{t}{c}{z}" for z in ("", "Z", "%z") for t in (" ", "T") for c in _CLOCKS),
-    *(
-        day + clock
-        for day in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y")
-        for clock in ("", " %H:%M", " %H:%M:%S")
-    ),
-)
-"""The `strftime` forms of date-times in text, in the order in which they are tried."""
+LARGEST: Final = 2.0**63
+"""Whole numbers beyond are codes."""
 
-EXACT: Final = 2.0**53
-"""Integers beyond are no longer exact as floats; they are identifiers, hence categories."""
-
-_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:.+)?", re.ASCII)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True)
-class Description:
-    """What one site's column looks like.
+def describe(series: "pd.Series[Any]") -> Reading:
+    """How a text or typed column would be read if it were the only one of its name.
 
-    Attributes:
-        kind: What the values are; `None` where every one is missing.
-        missing: Whether any row has no value.
-        decimals: Digits after the decimal point that a float column needs, 0 to 15 (15: all).
-        form: The first of `DATE_FORMS` that fits all date-times; empty for other kinds.
+    Text with leading zeros (`007`) is a code, hence a category, as is a categorical dtype. `inf`
+    counts as a number, which `parse_column` refuses.
+
+    >>> describe(pd.Series(["1", "2.5", None]))
+    Reading(kind='float', missing=True, form='', decimals=1, strays=0, bounds=0, alike=0.0)
     """
-
-    kind: Kind | None
-    missing: bool
-    decimals: int = 0
-    form: str = ""
+    return read_counts(count_cells(series))
 
 
-def describe(series: "pd.Series[Any]") -> Description:
-    """Reads kind, missingness, decimals and date form off a text or typed column.
+def count_cells(series: "pd.Series[Any]", form: str = "") -> CellCounts:
+    """How the cells of a text or typed column are written.
 
-    Text with leading zeros (`007`) is a code, hence a category, as is a categorical dtype. Text is
-    an integer column only if all of it is, and `inf` counts as a number, which `canonical` refuses.
-
-    >>> describe(pd.Series(["1", "2.50", None]))
-    Description(kind='float', missing=True, decimals=1, form='')
+    Args:
+        series: The column.
+        form: How its dates or numbers are declared to be written; empty: not.
     """
     if _is_coded(series.dtype):
-        codes, values = _factorized(series)
-        missing = bool((codes < 0).any())
-        return _describe_text(values, missing) if values else Description(None, missing)
-    missing = bool(series.isna().any())
+        codes, texts = _factorized(series)
+        return _counted(codes, texts, form)
     present = series.dropna()
-    dtype = present.dtype
-    if present.empty:
-        return Description(None, missing)
+    dtype, size = present.dtype, len(present)
+    counts = CellCounts.blank()
+    counts["missing"], counts["present"] = len(series) - size, size
     if isinstance(dtype, pd.CategoricalDtype):
-        return Description("category", missing)
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return Description("datetime", missing, form=_form_of_typed(present))
-    if _is_number(dtype):
-        numbers = present.to_numpy(dtype=np.float64)
-        if pd.api.types.is_integer_dtype(dtype):
-            exact = bool((np.abs(numbers) <= EXACT).all())
-            return Description("integer" if exact else "category", missing)
-        return Description("float", missing, decimals=_decimals_of_typed(present))
-    return _describe_text(_factorized(present)[1], missing)
+        counts["kept"] = size
+    elif pd.api.types.is_bool_dtype(dtype):
+        counts["boolean"] = size
+    elif pd.api.types.is_datetime64_any_dtype(dtype):
+        if size:
+            _count_typed_dates(counts, present)
+    elif _is_number(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        if size:
+            _count_typed_numbers(counts, present)
+    else:
+        return _counted(*_factorized(series), form)
+    counts["declared"] = size
+    return counts
 
 
-def date_forms(series: "pd.Series[Any]") -> tuple[str, ...]:
-    """All of `DATE_FORMS` that every value of a column fits.
-
-    `03/04/2021` fits day first and month first; sites that sum which forms fit can choose one that
-    fits everywhere.
-    """
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        return DATE_FORMS
-    return tuple(_fitting_forms(_factorized(series)[1]))
+def _counted(codes: npt.NDArray[np.intp], texts: list[str], form: str) -> CellCounts:
+    rows = np.bincount(codes[codes >= 0], minlength=len(texts)).astype(np.int64)
+    return count_texts(texts, rows, int((codes < 0).sum()), form)
 
 
-def widest(kinds: Iterable[Kind]) -> Kind:
-    """The kind that holds all of `kinds`: of one kind itself, of numbers float, else category.
+def _count_typed_numbers(counts: CellCounts, present: "pd.Series[Any]") -> None:
+    size = len(present)
+    whole = pd.api.types.is_integer_dtype(present.dtype)
+    decimals = 0 if whole else _decimals_of_typed(present)
+    for name in ("numbers", "written", "needed"):
+        array = counts[name].copy()
+        if name == "numbers":
+            array[:] = size
+        else:
+            array[:, decimals if name == "needed" else 0 if whole else DIGITS] = size
+        counts[name] = array
+    affixes = counts["affixes"].copy()
+    affixes[0] = size
+    counts["affixes"], counts["typed"] = affixes, size
+
+
+def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
+    """Of typed moments any form is right that loses nothing."""
+    aware = getattr(present.dtype, "tz", None) is not None
+    needed = _step_of_typed(present)
+    dates, spelled = counts["dates"].copy(), counts["spelled"].copy()
+    for d, form in enumerate(DATE_FORMS):
+        whole = "%Y" in form and re.search("%-?d", form) is not None
+        step = step_of(form)
+        fine = step == needed or (needed == 86400 and not aware)
+        if not (whole and fine and ("%z" in reading_form(form)) == aware) or form.endswith("Z"):
+            continue
+        dates[READING_FORMS.index(reading_form(form))] = len(present)
+        if not aware or ("T" in form and "%:z" in form):
+            spelled[d] = len(present)
+    counts["dates"], counts["spelled"], counts["typed"] = dates, spelled, len(present)
+
+
+def zone_of_column(series: "pd.Series[Any]", reading: Reading) -> str:
+    """The time zone, or the one offset, that a column's date-times are written in; may be empty."""
+    zone = getattr(series.dtype, "tz", None)
+    if zone is not None:
+        return str(zone)
+    if reading.kind != "datetime" or "%z" not in reading_form(reading.form):
+        return ""
+    return offset_of([t for t in _factorized(series)[1] if t not in MISSING_NUMBERS])
+
+
+def canonical(frame: pd.DataFrame, column: Column, where: str) -> npt.NDArray[Any]:
+    """The values of one of a schema's columns, as `parse_column` gives them.
 
     Raises:
-        ValueError: `kinds` is empty.
-
-    >>> widest(["integer", "float"]), widest(["boolean", "integer"])
-    ('float', 'category')
+        DataError: A value is infinite, or is none of the column's kind in a column of which no
+            such cell was known.
     """
-    found = set(kinds)
-    if not found:
-        raise ValueError("widest() needs at least one kind")
-    if len(found) == 1:
-        return found.pop()
-    return "float" if found == {"integer", "float"} else "category"
+    return parse_column(
+        frame[column.name], column.kind, column.name, where, column.form, column.lenient
+    )
 
 
 def parse_column(
-    series: "pd.Series[Any]", kind: Kind, name: str, where: str, form: str = ""
+    series: "pd.Series[Any]",
+    kind: Kind,
+    name: str,
+    where: str,
+    form: str = "",
+    lenient: bool = False,
 ) -> npt.NDArray[Any]:
     """The values of a column in the one form that `kind` has, `(n,)`.
 
@@ -132,13 +157,14 @@ def parse_column(
         kind: What its values shall be.
         name: Its header, for messages.
         where: Its file, for messages.
-        form: How date-times in text are written; where it is empty or does not fit, the first of
-            `DATE_FORMS` that fits.
+        form: How date-times or numbers in text are written; where it is empty or does not fit, as
+            they are read alone.
+        lenient: Whether what is none of `kind` is missing, instead of an error.
 
     Returns:
         Numeric kinds: float64, NaN where missing; a date-time is in seconds since 1970 (UTC where
-        it has a time zone). Otherwise: objects, `str` or `None`; text as it is spelled, `3` for
-        an integer (and a whole float), `True` and `False` for a bool dtype.
+        it has a time zone), a duration in seconds. Otherwise: objects, `str` or `None`; text as it
+        is spelled, `3` for an integer (and a whole float), `True` and `False` for a bool dtype.
 
     Raises:
         DataError: A value is infinite or does not parse as `kind`.
@@ -150,13 +176,11 @@ def parse_column(
         return texts
     if kind == "datetime":
         if pd.api.types.is_datetime64_any_dtype(series.dtype):
-            return _seconds(pd.DatetimeIndex(series))
-        return _parse_dates(series, name, where, form)
-    if _is_number(series.dtype):
-        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = np.zeros(len(numbers), dtype=np.bool_)
-    else:
-        numbers, wrong = _parse_numbers(series)
+            return seconds_of(pd.DatetimeIndex(series))
+        return _parse_dates(series, name, where, form, lenient)
+    numbers, wrong = _typed_numbers(series)
+    if numbers is None:
+        numbers, wrong = _parse_numbers(series, form)
     infinite = np.isinf(numbers)
     if infinite.any():
         raise DataError(
@@ -164,9 +188,20 @@ def parse_column(
             "finite numbers, leave the cell empty where there is no value"
         )
     if kind == "integer":
-        wrong |= ~np.isnan(numbers) & ((np.rint(numbers) != numbers) | (np.abs(numbers) > EXACT))
-    _refuse(wrong, kind, name, where)
+        odd = ~np.isnan(numbers) & ((np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST))
+        numbers, wrong = np.where(odd, np.nan, numbers), wrong | odd
+    if not lenient:
+        _refuse(wrong, kind, name, where)
     return numbers
+
+
+def _typed_numbers(series: "pd.Series[Any]") -> tuple[Numbers | None, Mask]:
+    wrong = np.zeros(len(series), dtype=np.bool_)
+    if pd.api.types.is_timedelta64_dtype(series.dtype):
+        return series.dt.total_seconds().to_numpy(dtype=np.float64), wrong
+    if _is_number(series.dtype):
+        return series.to_numpy(dtype=np.float64, na_value=np.nan), wrong
+    return None, wrong
 
 
 def _is_number(dtype: Any) -> bool:
@@ -231,35 +266,11 @@ def _spell(cell: Any) -> str:
     return cell.isoformat(" ", "microseconds") if isinstance(cell, datetime) else str(cell)
 
 
-def _describe_text(values: list[str], missing: bool) -> Description:
-    if all(_is_boolean(v) for v in values):
-        return Description("boolean", missing)
-    if all(_INTEGER.fullmatch(v) for v in values):
-        exact = all(len(v) < 20 and abs(int(v)) <= EXACT for v in values)
-        return Description("integer" if exact else "category", missing)
-    if all(_FLOAT.fullmatch(v) or _NOT_FINITE.fullmatch(v) for v in values):
-        return Description("float", missing, decimals=max(map(_decimals, values)))
-    form = next(_fitting_forms(values), "")
-    return Description("datetime" if form else "category", missing, form=form)
-
-
-def _decimals(text: str) -> int:
-    """Digits after the point that the number needs: 1 for `2.50`, 3 for `1e-3`."""
-    mantissa, _, exponent = text.lower().partition("e")
-    digits = mantissa.partition(".")[2].rstrip("0")
-    if not digits:
-        whole = mantissa.partition(".")[0].lstrip("+-")
-        zeros = len(whole) - len(whole.rstrip("0"))
-        return _within(-zeros - int(exponent)) if exponent and whole.strip("0") else 0
-    return _within(len(digits) - int(exponent or 0))
-
-
-def _within(decimals: int) -> int:
-    return min(max(decimals, 0), 15)
-
-
 def _decimals_of_typed(present: "pd.Series[Any]") -> int:
-    dtype = np.float32 if present.dtype in ("float32", "Float32") else np.float64
+    if pd.api.types.is_timedelta64_dtype(present.dtype):
+        present = present.dt.total_seconds()
+    narrow = {"float32": np.float32, "Float32": np.float32, "float16": np.float16}
+    dtype = narrow.get(str(present.dtype), np.float64)
     values = present.to_numpy(dtype=dtype)
     values = values[np.isfinite(values)]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -271,75 +282,76 @@ def _decimals_of_typed(present: "pd.Series[Any]") -> int:
 
 
 def _form_of_typed(present: "pd.Series[Any]") -> str:
+    step = _step_of_typed(present)
     if getattr(present.dtype, "tz", None) is not None:
-        return "%Y-%m-%dT%H:%M:%S.%f%z" if _fraction(present) else "%Y-%m-%dT%H:%M:%S%z"
-    if bool((present == present.dt.normalize()).all()):
-        return "%Y-%m-%d"
-    return "%Y-%m-%d %H:%M:%S.%f" if _fraction(present) else "%Y-%m-%d %H:%M:%S"
+        return "%Y-%m-%dT%H:%M:%S%z" if step == 1 else "%Y-%m-%dT%H:%M:%S.%f%z"
+    forms = {86400.0: "%Y-%m-%d", 1.0: "%Y-%m-%d %H:%M:%S"}
+    return forms.get(step, "%Y-%m-%d %H:%M:%S.%f")
 
 
-def _fraction(present: "pd.Series[Any]") -> bool:
+def _step_of_typed(present: "pd.Series[Any]") -> float:
+    """The coarsest of day, second, millisecond and microsecond (0) that loses nothing, in seconds.
+
+    Moments with a time zone are never days: where clocks are changed, a day has another length.
+    """
     if getattr(present.dtype, "tz", None) is not None:
         # Where clocks are put back, an hour of local time comes twice.
         present = present.dt.tz_convert("UTC")
-    return bool((present != present.dt.floor("s")).any())
+    elif bool((present == present.dt.normalize()).all()):
+        return 86400.0
+    for step, unit in ((1.0, "s"), (1e-3, "ms")):
+        if bool((present == present.dt.floor(unit)).all()):
+            return step
+    return 0.0
 
 
-def _fitting_forms(values: list[str]) -> Iterator[str]:
-    """The forms that fit all values, lazily: usually the first is all that is asked for."""
-    if not values or not all(_DATE.fullmatch(v) for v in values):
-        return
-    for form in DATE_FORMS:
-        # A few values rule out most forms; each attempt on a whole column is slow.
-        if all(not _dates(v, form).hasnans for v in (values[:20], values)):
-            yield form
-
-
-def _dates(values: list[str] | Objects, form: str) -> pd.DatetimeIndex:
-    index = pd.Index(np.asarray(values, dtype=object), dtype=object)
-    return pd.DatetimeIndex(pd.to_datetime(index, format=form, errors="coerce", utc=True))
-
-
-def _seconds(index: pd.DatetimeIndex) -> Numbers:
-    if index.tz is not None:
-        index = index.tz_convert("UTC").tz_localize(None)
-    micros = index.to_numpy().astype("datetime64[us]")
-    seconds = micros.astype(np.int64) / 1e6
-    seconds[np.isnat(micros)] = np.nan
-    return seconds
-
-
-def _parse_dates(series: "pd.Series[Any]", name: str, where: str, form: str) -> Numbers:
+def _parse_dates(
+    series: "pd.Series[Any]", name: str, where: str, form: str, lenient: bool
+) -> Numbers:
     codes, values = _factorized(series)
     if not values:
         return np.full(len(codes), np.nan)
-    # pandas reads "now" and "today" in any form.
-    dates = np.array([_DATE.fullmatch(v) is not None for v in values])
-
-    def parse(form: str) -> Numbers:
-        return np.where(dates, _seconds(_dates(values, form)), np.nan)
-
-    parsed = parse(form) if form else np.full(len(values), np.nan)
-    if np.isnan(parsed).any():
-        fitting = next(_fitting_forms(values), "")
-        if fitting:
-            parsed = parse(fitting)
-        elif not form:
-            parsed = min((parse(f) for f in DATE_FORMS), key=lambda p: int(np.isnan(p).sum()))
+    blank = np.array([value in MISSING_NUMBERS for value in values])
+    parsed = read_dates(values, form) if form else np.full(len(values), np.nan)
+    if (np.isnan(parsed) & ~blank).any():
+        own = describe(pd.Series(values, dtype=object))
+        if own.kind == "datetime":
+            other = read_dates(values, own.form)
+        else:
+            other = min((read_dates(values, f) for f in READING_FORMS), key=_gaps)
+        parsed = min(parsed, other, key=_gaps)
     seconds = np.append(parsed, np.nan)[codes]
-    _refuse(np.isnan(seconds) & (codes >= 0), "datetime", name, where)
+    if not lenient:
+        gone = np.append(blank, True)[codes]
+        _refuse(np.isnan(seconds) & ~gone, "datetime", name, where)
     return seconds
 
 
-def _parse_numbers(series: "pd.Series[Any]") -> tuple[Numbers, Mask]:
+def _gaps(parsed: Numbers) -> int:
+    return int(np.isnan(parsed).sum())
+
+
+def _parse_numbers(series: "pd.Series[Any]", form: str) -> tuple[Numbers, Mask]:
     """Numbers, NaN where missing or not a number, and where it is no number at all."""
     codes, uniques = _factorized(series)
-    parsed = [
-        float(v) if _NUMBER.fullmatch(v) else np.inf if _NOT_FINITE.fullmatch(v) else np.nan
-        for v in uniques
-    ]
-    numbers = np.array([*parsed, np.nan])[codes]
-    return numbers, np.isnan(numbers) & (codes >= 0)
+    parsed, wrong, _ = read_numbers(uniques, form)
+    if wrong.any():
+        # Written otherwise than agreed: by another program, say.
+        own = describe(pd.Series(uniques, dtype=object))
+        for other in ("", own.form if own.kind in ("integer", "float") else ""):
+            found, still, _ = read_numbers(uniques, other)
+            if still.sum() < wrong.sum():
+                parsed, wrong = found, still
+        special = [_special(text) if bad else 0.0 for text, bad in zip(uniques, wrong, strict=True)]
+        parsed = np.where(wrong, special, parsed)
+        wrong = wrong & np.isnan(parsed) & ~np.array([t in MISSING_NUMBERS for t in uniques])
+    numbers = np.append(parsed, np.nan)[codes]
+    return numbers, np.append(wrong, False)[codes]
+
+
+def _special(text: str) -> float:
+    """Infinity for what is a number and none that can be modelled; NaN for all else."""
+    return np.inf if _NOT_FINITE.fullmatch(text) and text not in MISSING_NUMBERS else np.nan
 
 
 def _rows(mask: Mask) -> str:

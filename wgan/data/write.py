@@ -1,14 +1,21 @@
 """Writes tables, whole or not at all."""
 
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from everymode.wgan.data.dates import write_dates
 from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.data.numbers import write_numbers
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.data.spreadsheets import Marked, safe_table
+from everymode.wgan.data.storage import stored
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 
@@ -43,7 +50,9 @@ def write_table(
         raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
     marked = Marked()
     if name.endswith(".parquet"):
-        content = frame.to_parquet(index=False)
+        buffer = io.BytesIO()
+        pq.write_table(to_arrow(frame, schema), buffer)
+        content = buffer.getvalue()
     else:
         separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
         table = _as_text(frame, schema)
@@ -60,18 +69,40 @@ def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     known = {column.name: column for column in schema.columns}
     return pd.DataFrame(
         {
-            name: _spelled(frame[name], known[name]) if name in known else frame[name]
+            name: spelled(frame[name], known[name]) if name in known else frame[name]
             for name in frame.columns
         }
     )
 
 
-def _spelled(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        aware = series.dt.tz_localize("UTC") if series.dt.tz is None else series
+def spelled(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+    """A decoded column as it is written in text: dates, numbers and truth values in their form."""
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(series.dtype):
         form = column.form or "%Y-%m-%d %H:%M:%S.%f"
-        return pd.Series(aware.dt.tz_convert("UTC").dt.strftime(form))
-    if column.kind == "boolean" and pd.api.types.is_bool_dtype(series.dtype):
+        moments = pd.DatetimeIndex(series)
+        moments = moments if moments.tz is None else moments.tz_convert("UTC").tz_localize(None)
+        return pd.Series(write_dates(moments, form, column.zone), series.index, dtype=object)
+    if column.kind == "boolean" and types.is_bool_dtype(series.dtype):
         spelling: dict[Any, Any] = {c.lower() == "true": c for c in column.categories}
         return series.astype(object).map(spelling, na_action="ignore")
+    if column.form and types.is_numeric_dtype(series.dtype):
+        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return pd.Series(write_numbers(numbers, column.form), series.index, dtype=object)
     return series
+
+
+def to_arrow(frame: pd.DataFrame, schema: Schema) -> pa.Table:
+    """A decoded table with each column in the type that its sites store it in, where it fits."""
+    known = {column.name: column for column in schema.columns}
+    arrays: list[pa.Array] = []
+    for name in map(str, frame.columns):
+        series, column = frame[name], known.get(name)
+        array = None
+        if column is not None and column.storage:
+            text = "string" in column.storage
+            array = stored(spelled(series, column) if text else series, column.storage)
+        if array is None:
+            array = pa.array(series, from_pandas=True)
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, names=[str(name) for name in frame.columns])

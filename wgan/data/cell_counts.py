@@ -1,0 +1,472 @@
+"""How the cells of a column are written, as counts that add up over sites, and what follows.
+
+Each site counts how many of its cells read as truth values, as numbers in each notation, as
+date-times in each form. From the sums one reading of the column is chosen for all sites, the same
+however the rows are split. A few cells that do not fit it (a line `Total`) do not spoil it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from everymode.wgan.data.date_forms import (
+    DATE_FORMS,
+    READING_FORMS,
+    is_date_form,
+    pattern,
+    reading_form,
+)
+from everymode.wgan.data.dates import read_dates
+from everymode.wgan.data.notation import (
+    AFFIXES,
+    BRACKETS,
+    EXPONENTS,
+    MARKS,
+    PLAIN,
+    Notation,
+    number_pattern,
+    parse_notation,
+)
+from everymode.wgan.data.numbers import read_numbers, undressed
+from everymode.wgan.data.schema import Kind
+
+Ints = npt.NDArray[np.int64]
+
+ENOUGH: Final = 0.95
+"""Share of a column's cells that must read as numbers or date-times for it to hold them."""
+
+DIGITS: Final = 16
+"""Digits behind the mark that are counted: 0 to 15; one entry more is for any other spelling."""
+
+_AMONG_NUMBERS: Final = (
+    "None none NONE n/a N.A. n.a. - -- . .. NIL nil -nan -NaN 1.#QNAN -1.#IND #VALUE! #REF! "
+    "#DIV/0! #NUM! #NAME? missing Missing (missing) (null) nat"
+)
+MISSING_NUMBERS: Final = frozenset(_AMONG_NUMBERS.split(" "))
+"""What stands for no value among numbers and dates, and may be a value among words."""
+
+_FIELDS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("missing", ()),
+    ("present", ()),
+    ("blank", ()),
+    ("boolean", ()),
+    ("code", ()),
+    ("kept", ()),
+    ("infinite", ()),
+    ("bounds", ()),
+    ("typed", ()),
+    ("declared", ()),
+    ("negative", (len(BRACKETS),)),
+    ("exponents", (len(EXPONENTS),)),
+    ("affixes", (len(AFFIXES),)),
+    ("numbers", (len(MARKS),)),
+    ("grouped", (len(MARKS),)),
+    ("written", (len(MARKS), DIGITS + 1)),
+    ("needed", (len(MARKS), DIGITS)),
+    ("dates", (len(READING_FORMS),)),
+    ("spelled", (len(DATE_FORMS),)),
+)
+
+
+def _places() -> Iterator[tuple[str, tuple[slice, tuple[int, ...]]]]:
+    start = 0
+    for name, shape in _FIELDS:
+        stop = start + int(np.prod(shape, dtype=int))
+        yield name, (slice(start, stop), shape)
+        start = stop
+
+
+_PLACES: Final = dict(_places())
+
+SIZE: Final = max(place.stop for place, _ in _PLACES.values())
+"""Length of the vector of a column."""
+
+_INTEGER = r"^[+-]?[0-9]+$"
+_CODE = r"^[+-]?0[0-9]+([.,][0-9]*)?$"
+_BARE = r"^[-+(\x{2212}≤≥<>~≈=]*[0-9.,](.*[0-9.,])?[-)]?$"
+_NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
+_TOO_LONG = r"^([0-9]{20,}|9[3-9][0-9]{17}|92[3-9][0-9]{16})$"
+"""Whole numbers beyond 2^63 (about): they are codes."""
+
+_COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S")
+_SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class CellCounts:
+    """Counts of a column's cells by how they are written.
+
+    Attributes:
+        vector: All of them, `(SIZE,)`; vectors of parts of a table add up to the table's.
+    """
+
+    vector: Ints
+
+    def __getitem__(self, name: str) -> Any:
+        """One kind of count: a whole number, or an array."""
+        place, shape = _PLACES[name]
+        return self.vector[place].reshape(shape) if shape else int(self.vector[place.start])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Sets one kind of count."""
+        place, _ = _PLACES[name]
+        self.vector[place] = np.asarray(value).reshape(-1)
+
+    @staticmethod
+    def blank() -> "CellCounts":
+        """Counts of no cells."""
+        return CellCounts(np.zeros(SIZE, dtype=np.int64))
+
+
+def count_texts(texts: Sequence[str], rows: Ints, missing: int, form: str = "") -> CellCounts:
+    """Counts of cells that are text.
+
+    Args:
+        texts: The distinct ones, `(n,)`.
+        rows: Cells of each, `(n,)`.
+        missing: Cells without a value.
+        form: How dates or numbers are declared to be written; empty: not.
+    """
+    counts = CellCounts.blank()
+    counts["missing"], counts["present"] = missing, int(rows.sum())
+    if not len(texts):
+        return counts
+    array = pa.array(texts, pa.large_string())
+
+    def of(mask: npt.NDArray[np.bool_]) -> int:
+        return int(rows[mask].sum())
+
+    blank = np.array([text in MISSING_NUMBERS for text in texts])
+    counts["blank"] = of(blank)
+    counts["boolean"] = of(_matches(array, r"(?i)^(true|false)$"))
+    counts["code"] = of(_matches(array, _CODE))
+    if form:
+        _count_declared(counts, texts, rows, form)
+        return counts
+    _count_numbers(counts, array, rows)
+    _count_dates(counts, array, rows, blank)
+    return counts
+
+
+def _count_declared(counts: CellCounts, texts: Sequence[str], rows: Ints, form: str) -> None:
+    """Counts of what fits the one form that counts."""
+    if is_date_form(form):
+        fits = ~np.isnan(read_dates(texts, form))
+    else:
+        numbers, wrong, bounds = read_numbers(texts, form)
+        fits = ~wrong
+        needed = np.zeros((len(MARKS), DIGITS), np.int64)
+        short = np.array(
+            [min(max(_decimals(repr(float(v))), 0), DIGITS - 1) for v in numbers[fits]]
+        )
+        if fits.any():
+            needed[:] = np.bincount(short, rows[fits], DIGITS).astype(np.int64)
+        counts["needed"], counts["bounds"] = needed, int(rows[bounds].sum())
+    counts["declared"] = int(rows[fits].sum())
+
+
+def _matches(array: pa.Array, regex: str) -> npt.NDArray[np.bool_]:
+    return _mask(pc.match_substring_regex(array, regex))
+
+
+def _mask(found: Any) -> npt.NDArray[np.bool_]:
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
+    infinite = _matches(array, _NOT_FINITE)
+    counts["infinite"] = int(rows[infinite].sum())
+    affix = _affix(array, rows)
+    bare = _matches(array, _BARE)
+    prefix, suffix = AFFIXES[affix]
+    core, negative, bound = undressed(array, prefix, suffix)
+    # Of other affixes than the commonest nothing is made.
+    of_affix = ~bare & _dressed(array, prefix, suffix) if affix else np.zeros(len(bare), bool)
+    place = np.zeros(len(AFFIXES), np.int64)
+    place[0], place[affix] = int(rows[bare].sum()), int(rows[of_affix if affix else bare].sum())
+    counts["affixes"] = place
+    possible = (bare | of_affix) & ~(_matches(core, _TOO_LONG))
+    if not possible.any():
+        return
+    index = np.flatnonzero(possible)
+    core, weights = core.take(pa.array(index)), rows[index]
+    negative, bound = negative[index], bound[index]
+    exponent = _matches(core, "[eE]")
+    numbers, grouped = np.zeros(len(MARKS), np.int64), np.zeros(len(MARKS), np.int64)
+    written = np.zeros((len(MARKS), DIGITS + 1), np.int64)
+    needed = np.zeros((len(MARKS), DIGITS), np.int64)
+    plain = _matches(core, "^[0-9]+$")
+    strict = ~_matches(core, "^0[0-9]")
+    bounded = 0
+    for m, (decimal, thousands) in enumerate(MARKS):
+        fits = plain & strict
+        rest = np.flatnonzero(~plain)
+        if len(rest):
+            part = core.take(pa.array(rest))
+            found = _matches(part, _strict_pattern(Notation(decimal, thousands)))
+            fits[rest] = found
+            if thousands:
+                parted = found & _holds(part, thousands)
+                grouped[m] = int(weights[rest][parted].sum())
+        numbers[m] = int(weights[fits].sum())
+        if not numbers[m]:
+            continue
+        if m == 0:
+            bounded = int(weights[fits & bound].sum())
+        chosen = np.flatnonzero(fits)
+        spelled, short = _digits(core.take(pa.array(chosen)), decimal, exponent[chosen])
+        written[m] = np.bincount(spelled, weights[chosen], DIGITS + 1).astype(np.int64)
+        needed[m] = np.bincount(short, weights[chosen], DIGITS).astype(np.int64)
+    counts["numbers"], counts["grouped"] = numbers, grouped
+    counts["written"], counts["needed"], counts["bounds"] = written, needed, bounded
+    below = [negative & ~_matches(array.take(pa.array(index)), r"[)]$|-$")]
+    below += [negative & _matches(array.take(pa.array(index)), r"\)$")]
+    below += [negative & _matches(array.take(pa.array(index)), "-$")]
+    counts["negative"] = [int(weights[mask].sum()) for mask in below]
+    brief, full = r"{0}-?[0-9]$|{0}-?[1-9][0-9]+$", r"{0}[+-][0-9]{{2,}}$"
+    styles = [style.format(sign) for style in (brief, full) for sign in "Ee"]
+    if exponent.any():
+        counts["exponents"] = [int(weights[_matches(core, style)].sum()) for style in styles]
+
+
+def _strict_pattern(notation: Notation) -> str:
+    """Numbers without needless zeros: `007` is a code."""
+    loose = number_pattern(notation)
+    strict = loose.replace("([0-9]{1,3}", "([1-9][0-9]{0,2}").replace("[0-9]+)", "(0|[1-9][0-9]*))")
+    if not notation.thousands:
+        strict = loose.replace("([0-9]+", "((0|[1-9][0-9]*)", 1)
+    return f"^{strict}$"
+
+
+def _holds(array: pa.Array, text: str) -> npt.NDArray[np.bool_]:
+    return _mask(pc.match_substring(array, text))
+
+
+def _affix(array: pa.Array, rows: Ints) -> int:
+    """The commonest affix of a sample; 0 where it is none."""
+    order = np.argsort(-rows, kind="stable")[:_SAMPLE]
+    sample, weights = array.take(pa.array(order)), rows[order]
+    open_ = ~_matches(sample, _BARE) & _matches(sample, "[0-9]")
+    if not open_.any():
+        return 0
+    some = sample.filter(pa.array(open_))
+    sizes = [
+        int(weights[open_][_dressed(some, prefix, suffix)].sum()) if prefix or suffix else 0
+        for prefix, suffix in AFFIXES
+    ]
+    # The longest of those that fit as many: "R$" ends in "$".
+    best = max(range(len(AFFIXES)), key=lambda a: (sizes[a], len("".join(AFFIXES[a])), -a))
+    return best if sizes[best] else 0
+
+
+def _dressed(array: pa.Array, prefix: str, suffix: str) -> npt.NDArray[np.bool_]:
+    sign = r"[-+(\x{2212}≤≥<>~≈=]*"
+    before = f"{sign}\\Q{prefix}\\E{sign}" if prefix else sign
+    behind = f"\\Q{suffix}\\E" if suffix else ""
+    return _matches(array, f"^{before}[0-9.,].*{behind}[-)]?$") & _matches(
+        array, f"[0-9.,][-)]?{behind}[-)]?$"
+    )
+
+
+def _digits(core: pa.Array, decimal: str, exponent: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Digits behind the mark as written, and as needed, of each number `(n,)`."""
+    at = pc.find_substring(core, decimal).to_numpy(zero_copy_only=False).astype(np.int64)
+    # Positions are in bytes, too.
+    size = pc.binary_length(core).to_numpy(zero_copy_only=False).astype(np.int64)
+    written = np.where(at < 0, 0, size - at - 1)
+    # "5." is spelled unlike any number of digits.
+    written = np.where((at >= 0) & (written == 0), DIGITS, written)
+    short = pc.utf8_rtrim(core, "0")
+    rest = pc.binary_length(short).to_numpy(zero_copy_only=False).astype(np.int64)
+    needed = np.where(at < 0, 0, rest - at - 1)
+    for i in np.flatnonzero(exponent):
+        text = str(core[int(i)].as_py())
+        written[i], needed[i] = DIGITS, _decimals(text.replace(decimal, "."))
+    return np.clip(written, 0, DIGITS), np.clip(needed, 0, DIGITS - 1)
+
+
+def _decimals(text: str) -> int:
+    """Digits after the point that a number needs: 1 for `2.50`, 3 for `1e-3`."""
+    mantissa, _, exponent = text.lower().partition("e")
+    digits = mantissa.partition(".")[2].rstrip("0")
+    if not digits:
+        whole = mantissa.partition(".")[0].lstrip("+-")
+        zeros = len(whole) - len(whole.rstrip("0"))
+        return -zeros - int(exponent) if exponent and whole.strip("0") else 0
+    return len(digits) - int(exponent or 0)
+
+
+def _count_dates(
+    counts: CellCounts, array: pa.Array, rows: Ints, blank: npt.NDArray[np.bool_]
+) -> None:
+    possible = _matches(array, "[0-9]") & ~blank
+    plain = _matches(array, f"^{PLAIN}$")
+    compact = _matches(array, "^[12][0-9]{7}([0-9]{6})?$")
+    possible &= ~plain | compact
+    if not possible.any() or int(rows[possible].sum()) < ENOUGH / 2 * rows.sum():
+        return
+    index = np.flatnonzero(possible)
+    part, weights = array.take(pa.array(index)), rows[index]
+    texts = np.array(part.to_pylist(), dtype=object)
+    step = max(1, len(texts) // 40)
+    sample = part.take(pa.array(np.arange(0, len(texts), step)))
+    dates, spelled = np.zeros(len(READING_FORMS), np.int64), np.zeros(len(DATE_FORMS), np.int64)
+    for r, form in enumerate(READING_FORMS):
+        # A few values rule out most forms; each attempt on a whole column is slow.
+        if (form in _COMPACT) != bool(compact[index].all()):
+            continue
+        if _matches(sample, f"^{pattern(form, loose=True)}$").mean() < ENOUGH / 2:
+            continue
+        fits = ~np.isnan(read_dates(texts, form))
+        dates[r] = int(weights[fits].sum())
+        if dates[r]:
+            for d, own in enumerate(DATE_FORMS):
+                if reading_form(own) == form:
+                    right = fits & _matches(part, f"^{pattern(own)}$")
+                    spelled[d] = int(weights[right].sum())
+    counts["dates"], counts["spelled"] = dates, spelled
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column is read, at all sites.
+
+    Attributes:
+        kind: What its values are; None where every cell is missing.
+        missing: Whether any cell has no value, strays included.
+        form: The form of its date-times, or the pattern of its numbers.
+        decimals: Digits behind the mark that its numbers need.
+        strays: Cells that do not fit, and are taken for missing.
+        bounds: Cells such as `≤5`, which are read as their bound.
+        alike: Share of the cells of a category that read as numbers or dates.
+    """
+
+    kind: Kind | None
+    missing: bool
+    form: str = ""
+    decimals: int = 0
+    strays: int = 0
+    bounds: int = 0
+    alike: float = 0.0
+
+
+def read_counts(
+    counts: CellCounts,
+    kind: Kind | None = None,
+    form: str = "",
+    decimal: str = "",
+    thousands: str | None = None,
+) -> Reading:
+    """The reading of a column.
+
+    Args:
+        counts: Of its cells.
+        kind: What its values are declared to be; None: what the counts say.
+        form: How they are declared to be written; empty: as the counts say.
+        decimal: The decimal mark that is declared; empty: as the counts say.
+        thousands: What is declared to separate thousands; None: as the counts say.
+    """
+    missing, present, blank = counts["missing"] > 0, counts["present"], counts["blank"]
+    values = present - blank
+    if not present:
+        return Reading(None, missing)
+    if form:
+        return _declared(counts, kind, form)
+    open_ = [
+        m
+        for m, (own, between) in enumerate(MARKS)
+        if decimal in ("", own) and thousands in (None, between)
+    ]
+    mark = max(open_ or [0], key=lambda m: (counts["numbers"][m], -m))
+    numbers = int(counts["numbers"][mark]) + counts["infinite"]
+    family = int(np.argmax(counts["dates"]))
+    dates = int(counts["dates"][family])
+    if kind is None:
+        kind = _kind(counts, values, numbers, dates, mark)
+    if kind == "datetime":
+        chosen = _date_form(counts, family)
+        strays = values - dates
+        return Reading("datetime", missing or blank > 0 or strays > 0, chosen, strays=strays)
+    if kind in ("integer", "float"):
+        strays = values - numbers
+        chosen = _notation(counts, mark, kind).pattern
+        needed = counts["needed"][mark].nonzero()[0]
+        decimals = int(needed.max()) if kind == "float" and len(needed) else 0
+        gaps = missing or blank > 0 or strays > 0
+        return Reading(kind, gaps, chosen, decimals, strays, counts["bounds"])
+    alike = max(numbers, dates) / max(values, 1) if kind == "category" else 0.0
+    if counts["kept"] or counts["code"]:
+        alike = 0.0
+    return Reading(kind, missing, alike=alike)
+
+
+def _declared(counts: CellCounts, kind: Kind | None, form: str) -> Reading:
+    strays = counts["present"] - counts["blank"] - counts["declared"]
+    missing = counts["missing"] > 0 or counts["blank"] > 0 or strays > 0
+    if is_date_form(form):
+        return Reading("datetime", missing, form, strays=strays)
+    needed = counts["needed"][0].nonzero()[0]
+    decimals = int(needed.max()) if len(needed) else 0
+    if kind not in ("integer", "float"):
+        kind = "integer" if parse_notation(form).digits == 0 and not decimals else "float"
+    return Reading(kind, missing, form, decimals, strays, counts["bounds"])
+
+
+def _kind(counts: CellCounts, values: int, numbers: int, dates: int, mark: int) -> Kind:
+    if not values or counts["kept"] or counts["code"]:
+        return "category"
+    if counts["boolean"] == values:
+        return "boolean"
+    compact = READING_FORMS[int(np.argmax(counts["dates"]))] in _COMPACT
+    if dates >= ENOUGH * values and (dates == values if compact else dates > numbers):
+        return "datetime"
+    finite = numbers - counts["infinite"]
+    affixes = counts["affixes"]
+    dressed = affixes[1:]
+    if dressed.sum() and dressed.max() < ENOUGH * dressed.sum():
+        return "category"
+    if finite and numbers >= ENOUGH * values:
+        whole = counts["written"][mark, 0] == finite and not counts["infinite"]
+        return "integer" if whole else "float"
+    return "category"
+
+
+def _date_form(counts: CellCounts, family: int) -> str:
+    form = READING_FORMS[family]
+    spellings = [d for d, own in enumerate(DATE_FORMS) if reading_form(own) == form]
+    most = int(counts["dates"][family])
+    for d in spellings:
+        if counts["spelled"][d] >= ENOUGH * most:
+            return DATE_FORMS[d]
+    return DATE_FORMS[max(spellings, key=lambda d: (counts["spelled"][d], -d))]
+
+
+def _notation(counts: CellCounts, mark: int, kind: Kind) -> Notation:
+    decimal, thousands = MARKS[mark]
+    numbers = max(int(counts["numbers"][mark]), 1)
+    written = counts["written"][mark]
+    held = written.nonzero()[0]
+    digits = int(held[0]) if len(held) == 1 and held[0] < DIGITS else None
+    exponents = counts["exponents"]
+    exponent = EXPONENTS[int(exponents.argmax())] if exponents.sum() >= ENOUGH * numbers else ""
+    affixes = counts["affixes"].copy()
+    affix = int(affixes.argmax())
+    negative = BRACKETS[int(counts["negative"].argmax())]
+    grouped = thousands if counts["grouped"][mark] else ""
+    if kind == "integer":
+        digits = 0
+    found = Notation(
+        decimal if grouped or digits != 0 else ".",
+        grouped,
+        digits,
+        *AFFIXES[affix],
+        negative,
+        exponent,
+    )
+    # The plain notation of whole numbers needs no pattern, nor numbers of as many digits as needed.
+    return Notation() if found in (Notation(digits=0), Notation()) else found
