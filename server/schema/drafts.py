@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from everymode.clients.protocol.sketch import cells_for, estimate, peel, shift_for
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
-from everymode.wgan.data.cell_counts import ENOUGH, CellCounts, Reading, read_counts
+from everymode.wgan.data.cell_counts import CellCounts, Reading, read_counts
 from everymode.wgan.data.date_forms import reading_form
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.data.storage import common_storage
@@ -64,7 +64,7 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
             )
         reading = Reading(wanted, True)
     kind: Kind = reading.kind or "category"
-    problems = [*_unreadable(name, counts, reading, declared)]
+    problems = [*_unreadable(name, reading, declared)]
     natural = kind
     if name in data.sensitive:
         if kind in ("float", "datetime"):
@@ -103,19 +103,14 @@ def _zone(styles: dict[str, int], reading: Reading) -> str:
     return zones.pop() if aware and len(zones) == 1 else ""
 
 
-def _unreadable(
-    name: str, counts: CellCounts, reading: Reading, declared: DeclaredColumn
-) -> Iterator[str]:
+def _unreadable(name: str, reading: Reading, declared: DeclaredColumn) -> Iterator[str]:
     """Cells that do not read as they are declared to, in words."""
-    values = counts["present"] - counts["blank"]
-    if reading.kind not in ("integer", "float", "datetime") or not values:
-        return
-    if reading.strays > (1 - ENOUGH) * values:
-        form = f" in the form {reading.form}" if declared.format else ""
+    if not reading.readable:
+        what = "dates" if reading.kind == "datetime" else "numbers"
+        form = f" in the form {declared.format}" if declared.format else ""
         yield (
-            f"column '{name}': {reading.strays:,} of {values:,} cells are no "
-            f"{'dates' if reading.kind == 'datetime' else 'numbers'}{form}; correct them, or set "
-            f'data.columns.{name}.kind = "category"'
+            f"column '{name}': {reading.strays:,} of {reading.values:,} cells are no {what}{form}; "
+            f'correct them, or set data.columns.{name}.kind = "category"'
         )
 
 

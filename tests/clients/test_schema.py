@@ -14,8 +14,9 @@ from everymode.clients.protocol.sketch import frequent, log_bin, peel
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle_at_site
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.wgan.data.schema import KINDS, Column, Schema
-from everymode.wgan.data.values import DATE_FORMS
+from everymode.wgan.data.cell_counts import CellCounts, read_counts
+from everymode.wgan.data.date_forms import READING_FORMS
+from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.errors import DataError
 
 FRAME = pd.DataFrame(
@@ -44,17 +45,34 @@ def answered(order, site):
     return handle_at_site(order, {}, site)
 
 
-def test_a_look_votes_once_a_column(site):
+def test_a_look_counts_cells_by_how_they_are_written(site):
     order = DescribeColumns(NAMES, missing=("",))
     answer = answered(order, site)
     assert answer["rows"].tolist() == [5]
-    for i, kind in enumerate(KIND):
-        expected = [int(k == kind and NAMES[i] != "none") for k in KINDS]
-        assert answer[f"kind.{i}"].tolist() == expected
-    assert [int(answer[f"missing.{i}"][0]) for i in range(6)] == [1] * 6
-    assert answer["decimals.1"].nonzero()[0].tolist() == [3]
-    fitting = [DATE_FORMS[i] for i in answer["form.4"].nonzero()[0]]
+    counts = [CellCounts(answer.units(f"cells.{i}")) for i in range(6)]
+    for name, kind, own in zip(NAMES, KIND, counts, strict=True):
+        assert read_counts(own).kind == (None if name == "none" else kind)
+        assert own["missing"] + own["present"] == 5
+        assert own["missing"] == FRAME[name].isna().sum()
+    assert counts[1]["needed"][0].nonzero()[0].max() == 3
+    fitting = [READING_FORMS[i] for i in counts[4]["dates"].nonzero()[0]]
     assert fitting == ["%d/%m/%Y", "%m/%d/%Y"]
+
+
+def test_counts_of_parts_add_up_to_those_of_the_whole(site, tmp_path):
+    names = NAMES[:-1]
+    parts = []
+    for k, part in enumerate((FRAME.iloc[:2], FRAME.iloc[2:])):
+        table = tmp_path / f"part-{k}.csv"
+        part.to_csv(table, index=False)
+        own = Site(f"part-{k}", table, tmp_path / "work")
+        parts.append(answered(DescribeColumns(names, drop=("none",)), own))
+    whole = answered(DescribeColumns(names, drop=("none",)), site)
+    for i in range(len(names)):
+        # Which forms are tried depends on a site's sample; whatever is counted of plain ones adds.
+        for name in ("missing", "present", "boolean", "numbers", "written", "needed"):
+            sums = sum(np.asarray(CellCounts(p.units(f"cells.{i}"))[name]) for p in parts)
+            assert (sums == CellCounts(whole.units(f"cells.{i}"))[name]).all(), (names[i], name)
 
 
 def test_an_answer_has_the_length_of_its_layout_whatever_the_table_holds(site, tmp_path):

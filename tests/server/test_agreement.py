@@ -448,18 +448,16 @@ def test_values_that_do_not_fit_are_told_with_site_column_and_row(tmp_path):
     frame = table()
     frame.loc[4, "price"] = "inf"
     frame.loc[7, "dense"] = "-Infinity"
-    frame.loc[5, "age"] = "1e16"
     told = problems(agreed, frame, np.arange(ROWS) % 2, tmp_path)
     # Of both sites, though the first has trouble enough.
-    assert len(told) == 3
-    price, age, dense = told
+    assert len(told) == 2
+    price, dense = told
     assert "site-0.csv: column 'price' is infinite" in price and "row 3" in price
-    assert "site-1.csv: column 'age' holds 1 number beyond" in age and "larger units" in age
     assert "site-1.csv: column 'dense'" in dense and "row 4" in dense
-    assert all("1e16" not in t for t in told)
 
 
-def test_too_many_categories(tmp_path):
+def test_too_many_categories(tmp_path, monkeypatch):
+    monkeypatch.setattr("everymode.clients.protocol.sketch.LARGEST_SKETCH", 512)
     names = [f"person {i}" for i in range(1500)]
     (told,) = problems(one, [*names, "x", "y"], tmp_path)
     assert "column 'x'" in told and 'data.drop = ["x"]' in told and "categories" in told

@@ -13,16 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everymode.wgan.data.cell_counts import Reading
+from everymode.wgan.data.date_forms import DATE_FORMS, has_day
+from everymode.wgan.data.dates import read_dates, write_dates
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
-from everymode.wgan.data.values import (
-    DATE_FORMS,
-    Description,
-    date_forms,
-    describe,
-    parse_column,
-    widest,
-)
+from everymode.wgan.data.values import count_cells, describe, parse_column
 from everymode.wgan.errors import DataError
 
 ADULT = Path(__file__).parents[2] / "simulations" / "data" / "adult-train.csv.gz"
@@ -163,14 +159,14 @@ def test_parquet_keeps_types_and_integers_with_gaps(tmp_path):
     pq.write_table(table, path)
     frame = read_table(path)
     assert {name: describe(frame[name]) for name in frame} == {
-        "n": Description("integer", True),
-        "x": Description("float", True, decimals=1),
-        "b": Description("boolean", True),
-        "d": Description("datetime", True, form="%Y-%m-%d"),
-        "t": Description("datetime", True, form="%Y-%m-%d %H:%M:%S"),
-        "m": Description("float", True, decimals=2),
-        "s": Description("category", True),
-        "k": Description("category", True),
+        "n": Reading("integer", True),
+        "x": Reading("float", True, decimals=1),
+        "b": Reading("boolean", True),
+        "d": Reading("datetime", True, form="%Y-%m-%d"),
+        "t": Reading("datetime", True, form="%Y-%m-%d %H:%M:%S"),
+        "m": Reading("float", True, "0.00", 2),
+        "s": Reading("category", True),
+        "k": Reading("category", True),
     }
     assert frame["s"].tolist() == ["x", None, "007"]
     np.testing.assert_array_equal(parse_column(frame["n"], "integer", "n", "f"), [1, np.nan, 3])
@@ -199,32 +195,57 @@ def test_parquet_with_lists_twins_or_no_rows_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        (["1", "-12", "0"], Description("integer", False)),
-        (["1", "2.0"], Description("float", False, decimals=0)),
-        (["1", ".25", "1e-3"], Description("float", False, decimals=3)),
-        (["1.5e2", "10e-1"], Description("float", False, decimals=0)),
-        (["15e-1"], Description("float", False, decimals=1)),
-        (["1e-300"], Description("float", False, decimals=15)),
-        (["1.5", "-inf"], Description("float", False, decimals=1)),
-        (["007", "12"], Description("category", False)),
-        (["007.5", "12"], Description("category", False)),
-        (["9007199254740993"], Description("category", False)),
-        (["9007199254740992"], Description("integer", False)),
-        (["1" * 5000], Description("category", False)),
-        (["1_000"], Description("category", False)),
-        (["١٢"], Description("category", False)),
-        (["1,000"], Description("category", False)),
-        (["TRUE", "false", None], Description("boolean", True)),
-        (["true", "yes"], Description("category", False)),
-        (["inf", "ok"], Description("category", False)),
-        (["2020-02-30"], Description("category", False)),
-        (["now", "2020-01-01"], Description("category", False)),
-        (["31.01.2020", "1.2.2021"], Description("datetime", False, form="%d.%m.%Y")),
-        (["12/31/2020", "01/02/2020"], Description("datetime", False, form="%m/%d/%Y")),
-        (["01/02/2020"], Description("datetime", False, form="%d/%m/%Y")),
-        (["2020-01-01", "2020-01-01 10:00"], Description("category", False)),
-        ([None, None], Description(None, True)),
-        ([], Description(None, False)),
+        (["1", "-12", "0"], Reading("integer", False)),
+        (["1", "2.0"], Reading("float", False, decimals=0)),
+        (["1", ".25", "1e-3"], Reading("float", False, decimals=3)),
+        (["1.5e2", "10e-1"], Reading("float", False, "0.#e0")),
+        (["15e-1"], Reading("float", False, "0.#e0", 1)),
+        (["1e-300"], Reading("float", False, "0.#e0", 15)),
+        (["1.5", "-inf"], Reading("float", False, "0.0", 1)),
+        (["1.5", "2.25"], Reading("float", False, decimals=2)),
+        (["29.50", "3.00"], Reading("float", False, "0.00", 1)),
+        (["007", "12"], Reading("category", False)),
+        (["007.5", "12"], Reading("category", False)),
+        (["9007199254740993"], Reading("integer", False)),
+        (["9223372036854775807"], Reading("integer", False)),
+        (["99999999999999999999"], Reading("category", False)),
+        (["9007199254740992"], Reading("integer", False)),
+        (["1" * 5000], Reading("category", False)),
+        (["1_000"], Reading("category", False)),
+        (["١٢"], Reading("category", False)),
+        (["1,000"], Reading("integer", False, "#,##0")),
+        (["12,5", "3"], Reading("float", False, "0,#", 1)),
+        (["1.234,50 €", "-3,00 €"], Reading("float", False, "#.##0,00 €", 1)),
+        (["$5", "$1,234"], Reading("integer", False, "$#,##0")),
+        (["54%", "3.5%"], Reading("float", False, "0.#%", 1)),
+        (["(1.2)", "3.4"], Reading("float", False, "0.0;(0.0)", 1)),
+        (["R$ 5", "R$ 7,5"], Reading("float", False, "R$ 0,#", 1)),
+        (["1'234.50", "2.00"], Reading("float", False, "#'##0.00", 1)),
+        (["≤5", *"123456789" * 3], Reading("integer", False, bounds=1)),
+        (["Total", *"123456789" * 3], Reading("integer", True, strays=1)),
+        (["Total", *"123"], Reading("category", False, alike=0.75)),
+        (["None", *"123"], Reading("integer", True)),
+        (["None", "Some"], Reading("category", False)),
+        (["Q1", "Q2"], Reading("category", False)),
+        (["$5", "€5"], Reading("category", False, alike=0.5)),
+        (["3/7/2021", "12/31/2020"], Reading("datetime", False, "%-m/%-d/%Y")),
+        (["31-JAN-2024"], Reading("datetime", False, "%d-%^b-%Y")),
+        (["4:05 PM", "11:10 AM"], Reading("datetime", False, "%-I:%M %p")),
+        (["13:45"], Reading("datetime", False, "%H:%M")),
+        (["20240131", "20231201"], Reading("datetime", False, "%Y%m%d")),
+        (["20240131", "20231301"], Reading("integer", False)),
+        (["2024-01-31T10:00:00.123+02:00"], Reading("datetime", False, "%Y-%m-%dT%H:%M:%S.%3f%:z")),
+        (["TRUE", "false", None], Reading("boolean", True)),
+        (["true", "yes"], Reading("category", False)),
+        (["inf", "ok"], Reading("category", False, alike=0.5)),
+        (["2020-02-30"], Reading("category", False)),
+        (["now", "2020-01-01"], Reading("category", False, alike=0.5)),
+        (["31.01.2020", "1.2.2021"], Reading("datetime", False, form="%d.%m.%Y")),
+        (["12/31/2020", "01/02/2020"], Reading("datetime", False, form="%m/%d/%Y")),
+        (["01/02/2020"], Reading("datetime", False, form="%d/%m/%Y")),
+        (["2020-01-01", "2020-01-01 10:00"], Reading("category", False, alike=0.5)),
+        ([None, None], Reading(None, True)),
+        ([], Reading(None, False)),
     ],
 )
 def test_describe_text(cells, expected):
@@ -234,22 +255,22 @@ def test_describe_text(cells, expected):
 @pytest.mark.parametrize(
     ("series", "expected"),
     [
-        (pd.Series([1, 2], dtype="uint8"), Description("integer", False)),
-        (pd.Series([1, None], dtype="Int64"), Description("integer", True)),
-        (pd.Series([2**60, 1]), Description("category", False)),
-        (pd.Series([0.1, 0.25], dtype="float32"), Description("float", False, decimals=2)),
-        (pd.Series([0.1, None], dtype="Float64"), Description("float", True, decimals=1)),
-        (pd.Series([40.0, 3.0]), Description("float", False, decimals=0)),
-        (pd.Series([np.pi]), Description("float", False, decimals=15)),
-        (pd.Series([True, False]), Description("boolean", False)),
-        (pd.Series([True, None], dtype="boolean"), Description("boolean", True)),
-        (pd.Series([1, 2]).astype("category"), Description("category", False)),
-        (pd.Series(["1", None], dtype="string"), Description("integer", True)),
-        (pd.Series([np.nan, np.nan]), Description(None, True)),
-        (pd.Series([1, True, "x"], dtype=object), Description("category", False)),
+        (pd.Series([1, 2], dtype="uint8"), Reading("integer", False)),
+        (pd.Series([1, None], dtype="Int64"), Reading("integer", True)),
+        (pd.Series([2**60, 1]), Reading("integer", False)),
+        (pd.Series([0.1, 0.25], dtype="float32"), Reading("float", False, decimals=2)),
+        (pd.Series([0.1, None], dtype="Float64"), Reading("float", True, decimals=1)),
+        (pd.Series([40.0, 3.0]), Reading("float", False, decimals=0)),
+        (pd.Series([np.pi]), Reading("float", False, decimals=15)),
+        (pd.Series([True, False]), Reading("boolean", False)),
+        (pd.Series([True, None], dtype="boolean"), Reading("boolean", True)),
+        (pd.Series([1, 2]).astype("category"), Reading("category", False)),
+        (pd.Series(["1", None], dtype="string"), Reading("integer", True)),
+        (pd.Series([np.nan, np.nan]), Reading(None, True)),
+        (pd.Series([1, True, "x"], dtype=object), Reading("category", False, alike=1 / 3)),
         (
             pd.Series(pd.to_datetime(["2020-01-01T10:00:00Z"])),
-            Description("datetime", False, form="%Y-%m-%dT%H:%M:%S%z"),
+            Reading("datetime", False, form="%Y-%m-%dT%H:%M:%S%:z"),
         ),
     ],
 )
@@ -258,20 +279,24 @@ def test_describe_typed(series, expected):
 
 
 @pytest.mark.parametrize("form", DATE_FORMS)
-def test_every_date_form_is_read_back(form):
-    moments = pd.to_datetime(["2021-12-31 23:59:58.25", "1969-07-20 20:17:40.5"], utc=True)
-    written = moments.strftime(form)
-    expected = pd.to_datetime(written, format=form, utc=True)
+def test_every_date_form_is_recognised_and_read_back(form):
+    moments = ["2021-12-31 23:59:58.25", "1969-07-05 09:17:04.123456", "2003-11-02 03:04:05"]
+    index = pd.DatetimeIndex(moments)
+    written = write_dates(index, form)
     series = text(*written, None)
-    assert describe(series).form == form
-    assert form in date_forms(series)
-    seconds = parse_column(series, "datetime", "t", "f")
-    np.testing.assert_array_equal(seconds, [*[m.timestamp() for m in expected], np.nan])
+    found = describe(series)
+    assert (found.kind, found.missing, found.strays) == ("datetime", True, 0)
+    # Of forms that write these moments alike, the first is taken.
+    assert write_dates(index, found.form).tolist() == written.tolist()
+    seconds = parse_column(series, "datetime", "t", "f", found.form)
+    np.testing.assert_array_equal(seconds, [*read_dates(written, form), np.nan])
+    again = write_dates(pd.DatetimeIndex((seconds[:-1] * 1e6).round().astype("M8[us]")), form)
+    assert again.tolist() == written.tolist()
+    assert has_day(form) or (seconds[:-1] < 86400).all()
 
 
 def test_agreed_date_form_decides_what_a_site_alone_cannot():
     series = text("03/04/2021")
-    assert set(date_forms(series)) == {"%d/%m/%Y", "%m/%d/%Y"}
     days = [
         parse_column(series, "datetime", "t", "f", form=f)[0] / 86400
         for f in ("%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d")
@@ -287,32 +312,6 @@ def test_time_zones_are_turned_into_utc():
 
 
 KINDS = ["integer", "float", "boolean", "datetime", "category"]
-
-
-@given(st.lists(st.sampled_from(KINDS), min_size=1))
-def test_widest_ignores_order_and_repetition(kinds):
-    found = widest(kinds)
-    assert found == widest(reversed(kinds)) == widest(kinds + kinds)
-    assert widest([found, *kinds]) == found
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        (["datetime"], "datetime"),
-        (["integer", "float"], "float"),
-        (["boolean", "category"], "category"),
-        (["datetime", "float"], "category"),
-        (["integer", "float", "boolean"], "category"),
-    ],
-)
-def test_widest(kinds, expected):
-    assert widest(kinds) == expected
-
-
-def test_widest_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one"):
-        widest([])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -349,6 +348,7 @@ def test_text_and_typed_integers_agree(numbers):
         one, two = (parse_column(s, kind, "x", "f") for s in (as_text, typed))
         assert pd.Series(one).equals(pd.Series(two))
     assert describe(as_text) == describe(typed)
+    assert count_cells(as_text)["present"] == count_cells(typed)["present"]
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
@@ -386,7 +386,7 @@ def test_infinities_are_refused_with_their_rows(series, kind):
         (text("1", "s3cret"), "integer"),
         (text("1", "s3cret"), "float"),
         (text("1", "2.5"), "integer"),
-        (text("1", "9007199254740993000"), "integer"),
+        (text("1", "99999999999999999999"), "integer"),
         (pd.Series([1.0, 2.5]), "integer"),
         (text("true", "s3cret"), "boolean"),
         (text("2020-01-01", "s3cret"), "datetime"),

@@ -6,7 +6,7 @@ however the rows are split. A few cells that do not fit it (a line `Total`) do n
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -344,6 +344,7 @@ class Reading:
         strays: Cells that do not fit, and are taken for missing.
         bounds: Cells such as `≤5`, which are read as their bound.
         alike: Share of the cells of a category that read as numbers or dates.
+        values: Cells with a value.
     """
 
     kind: Kind | None
@@ -353,6 +354,12 @@ class Reading:
     strays: int = 0
     bounds: int = 0
     alike: float = 0.0
+    values: int = field(default=0, compare=False, repr=False)
+
+    @property
+    def readable(self) -> bool:
+        """Whether strays are few enough to be taken for missing."""
+        return self.strays <= (1 - ENOUGH) * self.values
 
 
 def read_counts(
@@ -391,30 +398,32 @@ def read_counts(
     if kind == "datetime":
         chosen = _date_form(counts, family)
         strays = values - dates
-        return Reading("datetime", missing or blank > 0 or strays > 0, chosen, strays=strays)
+        gaps = missing or blank > 0 or strays > 0
+        return Reading("datetime", gaps, chosen, strays=strays, values=values)
     if kind in ("integer", "float"):
         strays = values - numbers
         chosen = _notation(counts, mark, kind).pattern
         needed = counts["needed"][mark].nonzero()[0]
         decimals = int(needed.max()) if kind == "float" and len(needed) else 0
         gaps = missing or blank > 0 or strays > 0
-        return Reading(kind, gaps, chosen, decimals, strays, counts["bounds"])
+        return Reading(kind, gaps, chosen, decimals, strays, counts["bounds"], values=values)
     alike = max(numbers, dates) / max(values, 1) if kind == "category" else 0.0
     if counts["kept"] or counts["code"]:
         alike = 0.0
-    return Reading(kind, missing, alike=alike)
+    return Reading(kind, missing, alike=alike, values=values)
 
 
 def _declared(counts: CellCounts, kind: Kind | None, form: str) -> Reading:
-    strays = counts["present"] - counts["blank"] - counts["declared"]
+    values = counts["present"] - counts["blank"]
+    strays = values - counts["declared"]
     missing = counts["missing"] > 0 or counts["blank"] > 0 or strays > 0
     if is_date_form(form):
-        return Reading("datetime", missing, form, strays=strays)
+        return Reading("datetime", missing, form, strays=strays, values=values)
     needed = counts["needed"][0].nonzero()[0]
     decimals = int(needed.max()) if len(needed) else 0
     if kind not in ("integer", "float"):
         kind = "integer" if parse_notation(form).digits == 0 and not decimals else "float"
-    return Reading(kind, missing, form, decimals, strays, counts["bounds"])
+    return Reading(kind, missing, form, decimals, strays, counts["bounds"], values=values)
 
 
 def _kind(counts: CellCounts, values: int, numbers: int, dates: int, mark: int) -> Kind:

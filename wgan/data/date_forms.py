@@ -18,7 +18,8 @@ _WORDY = ("%d %B %Y", "%B %d, %Y")
 
 
 def _forms() -> tuple[str, ...]:
-    iso = [f"%Y-%m-%d{t}{c}{z}" for z in ("", "Z", "%z", "%:z") for t in " T" for c in _CLOCKS]
+    zones = {"": " T", "Z": "T ", "%z": "T ", "%:z": "T "}
+    iso = [f"%Y-%m-%d{t}{c}{z}" for z, between in zones.items() for t in between for c in _CLOCKS]
     days = [day + clock for day in _DAYS for clock in _OF_DAYS]
     named = [*_NAMED, *(form.replace("%b", "%^b") for form in _NAMED), *_WORDY]
     clocks = [*_CLOCKS, "%I:%M %p", "%I:%M:%S %p"]

@@ -71,7 +71,7 @@ def _column(
     kind = kind or seen.kind or "category"
     if kind != seen.kind:
         seen = read_counts(count_cells(series), kind)
-    lenient = seen.strays > 0 and seen.kind != "category"
+    lenient = seen.strays > 0 and seen.readable
     values = parse_column(series, kind, name, "the table", seen.form, lenient)
     column = Column(
         name,

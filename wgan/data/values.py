@@ -23,7 +23,13 @@ from everymode.wgan.data.cell_counts import (
     count_texts,
     read_counts,
 )
-from everymode.wgan.data.date_forms import DATE_FORMS, READING_FORMS, reading_form, step_of
+from everymode.wgan.data.date_forms import (
+    DATE_FORMS,
+    READING_FORMS,
+    is_date_form,
+    reading_form,
+    step_of,
+)
 from everymode.wgan.data.dates import offset_of, read_dates, seconds_of
 from everymode.wgan.data.numbers import read_numbers
 from everymode.wgan.data.schema import Column, Kind
@@ -177,7 +183,8 @@ def parse_column(
     if kind == "datetime":
         if pd.api.types.is_datetime64_any_dtype(series.dtype):
             return seconds_of(pd.DatetimeIndex(series))
-        return _parse_dates(series, name, where, form, lenient)
+        return _parse_dates(series, name, where, form if is_date_form(form) else "", lenient)
+    form = "" if is_date_form(form) else form
     numbers, wrong = _typed_numbers(series)
     if numbers is None:
         numbers, wrong = _parse_numbers(series, form)
