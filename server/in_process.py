@@ -21,6 +21,7 @@ from everymode.server.simulated_sites import SimulatedSites, create_simulated_si
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import InProcess
+from everymode.server.trial import explained
 from everymode.wgan.data.frame import read_table
 
 
@@ -75,8 +76,10 @@ def simulate(
     folder = RunFolder(Path(out))
     with folder.locked():
         folder.create(settings)
-        sites = create_simulated_sites(settings, folder.fresh_sites())
-        summary = run_in_process(settings, folder, sites, listener=listener or Silent(), stop=stop)
+        with explained(settings):
+            sites = create_simulated_sites(settings, folder.fresh_sites())
+            listener = listener or Silent()
+            summary = run_in_process(settings, folder, sites, listener=listener, stop=stop)
     return FinishedRun(folder, summary)
 
 

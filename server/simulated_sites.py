@@ -73,7 +73,7 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         if any(site.table.name.lower().endswith(ARRAYS) for site in sites):
             return _array_sites(sites, settings, source, folder)
         frames = [_read(site, settings) for site in sites]
-        columns = _columns(frames[0], settings, named)
+        columns = table_columns(frames[0], settings, named)
         problems: list[str] = []
         for site, frame in zip(sites, frames, strict=True):
             try:
@@ -90,7 +90,7 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         frame = pd.concat(frames, ignore_index=True)
     else:
         frame = read_table(source, data.missing)
-        columns = _columns(frame, settings, named)
+        columns = table_columns(frame, settings, named)
     tables = folder / "tables"
     owners = assign(keys(frame, settings), read_split(settings), settings.seed)
     frame = frame.drop(columns=list(named))
@@ -171,7 +171,19 @@ def _read(site: Site, settings: Settings) -> pd.DataFrame:
     return site.frame(settings.data.missing)
 
 
-def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) -> tuple[str, ...]:
+def table_columns(
+    frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The columns of a table that are modelled.
+
+    Args:
+        frame: The table.
+        settings: The configuration.
+        sites: Columns that say whose a row is.
+
+    Raises:
+        DataError: The configuration names columns that are not there, or none is left.
+    """
     known = [str(name) for name in frame.columns]
     for name in sites:
         if name not in known:
@@ -180,4 +192,9 @@ def _columns(frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]) ->
     apart = {*settings.data.drop, *sites}
     columns = tuple(str(name) for name in frame.columns if name not in apart)
     check_names(columns, build_table_spec(settings.data))
+    if not columns:
+        raise DataError(
+            f"{settings.data.path}: no column is left to model: data.drop and split.column name "
+            f"all that there {'is' if len(known) == 1 else 'are'} ({', '.join(known[:5])})"
+        )
     return columns

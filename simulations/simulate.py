@@ -9,6 +9,7 @@ from everymode.server.outputs.locks import InUseError
 from everymode.server.outputs.run_directory import RunFolder, default_folder
 from everymode.server.outputs.trackers import require_trackers
 from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.trial import explained
 from everymode.simulations.clean import offer
 from everymode.simulations.inline import run_inline
 from everymode.simulations.scenarios import find_scenario, place
@@ -56,13 +57,15 @@ def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quie
         offer(folder.path)
     try:
         sites = folder.fresh_sites()
-        stage = create_simulated_sites(place(settings, sites), sites)
-        if backend == "inline":
-            run_inline(settings, folder, stage, resume, quiet)
-        else:
-            from everymode.simulations.flower import run_flower
+        placed = place(settings, sites)
+        with explained(placed):
+            stage = create_simulated_sites(placed, sites)
+            if backend == "inline":
+                run_inline(settings, folder, stage, resume, quiet)
+            else:
+                from everymode.simulations.flower import run_flower
 
-            run_flower(settings, folder, stage, resume, quiet)
+                run_flower(settings, folder, stage, resume, quiet)
     except (EveryModeError, KeyboardInterrupt) as error:
         # What Flower and Ray said is worth keeping where the tables are not to blame.
         logged = isinstance(error, EveryModeError) and folder.log.exists()

@@ -3,18 +3,22 @@
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
-from everymode.clients.protocol.sketch import BYTES, CAPACITY
+from everymode.clients.protocol.sketch import BYTES, LARGEST_SKETCH, capacity
 from everymode.clients.site import sites_in
 from everymode.server.config.files import commented, parse
-from everymode.server.config.sections import DataSettings, SplitSettings
+from everymode.server.config.sections import SplitSettings
+from everymode.server.config.settings import Settings
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
+from everymode.server.trial import try_agreement
+from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
@@ -26,11 +30,24 @@ ALL_DIFFER = 100
 
 
 def start_configuration(
-    file: Path, sensitive: tuple[str, ...], target: str | None, output: Path, force: bool
-) -> Table:
-    """Writes a commented configuration and returns a table of what was seen.
+    file: Path,
+    sensitive: tuple[str, ...],
+    target: str | None,
+    output: Path,
+    force: bool,
+    missing: tuple[str, ...] = (),
+) -> tuple[Table, tuple[str, ...]]:
+    """Writes a commented configuration that runs, and returns a table of what was seen and notes.
 
     Columns without values and text or identifiers go to `data.drop`.
+
+    Args:
+        file: A table, or a folder of sites' tables.
+        sensitive: The sensitive features.
+        target: The column to be predicted.
+        output: The file to write.
+        force: Whether to replace it.
+        missing: What stands for no value beside what usually does.
 
     Raises:
         DataError: The table cannot be read, or lacks a named column.
@@ -39,10 +56,11 @@ def start_configuration(
     """
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
+    gaps = (*MISSING, *(m for m in missing if m not in MISSING))
     if file.is_dir():
-        frame = pd.concat([s.frame(()) for s in sites_in(file, file)], ignore_index=True)
+        frame = pd.concat([s.frame(gaps) for s in sites_in(file, file)], ignore_index=True)
     else:
-        frame = read_table(file)
+        frame = read_table(file, gaps)
     check_names(list(frame.columns), TableSpec(sensitive=sensitive, target=target))
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
@@ -50,51 +68,68 @@ def start_configuration(
     dropped: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     for name in frame.columns:
-        kind, distinct, use = _look(frame[name], str(file))
+        kind, distinct, use = _look(frame[name])
         if name in sensitive:
             use = "sensitive feature"
         elif name == target:
             use = "target"
         elif use.startswith("dropped"):
             dropped.append(name)
-        missing = f"{frame[name].isna().mean():.1%}"
-        seen.add_row(named(name), kind, missing, f"{distinct:,}", use)
-        looks[name] = kind, distinct
+        gaps_share = f"{frame[name].isna().mean():.1%}"
+        seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
+        looks[name] = kind.partition(" ")[0], distinct
     _check_use(looks, sensitive, target)
     path = os.path.relpath(file.resolve(), output.resolve().parent)
-    data = DataSettings(path=path, sensitive=sensitive, target=target, drop=tuple(dropped))
-    sites = min(SplitSettings().sites, max(1, len(frame) // SplitSettings().minimum))
+    data = {"path": path, "sensitive": sensitive, "target": target, "drop": tuple(dropped)}
+    if missing:
+        data["missing"] = gaps
+    usual = SplitSettings()
+    sites = min(usual.sites, max(1, len(frame) // usual.minimum))
     # Without groups and labels there is nothing that a Dirichlet distribution could spread.
-    by = SplitSettings().by if sensitive or target else "iid"
-    values = {"data": data.model_dump(exclude_unset=True), "split": {"by": by, "sites": sites}}
+    split = {"by": usual.by if sensitive or target else "iid", "sites": sites}
+    if len(frame) < usual.minimum:
+        split["minimum"] = len(frame)
+    values = {"data": data, "split": split}
     settings = parse(values, str(file))
+    agreed = try_agreement(placed(settings, file))
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )
     write_bytes(output, (head + commented(settings)).encode())
-    return seen
+    return seen, agreed.notes
 
 
-def _look(series: pd.Series, where: str) -> tuple[str, int, str]:
+def placed(settings: Settings, file: Path) -> Settings:
+    """The settings with the file's own path: that of the configuration is relative to its file."""
+    data = settings.data.model_copy(update={"path": str(file)})
+    return settings.model_copy(update={"data": data})
+
+
+def _look(series: "pd.Series[Any]") -> tuple[str, int, str]:
+    """Kind, distinct values and use of a column, as one reads it alone."""
     found = describe(series)
     if found.kind is None:
         return "none", 0, "dropped: no values"
-    values = pd.Series(parse_column(series, found.kind, str(series.name), where)).dropna()
-    distinct = int(values.nunique())
-    if found.kind == "category" and distinct > CAPACITY:
-        return found.kind, distinct, "dropped: text or identifier"
-    if found.kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
-        return found.kind, distinct, "dropped: long text"
-    counts_up = found.kind == "integer" and values.max() - values.min() == distinct - 1
+    name = str(series.name)
+    values = pd.Series(
+        parse_column(series, found.kind, name, "", found.form, lenient=found.readable)
+    ).dropna()
+    distinct, kind = int(values.nunique()), found.kind
+    shown = f"{kind} {found.form}".rstrip()
+    if kind == "category" and distinct > capacity(LARGEST_SKETCH):
+        return shown, distinct, "dropped: text or identifier"
+    if kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
+        return shown, distinct, "dropped: long text"
+    counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
     if counts_up and distinct == len(series) > 20:
-        return found.kind, distinct, "dropped: numbers the rows"
-    if found.kind == "category" and distinct > 0.9 * len(series) > 20:
-        return found.kind, distinct, "dropped: identifier"
-    if found.kind == "integer" and distinct == len(values) > ALL_DIFFER:
-        return found.kind, distinct, "modelled; an identifier? drop it"
-    return found.kind, distinct, "modelled"
+        return shown, distinct, "dropped: numbers the rows"
+    if kind == "category" and distinct > 0.9 * len(series) > 20:
+        return shown, distinct, "dropped: identifier"
+    if kind == "integer" and distinct == len(values) > ALL_DIFFER:
+        return shown, distinct, "modelled; an identifier? drop it"
+    return shown, distinct, "modelled"
 
 
 def _check_use(

@@ -26,7 +26,7 @@ from everymode.fairness.audit.tables import strata
 from everymode.fairness.audit.thresholds import Limits, Thresholds
 from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 Counts = Mapping[str, NDArray[np.int64]]
@@ -67,7 +67,11 @@ def audit_of_sums(
         found += _stratum(conditions, marginals, real, synthetic, recall, features, effort)
     whole = compare(_first(real, size), _first(synthetic, size), marginals)
     columns: dict[str, dict[str, float | None]] = {
-        name: {"tv": value} for name, value in whole.tv.items()
+        name: {
+            "tv": value,
+            "rare": lost_share(real[name][:size].sum(0), synthetic[name][:size].sum(0)),
+        }
+        for name, value in whole.tv.items()
     }
     for name, value in whole.ks.items():
         columns[name] = {"ks": value, "missing": whole.missing[name]}

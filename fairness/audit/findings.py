@@ -60,7 +60,8 @@ class Audit:
         rows_synthetic: How many rows were audited.
         groups: The whole table first, then the values of each feature, then the intersections.
         columns: By column: `tv` or `ks`, and `missing`, over all rows; `unseen`, the share of
-            synthetic rows with a category that no real row has.
+            synthetic rows with a category that no real row has; `rare`, the share of real rows
+            with a category that the synthetic table never has, beyond chance.
         utility: None where no target was named.
         checks: Every threshold held against every figure, failures first.
         coverage_group_min: The worst measured group's standardised coverage.

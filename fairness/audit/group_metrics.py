@@ -151,6 +151,14 @@ def _unseen_categories(audit: Audit, limit: float) -> Iterator[Judged]:
             yield Judged(name, exact(share), text, given=audit.vocabulary_given)
 
 
+def _rare_categories(audit: Audit, limit: float) -> Iterator[Judged]:
+    for name, figures in audit.columns.items():
+        share = figures.get("rare")
+        if share is not None:
+            text = f"{share:.1%} of the real rows have a category that is too rare to be made"
+            yield Judged(name, exact(share), text)
+
+
 def _invented_groups(audit: Audit, limit: float) -> Iterator[Judged]:
     for group in audit.groups:
         if group.rows_real == 0:
@@ -391,6 +399,20 @@ GROUP_METRICS: tuple[Metric, ...] = (
         limit=Limit(0, "most categories of a group that are never made", {"ge": 0}, whole=True),
         judge=each_group(_missing_categories),
         count=lambda counts: {"missing_categories": counts.missing},
+        sums_suffice=True,
+    ),
+    Metric(
+        name="rare_categories",
+        topic="coverage",
+        direction="lower",
+        heading="Rows of categories too rare to be made",
+        failure="It makes none of the rare categories of",
+        limit=Limit(
+            0.05,
+            "most real rows of a column with a category that the synthetic table never has",
+            {"ge": 0, "le": 1},
+        ),
+        judge=_rare_categories,
         sums_suffice=True,
     ),
     Metric(

@@ -27,7 +27,7 @@ from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.spellings import spelled_alike
 from everymode.fairness.metrics.group_utility import group_utility
 from everymode.fairness.metrics.image_features import ImageFeatures
-from everymode.fairness.metrics.marginals import Marginals, compare
+from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
 from everymode.wgan.data.fit import fit_schema
 from everymode.wgan.data.schema import Kind, Schema
 from everymode.wgan.errors import DataError, suggest
@@ -264,8 +264,15 @@ def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
         if column.numeric:
             found[name] = {"ks": comparison.ks[name], "missing": comparison.missing[name]}
         else:
-            unseen = synthetic[name][0, len(column.categories)] / len(tables.synthetic)
-            found[name] = {"tv": comparison.tv[name], "unseen": float(unseen)}
+            # Rare values of either side are none of the categories: no more of them are unseen.
+            shares = [
+                counts[name][0, -2] / max(counts[name].sum(), 1) for counts in (real, synthetic)
+            ]
+            found[name] = {
+                "tv": comparison.tv[name],
+                "unseen": max(float(shares[1] - shares[0]), 0.0),
+                "rare": lost_share(real[name][0], synthetic[name][0]),
+            }
     return found
 
 

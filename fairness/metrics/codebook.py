@@ -76,14 +76,17 @@ class Codebook:
         reach = np.zeros(len(points), dtype=np.float32)
         balls, radii, sizes = [np.zeros((0, width), np.float32)], [np.zeros(0, np.float32)], []
         for g, rows in enumerate(points):
-            wanted = min(cells, len(np.unique(rows, axis=0)))
+            wanted = min(cells, len(np.unique(rows, axis=0))) if width else min(1, len(rows))
             if len(rows) <= k or not wanted:
                 sizes.append(0)
                 continue
             balls.append(rows)
             radii.append(ball_radii(rows, k))
             sizes.append(len(rows))
-            found = KMeans(wanted, n_init=1, random_state=seed).fit(rows).cluster_centers_
+            # Rows without numbers of their own are all alike.
+            found = np.zeros((1, 0), np.float32)
+            if width:
+                found = KMeans(wanted, n_init=1, random_state=seed).fit(rows).cluster_centers_
             # Its last step may leave a cell empty; sites refuse cells that no ball lies in.
             found = found[np.unique(cdist(rows, found, "sqeuclidean").argmin(axis=1))]
             # Cells that are not needed repeat the first: the nearest centre is the first of ties.

@@ -277,6 +277,30 @@ def compare(
     )
 
 
+def lost_share(real: NDArray[Any], synthetic: NDArray[Any]) -> float | None:
+    """Share of real rows whose category the synthetic table never has, beyond what chance does.
+
+    Args:
+        real: Counts of a category column over all rows, `(K + 2,)`: of K categories, of any other
+            text and of missing values.
+        synthetic: Likewise.
+
+    Returns:
+        A share from 0 to 1; None where either table is empty.
+
+    >>> lost_share(np.array([60, 20, 15, 5]), np.array([80, 0, 20, 0]))
+    0.35
+    """
+    total, made = int(real.sum()), int(synthetic.sum())
+    if not total or not made:
+        return None
+    shares = real[:-2] / total
+    lost = shares[synthetic[:-2] == 0].sum() + real[-2] / total
+    # As many rows drawn from the real ones would lack these too.
+    chance = float((shares * (1 - shares) ** made).sum())
+    return round(max(float(lost) - chance, 0.0), 12)
+
+
 def check_groups(group_index: NDArray[Any], rows: int, groups: int) -> None:
     """Raises `ValueError` unless there is one group from 0 to `groups - 1` for each row."""
     if group_index.shape != (rows,):

@@ -223,10 +223,10 @@ pre { overflow-x: auto; font-size: .85rem; }
 <p>How far each column's values are from the real ones, over all rows; the farthest first. 0 is equal, 1 is nothing in common.</p>
 <details{% if columns|length <= 20 %} open{% endif %}><summary>{{ columns|length }} columns</summary>
 {{ table("Columns") }}<table>
-<thead><tr><th scope="col">column</th><th scope="col">TV<br>(categories)</th><th scope="col">KS<br>(numbers)</th><th scope="col">missing values,<br>difference</th><th scope="col">rows with an<br>unseen category</th></tr></thead>
+<thead><tr><th scope="col">column</th><th scope="col">TV<br>(categories)</th><th scope="col">KS<br>(numbers)</th><th scope="col">missing values,<br>difference</th><th scope="col">rows with an<br>unseen category</th><th scope="col">real rows of<br>a lost category</th></tr></thead>
 <tbody>
 {% for name, c in columns %}
-<tr><th scope="row">{{ name }}</th><td>{{ c.get("tv")|number }}</td><td>{{ c.get("ks")|number }}</td><td>{{ c.get("missing")|number }}</td><td>{{ c.get("unseen")|number }}</td></tr>
+<tr><th scope="row">{{ name }}</th><td>{{ c.get("tv")|number }}</td><td>{{ c.get("ks")|number }}</td><td>{{ c.get("missing")|number }}</td><td>{{ c.get("unseen")|number }}</td><td>{{ c.get("rare")|number }}</td></tr>
 {% endfor %}
 </tbody></table></div></details>
 

@@ -151,6 +151,8 @@ class Display:
         if not self.quiet:
             self.console.print(figures(summary))
             self.console.print(findings(summary))
+            for text in summary.get("changed", ()):
+                self.console.print(told(f"changed: {text}"), soft_wrap=True)
             if audit := summary.get("audit"):
                 style = STYLES[audit["verdict"]]
                 words = assembled("audit of the sites' sums: ", (audit["headline"], style))

@@ -1,7 +1,7 @@
 """`schema.json`: what server and sites agreed on, and the settings that it was agreed under."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ _FIELDS = tuple(field.name for field in fields(EncodeData) if field.name != "ord
 _MEND = "put it back as it was, or start a new run"
 
 
-def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> None:
+def save_plan(
+    path: Path,
+    order: EncodeData,
+    rows: int,
+    settings: Settings,
+    changed: Sequence[str] = (),
+) -> None:
     """Writes the order, all of whose content was read from sums, and the settings.
 
     The recipe is written as an object, for people.
@@ -33,6 +39,7 @@ def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> N
         order: Everything a site must know for training.
         rows: Rows of all sites.
         settings: The configuration.
+        changed: What was read as something else, in sentences.
     """
     plain = _CODEC.dump_python(order, mode="json")
     value = {
@@ -41,6 +48,7 @@ def save_plan(path: Path, order: EncodeData, rows: int, settings: Settings) -> N
         **{name: plain[name] for name in _FIELDS},
         "recipe": json.loads(order.recipe),
         "settings": decisive(settings),
+        "changed": list(changed),
     }
     write_json(path, value | {"digest": compute_digest(value)})
 
@@ -73,6 +81,12 @@ def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
     if compute_digest(value) != digest:
         raise StateError(f"{path}: was changed since the run wrote it; {_MEND}")
     return order, rows, settings
+
+
+def load_changed(path: Path) -> tuple[str, ...]:
+    """What was read as something else when server and sites agreed; nothing where none is said."""
+    value = read_json(path)
+    return tuple(value.get("changed", ())) if isinstance(value, dict) else ()
 
 
 def check_settings(path: Path, config: Path, settings: Settings) -> None:

@@ -239,6 +239,7 @@ class SummaryRecord(_Record):
         versions: Of the packages that a result depends on.
         rows_left_out_by_sites: Rows below the floor of their site.
         parity: Gaps of the target, where parity was asked for.
+        changed: What was read as something else, in sentences: rare values, strays.
         not_judged: What the figures leave out, where sites hold arrays.
         audit: The verdict of `audit.json`.
     """
@@ -279,6 +280,7 @@ class SummaryRecord(_Record):
     versions: dict[str, str]
     rows_left_out_by_sites: int | None = None
     parity: ParityRecord | None = None
+    changed: list[str] | None = None
     not_judged: list[str] | None = None
     audit: AuditExcerpt
 

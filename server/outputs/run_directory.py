@@ -24,7 +24,7 @@ from everymode.server.outputs.checkpoint_file import load_checkpoint, save_check
 from everymode.server.outputs.leftovers import SITES, write_mark
 from everymode.server.outputs.locks import LOCK, is_own, locked
 from everymode.server.outputs.metrics_file import metrics_line, parse_metrics
-from everymode.server.outputs.plan_file import check_settings, load_plan, save_plan
+from everymode.server.outputs.plan_file import check_settings, load_changed, load_plan, save_plan
 from everymode.server.outputs.records import SUMMARY_VERSION
 from everymode.server.outputs.releases_file import load_releases, save_releases
 from everymode.server.replies.releases import Releases
@@ -156,9 +156,16 @@ class RunFolder:
                 if is_temporary(entry.name):
                     remove_tree(entry)
 
-    def write_plan(self, order: EncodeData, rows: int, settings: Settings) -> None:
+    def write_plan(
+        self, order: EncodeData, rows: int, settings: Settings, changed: Sequence[str] = ()
+    ) -> None:
         """Writes `schema.json`; see `everymode.server.outputs.plan_file`."""
-        save_plan(self.plan, order, rows, settings)
+        save_plan(self.plan, order, rows, settings, changed)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What was read as something else when server and sites agreed, in sentences."""
+        return load_changed(self.plan) if self.plan.exists() else ()
 
     @property
     def resume(self) -> str:

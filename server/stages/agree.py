@@ -159,5 +159,5 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     for text in agreed.notes:
         note(text)
     run.folder.write_releases(run.exchange.releases)
-    run.folder.write_plan(order, agreed.rows, settings)
+    run.folder.write_plan(order, agreed.rows, settings, agreed.notes)
     return order, agreed.rows

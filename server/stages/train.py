@@ -1,6 +1,6 @@
 """Stage 3, *train*: the rounds, with a line of metrics each and a checkpoint now and then."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,16 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
         earlier = Traffic(before.down, before.up)
     terms, matching = build_terms(settings), agreed.order.matching
     penalties = build_penalties(terms, plan, matching, encoded.sums, encoded.moments, device)
+    recipe = build_training(settings)
+    if not plan.shape.width:
+        # All of a row follows from its cell of group and label, of which the counts are known.
+        recipe = replace(recipe, rounds=1)
+        run.listener.on_note(
+            "no column is left beside groups and labels: rows are drawn from their counts, and "
+            "nothing is trained"
+        )
     rounds = Rounds(
-        build_training(settings),
+        recipe,
         plan,
         agreed.name,
         run.exchange,
@@ -77,7 +85,7 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
         history,
     )
     run.folder.rewrite_metrics(history)
-    _train(run, rounds, agreed.name, history)
+    _train(run, rounds, recipe.rounds, agreed.name, history)
     vectors, counts = trained_generators(plan, rounds.tensors(), rounds.site_statistics)
     return TrainingResult(
         vectors=vectors,
@@ -94,12 +102,12 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
     )
 
 
-def _train(run: RunContext, rounds: Rounds, name: str, history: list[Metrics]) -> None:
+def _train(run: RunContext, rounds: Rounds, total: int, name: str, history: list[Metrics]) -> None:
     """Runs the rounds that are left; `history` grows by a line each."""
     settings, folder = run.settings, run.folder
     output, digest = settings.output, settings_digest(settings)
     run.begin("train", "training")
-    total, names = settings.train.rounds, rounds.plan.conditions.names
+    names = rounds.plan.conditions.names
     run.listener.on_train_begin(rounds.progress.round, total, names)
     for metrics in rounds.run(run.stop):
         folder.append(metrics)

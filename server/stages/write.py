@@ -54,6 +54,8 @@ def write(
         values["rows_left_out_by_sites"] = left_out
     if evaluation.parity is not None:
         values["parity"] = evaluation.parity
+    if changed := run.folder.changed:
+        values["changed"] = list(changed)
     if evaluation.not_judged:
         values["not_judged"] = list(evaluation.not_judged)
     audit = evaluation.audit

@@ -18,11 +18,19 @@ def init(
         list[str] | None, typer.Option(help="A sensitive feature; may be repeated.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(help="Cells that stand for no value, beside those that usually do; repeat."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
     from everymode.simulations.starter import start_configuration
 
-    notes = start_configuration(file, tuple(sensitive or ()), target, output, force)
-    Terminal().print(notes)
+    seen, notes = start_configuration(
+        file, tuple(sensitive or ()), target, output, force, tuple(missing or ())
+    )
+    Terminal().print(seen)
+    for note in notes:
+        say(f"note: {note}")
     say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")
