@@ -9,6 +9,7 @@ The message goes to the log with the rest of what Flower says.
 from everymode.clients import environment  # isort: split
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from flwr.simulation import run_simulation
 from everymode.clients.app import app as client_app
 from everymode.server.app import SimulationExchange
 from everymode.server.config.settings import Settings
-from everymode.server.outputs.console import Display
+from everymode.server.outputs.console import Display, show_results
 from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal
@@ -130,7 +131,9 @@ def run_flower(
     with Stop().listening() as stop, diverted(folder.log) as person, RayProcesses() as processes:
         nodes, resources = backend(settings, len(stage.sites), processes.folder)
         assignment = deal([site.name for site in stage.sites], stage.loads, nodes)
-        display = Display(Terminal(file=person), quiet)
+        # Standard output is Flower's until it ends: results are shown after that.
+        unseen = Terminal(file=io.StringIO())
+        display = Display(Terminal(file=person), quiet, unseen)
         hears = listener or display
         hears.on_stage_begin("start", f"starting Ray: {nodes} actor{'s' if nodes > 1 else ''}")
 
@@ -177,6 +180,8 @@ def run_flower(
         raise errors[0]
     if not results:
         raise StateError(f"Flower's simulation ended without a result; see {folder.log}")
+    if listener is None and not quiet:
+        show_results(Terminal(), results[0], folder)
     return results[0]
 
 

@@ -19,5 +19,6 @@ def run_inline(
     Raises:
         EveryModeError: As `everymode.server.session.Session`.
     """
-    with Stop().listening() as stop, Display(Terminal(stderr=True), quiet) as display:
+    shown = Display(Terminal(stderr=True), quiet, Terminal())
+    with Stop().listening() as stop, shown as display:
         return run_in_process(settings, folder, stage, listener=display, resume=resume, stop=stop)

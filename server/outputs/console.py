@@ -33,9 +33,18 @@ VERDICTS = {"good": "green", "watch": "yellow", "bad": "bold red", "unknown": "d
 class Display:
     """A `ProgressListener` for people; use as a context manager."""
 
-    def __init__(self, console: Console | None, quiet: bool = False) -> None:
-        """Shows on `console`, or on standard error; `quiet` shows nothing but errors."""
+    def __init__(
+        self, console: Console | None, quiet: bool = False, results: Console | None = None
+    ) -> None:
+        """Shows the progress and the results; `quiet` shows nothing but errors.
+
+        Args:
+            console: Where; None: standard error.
+            quiet: Whether to show nothing.
+            results: Where the results go at the end; None: where the progress went.
+        """
         self.console = console or Terminal(stderr=True)
+        self.results = results or self.console
         self.quiet = quiet
         self._live: Live | None = None
         self._steps: Progress | None = None
@@ -149,17 +158,7 @@ class Display:
         """Shows the figures and where the files are."""
         self._end()
         if not self.quiet:
-            self.console.print(figures(summary))
-            self.console.print(findings(summary))
-            for text in summary.get("changed", ()):
-                self.console.print(told(f"changed: {text}"), soft_wrap=True)
-            if audit := summary.get("audit"):
-                style = STYLES[audit["verdict"]]
-                words = assembled("audit of the sites' sums: ", (audit["headline"], style))
-                self.console.print(
-                    words, told(f"(see {folder.path / 'audit.html'})"), soft_wrap=True
-                )
-            self.console.print(told(f"results in {folder.path}", "bold"), soft_wrap=True)
+            show_results(self.results, summary, folder)
 
     def _worst(self) -> str:
         return max(self._smooth, key=lambda name: self._smooth[name], default="none")
@@ -187,6 +186,19 @@ class Display:
         if self._live:
             self._live.stop()
             self._live = None
+
+
+def show_results(console: Console, summary: dict[str, Any], folder: RunFolder) -> None:
+    """Shows the figures of a finished run, what was read as something else, and where files are."""
+    console.print(figures(summary))
+    console.print(findings(summary))
+    for text in summary.get("changed", ()):
+        console.print(told(f"changed: {text}"), soft_wrap=True)
+    if audit := summary.get("audit"):
+        style = STYLES[audit["verdict"]]
+        words = assembled("audit of the sites' sums: ", (audit["headline"], style))
+        console.print(words, told(f"(see {folder.path / 'audit.html'})"), soft_wrap=True)
+    console.print(told(f"results in {folder.path}", "bold"), soft_wrap=True)
 
 
 def figures(summary: dict[str, Any]) -> Table:

@@ -103,7 +103,8 @@ class Checker:
     def check(self, order: Task, plan: Plan | None, source: Source, sums: SiteSums) -> None:
         """Raises `ReplyError` where a reply breaks what is known of it; names nobody."""
         known, same = self._said(source)
-        exact = self.exact and same
+        # The first question is held against itself alone.
+        exact = self.exact and (same or isinstance(order, DescribeColumns))
         reply = Reply(sums, source.sites, known, exact, self._proposed, plan)
         # What is no count cannot be added up to be held against others.
         problems = list(invariants.in_range(sums)) or list(_broken(order, reply))

@@ -185,7 +185,14 @@ TOO_LARGE: dict[str, Callable[[Federation], Any]] = {
 
 
 def column() -> dict[str, Any]:
-    return {"name": "age", "kind": "integer", "categories": [], "points": [], "form": ""}
+    return {
+        "name": "age",
+        "kind": "integer",
+        "categories": [],
+        "points": [],
+        "form": "",
+        "lenient": False,
+    }
 
 
 @pytest.mark.parametrize("what", TOO_LARGE)
