@@ -159,7 +159,7 @@ def complete(
     for name in names:
         rows[name] = overwritten(rows[name], plan.schema[name], texts[name])
     shown = {name: text_as_given(given[name], texts[name]) for name in texts}
-    return Completed(rows, pd.DataFrame(shown, index=rows.index), near, unlike)
+    return Completed(rows, pd.DataFrame(shown, rows.index, dtype=object), near, unlike)
 
 
 def _strata(
