@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 
 app.command(help=simulate.HELP, cls=simulate.WithKeys)(simulate.simulate)
-app.command(cls=WithExamples)(sample.sample)
+app.command(help=sample.HELP, cls=WithExamples)(sample.sample)
 app.command(cls=WithExamples)(split.split)
 app.command(cls=WithExamples)(init.init)
 app.command(help=claims.HELP, cls=WithExamples)(claims.claims)

@@ -68,8 +68,14 @@ def suggest(
 
     >>> suggest("Incom", ["age", "income"]), suggest("x", ["age", "income"])
     ("did you mean 'income'?", 'there are age, income')
+    >>> suggest("age, income", ["age", "income"])
+    "no such name as a whole; name each by itself: 'age' and 'income'"
     """
     names = {other.casefold(): other for other in known}
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and set(parts) <= set(names.values()):
+        listed = " and ".join(f"{quote}{part}{quote}" for part in parts)
+        return f"no such name as a whole; name each by itself: {listed}"
     close = difflib.get_close_matches(name.casefold(), names, n=1, cutoff=cutoff)
     if close:
         return f"did you mean {quote}{names[close[0]]}{quote}?"

@@ -40,7 +40,7 @@ from everymode.fairness.groups.conditions import MISSING, ConditionSpace, catego
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.cell_counts import Reading, read_counts
 from everymode.wgan.data.schema import Schema
-from everymode.wgan.data.values import canonical, count_cells, parse_column, zone_of_column
+from everymode.wgan.data.values import canonical, count_cells, find_zone, parse_column
 from everymode.wgan.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -228,7 +228,7 @@ def _extent(
             size = magnitude(parse_column(column, reading.kind, "", "", reading.form, lenient=True))
     elif reading.kind == "category":
         values = distinct(_tally(parse_column(column, "category", "", "")))
-    elif reading.kind == "datetime" and (zone := zone_of_column(column, reading)):
+    elif reading.kind == "datetime" and (zone := find_zone(column, reading)):
         names.append(f"zone {zone}")
     style = sketch(dict.fromkeys(names, 1), "", cells=STYLES)
     return {f"magnitude.{i}": size, f"distinct.{i}": values, f"sketch.style.{i}": style}

@@ -30,7 +30,7 @@ from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.metrics.marginals import POINTS, Marginals
 from everymode.wgan.data.arrays import DTYPES, SampleLayout
 from everymode.wgan.data.date_forms import form_problem, is_date_form
-from everymode.wgan.data.dates import zone_of
+from everymode.wgan.data.dates import parse_zone
 from everymode.wgan.data.notation import parse_notation
 from everymode.wgan.data.schema import Column, Schema
 
@@ -310,7 +310,7 @@ def _column(column: Column) -> list[str]:
         *within("edges", len(edges), 0, limits.EDGES),
         *within("decimals", column.decimals, 0, 15),
         *_forms((column.form,)),
-        *([] if zone_of(column.zone) else [f"time zone {column.zone[:40]!r}"]),
+        *([] if parse_zone(column.zone) else [f"time zone {column.zone[:40]!r}"]),
         *within("characters of its type", len(column.storage), 0, limits.FORM),
     ]
     if len(edges) == 1 or any(a >= b for a, b in pairwise(edges)):

@@ -64,7 +64,8 @@ def audit(
     Args:
         real: The rows that the generator was trained on.
         synthetic: The rows to judge, with the same columns in any order.
-        sensitive_features: Columns whose values, and whose joint values, are the groups.
+        sensitive_features: Columns whose values, and whose joint values, are the groups; none: all
+            rows are one group.
         target: The column that users will predict; None: no utility is measured.
         holdout: Real rows of the same distribution that the generator did not see. With them,
             coverage is measured on these rows; without them, neither models nor copies are judged:
@@ -220,8 +221,6 @@ def _check(
         for name in features
         if name not in known
     ]
-    if not features:
-        problems.append("no sensitive feature is named: name the columns whose values are groups")
     if target is not None and target not in known:
         problems.append(f"target '{target}': {names[0]} has no such column{_hint(target, known)}")
     if problems:
@@ -231,7 +230,7 @@ def _check(
             f"target '{target}': {names[0]} has fewer than two values of it, so nothing can be "
             "predicted; name another target, or none"
         )
-    largest = 0
+    largest = 0 if features else len(tables.real)
     for stratum in strata(features)[1:]:
         counts = keys(tables.real, tables.schema, stratum, names[0]).value_counts()
         if len(counts) > GROUPS:
@@ -246,6 +245,9 @@ def _check(
             problems.append(
                 f"every group has fewer than {effort.least} real rows (the largest {largest}): "
                 "nothing can be said of any; name fewer features, or more rows"
+                if features
+                else f"{names[0]} has fewer than {effort.least} rows ({largest}): nothing can be "
+                "said of them; name a table with more rows"
             )
     if problems:
         raise DataError(problems)

@@ -6,7 +6,7 @@ condition is one one-hot vector of the group beside one of the label, and beside
 cluster where no column names what differs between sites (`everymode.fairness.groups.clusters`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.codec import Codec, TableCodec
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.data.values import canonical, parse_column
-from everymode.wgan.errors import DataError
 
 MISSING = "(missing)"
 """The value that stands for no value, in a sensitive feature or a label."""
@@ -230,28 +229,26 @@ class ConditionSpace:
             columns[str(self.target)] = np.array(self.labels, dtype=object)[label]
         return {name: _typed(values, schema[name]) for name, values in columns.items()}
 
-    def select(self, wanted: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Which cells, `(G * L * K,)`, hold rows and agree with `column=value` on given columns.
+    def values(self, name: str) -> tuple[str, ...]:
+        """The values that the cells' groups or labels have of a sensitive feature or the target."""
+        if name not in self.sensitive:
+            return self.labels
+        return tuple(sorted({group[self.sensitive.index(name)] for group in self.groups}))
 
-        Raises:
-            DataError: A value that no cell has; the message lists those there are.
+    def select(self, wanted: Mapping[str, Collection[str]]) -> npt.NDArray[np.bool_]:
+        """Which cells, `(G * L * K,)`, hold rows and have one of the wanted values in each column.
+
+        Args:
+            wanted: By column that follows from the cell (`given`): some of its `values`.
         """
         chosen = self.table.reshape(-1) > 0
-        cells = np.arange(len(chosen))
-        group, label, _ = self.split(cells)
-        for name, value in wanted.items():
+        group, label, _ = self.split(np.arange(len(chosen)))
+        for name, values in wanted.items():
             if name in self.sensitive:
-                values = [g[self.sensitive.index(name)] for g in self.groups]
-                match = np.array([v == value for v in values])[group]
+                own, index = [g[self.sensitive.index(name)] for g in self.groups], group
             else:
-                values = list(self.labels)
-                match = np.array([v == value for v in values])[label]
-            if not match.any():
-                raise DataError(
-                    f"--where {name}={value}: the run knows no such value; "
-                    f"write one of {', '.join(sorted(set(values)))}"
-                )
-            chosen &= match
+                own, index = list(self.labels), label
+            chosen &= np.array([value in values for value in own])[index]
         return chosen
 
     def to_json(self) -> dict[str, Any]:

@@ -125,6 +125,25 @@ def common_spelling(text: str) -> str:
     return _value(text, truth=True)
 
 
+def equal_spellings(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The known values that a text stands for: itself, else those that it is a spelling of.
+
+    >>> equal_spellings("1", ["1.0", "007"]), equal_spellings("TRUE", ["False", "True"])
+    (('1.0',), ('True',))
+    >>> equal_spellings("7", ["007", "7.5"]), equal_spellings("1.0", ["1", "1.0"])
+    ((), ('1.0',))
+    """
+    if text in known:
+        return (text,)
+    meant = common_spelling(text)
+    return tuple(value for value in known if common_spelling(value) == meant)
+
+
+def as_number(text: str) -> float | None:
+    """The number that a text spells; None for a code, such as `007`, and for other text."""
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
 def _value(text: str, truth: bool) -> str:
     """What a text says, the same for all spellings of one number.
 

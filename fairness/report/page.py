@@ -148,11 +148,11 @@ pre { overflow-x: auto; font-size: .85rem; }
 <dl class="facts">
 <div><dt>Checks</dt><dd>{{ by_verdict["fail"]|length }} failed<small>{{ by_verdict["insufficient"]|length }} undecided, {{ by_verdict["pass"]|length }} passed{% if by_verdict["given"] %}, {{ by_verdict["given"]|length }} given{% endif %}</small></dd></div>
 <div><dt>Copies of real rows</dt><dd>{{ {"pass": "none found", "fail": "found", "insufficient": "undecided"}[audit.copies] if audit.copies in ("pass", "fail", "insufficient") else "not judged" }}<small>{% if audit.copies == "not judged" %}{{ why_no_copies }}{% else %}looked for among all real rows{% endif %}</small></dd></div>
-<div><dt>Worst group's {{ "recall" if sums else "coverage" }}</dt><dd>{{ worst|number(2) }}<small>1 is ideal{% if limit is not none %}; limit {{ "%g"|format(limit) }}{% endif %}</small></dd></div>
-{% if not sums %}<div><dt>Best less worst</dt><dd>{{ audit.coverage_difference|number(2) }}<small>0 is ideal</small></dd></div>{% endif %}
+<div><dt>{% if grouped %}Worst group's {{ "recall" if sums else "coverage" }}{% else %}{{ "Recall" if sums else "Coverage" }} of all rows{% endif %}</dt><dd>{{ worst|number(2) }}<small>1 is ideal{% if limit is not none %}; limit {{ "%g"|format(limit) }}{% endif %}</small></dd></div>
+{% if grouped and not sums %}<div><dt>Best less worst</dt><dd>{{ audit.coverage_difference|number(2) }}<small>0 is ideal</small></dd></div>{% endif %}
 <div><dt>Rows</dt><dd>{{ "{:,}".format(audit.rows_synthetic) }}<small>synthetic, against {{ "{:,}".format(audit.rows_real) }} real</small></dd></div>
 </dl>
-<p class="soft small" style="margin-top:.8rem">{{ audit.synthetic }} compared with {{ audit.real }}; groups by {{ audit.sensitive_features|join(" and ") }}.</p>
+<p class="soft small" style="margin-top:.8rem">{{ audit.synthetic }} compared with {{ audit.real }}; {% if grouped %}groups by {{ audit.sensitive_features|join(" and ") }}{% else %}all rows are one group, for no sensitive feature is named{% endif %}.</p>
 
 {% if by_verdict["fail"] %}
 <h2 id="failed">What failed</h2>
@@ -164,11 +164,11 @@ pre { overflow-x: auto; font-size: .85rem; }
 <details><summary>{{ by_verdict["insufficient"]|length }} undecided {{ "check" if by_verdict["insufficient"]|length == 1 else "checks" }}</summary>{{ listed(by_topic["insufficient"]) }}</details>
 {% endif %}
 
-<h2 id="coverage">How well each group is covered</h2>
+<h2 id="coverage">{{ "How well each group is covered" if grouped else "How well the real rows are covered" }}</h2>
 {% if sums %}
-<p>How many of a group's real rows lie near its synthetic ones (recall), over how many fresh synthetic rows do: 1 is ideal, 0 means that the group is forgotten. The line is the 95 % interval. Worst first. From counts that the sites added up; no row left its site.</p>
+<p>How many {{ "of a group's real rows lie near its synthetic ones" if grouped else "real rows lie near synthetic ones" }} (recall), over how many fresh synthetic rows do: 1 is ideal, 0 means that {{ "the group is forgotten" if grouped else "none does" }}. The line is the 95 % interval.{{ " Worst first." if grouped }} From counts that the sites added up; no row left its site.</p>
 {% else %}
-<p>How many of a group's real rows have a synthetic row close by, over how many fresh real rows would: 1 is ideal, 0 means that the group is forgotten. The line is the 95 % interval. Worst first.</p>
+<p>How many {{ "of a group's real rows" if grouped else "real rows" }} have a synthetic row close by, over how many fresh real rows would: 1 is ideal, 0 means that {{ "the group is forgotten" if grouped else "none has" }}. The line is the 95 % interval.{{ " Worst first." if grouped }}</p>
 {% endif %}
 <ul class="legend">
 {% if limit is not none %}<li>{{ draw.mark("fail") }}fails</li><li>{{ draw.mark("insufficient") }}undecided</li><li>{{ draw.mark("pass") }}passes</li>{% endif %}
@@ -194,10 +194,10 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% endfor %}
 {% endif %}
 
-<h2 id="groups">Every group in figures</h2>
+<h2 id="groups">{{ "Every group in figures" if grouped else "All rows in figures" }}</h2>
 {% for features, groups in strata %}
 <details><summary>{{ "By " ~ features if features else "The whole table" }} <span class="soft">({{ groups|length }})</span></summary>
-{{ table("Figures of groups by " ~ features) }}<table>
+{{ table("Figures of groups by " ~ features if features else "Figures of all rows") }}<table>
 <thead><tr><th scope="col">group</th><th scope="col">real<br>rows</th><th scope="col">synthetic<br>rows</th>{% for m in table_of_metrics %}<th scope="col">{% for line in m.column.heading.splitlines() %}{{ line }}{% if not loop.last %}<br>{% endif %}{% endfor %}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for g in groups %}
@@ -333,7 +333,7 @@ pre { overflow-x: auto; font-size: .85rem; }
 {% endif %}
 
 <h2 id="reading">How to read it</h2>
-<p>A check passes where the whole 95 % interval of its figure is on the good side of the limit, fails where all of it is on the bad side, and is undecided in between: no group passes by being small.{% if sums %} Coverage, precision, ties between columns, copies and utility take rows side by side: whoever may see rows measures them with <code>everymode audit --run</code>.{% elif not audit.settings.get("rows_holdout") %} No held-out rows were named: coverage is of rows that were trained on, near copies cannot be told, and models are not tested.{% endif %} A pass needs decided checks of coverage and of the groups' sizes at every level; a table fit for release needs a decided check on copies besides.</p>
+<p>A check passes where the whole 95 % interval of its figure is on the good side of the limit, fails where all of it is on the bad side, and is undecided in between: no group passes by being small.{% if sums %} Coverage, precision, ties between columns, copies and utility take rows side by side: whoever may see rows measures them with <code>everymode audit --run</code>.{% elif not audit.settings.get("rows_holdout") %} No held-out rows were named: coverage is of rows that were trained on, near copies cannot be told, and models are not tested.{% endif %} A pass needs decided checks of coverage{{ " and of the groups' sizes at every level" if grouped }}; a table fit for release needs a decided check on copies besides.</p>
 <details><summary>What the figures mean, and where they are from</summary>
 <dl class="terms">
 {% for term, definition in legend %}

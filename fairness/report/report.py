@@ -98,8 +98,14 @@ def page(audit: Audit) -> str:
     figure: drawing.Figure = "standardised_recall" if sums else "standardised_coverage"
     name = "recall_group_min" if sums else "coverage_group_min"
     limit = (audit.settings.get("thresholds") or {}).get(name)
+    grouped = bool(audit.sensitive_features)
     worst = min(
-        (v for g in audit.groups if g.features and (v := getattr(g, figure).value) is not None),
+        (
+            value
+            for group in audit.groups
+            if (group.features or not grouped)
+            and (value := getattr(group, figure).value) is not None
+        ),
         default=None,
     )
     estimates = _estimates(audit.training)
@@ -113,6 +119,7 @@ def page(audit: Audit) -> str:
         table_of_metrics=[metric for metric in table.METRICS if metric.column is not None],
         cell=cell,
         legend=[metric.legend for metric in table.METRICS if metric.legend is not None],
+        grouped=grouped,
         limit=limit,
         figure_of=figure,
         sums=sums,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.parity.mixture import ParityMixture
 from everymode.server.datasets.base import Synthetic
 from everymode.server.datasets.choice import choose_modality
-from everymode.server.synthesis.conditions import matches, parse_conditions
+from everymode.server.synthesis.drawing import Groups, Search, draw
 from everymode.server.synthesis.steps import PostprocessingStep
-from everymode.wgan.errors import DataError, SettingsError
+from everymode.wgan.errors import SettingsError
 from everymode.wgan.flat import FlatModule
 from everymode.wgan.numerics import flush_denormals
 
@@ -29,9 +29,6 @@ PIECE = 8192
 
 PASSES = 512
 """Times that rows which a step rejected are drawn again; rows still rejected then stay."""
-
-TRIES = 200
-"""Pieces drawn at most in search of rows that meet a condition on a generated column."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +109,28 @@ class Synthesizer:
         Raises:
             SettingsError: The rows are arrays.
         """
+        self.check_table()
+        return self.generate(cells, seed).rows
+
+    def check_table(self) -> None:
+        """Raises `SettingsError` where the rows are arrays, which no table holds."""
         if self.plan.schema.samples is not None:
             raise SettingsError(
                 "the run's rows are arrays, and a table holds none; take what was made from "
                 "synthetic.npz, or make more in Python with Synthesizer.generate"
             )
-        return self.generate(cells, seed).rows
 
     def generate(self, cells: Ints, seed: int) -> Synthetic:
         """One row for each cell, `(n,)`, whatever the modality.
 
         Of a cell only what the generator is conditioned on decides.
         """
+        draws = np.random.default_rng(derive_seed(seed, "decode"))
+        modality = choose_modality(self.plan.schema)
+        return modality.decode(self.plan, self.encoded(cells, seed), cells, draws)
+
+    def encoded(self, cells: Ints, seed: int) -> Rows:
+        """One encoded row for each cell `(n,)`, `(n, D)`, after all postprocessing steps."""
         rng = torch.Generator().manual_seed(derive_seed(seed, "sample"))
         encoded, kept = self._draw(cells, seed, rng)
         left = np.flatnonzero(~kept)
@@ -136,8 +143,7 @@ class Synthesizer:
             place, first = np.unique(tried[kept], return_index=True)
             encoded[place] = rows[kept][first]
             left = np.setdiff1d(left, place, assume_unique=True)
-        draws = np.random.default_rng(derive_seed(seed, "decode"))
-        return choose_modality(self.plan.schema).decode(self.plan, encoded, cells, draws)
+        return encoded
 
     def _draw(self, cells: Ints, seed: int, rng: torch.Generator) -> tuple[Rows, Mask]:
         """Encoded rows `(n, D)` for cells `(n,)`, postprocessed, and which of them stay, `(n,)`."""
@@ -202,75 +208,12 @@ class Synthesizer:
         self,
         rows: int,
         seed: int,
-        groups: Literal["data", "uniform"] = "data",
-        where: Mapping[str, str] | None = None,
+        groups: Groups = "data",
+        where: Mapping[str, Any] | None = None,
+        search: Search | None = None,
     ) -> pd.DataFrame:
-        """Random rows, under conditions if wanted.
-
-        Args:
-            rows: How many.
-            seed: Their seed.
-            groups: Mixture of groups: as in the data, or uniform.
-            where: Wanted values by column. Sensitive features and a target with classes that the
-                generator is conditioned on cost nothing; values of other columns are met by
-                rejection sampling.
-
-        Raises:
-            DataError: A column or value is unknown, or hardly ever occurs; or uniform groups are
-                asked of a generator that is not conditioned on groups.
-        """
-        conditions, schema = self.plan.conditions, self.plan.schema
-        if groups == "uniform" and conditions.sensitive and not conditions.blocks[0]:
-            raise DataError(
-                f"groups cannot be drawn alike: data.condition = '{conditions.conditioned_on}', so "
-                "that the generator is not conditioned on the group; train it with "
-                "'group_and_label' or 'group', or ask for single groups with --where"
-            )
-        where = dict(where or {})
-        unknown = [name for name in where if name not in schema.names]
-        if unknown:
-            raise DataError(
-                [
-                    f"--where {n}: no such column; there are {', '.join(schema.names)}"
-                    for n in unknown
-                ]
-            )
-        given = {n: v for n, v in where.items() if n in conditions.given}
-        sought = {n: v for n, v in where.items() if n not in conditions.given}
-        wanted = parse_conditions(self.plan, given, sought)
-        mixed = conditions.table if self.parity is None else self.parity.counts(conditions)
-        table = mixed * conditions.select(given).reshape(mixed.shape)
-        if not table.any():
-            told = ", ".join(f"{n}={v}" for n, v in given.items())
-            raise DataError(f"--where {told}: the data hold no such rows together")
-        weights = table.astype(np.float64)
-        if groups == "uniform":
-            size = weights.sum(1, keepdims=True)
-            weights = np.divide(weights, size, out=np.zeros_like(weights), where=size > 0)
-        share = weights.reshape(-1) / weights.sum()
-        rng = np.random.default_rng(derive_seed(seed, "cells"))
-        if not sought:
-            return self.table(rng.choice(len(share), rows, p=share), seed)
-        found: list[pd.DataFrame] = []
-        held = 0
-        for piece in range(TRIES):
-            if held >= rows:
-                break
-            cells = rng.choice(len(share), max(PIECE, rows), p=share)
-            table_piece = self.table(cells, derive_seed(seed, piece))
-            mask = np.ones(len(table_piece), dtype=bool)
-            for name, value in wanted.items():
-                mask &= matches(table_piece[name], self.plan.schema[name], value)
-            if mask.any():
-                found.append(table_piece.loc[mask])
-                held += int(mask.sum())
-        if held < rows:
-            told = ", ".join(f"{n}={v}" for n, v in sought.items())
-            raise DataError(
-                f"--where {told}: only {held} of {TRIES * max(PIECE, rows)} rows drawn fit, "
-                f"{rows} were asked for; ask for fewer rows or a wider condition"
-            )
-        return pd.concat(found, ignore_index=True).iloc[:rows]
+        """Random rows, under conditions if wanted; see `everymode.server.synthesis.drawing`."""
+        return draw(self, rows, seed, groups, where, search or Search())
 
 
 def build_generator(plan: Plan) -> nn.Module:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from everymode.server.config.settings import Settings
 from everymode.server.in_process import run_in_process
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.synthesis.completion import complete
+from everymode.server.synthesis.drawing import PATIENCE
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.simulations.api.frames import (
@@ -29,6 +32,7 @@ from everymode.simulations.api.frames import (
 )
 from everymode.simulations.api.notebook import picture, summary_table
 from everymode.simulations.api.progress import in_notebook, listening
+from everymode.simulations.sample import searching
 from everymode.wgan.errors import SettingsError, StateError
 from everymode.wgan.files import read_json, remove_tree, temporary_beside, write_bytes, write_json
 
@@ -250,27 +254,81 @@ class Model:
         where: Mapping[str, Any] | None = None,
         groups: Literal["data", "uniform"] = "data",
         random_state: int | None = None,
+        patience: float = PATIENCE,
     ) -> pd.DataFrame:
         """Random synthetic rows, in the types of the table that was modelled.
 
+        Conditions by column in `where` must all be met: a value, such as `{"sex": "Female"}`; a
+        list or set for any of several values; a tuple of two or a slice for a range of numbers or
+        dates, ends included, None for an open end; None for no value. A list may hold ranges.
+        Sensitive features and a target with classes cost nothing; conditions on other columns are
+        met by drawing until enough rows fit.
+
         Args:
             rows: How many; None: as many as the table had.
-            where: Wanted values by column, such as `{"sex": "Female"}`.
+            where: Wanted values by column, such as
+                `{"age": (60, 90), "country": ["DE", "FR"], "born": slice("1950-01-01", None)}`.
             groups: Mixture of groups: as in the data, or uniform.
             random_state: The seed of the rows; None: the model's.
+            patience: Seconds that drawing may take; a condition so rare that it would take longer
+                is refused with an estimate.
 
         Raises:
-            DataError: A column or a value is unknown, or hardly ever occurs.
+            DataError: A column or a value is unknown, or occurs too rarely.
             SettingsError: The model is not fitted, or the number of rows is not one.
         """
         synthesizer = self.synthesizer
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
             raise SettingsError(f"rows = {rows!r}: expected a whole number above 0")
-        seed = self.random_state if random_state is None else random_state
         if rows is None:
             rows = int(self.summary["rows"])
-        wanted = {name: str(value) for name, value in (where or {}).items()}
-        return restore(synthesizer.draw(rows, seed, groups, wanted), self._types)
+        with searching(patience, self._shows) as search:
+            drawn = synthesizer.draw(rows, self._seed(random_state), groups, where, search)
+        return restore(drawn, self._types)
+
+    def complete(
+        self,
+        rows: pd.DataFrame,
+        *,
+        groups: Literal["data", "uniform"] = "data",
+        random_state: int | None = None,
+        patience: float = PATIENCE,
+    ) -> pd.DataFrame:
+        """Partial rows with their missing cells filled in; cells that are given stay.
+
+        Given categories are met exactly where rows drawn allow it, given numbers approximately: the
+        rest of a row comes from one of the nearest rows drawn. A warning counts the rows without an
+        exact match. See `everymode.server.synthesis.completion`.
+
+        Args:
+            rows: Some of the table's columns. Missing cells are filled in; a cell `"(missing)"`
+                stays without a value.
+            groups: Mixture of groups where they are not given: as in the data, or uniform.
+            random_state: The seed; None: the model's.
+            patience: Seconds that it may take; what would take longer is refused.
+
+        Returns:
+            All columns of the table, one row for each given one, with its index.
+
+        Raises:
+            DataError: A column or a value is unknown; all of them at once.
+            SettingsError: The model is not fitted.
+        """
+        synthesizer = self.synthesizer
+        frame = check_frame(rows.reset_index(drop=True), "the partial rows")
+        seed = self._seed(random_state)
+        with searching(patience, self._shows) as search:
+            found = complete(synthesizer, frame, seed, groups, search, "the partial rows")
+        for text in found.sentences():
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return restore(found.rows, self._types).set_axis(rows.index)
+
+    def _seed(self, random_state: int | None) -> int:
+        return self.random_state if random_state is None else random_state
+
+    @property
+    def _shows(self) -> bool:
+        return self.progress and not in_notebook()
 
     @property
     def synthesizer(self) -> Synthesizer:

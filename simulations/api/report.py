@@ -103,7 +103,7 @@ def audit(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
     *,
-    sensitive_features: Sequence[str],
+    sensitive_features: Sequence[str] = (),
     target: str | None = None,
     holdout: pd.DataFrame | None = None,
     thresholds: Mapping[str, float | str | None] | None = None,
@@ -116,7 +116,8 @@ def audit(
     Args:
         real: The rows that the generator was trained on.
         synthetic: The rows to judge, with the same columns in any order.
-        sensitive_features: Columns whose values, and whose joint values, are the groups.
+        sensitive_features: Columns whose values, and whose joint values, are the groups; none: all
+            rows are one group.
         target: The column that users will predict; None: no utility is measured.
         holdout: Real rows that the generator did not see. Without them neither utility nor copies
             are judged, so that no table passes.

@@ -13,8 +13,9 @@ from everymode.simulations.commands.examples import WithExamples
 HELP = """Say which groups a synthetic table covers and which it forgets, and how sure that is.
 
 Compares `--synthetic FILE`, or the table of `--run RUN`, with the real rows it was made from: all
-rows, the values of each sensitive feature, their intersections. DIR gets `audit.html` (one page,
-verdict first), `audit.json` and `audit.junit.xml` (for a CI that gates releases of synthetic data).
+rows, the values of each sensitive feature, their intersections; without sensitive features all rows
+are one group. DIR gets `audit.html` (one page, verdict first), `audit.json` and `audit.junit.xml`
+(for a CI that gates releases of synthetic data).
 
 The exit code is 0 for a table that is fit for release, 1 if a check fails, 2 for bad input, and 3
 if none fails but what a release needs was not decided: coverage and sizes of groups at every level,

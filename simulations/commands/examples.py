@@ -12,7 +12,7 @@ EXAMPLES = {
     ),
     "sample": (
         "everymode sample runs/people -n 1000 -o women.csv --where sex=Female",
-        "everymode sample runs/people -n 500 -o even.parquet --groups uniform --seed 1",
+        "everymode sample runs/people -n 500 -o old.csv --where age=60..90 --groups uniform",
     ),
     "split": (
         "everymode split people.csv --out sites --sites 5 --by iid",

@@ -1,21 +1,41 @@
-"""`everymode sample`: rows from a trained generator."""
+"""`everymode sample`: options and help; rows are drawn by `everymode.simulations.sample`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from everymode.server.outputs.terminal import say
-from everymode.wgan.errors import SettingsError
+HELP = """Draw rows from a trained generator.
+
+`--where COLUMN=VALUE` asks for some rows only: `sex=F`; `country=DE|FR` for either; `age=60..90`,
+`age=60..` or `born=..1960-12-31` for a range, ends included; `sex=(missing)` for no value.
+Different columns must all be met; a column named twice is met by either. A value that holds `|` or
+`..` is taken as it is where the run knows it, otherwise write a backslash before the sign.
+
+Sensitive features and a target with classes are conditions of the generator: asking for their
+values costs nothing. Conditions on other columns are met by drawing until enough rows fit. If that
+would take longer than `--patience`, an estimate is given instead.
+
+`--complete FILE` completes partial rows: cells that are there stay as written, empty ones are
+filled in. Categories that are given, and missing values (`(missing)`), are met exactly where the
+rows drawn allow it. For given numbers one of the 16 nearest such rows is taken, so the rest of the
+row depends on them approximately. How many rows had no exact match is said at the end.
+"""
 
 
 def sample(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .csv or .parquet file.")],
+    rows: Annotated[
+        int | None, typer.Option("-n", "--rows", min=1, help="How many rows.", show_default=False)
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only such rows; may be repeated."),
+    ] = None,
+    complete: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A table of partial rows to complete, instead of -n."),
     ] = None,
     groups: Annotated[
         Literal["data", "uniform"],
@@ -34,6 +54,9 @@ def sample(
         list[str] | None,
         typer.Option(help="A sensitive feature that --parity-level is for; repeatable; none: all."),
     ] = None,
+    patience: Annotated[
+        float, typer.Option(min=1, help="Seconds that drawing may take under conditions.")
+    ] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows.")] = 0,
     spreadsheet_safe: Annotated[
         bool | None,
@@ -44,37 +67,19 @@ def sample(
         ),
     ] = None,
 ) -> None:
-    """Draw rows from a trained generator.
+    """See HELP."""
+    from everymode.simulations.sample import Mixture, complete_rows, sample_rows
+    from everymode.wgan.errors import SettingsError
 
-    Sensitive features and a target with classes are conditions of the generator: asking for one of
-    their values costs nothing. Values of other columns are met by drawing until enough rows fit.
-    """
-    from everymode.server.config.files import load
-    from everymode.server.config.sections import OutputSettings
-    from everymode.server.outputs.run_directory import RunFolder
-    from everymode.server.synthesis.generator_file import load_generator
-    from everymode.wgan.data.formats import SUFFIXES
-    from everymode.wgan.data.write import write_table
-
-    wanted = {}
-    for item in where or []:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise SettingsError(f"--where {item}: expected COLUMN=VALUE, for instance sex=Female")
-        wanted[name] = value
-    if not output.name.lower().endswith(SUFFIXES):
-        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
-    synthesizer = load_generator(RunFolder(run))
-    if parity_level is not None:
-        synthesizer = synthesizer.at_level(parity_level, tuple(parity_feature or ()))
-    elif parity_feature:
-        raise SettingsError("--parity-feature: name the level too, with --parity-level 0, say")
-    table = synthesizer.draw(rows, seed, groups, wanted)
-    if spreadsheet_safe is None:
-        config = RunFolder(run).config
-        written = load(config).output if config.exists() else OutputSettings()
-        spreadsheet_safe = written.spreadsheet_safe
-    marked = write_table(table, synthesizer.plan.schema, output, spreadsheet_safe)
-    if marked:
-        say(f"note: {marked.sentence(output.name)}; --no-spreadsheet-safe: none")
-    say(f"wrote {len(table):,} rows to {output}")
+    mixture = Mixture(groups, parity_level, tuple(parity_feature or ()))
+    if complete is not None:
+        if rows is not None or where:
+            raise SettingsError(
+                "--complete takes the number of rows and their conditions from the file: leave "
+                "out -n and --where"
+            )
+        complete_rows(run, complete, output, mixture, patience, seed, spreadsheet_safe)
+    elif rows is None:
+        raise SettingsError("say how many rows with -n, or which to complete with --complete FILE")
+    else:
+        sample_rows(run, rows, output, where or [], mixture, patience, seed, spreadsheet_safe)

@@ -12,6 +12,7 @@ from everymode.fairness.audit.pooled import audit
 from everymode.fairness.audit.tables import strata
 from everymode.fairness.audit.thresholds import Thresholds
 from everymode.fairness.metrics.results import Estimate
+from everymode.fairness.report.report import page, write_report
 from everymode.wgan.errors import DataError
 
 EFFORT = SamplingLimits(rows=600)
@@ -253,15 +254,37 @@ def test_a_verdict_needs_the_whole_interval(estimate, least, most):
         (lambda t: t.head(0), {}, "the synthetic table: holds no rows"),
         (lambda t: t.assign(age="old"), {}, "column 'age'"),
         (lambda t: t, {"sensitive_features": ["sx"]}, "did you mean 'sex'"),
-        (lambda t: t, {"sensitive_features": []}, "no sensitive feature is named"),
         (lambda t: t, {"sensitive_features": ["pay"]}, "group their values first"),
         (lambda t: t, {"target": "incom"}, "did you mean 'income'"),
         (lambda t: t, {"effort": SamplingLimits(minimum=5000)}, "every group has fewer than 5000"),
+        (
+            lambda t: t,
+            {"sensitive_features": [], "effort": SamplingLimits(minimum=5000)},
+            r"the real table has fewer than 5000 rows \(\d+\): nothing can be said",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(change, options, words):
     with pytest.raises(DataError, match=words):
         audited(change(GOOD), **options)
+
+
+def test_without_sensitive_features_all_rows_are_one_group(tmp_path):
+    found = audited(GOOD, sensitive_features=[])
+    assert [group.name for group in found.groups] == ["all rows"]
+    assert found.coverage_group_min is None and found.groups[0].standardised_coverage.value > 0.8
+    checks = {check.name: check for check in found.checks}
+    assert checks["coverage_group_min"].subject == "all rows" and "share_ratio" not in checks
+    assert found.verdict == "pass"
+    # The control: what fails with groups fails without them.
+    assert audited(REAL.assign(age=REAL["age"].median()), sensitive_features=[]).verdict == "fail"
+    text = page(found)
+    assert "all rows are one group" in text and "Coverage of all rows" in text
+    for words in ("groups by", "Worst group", "Best less worst", "Worst first", "each group is"):
+        assert words not in text
+        assert words in page(audited(GOOD))
+    junit = write_report(found, tmp_path)[2].read_text()
+    assert 'name="all rows"' in junit and "failures" in junit
 
 
 def test_a_target_with_one_class_is_refused():

@@ -14,7 +14,6 @@ from everymode.fairness.groups.conditions import (
     category_labels,
 )
 from everymode.wgan.data.schema import Column, Schema
-from everymode.wgan.errors import DataError
 
 SCHEMA = Schema(
     (
@@ -133,11 +132,14 @@ def test_text_is_spelled_as_the_schema_says_where_it_is_a_boolean_only():
 
 def test_selection_keeps_cells_with_rows_that_agree():
     assert CONDITIONS.select({}).tolist() == [True, True, False, True, True, True]
-    assert CONDITIONS.select({"sex": "m"}).tolist() == [False, False, False, True, False, False]
-    chosen = CONDITIONS.select({"smokes": "True", "income": "high"})
+    assert CONDITIONS.select({"sex": ["m"]}).tolist() == [False, False, False, True, False, False]
+    chosen = CONDITIONS.select({"smokes": ["True"], "income": ["high"]})
     assert chosen.tolist() == [False] * 4 + [True, False]
-    with pytest.raises(DataError, match=r"--where sex=x: .*write one of \(missing\), f, m"):
-        CONDITIONS.select({"sex": "x"})
+    either = CONDITIONS.select({"sex": ["f", "m"]})
+    one, other = (CONDITIONS.select({"sex": [sex]}) for sex in ("f", "m"))
+    assert either.tolist() == (one | other).tolist()
+    assert CONDITIONS.values("sex") == ("(missing)", "f", "m")
+    assert CONDITIONS.values("income") == CONDITIONS.labels
 
 
 def test_conditions_survive_json():
@@ -205,7 +207,7 @@ def test_without_clusters_it_is_as_it_was():
     unknown = CONDITIONS.clustered(POINTS)
     # Open is what has rows.
     assert (unknown.table.reshape(6, 3) > 0).all(1).tolist() == [True, True, False] + [True] * 3
-    chosen = CLUSTERED.select({"sex": "f", "income": "low"})
+    chosen = CLUSTERED.select({"sex": ["f"], "income": ["low"]})
     assert np.flatnonzero(chosen).tolist() == [4, 5]
 
 

@@ -92,6 +92,9 @@ class FakeGrid:
         values["rows" if isinstance(request.order, DescribeColumns) else "sites"] = np.array(
             [len(request.sites or ("own",))]
         )
+        if isinstance(request.order, DescribeColumns):
+            # Each site has one row, without a value.
+            values["cells.0"][0] = len(request.sites or ("own",))
         if isinstance(request.order, Train):
             values["weight"] = np.array([0.25])
         return layout.pack(values)

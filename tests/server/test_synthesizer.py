@@ -182,16 +182,6 @@ def test_groups_that_never_come_together(synthesizer: Synthesizer) -> None:
         dataclasses.replace(synthesizer, plan=plan).draw(3, 0, where={"group": "c"})
 
 
-def test_a_search_without_end_gives_up(
-    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("everymode.server.synthesis.synthesizer.PIECE", 100)
-    monkeypatch.setattr("everymode.server.synthesis.synthesizer.TRIES", 2)
-    with pytest.raises(DataError, match=r"only \d+ of 200 rows drawn fit, 90 were asked for"):
-        high = str(int(synthesizer.plan.schema["gain"].high))
-        synthesizer.draw(90, 0, where={"gain": high, "age": "20"})
-
-
 def test_booleans_are_asked_for_in_the_spelling_of_the_data(synthesizer: Synthesizer) -> None:
     plan = synthesizer.plan
     schema = plan.schema

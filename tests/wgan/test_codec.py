@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from scipy.stats import kstest
 
 from everymode.wgan.data.codec import TableCodec
-from everymode.wgan.data.date_forms import DATE_FORMS, step_of
+from everymode.wgan.data.date_forms import DATE_FORMS, form_step
 from everymode.wgan.data.dates import write_dates
 from everymode.wgan.data.fit import fit_schema
 from everymode.wgan.data.frame import read_table
@@ -321,10 +321,10 @@ def test_dates_are_written_in_their_form(tmp_path, form):
     frame = pd.DataFrame({"t": [*write_dates(moments, form), None], "n": "1"}, dtype=object)
     schema = fit_schema(frame, atom_share=1)
     decoded = round_trip(frame, schema)
-    assert decoded["t"].dtype == ("datetime64[us]" if step_of(form) < 1 else "datetime64[s]")
+    assert decoded["t"].dtype == ("datetime64[us]" if form_step(form) < 1 else "datetime64[s]")
     write_table(decoded, schema, tmp_path / "t.csv")
     again = read_table(tmp_path / "t.csv")["t"]
-    if step_of(form) >= 1:
+    if form_step(form) >= 1:
         assert again.tolist() == frame["t"].tolist()
     seconds = [parse_column(t, "datetime", "t", "f", form)[:2] for t in (again, frame["t"])]
     # Without a grain, float32 keeps seven digits of the rank.

@@ -130,10 +130,10 @@ def form_problem(form: str) -> str | None:
     return None
 
 
-def step_of(form: str) -> float:
+def form_step(form: str) -> float:
     """Seconds between neighbouring moments that a form tells apart; 0: microseconds.
 
-    >>> [step_of(form) for form in ("%Y-%m-%d", "%H:%M", "%H:%M:%S.%3f", "%G-W%V")]
+    >>> [form_step(form) for form in ("%Y-%m-%d", "%H:%M", "%H:%M:%S.%3f", "%G-W%V")]
     [86400.0, 60.0, 0.001, 604800.0]
     """
     steps = (("%f", 0.0), ("%3f", 1e-3), ("%S", 1.0), ("%M", 60.0), ("%H", 3600.0), ("%I", 3600.0))

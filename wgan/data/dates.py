@@ -34,7 +34,7 @@ def read_dates(texts: Sequence[str] | npt.NDArray[np.object_], form: str) -> Num
     seconds = np.full(len(index), np.nan)
     if fits.any():
         dates = pd.to_datetime(index[fits], format=plain, errors="coerce", utc=True)
-        seconds[fits] = seconds_of(pd.DatetimeIndex(dates))
+        seconds[fits] = to_seconds(pd.DatetimeIndex(dates))
     return seconds
 
 
@@ -50,7 +50,7 @@ def _read_weeks(index: "pd.Series[str]", fits: npt.NDArray[np.bool_], form: str)
     return seconds
 
 
-def seconds_of(index: pd.DatetimeIndex) -> Numbers:
+def to_seconds(index: pd.DatetimeIndex) -> Numbers:
     """Seconds since 1970 (UTC where there is a time zone), NaN where missing."""
     if index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
@@ -60,10 +60,10 @@ def seconds_of(index: pd.DatetimeIndex) -> Numbers:
     return seconds
 
 
-def zone_of(name: str) -> tzinfo | None:
+def parse_zone(name: str) -> tzinfo | None:
     """A time zone by its name, or an offset such as `+02:00`; None where there is none such.
 
-    >>> zone_of("+02:00"), zone_of("Mars/Olympus")
+    >>> parse_zone("+02:00"), parse_zone("Mars/Olympus")
     (datetime.timezone(datetime.timedelta(seconds=7200)), None)
     """
     offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", name)
@@ -83,7 +83,7 @@ def write_dates(index: pd.DatetimeIndex, form: str, zone: str = "") -> npt.NDArr
     Args:
         index: The moments, `(n,)`.
         form: The form.
-        zone: The time zone that they are written in, by `zone_of`; only where the form has `%z` or
+        zone: The time zone that they are written in, by `parse_zone`; only where the form has `%z` or
             the moments had one.
 
     >>> index = pd.DatetimeIndex(["2021-07-03 22:30:00.5"])
@@ -93,7 +93,7 @@ def write_dates(index: pd.DatetimeIndex, form: str, zone: str = "") -> npt.NDArr
     ['2021-07-04T00:30+02:00']
     """
     codes, moments = pd.factorize(index)
-    place = zone_of(zone) or UTC
+    place = parse_zone(zone) or UTC
     spelled = [_write(m.to_pydatetime(warn=False), form, place) for m in pd.DatetimeIndex(moments)]
     return np.array([*spelled, None], dtype=object)[codes]
 
@@ -119,10 +119,10 @@ def _write(moment: datetime, form: str, zone: tzinfo) -> str:
     return DIRECTIVE.sub(piece, form)
 
 
-def offset_of(texts: Sequence[str]) -> str:
+def find_offset(texts: Sequence[str]) -> str:
     """The offset that all texts end in, with a colon; empty where they differ.
 
-    >>> offset_of(["2021-07-04T00:30+0200", "2021-08-01T00:00+02:00"]), offset_of(["x", "y+01:00"])
+    >>> find_offset(["2021-07-04T00:30+0200", "2021-08-01T00:00+02:00"]), find_offset(["x", "y+01:00"])
     ('+02:00', '')
     """
     found = {m.group(1) + m.group(2) if (m := _OFFSET.search(text)) else "" for text in texts}

@@ -15,7 +15,7 @@ import pandas as pd
 from everymode.wgan.data.cell_counts import read_counts
 from everymode.wgan.data.ranks import jitter
 from everymode.wgan.data.schema import Column, Kind, Schema
-from everymode.wgan.data.values import count_cells, describe, parse_column, zone_of_column
+from everymode.wgan.data.values import count_cells, describe, find_zone, parse_column
 from everymode.wgan.errors import DataError
 
 Numbers = npt.NDArray[np.float64]
@@ -80,7 +80,7 @@ def _column(
         decimals=seen.decimals,
         dtype="str" if pd.api.types.is_object_dtype(series.dtype) else str(series.dtype),
         form=seen.form,
-        zone=zone_of_column(series, seen),
+        zone=find_zone(series, seen),
         lenient=lenient,
     )
     if not column.numeric:

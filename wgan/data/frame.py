@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
 from everymode.wgan.data.formats import MISSING, SUFFIXES
-from everymode.wgan.data.storage import storage_of
+from everymode.wgan.data.storage import name_storage
 from everymode.wgan.errors import DataError
 
 
@@ -45,7 +45,7 @@ def table_types(path: Path) -> dict[str, str]:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
         return {}
-    return {field.name.strip(): storage_of(field.type) for field in schema}
+    return {field.name.strip(): name_storage(field.type) for field in schema}
 
 
 def is_delimited(path: Path) -> bool:

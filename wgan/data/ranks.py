@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from everymode.wgan.data.date_forms import step_of
+from everymode.wgan.data.date_forms import form_step
 from everymode.wgan.data.schema import Column
 
 Numbers = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ def resolution(column: Column) -> float:
         return 1.0
     if column.kind == "float":
         return 10.0**-column.decimals if column.decimals < 15 else 0.0
-    return step_of(column.form) if column.form else 0.0
+    return form_step(column.form) if column.form else 0.0
 
 
 def jitter(column: Column) -> float:

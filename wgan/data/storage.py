@@ -30,10 +30,10 @@ _DICTIONARY = re.compile(
 )
 
 
-def storage_of(kind: pa.DataType) -> str:
+def name_storage(kind: pa.DataType) -> str:
     """The name of a type; empty where columns of it are not modelled.
 
-    >>> storage_of(pa.timestamp("us", "Europe/Berlin")), storage_of(pa.list_(pa.int8()))
+    >>> name_storage(pa.timestamp("us", "Europe/Berlin")), name_storage(pa.list_(pa.int8()))
     ('timestamp[us, tz=Europe/Berlin]', '')
     """
     name = str(kind)
@@ -41,7 +41,7 @@ def storage_of(kind: pa.DataType) -> str:
 
 
 def arrow_type(name: str) -> pa.DataType | None:
-    """The inverse of `storage_of`; None for a text that names no such type."""
+    """The inverse of `name_storage`; None for a text that names no such type."""
     if name in _SIMPLE:
         return _SIMPLE[name]
     if zoned := _ZONED.fullmatch(name):
@@ -72,7 +72,7 @@ def common_storage(names: set[str]) -> str:
         merged = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowException, TypeError):
         return ""
-    return storage_of(merged.field("x").type)
+    return name_storage(merged.field("x").type)
 
 
 def stored(series: "pd.Series[Any]", storage: str) -> pa.Array | None:

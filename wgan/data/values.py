@@ -26,11 +26,11 @@ from everymode.wgan.data.cell_counts import (
 from everymode.wgan.data.date_forms import (
     DATE_FORMS,
     READING_FORMS,
+    form_step,
     is_date_form,
     reading_form,
-    step_of,
 )
-from everymode.wgan.data.dates import offset_of, read_dates, seconds_of
+from everymode.wgan.data.dates import find_offset, read_dates, to_seconds
 from everymode.wgan.data.numbers import read_numbers
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.errors import DataError
@@ -116,7 +116,7 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
     dates, spelled = counts["dates"].copy(), counts["spelled"].copy()
     for d, form in enumerate(DATE_FORMS):
         whole = "%Y" in form and re.search("%-?d", form) is not None
-        step = step_of(form)
+        step = form_step(form)
         fine = step == needed or (needed == 86400 and not aware)
         if not (whole and fine and ("%z" in reading_form(form)) == aware) or form.endswith("Z"):
             continue
@@ -126,14 +126,14 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
     counts["dates"], counts["spelled"], counts["typed"] = dates, spelled, len(present)
 
 
-def zone_of_column(series: "pd.Series[Any]", reading: Reading) -> str:
+def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
     """The time zone, or the one offset, that a column's date-times are written in; may be empty."""
     zone = getattr(series.dtype, "tz", None)
     if zone is not None:
         return str(zone)
     if reading.kind != "datetime" or "%z" not in reading_form(reading.form):
         return ""
-    return offset_of([t for t in _factorized(series)[1] if t not in MISSING_NUMBERS])
+    return find_offset([t for t in _factorized(series)[1] if t not in MISSING_NUMBERS])
 
 
 def canonical(frame: pd.DataFrame, column: Column, where: str) -> npt.NDArray[Any]:
@@ -182,7 +182,7 @@ def parse_column(
         return texts
     if kind == "datetime":
         if pd.api.types.is_datetime64_any_dtype(series.dtype):
-            return seconds_of(pd.DatetimeIndex(series))
+            return to_seconds(pd.DatetimeIndex(series))
         return _parse_dates(series, name, where, form if is_date_form(form) else "", lenient)
     form = "" if is_date_form(form) else form
     numbers, wrong = _typed_numbers(series)

@@ -21,7 +21,11 @@ from everymode.wgan.files import write_bytes
 
 
 def write_table(
-    frame: pd.DataFrame, schema: Schema, path: Path, spreadsheet_safe: bool = False
+    frame: pd.DataFrame,
+    schema: Schema,
+    path: Path,
+    spreadsheet_safe: bool = False,
+    cells: pd.DataFrame | None = None,
 ) -> Marked:
     """Writes a decoded table; the ending of `path` says in which format.
 
@@ -34,6 +38,8 @@ def write_table(
         path: Where it goes.
         spreadsheet_safe: Whether text that a spreadsheet would run gets an apostrophe; Parquet
             needs none.
+        cells: Text to write in place of the table's own cells, in text formats: columns of as many
+            rows, `None` where a cell is left as it is.
 
     Returns:
         What got an apostrophe.
@@ -56,6 +62,9 @@ def write_table(
     else:
         separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
         table = _as_text(frame, schema)
+        for column, given in {} if cells is None else cells.items():
+            own = table[column].astype(object)
+            table[column] = own.where(given.isna().to_numpy(), given.to_numpy())
         if spreadsheet_safe:
             table, marked = safe_table(table)
         content = table.to_csv(sep=separator, index=False, lineterminator="\n").encode()
