@@ -40,7 +40,7 @@ from everymode.fairness.groups.conditions import MISSING, ConditionSpace, catego
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.cell_counts import Reading, read_counts
 from everymode.wgan.data.schema import Schema
-from everymode.wgan.data.values import canonical, count_cells, find_zone, parse_column
+from everymode.wgan.data.values import count_cells, find_zone, parse_column, parse_values
 from everymode.wgan.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -155,7 +155,7 @@ class ColumnDataset(ABC):
                 answer[f"categories.{i}"] = kept
                 answer[f"rare.{i}"] = floor.without_small(rare, site.floor)
                 continue
-            content = canonical(frame, column, where)
+            content = parse_values(frame, column, where)
             present = content[~np.isnan(content)]
             atoms = np.array(column.atoms)
             masses = np.array([(present == a).sum() for a in atoms], np.int64)

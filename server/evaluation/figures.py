@@ -20,7 +20,7 @@ from everymode.fairness.metrics.utility import train_and_test
 from everymode.server.datasets.base import Synthetic
 from everymode.server.datasets.choice import choose_modality
 from everymode.server.transport.exchange import Exchange
-from everymode.wgan.data.values import canonical
+from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError
 
 
@@ -219,7 +219,7 @@ def check_values(plan: Plan, holdout: pd.DataFrame, where: str) -> None:
     problems: list[str] = []
     for column in plan.schema.columns:
         try:
-            canonical(holdout, column, where)
+            parse_values(holdout, column, where)
         except DataError as error:
             problems += error.problems
     if problems:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from everymode.wgan.data.ranks import jitter, resolution, to_scores
     from everymode.wgan.data.schema import KINDS, Column, Kind, Schema
     from everymode.wgan.data.spreadsheets import Marked, guessed_marks, safe_table, table_read_back
-    from everymode.wgan.data.values import canonical, describe, parse_column
+    from everymode.wgan.data.values import describe, parse_column, parse_values
     from everymode.wgan.data.whitening import Whitened, Whitening, second_moments
     from everymode.wgan.data.write import write_table
 else:
@@ -37,7 +37,7 @@ else:
                 "safe_table",
                 "table_read_back",
             ),
-            "everymode.wgan.data.values": ("canonical", "describe", "parse_column"),
+            "everymode.wgan.data.values": ("parse_values", "describe", "parse_column"),
             "everymode.wgan.data.whitening": ("Whitened", "Whitening", "second_moments"),
             "everymode.wgan.data.write": ("write_table",),
         },
@@ -56,7 +56,6 @@ __all__ = [
     "TableCodec",
     "Whitened",
     "Whitening",
-    "canonical",
     "coded_frame",
     "describe",
     "fit_schema",
@@ -65,6 +64,7 @@ __all__ = [
     "jitter",
     "load_table",
     "parse_column",
+    "parse_values",
     "read_delimited",
     "read_table",
     "resolution",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from everymode.wgan.data.ranks import from_scores, jitter, resolution, to_scores
 from everymode.wgan.data.schema import Column, Schema
-from everymode.wgan.data.values import canonical
+from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError, NumericalError
 from everymode.wgan.shape import Block, Shape
 
@@ -174,7 +174,7 @@ class TableCodec:
                 problems.append(f"{where}: no column {column.name!r}; expected one as elsewhere")
                 continue
             try:
-                cells.append(canonical(frame, column, where))
+                cells.append(parse_values(frame, column, where))
             except DataError as error:
                 problems.extend(error.problems)
         if problems:

@@ -83,8 +83,7 @@ def write_dates(index: pd.DatetimeIndex, form: str, zone: str = "") -> npt.NDArr
     Args:
         index: The moments, `(n,)`.
         form: The form.
-        zone: The time zone that they are written in, by `parse_zone`; only where the form has `%z` or
-            the moments had one.
+        zone: The time zone that they are written in, by `parse_zone`.
 
     >>> index = pd.DatetimeIndex(["2021-07-03 22:30:00.5"])
     >>> write_dates(index, "%-m/%-d/%Y %-I:%M %p").tolist()
@@ -122,8 +121,10 @@ def _write(moment: datetime, form: str, zone: tzinfo) -> str:
 def find_offset(texts: Sequence[str]) -> str:
     """The offset that all texts end in, with a colon; empty where they differ.
 
-    >>> find_offset(["2021-07-04T00:30+0200", "2021-08-01T00:00+02:00"]), find_offset(["x", "y+01:00"])
-    ('+02:00', '')
+    >>> find_offset(["2021-07-04T00:30+0200", "2021-08-01T00:00+02:00"])
+    '+02:00'
+    >>> find_offset(["x", "y+01:00"])
+    ''
     """
     found = {m.group(1) + m.group(2) if (m := _OFFSET.search(text)) else "" for text in texts}
     offset = found.pop() if len(found) == 1 else ""

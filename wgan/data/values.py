@@ -136,7 +136,7 @@ def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
     return find_offset([t for t in _factorized(series)[1] if t not in MISSING_NUMBERS])
 
 
-def canonical(frame: pd.DataFrame, column: Column, where: str) -> npt.NDArray[Any]:
+def parse_values(frame: pd.DataFrame, column: Column, where: str) -> npt.NDArray[Any]:
     """The values of one of a schema's columns, as `parse_column` gives them.
 
     Raises:

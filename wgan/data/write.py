@@ -78,13 +78,13 @@ def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     known = {column.name: column for column in schema.columns}
     return pd.DataFrame(
         {
-            name: spelled(frame[name], known[name]) if name in known else frame[name]
+            name: spell_column(frame[name], known[name]) if name in known else frame[name]
             for name in frame.columns
         }
     )
 
 
-def spelled(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+def spell_column(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     """A decoded column as it is written in text: dates, numbers and truth values in their form."""
     types = pd.api.types
     if types.is_datetime64_any_dtype(series.dtype):
@@ -110,7 +110,7 @@ def to_arrow(frame: pd.DataFrame, schema: Schema) -> pa.Table:
         array = None
         if column is not None and column.storage:
             text = "string" in column.storage
-            array = stored(spelled(series, column) if text else series, column.storage)
+            array = stored(spell_column(series, column) if text else series, column.storage)
         if array is None:
             array = pa.array(series, from_pandas=True)
         arrays.append(array)
