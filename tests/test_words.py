@@ -85,7 +85,7 @@ RETIRED: Mapping[str, str] = {
     "wgan.Learner": "Stateful",
     "Guard": "UpdateBound",
     "Mixed": "Interpolates",
-    "parse_values": "parse_column",
+    "canonical": "parse_column",
     "spelled": "category_labels",
     "grain": "resolution",
     # Fairness.
