@@ -20,11 +20,11 @@ from everymode.clients.site import Site, sites_in
 from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
-from everymode.server.partition import Split, assign, write_sites
+from everymode.server.partition import Split, assign, deal_sites, write_sites
 from everymode.server.schema.agreement import check_names
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.formats import ARRAYS
-from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.frame import is_delimited, read_table
 from everymode.wgan.errors import DataError, named, suggest
 
 
@@ -62,7 +62,7 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     source = resolve(data.path)
     pooled = settings.strategy == "pooled"
     # A folder's tables are whole: no column of theirs says whose a row is.
-    named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
+    named = settings.split.column if settings.split.by == "column" and not source.is_dir() else ()
     if source.name.lower().endswith(ARRAYS):
         raise DataError(
             f"{source}: one file of arrays is not dealt out to sites; name a folder with one .npz "
@@ -95,8 +95,12 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     owners = assign(keys(frame, settings), read_split(settings), settings.seed)
     frame = frame.drop(columns=list(named))
     if not tables.is_dir():
-        typed = source.name.lower().endswith(".parquet")
-        write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
+        if source.is_dir() or named:
+            # Without the column that says whose a row is, lines are not those of the file.
+            typed = not source.is_dir() and not is_delimited(source)
+            write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
+        else:
+            deal_sites(source, owners, tables, disposable=True)
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
