@@ -76,7 +76,10 @@ def simulate(
     with folder.locked():
         folder.create(settings)
         sites = create_simulated_sites(settings, folder.fresh_sites())
-        summary = run_in_process(settings, folder, sites, listener=listener or Silent(), stop=stop)
+        listener = listener or Silent()
+        for note in sites.notes:
+            listener.on_note(note)
+        summary = run_in_process(settings, folder, sites, listener=listener, stop=stop)
     return FinishedRun(folder, summary)
 
 

@@ -157,7 +157,8 @@ def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = Fals
         sites: `(n,)`, the site of each of its rows.
         folder: Where `site-00`, `site-01` ... go, with the ending of `source` (Parquet for
             workbooks, JSON lines, SAS and Stata); it must be empty or not exist.
-        disposable: As in `write_sites`; then text is not compressed.
+        disposable: As in `write_sites`; then text is in UTF-8, not compressed, and says its
+            separator.
 
     Returns:
         The files, in the order of sites.
@@ -170,7 +171,13 @@ def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = Fals
     if disposable:
         suffix = suffix.lower()
         suffix = next((stem for stem in (".csv", ".tsv") if suffix.startswith(stem)), suffix)
-    return _write(lambda names: deal(source, sites, names), sites, folder, suffix, disposable)
+    return _write(
+        lambda names: deal(source, sites, names, plain=disposable),
+        sites,
+        folder,
+        suffix,
+        disposable,
+    )
 
 
 def _write(

@@ -7,11 +7,13 @@ from everymode.server.config.files import load, resolve
 from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
 from everymode.server.outputs.locks import InUseError
 from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.outputs.terminal import say
 from everymode.server.outputs.trackers import require_trackers
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.simulations.clean import offer
 from everymode.simulations.inline import run_inline
 from everymode.simulations.scenarios import find_scenario, place
+from everymode.wgan.data.formats import sheet_of
 from everymode.wgan.errors import DataError, EveryModeError, SettingsError
 
 
@@ -57,6 +59,8 @@ def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quie
     try:
         sites = folder.fresh_sites()
         stage = create_simulated_sites(place(settings, sites), sites)
+        for note in () if quiet else stage.notes:
+            say(f"note: {note}")
         if backend == "inline":
             run_inline(settings, folder, stage, resume, quiet)
         else:
@@ -108,7 +112,7 @@ def _check_tables(settings: Settings) -> None:
         except SettingsError as error:
             problems += error.problems
             continue
-        if not path.exists():
+        if not sheet_of(path)[0].exists():
             problems.append(f"{key}: {path}: no such file or folder")
     if problems:
         raise SettingsError(problems)

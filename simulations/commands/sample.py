@@ -12,7 +12,10 @@ from everymode.wgan.errors import SettingsError
 def sample(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .csv or .parquet file.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .csv, .parquet, .feather, .jsonl or .xlsx file."),
+    ],
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only such rows; may be repeated."),
@@ -53,7 +56,7 @@ def sample(
     from everymode.server.config.sections import OutputSettings
     from everymode.server.outputs.run_directory import RunFolder
     from everymode.server.synthesis.generator_file import load_generator
-    from everymode.wgan.data.formats import SUFFIXES
+    from everymode.wgan.data.formats import WRITTEN
     from everymode.wgan.data.write import write_table
 
     wanted = {}
@@ -62,8 +65,8 @@ def sample(
         if not equals:
             raise SettingsError(f"--where {item}: expected COLUMN=VALUE, for instance sex=Female")
         wanted[name] = value
-    if not output.name.lower().endswith(SUFFIXES):
-        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if not output.name.lower().endswith(WRITTEN):
+        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(WRITTEN)}")
     synthesizer = load_generator(RunFolder(run))
     if parity_level is not None:
         synthesizer = synthesizer.at_level(parity_level, tuple(parity_feature or ()))

@@ -135,3 +135,15 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path):
     with pytest.raises(DataError, match="has 2 rows, and 3 were counted before"):
         deal_sites(path, np.array([0, 1, 0]), tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("text", ["# x\na;b\nIlja;1\nЖЮЛ;2\n", "#a\n1;2\n3\n", "a,b\nU,1\nЖ,2\n"])
+def test_sites_of_a_simulation_need_not_recognise_anything(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("cp1251"))
+    whole = read_table(path)
+    paths = deal_sites(path, np.array([0, 1]), tmp_path / "s", disposable=True)
+    found = pd.concat([read_table(p) for p in paths], ignore_index=True)
+    pd.testing.assert_frame_equal(found, whole)
+    # A plain table stays as it is.
+    assert ("sep=" in paths[0].read_text()) == ("," not in text)

@@ -11,7 +11,9 @@ import pytest
 
 from everymode.wgan.data import packed, sheets
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import describe
+from everymode.wgan.data.write import write_table
 from everymode.wgan.errors import DataError
 
 
@@ -120,3 +122,33 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"a,b\n1,2\n" * 300)
     with pytest.raises(DataError, match=r"not an? (Stata|SAS|Arrow|workbook)"):
         read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["t.feather", "t.jsonl", "t.xlsx", "t.parquet"])
+def test_what_is_written_is_read_back(tmp_path, name):
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None, 3], "Int64"),
+            "x": [0.5, 2.25, np.nan],
+            "s": pd.Series(["u", None, "=1+1"], dtype=object),
+            "t": pd.to_datetime(["2020-01-02 03:04:05", None, "2021-05-06 07:08:09"]),
+        }
+    )
+    write_table(frame, Schema(()), tmp_path / name, spreadsheet_safe=True)
+    found = read_table(tmp_path / name)
+    assert found["n"].astype("Int64").tolist() == frame["n"].tolist()
+    assert found["x"].tolist()[:2] == [0.5, 2.25] and np.isnan(found["x"][2])
+    # A spreadsheet would run it.
+    assert found["s"].tolist() == ["u", None, "'=1+1" if name == "t.xlsx" else "=1+1"]
+    found["t"] = pd.to_datetime(found["t"])
+    assert found["t"].dt.tz_localize(None).tolist() == frame["t"].tolist()
+
+
+def test_what_cannot_be_written_says_what_can(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"a": [1]})
+    for name in ("t.sas7bdat", "t.xls", "t.dta"):
+        with pytest.raises(DataError, match=r"not written so; end its name in \.csv, .*\.xlsx"):
+            write_table(frame, Schema(()), tmp_path / name)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(DataError, match=r"pip install 'everymode\[excel\]'"):
+        write_table(frame, Schema(()), tmp_path / "t.xlsx")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import feather
 
 from everymode.wgan.data.delimited import row_bounds
-from everymode.wgan.data.dialect import Dialect, Text
+from everymode.wgan.data.dialect import Dialect, Text, default_separator
 from everymode.wgan.data.formats import suffix_of
 from everymode.wgan.data.frame import is_delimited, read_arrow, read_lines, read_table
 from everymode.wgan.data.packed import pack
@@ -31,7 +31,7 @@ def dealt_suffix(path: Path) -> str:
     return ".parquet"
 
 
-def deal(path: Path, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
+def deal(path: Path, owners: Places, names: Sequence[str], plain: bool = False) -> Iterator[bytes]:
     """The content of one file for each site.
 
     Of a text file every part repeats what stands above the first row, headers included; rows keep
@@ -41,12 +41,15 @@ def deal(path: Path, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
         path: The file.
         owners: `(n,)`, the site of each of its rows.
         names: The sites' files; their endings say how text is compressed and types are stored.
+        plain: Whether text is written in UTF-8 and says its separator itself: what was recognised
+            of the whole file may not be clear from some of its rows.
 
     Raises:
         DataError: The file cannot be read, or was changed since its rows were counted.
     """
     if is_delimited(path):
-        yield from _lines(path, read_lines(path), owners, names)
+        text = read_lines(path)
+        yield from _lines(path, _plain(text, path) if plain else text, owners, names)
         return
     table = read_arrow(path)
     if table is None or suffix_of(path.name) != suffix_of(names[0]):
@@ -54,6 +57,15 @@ def deal(path: Path, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
     _check(path, table.num_rows, owners)
     for site, name in enumerate(names):
         yield _bytes(table.take(np.flatnonzero(owners == site)), name)
+
+
+def _plain(text: Text, path: Path) -> Text:
+    separator = text.dialect.separator
+    head = text.content[text.start : row_bounds(text)[0][1]]
+    clear = separator == default_separator(path) and separator.encode() in head
+    mark = b"" if clear and not head.startswith(b"#") else f"sep={separator}\n".encode()
+    dialect = Dialect(separator, comments=1 if mark else 0)
+    return Text(mark + text.content[text.start :], len(mark), dialect)
 
 
 def _lines(path: Path, text: Text, owners: Places, names: Sequence[str]) -> Iterator[bytes]:

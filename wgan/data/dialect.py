@@ -18,6 +18,7 @@ from typing import Final
 
 from charset_normalizer import from_bytes
 
+from everymode.wgan.data.formats import suffix_of
 from everymode.wgan.data.packed import unpack
 from everymode.wgan.errors import DataError
 
@@ -68,7 +69,7 @@ class Dialect:
         """What a reader may not expect of a file of this name, in a sentence; often empty."""
         name = path.name.lower()
         said = []
-        if self.separator != _default(path):
+        if self.separator != default_separator(path):
             called = _SEPARATORS.get(self.separator, repr(self.separator))
             said.append(f"cells are separated by a {called}")
         if self.encoding != "utf-8":
@@ -122,8 +123,9 @@ def read_text(content: bytes, path: Path) -> Text:
     return Text(utf8, start, Dialect(separator, encoding, compression, comments, mark))
 
 
-def _default(path: Path) -> str:
-    return "\t" if ".tsv" in Path(path).suffixes[-2:] or ".tsv" in path.name.lower() else ","
+def default_separator(path: Path) -> str:
+    """The separator that a file of this name has unless its rows say otherwise."""
+    return "\t" if suffix_of(path.name).lower().startswith(".tsv") else ","
 
 
 def _decoded(content: bytes, path: Path) -> tuple[bytes, str, bool]:
@@ -214,7 +216,7 @@ def _width(line: str, separator: str) -> int:
 
 
 def _agreed(lines: list[str], path: Path) -> str:
-    default = _default(path)
+    default = default_separator(path)
     even: dict[str, int] = {}
     likely: dict[str, float] = {}
     for separator in (default, *(s for s in _SEPARATORS if s != default)):
@@ -244,5 +246,5 @@ def _agreed(lines: list[str], path: Path) -> str:
                 "that says which"
             )
         return widest[0]
-    close = [s for s, share in likely.items() if share >= 0.5]
+    close = [s for s, share in likely.items() if share > 0.6]
     return close[0] if close else default

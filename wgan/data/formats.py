@@ -71,3 +71,12 @@ def sheet_of(path: Path) -> tuple[Path, str]:
             end = place + len(ending)
             return Path(text[:end]), text[end + 1 :]
     return path, ""
+
+
+def is_table(path: str) -> bool:
+    """Whether a path names one table, not a folder, by its ending.
+
+    >>> is_table("T.CSV"), is_table("book.xlsx#June"), is_table("tables")
+    (True, True, False)
+    """
+    return bool(suffix_of(sheet_of(Path(path))[0].name))

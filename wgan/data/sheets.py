@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import feather
 
 from everymode.wgan.data.packed import ALWAYS, RATIO
 from everymode.wgan.errors import DataError
@@ -133,3 +135,60 @@ def read_package(content: bytes, path: Path) -> pd.DataFrame:
             f"{path}: not a {made} file that can be read ({error}); save it as .csv"
         ) from None
     return frame
+
+
+def write_sheet(frame: pd.DataFrame, path: Path) -> bytes:
+    """A table as a workbook (.xlsx) with one sheet.
+
+    Excel knows no time zones: times that have one are written as text.
+
+    Raises:
+        DataError: The package that writes workbooks is not installed, or a sheet cannot hold the
+            table.
+    """
+    try:
+        from openpyxl import Workbook
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.utils.exceptions import IllegalCharacterError
+    except ImportError:
+        raise DataError(
+            f"{path}: workbooks need the package openpyxl; run {EXCEL}, or write a .csv"
+        ) from None
+    if len(frame) > _MOST_ROWS or len(frame.columns) > _MOST_COLUMNS:
+        raise DataError(
+            f"{path}: a sheet holds {_MOST_ROWS:,} rows and {_MOST_COLUMNS:,} columns at most; "
+            "write a .csv or .parquet instead"
+        )
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("synthetic")
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, dt.datetime) and value.tzinfo is not None:
+            value = value.isoformat()
+        made = WriteOnlyCell(sheet, value=value)
+        if isinstance(value, str):
+            # Text that begins with = is text.
+            made.data_type = "s"
+        return made
+
+    try:
+        sheet.append([cell(str(name)) for name in frame.columns])
+        values = frame.astype(object).where(frame.notna(), None)
+        for row in values.itertuples(index=False):
+            sheet.append([cell(value) for value in row])
+    except (IllegalCharacterError, ValueError) as error:
+        raise DataError(f"{path}: {error}; write a .csv or .parquet instead") from None
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+_MOST_ROWS, _MOST_COLUMNS = (1 << 20) - 1, 1 << 14
+
+
+def write_feather(frame: pd.DataFrame) -> bytes:
+    """A table as a Feather file, types included."""
+    out = pa.BufferOutputStream()
+    feather.write_feather(pa.Table.from_pandas(frame, preserve_index=False), out)
+    content: bytes = out.getvalue().to_pybytes()
+    return content
