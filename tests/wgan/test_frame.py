@@ -124,6 +124,18 @@ def test_unusable_files_are_refused(tmp_path, name, content, said):
     assert said in "\n".join(refused(write(tmp_path, name, content)))
 
 
+@pytest.mark.parametrize("header", ["5,2020-01-02", "1.5", "-3,1e5", "31.12.2020,7"])
+def test_a_row_in_place_of_headers_is_asked_about(tmp_path, header):
+    path = write(tmp_path, "t.csv", f"{header}\n{header}\n")
+    assert "looks like a row, not like headers" in refused(path)[0]
+
+
+@pytest.mark.parametrize("header", ["2019,2020,2021", "0,1,2", "1,2,3", "id,2020-01,3"])
+def test_numbers_that_are_names_stay_headers(tmp_path, header):
+    path = write(tmp_path, "t.csv", f"{header}\n7,8,9\n")
+    assert list(read_table(path).columns) == header.split(",")
+
+
 def test_all_problems_of_a_header_are_told_at_once(tmp_path):
     problems = refused(write(tmp_path, "t.csv", "a,a,,b, b ,c\n1,2,3,4,5,6\n1\n"))
     assert len(problems) == 3

@@ -8,6 +8,7 @@ among the column's distinct ones. It is a fraction of the file's size, and readi
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -84,7 +85,8 @@ def _parse_regular(text: Text, path: Path, missing: frozenset[str]) -> pa.Table 
     header = [cell.strip() for cell in record]
     rows = body[starts[1] :]
     # Arrow passes over a byte-order mark wherever its own text begins.
-    if not header or header_problems(header, path) or bytes(rows[:3]) == codecs.BOM_UTF8:
+    refused = header_problems(header, path) or data_problems(header, path)
+    if not header or refused or bytes(rows[:3]) == codecs.BOM_UTF8:
         return None
     names = [str(i) for i in range(len(header))]
     coded = pa.dictionary(pa.int32(), pa.string())
@@ -219,7 +221,7 @@ def _parse(
         ) from None
     if pending:
         flush()
-    problems = header_problems(header, path)
+    problems = header_problems(header, path) + data_problems(header, path)
     if uneven:
         more = f" and {len(uneven) - 3} more" if len(uneven) > 3 else ""
         problems.append(
@@ -259,6 +261,30 @@ def header_problems(header: Sequence[str], path: Path) -> list[str]:
             "own name, in the first line of the file"
         )
     return problems
+
+
+_VALUE = re.compile(
+    r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+    r"|\d{4}-\d\d?-\d\d?([T ][\d:.]+)?|\d\d?[./]\d\d?[./]\d{2,4}"
+)
+_YEAR = re.compile(r"1[89]\d\d|20\d\d")
+
+
+def data_problems(header: Sequence[str], path: Path) -> list[str]:
+    """That a line of headers is a row of numbers and dates, in a sentence.
+
+    Years, and numbers that count the columns from 0 or 1, are names as people give them.
+    """
+    counted = [str(i) for i in range(len(header))], [str(i) for i in range(1, len(header) + 1)]
+    if not header or any(not _VALUE.fullmatch(name) for name in header) or header in counted:
+        return []
+    if all(_YEAR.fullmatch(name) for name in header):
+        return []
+    return [
+        f"{path}: its first line ({', '.join(header[:3])}{', ...' if len(header) > 3 else ''}) "
+        "looks like a row, not like headers; write a first line that names the columns, or put a "
+        "letter before names that are numbers"
+    ]
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
