@@ -12,7 +12,7 @@ import pandas as pd
 
 from everymode.clients.gate.mechanism import NO_MECHANISM, Mechanism
 from everymode.clients.protocol.refusal import checked_identity
-from everymode.wgan.data.formats import ARRAYS, SUFFIXES
+from everymode.wgan.data.formats import ARRAYS, KINDS, suffix_of
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import read_json, write_json, write_whole
@@ -124,8 +124,9 @@ def sites_in(
     found: dict[str, Path] = {}
     problems = []
     for entry in sorted(os.listdir(folder)):
-        suffix = next((s for s in (*SUFFIXES, ARRAYS) if entry.endswith(s)), None)
-        if suffix is None or entry.startswith("."):
+        suffix = ARRAYS if entry.endswith(ARRAYS) else suffix_of(entry)
+        # A spreadsheet program that has a workbook open keeps a file ~$book.xlsx beside it.
+        if not suffix or entry.startswith((".", "~$")):
             continue
         name = entry.removesuffix(suffix)
         if problem := _name_problem(name):
@@ -135,7 +136,7 @@ def sites_in(
         found[name] = folder / entry
     if not found:
         problems.append(
-            f"{folder} holds no table: expected one {', '.join((*SUFFIXES, ARRAYS))} file per site"
+            f"{folder} holds no table: expected one file per site, {KINDS}, or {ARRAYS}"
         )
     if problems:
         raise DataError(problems)

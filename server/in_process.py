@@ -79,6 +79,8 @@ def simulate(
         with explained(settings):
             sites = create_simulated_sites(settings, folder.fresh_sites())
             listener = listener or Silent()
+            for note in sites.notes:
+                listener.on_note(note)
             summary = run_in_process(settings, folder, sites, listener=listener, stop=stop)
     return FinishedRun(folder, summary)
 

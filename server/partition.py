@@ -5,7 +5,7 @@ a user. `assign` is a pure function of the table, the split and the seed.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from everymode.wgan.data.dealing import deal, dealt_suffix
 from everymode.wgan.errors import DataError, StateError, suggest
 from everymode.wgan.files import make_folder, remove_tree, temporary_beside, write_bytes
 
@@ -135,6 +136,57 @@ def write_sites(
         raise DataError(f"files of sites cannot be written as '{suffix}'; use '.csv' or '.parquet'")
     if len(sites) != len(frame):
         raise ValueError(f"{len(sites)} sites for {len(frame)} rows")
+
+    def contents(names: Sequence[str]) -> Iterator[bytes]:
+        for site in range(len(names)):
+            part = frame[sites == site]
+            if suffix == ".csv":
+                # csv quotes a lone carriage return only where it is part of the line terminator.
+                yield part.to_csv(index=False, lineterminator="\r\n").encode()
+            else:
+                yield part.to_parquet(index=False)
+
+    return _write(contents, sites, folder, suffix, disposable)
+
+
+def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = False) -> list[Path]:
+    """Writes the rows of a file to one file a site, as they are written there: all files or none.
+
+    Args:
+        source: The file; see `everymode.wgan.data.dealing`.
+        sites: `(n,)`, the site of each of its rows.
+        folder: Where `site-00`, `site-01` ... go, with the ending of `source` (Parquet for
+            workbooks, JSON lines, SAS and Stata); it must be empty or not exist.
+        disposable: As in `write_sites`; then text is in UTF-8, not compressed, and says its
+            separator.
+
+    Returns:
+        The files, in the order of sites.
+
+    Raises:
+        DataError: The file cannot be read.
+        StateError: Where `folder` holds something already or cannot be written.
+    """
+    suffix = dealt_suffix(source)
+    if disposable:
+        suffix = suffix.lower()
+        suffix = next((stem for stem in (".csv", ".tsv") if suffix.startswith(stem)), suffix)
+    return _write(
+        lambda names: deal(source, sites, names, plain=disposable),
+        sites,
+        folder,
+        suffix,
+        disposable,
+    )
+
+
+def _write(
+    contents: Callable[[Sequence[str]], Iterator[bytes]],
+    sites: Sites,
+    folder: Path,
+    suffix: str,
+    disposable: bool,
+) -> list[Path]:
     final = folder.resolve()
     if final.exists() and not (final.is_dir() and not any(final.iterdir())):
         what = "is not empty" if final.is_dir() else "is not a folder"
@@ -146,13 +198,7 @@ def write_sites(
     try:
         make_folder(final.parent, private=disposable)
         partial.mkdir(0o700 if disposable else 0o777)
-        for site, name in enumerate(names):
-            part = frame[sites == site]
-            if suffix == ".csv":
-                # csv quotes a lone carriage return only where it is part of the line terminator.
-                content = part.to_csv(index=False, lineterminator="\r\n").encode()
-            else:
-                content = part.to_parquet(index=False)
+        for name, content in zip(names, contents(names), strict=True):
             write_bytes(partial / name, content, durable=not disposable, private=disposable)
         # Replaces an empty folder and nothing else: a folder filled meanwhile is left alone.
         os.rename(partial, final)
@@ -164,6 +210,19 @@ def write_sites(
         if partial.exists():
             remove_tree(partial)
     return [folder / name for name in names]
+
+
+def minimum_note(sites: Sites, split: Split) -> str:
+    """That sites hold fewer rows than `split.minimum`, with numbers; empty where none does."""
+    sizes = np.bincount(sites, minlength=split.sites if split.by != "column" else 0)
+    few = int((sizes < split.minimum).sum())
+    if not few or not split.minimum:
+        return ""
+    which = "every site holds" if few == len(sizes) else f"{few} of {len(sizes)} sites hold"
+    return (
+        f"{which} fewer rows than the minimum of {split.minimum}: the smallest holds "
+        f"{int(sizes.min())}, of {len(sites):,} rows in all; use fewer sites or a smaller minimum"
+    )
 
 
 def site_table(keys: pd.DataFrame, sites: Sites) -> pd.DataFrame:

@@ -20,11 +20,11 @@ from everymode.clients.site import Site, sites_in
 from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
-from everymode.server.partition import Split, assign, write_sites
+from everymode.server.partition import Split, assign, deal_sites, minimum_note, write_sites
 from everymode.server.schema.agreement import check_names
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.formats import ARRAYS
-from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.frame import is_delimited, notes, read_table
 from everymode.wgan.errors import DataError, named, suggest
 
 
@@ -38,6 +38,8 @@ class SimulatedSites:
         loads: Expected work of each site, relative; the basis on which nodes get sites.
         simulation_paths: The paths under which nodes find them.
         samples: What one sample is, where sites hold arrays; None: tables.
+        notes: What the user should know: how files are written where their names do not say it,
+            and a minimum of rows that cannot be kept.
     """
 
     sites: tuple[Site, ...]
@@ -45,6 +47,7 @@ class SimulatedSites:
     loads: tuple[float, ...]
     simulation_paths: SimulationPaths = field(compare=False)
     samples: SampleLayout | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites, for figures that only a simulation can have."""
@@ -62,7 +65,7 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     source = resolve(data.path)
     pooled = settings.strategy == "pooled"
     # A folder's tables are whole: no column of theirs says whose a row is.
-    named = settings.split.column if settings.split.by == "column" and source.is_file() else ()
+    named = settings.split.column if settings.split.by == "column" and not source.is_dir() else ()
     if source.name.lower().endswith(ARRAYS):
         raise DataError(
             f"{source}: one file of arrays is not dealt out to sites; name a folder with one .npz "
@@ -85,22 +88,33 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
         if not pooled:
             simulation_paths = mark(folder, source, folder / "work", settings.site.floor)
             return SimulatedSites(
-                sites, columns, tuple(float(len(frame)) for frame in frames), simulation_paths
+                sites,
+                columns,
+                tuple(float(len(frame)) for frame in frames),
+                simulation_paths,
+                notes=tuple(notes(source)),
             )
         frame = pd.concat(frames, ignore_index=True)
     else:
         frame = read_table(source, data.missing)
         columns = table_columns(frame, settings, named)
     tables = folder / "tables"
-    owners = assign(keys(frame, settings), read_split(settings), settings.seed)
+    split = read_split(settings)
+    owners = assign(keys(frame, settings), split, settings.seed)
+    few = minimum_note(owners, split)
+    said = (*notes(source), *([f"split.minimum: {few}"] if few else []))
     frame = frame.drop(columns=list(named))
     if not tables.is_dir():
-        typed = source.name.lower().endswith(".parquet")
-        write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
+        if source.is_dir() or named:
+            # Without the column that says whose a row is, lines are not those of the file.
+            typed = not source.is_dir() and not is_delimited(source)
+            write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
+        else:
+            deal_sites(source, owners, tables, disposable=True)
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
-    return SimulatedSites(sites, columns, tuple(loads), simulation_paths)
+    return SimulatedSites(sites, columns, tuple(loads), simulation_paths, notes=said)
 
 
 def _array_sites(

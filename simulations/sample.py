@@ -17,7 +17,7 @@ from everymode.server.synthesis.conditions import read_conditions
 from everymode.server.synthesis.drawing import Search, time_span
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
-from everymode.wgan.data.formats import MISSING, SUFFIXES
+from everymode.wgan.data.formats import MISSING, WRITTEN
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.write import write_table
 from everymode.wgan.errors import SettingsError
@@ -113,8 +113,8 @@ def searching(patience: float, shown: bool = True) -> Iterator[Search]:
 
 
 def _check_name(output: Path) -> None:
-    if not output.name.lower().endswith(SUFFIXES):
-        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if not output.name.lower().endswith(WRITTEN):
+        raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(WRITTEN)}")
 
 
 def _write(

@@ -7,12 +7,14 @@ from everymode.server.config.files import load, resolve
 from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
 from everymode.server.outputs.locks import InUseError
 from everymode.server.outputs.run_directory import RunFolder, default_folder
+from everymode.server.outputs.terminal import say
 from everymode.server.outputs.trackers import require_trackers
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.trial import explained
 from everymode.simulations.clean import offer
 from everymode.simulations.inline import run_inline
 from everymode.simulations.scenarios import find_scenario, place
+from everymode.wgan.data.formats import sheet_of
 from everymode.wgan.errors import DataError, EveryModeError, SettingsError
 
 
@@ -60,6 +62,8 @@ def _run(settings: Settings, folder: RunFolder, resume: bool, backend: str, quie
         placed = place(settings, sites)
         with explained(placed):
             stage = create_simulated_sites(placed, sites)
+            for note in () if quiet else stage.notes:
+                say(f"note: {note}")
             if backend == "inline":
                 run_inline(settings, folder, stage, resume, quiet)
             else:
@@ -111,7 +115,7 @@ def _check_tables(settings: Settings) -> None:
         except SettingsError as error:
             problems += error.problems
             continue
-        if not path.exists():
+        if not sheet_of(path)[0].exists():
             problems.append(f"{key}: {path}: no such file or folder")
     if problems:
         raise SettingsError(problems)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
-from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.data.formats import is_table
 from everymode.wgan.errors import SettingsError
 
 
@@ -94,7 +94,7 @@ def _federation(settings: Settings) -> Iterator[str]:
 def _single_site(settings: Settings) -> Iterator[str]:
     if not settings.federation.sums_only:
         return
-    dealt = settings.data.path.lower().endswith(SUFFIXES) and settings.split.by != "column"
+    dealt = is_table(settings.data.path) and settings.split.by != "column"
     if settings.strategy == "pooled" or (dealt and settings.split.sites == 1):
         which = "strategy = 'pooled'" if settings.strategy == "pooled" else "split.sites = 1"
         yield (
@@ -126,7 +126,7 @@ def _minimax(settings: Settings) -> Iterator[str]:
 
 def _sites(settings: Settings) -> Iterator[str]:
     split, wanted = settings.split, settings.federation.sites_per_round
-    dealt = settings.data.path.lower().endswith(SUFFIXES) and split.by != "column"
+    dealt = is_table(settings.data.path) and split.by != "column"
     if dealt and settings.strategy != "pooled" and wanted > split.sites:
         yield (
             f"federation.sites_per_round = {wanted}, but there are only {split.sites} sites "

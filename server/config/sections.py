@@ -51,8 +51,8 @@ class DataSettings(Section):
     """The tables."""
 
     path: str = Field(
-        description="one CSV or Parquet table (then [split] deals it out), or a folder with one "
-        "table per site; 'builtin:adult-train.csv.gz' is the built-in table"
+        description="one table (CSV, Parquet, Excel, ...; then [split] deals it out), or a folder "
+        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table"
     )
     holdout: str | None = Field(
         None, description="a table of real rows never seen in training, for the utility figures"
@@ -129,7 +129,7 @@ class DataSettings(Section):
     @field_validator("missing")
     @classmethod
     def _empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Tables of simulated sites are written with empty cells where there is no value.
+        # Where a column says whose a row is, sites' tables are written with empty cells for gaps.
         return value if "" in value else ("", *value)
 
     @field_validator("sensitive", "drop", mode="before")

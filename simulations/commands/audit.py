@@ -47,10 +47,10 @@ class WithThresholds(WithExamples):
 def audit(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the report.")],
     real: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The real rows: CSV or Parquet.")
+        Path | None, typer.Option(metavar="FILE", help="The real rows: CSV, Parquet, Excel, ...")
     ] = None,
     synthetic: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The synthetic rows: CSV or Parquet.")
+        Path | None, typer.Option(metavar="FILE", help="The synthetic rows, likewise.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A run directory, in place of a file.")

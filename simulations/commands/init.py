@@ -11,7 +11,7 @@ from everymode.server.outputs.terminal import Terminal, say
 
 def init(
     file: Annotated[
-        Path, typer.Argument(help="A CSV or Parquet table, or a folder of site tables.")
+        Path, typer.Argument(help="A table (CSV, Parquet, Excel, ...) or a folder of them.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The TOML file to write.")],
     sensitive: Annotated[
@@ -26,11 +26,12 @@ def init(
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
     from everymode.simulations.starter import start_configuration
+    from everymode.wgan.data.frame import notes
 
-    seen, notes = start_configuration(
+    seen, found = start_configuration(
         file, tuple(sensitive or ()), target, output, force, tuple(missing or ())
     )
     Terminal().print(seen)
-    for note in notes:
+    for note in (*notes(file), *found):
         say(f"note: {note}")
     say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")

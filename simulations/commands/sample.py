@@ -25,7 +25,10 @@ row depends on them approximately. How many rows had no exact match is said at t
 
 def sample(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .csv or .parquet file.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .csv, .parquet, .feather, .jsonl or .xlsx file."),
+    ],
     rows: Annotated[
         int | None, typer.Option("-n", "--rows", min=1, help="How many rows.", show_default=False)
     ] = None,

@@ -14,7 +14,7 @@ SHOWN = 8
 
 
 def split(
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet table.")],
+    file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet, Excel, JSON lines, ...")],
     out: Annotated[Path, typer.Option(help="A new folder for one table per site.")],
     sites: Annotated[int, typer.Option(min=1, help="How many sites.")] = 10,
     by: Annotated[
@@ -45,8 +45,16 @@ def split(
     ] = False,
 ) -> None:
     """Deal the rows of one table out to sites, one file each."""
-    from everymode.server.partition import Split, assign, site_table, write_sites
-    from everymode.wgan.data.frame import read_table
+    from everymode.server.partition import (
+        Split,
+        assign,
+        deal_sites,
+        minimum_note,
+        site_table,
+        write_sites,
+    )
+    from everymode.wgan.data.formats import suffix_of
+    from everymode.wgan.data.frame import is_delimited, notes, read_table
     from everymode.wgan.data.spreadsheets import safe_table
 
     columns = tuple(column or ())
@@ -68,12 +76,19 @@ def split(
     text = text.mask(frame[list(text.columns)].isna(), "")
     how = Split(by, sites, alpha, columns, minimum, largest=largest)
     owners = assign(text, how, seed)
-    suffix = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
-    if spreadsheet_safe and suffix == ".csv":
+    for note in notes(file):
+        say(f"note: {note}")
+    if note := minimum_note(owners, how):
+        say(f"note: {note}")
+    if spreadsheet_safe and is_delimited(file):
         frame, marked = safe_table(frame)
         if marked:
             say(f"note: {marked.sentence(str(out))}")
-    written = write_sites(frame, owners, out, suffix)
+        written = write_sites(frame, owners, out, ".csv")
+    else:
+        written = deal_sites(file, owners, out)
+        if suffix_of(file.name).lower() != suffix_of(written[0].name).lower():
+            say(f"note: {file} is dealt out to Parquet files, which keep its types")
     counts = site_table(text, owners)
     names = [str(name) for name in counts.columns]
     table = Table(title=told(f"rows per site in {out}"), title_justify="left")

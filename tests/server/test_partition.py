@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everymode.server.partition import Split, assign, site_table, write_sites
+from everymode.server.partition import Split, assign, minimum_note, site_table, write_sites
 from everymode.wgan.errors import DataError, StateError
 
 SEX = ("Female", "Male")
@@ -343,3 +343,15 @@ def test_the_table_counts_every_row_and_names_missing_values():
     assert table.columns.tolist() == ["f, w", "(missing), w", "m, (missing)"]
     assert table.to_numpy().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 0]]
     assert site_table(KEYS[[]], assign(KEYS, PRESET, 0))["rows"].sum() == len(KEYS)
+
+
+def test_a_minimum_that_cannot_be_kept_is_said():
+    sites = assign(KEYS.iloc[:50][[]], Split("iid", 5, minimum=20), 0)
+    assert minimum_note(sites, Split("iid", 5, minimum=20)) == (
+        "every site holds fewer rows than the minimum of 20: the smallest holds 10, of 50 rows in "
+        "all; use fewer sites or a smaller minimum"
+    )
+    assert minimum_note(sites, Split("iid", 5, minimum=10)) == ""
+    two = np.array([0] * 30 + [1] * 3)
+    said = minimum_note(two, Split("column", 99, columns=("h",), minimum=20))
+    assert said.startswith("1 of 2 sites hold fewer rows than the minimum of 20: the smallest")

@@ -455,7 +455,7 @@ def test_sample_refuses(call: Call, finished: Any, config: Any) -> None:
     refused(call(*some, "--where", "member=maybe"), "write one of false, true")
     refused(call(*some, "--where", "gruop=a"), "--where gruop: no such column", "group")
     refused(call(*some, "--where", "group"), "expected COLUMN=VALUE")
-    refused(call("sample", run.path, "-n", 5, "-o", "s.xlsx"), "s.xlsx", ".parquet")
+    refused(call("sample", run.path, "-n", 5, "-o", "s.xls"), "s.xls", ".parquet")
     refused(call("sample", run.path, "-n", 5, "-o", "no/such/s.csv"), "no/such/s.csv")
     refused(call("sample", ".", "-n", 5, "-o", "s.csv"), "schema.json is missing")
     RunFolder(Path("begun")).create(load(config()))

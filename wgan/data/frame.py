@@ -6,25 +6,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
+from pyarrow import feather
 
 from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
-from everymode.wgan.data.formats import MISSING, SUFFIXES
+from everymode.wgan.data.dialect import Text, read_text
+from everymode.wgan.data.formats import (
+    COLUMNAR,
+    DELIMITED,
+    KINDS,
+    LINES,
+    MISSING,
+    SHEETS,
+    SUFFIXES,
+    sheet_of,
+    suffix_of,
+)
+from everymode.wgan.data.packed import unpack
+from everymode.wgan.data.sheets import read_package, read_sheet
 from everymode.wgan.data.storage import name_storage
 from everymode.wgan.errors import DataError
+
+_DEEP = 64
+"""Brackets that may be open at once in JSON lines; cells with brackets of their own count too."""
 
 
 def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     """Reads a table; one row a line, headers in the first.
 
     Args:
-        path: A CSV or TSV file in UTF-8, gzipped or not, or a Parquet file.
+        path: A file with an ending of `everymode.wgan.data.formats.SUFFIXES`; `book.xlsx#Sheet`
+            names a sheet. How text is written (separator, encoding, compression) is recognised.
         missing: What stands for a missing value in text, once surrounding blanks are stripped.
 
     Returns:
-        Columns of text (objects, `None` where missing) from CSV and TSV, typed ones from Parquet.
+        Columns of text (objects, `None` where missing) from CSV and TSV, typed ones from others.
         Headers and text are stripped of surrounding blanks.
 
     Raises:
@@ -34,23 +54,35 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     path = Path(path)
     if is_delimited(path):
         return to_frame(read_delimited(path, missing))
-    return _read_parquet(_content(path), path, frozenset(missing))
+    table = read_arrow(path)
+    if table is not None:
+        return _typed(table, path, frozenset(missing))
+    file, sheet = sheet_of(path)
+    content = _content(file)
+    if file.name.lower().endswith(SHEETS):
+        frame = read_sheet(content, file, sheet)
+    else:
+        frame = read_package(content, file)
+    return _checked(frame, file, frozenset(missing))
 
 
 def table_types(path: Path) -> dict[str, str]:
     """How a typed file stores its columns, by `everymode.wgan.data.storage`; of text nothing."""
-    if is_delimited(path):
+    name = path.name.lower()
+    if not name.endswith(COLUMNAR):
         return {}
-    try:
-        schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError):
-        return {}
+    schema = pq.read_schema(path) if name.endswith(".parquet") else _arrow_schema(path)
     return {field.name.strip(): name_storage(field.type) for field in schema}
+
+
+def _arrow_schema(path: Path) -> pa.Schema:
+    table = read_arrow(path)
+    return pa.schema([]) if table is None else table.schema
 
 
 def is_delimited(path: Path) -> bool:
     """Whether a file is CSV or TSV by its name."""
-    return path.name.lower().endswith(tuple(s for s in SUFFIXES if s != ".parquet"))
+    return path.name.lower().endswith(DELIMITED)
 
 
 def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
@@ -62,11 +94,71 @@ def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
     return parse_delimited(_content(path), path, frozenset(missing))
 
 
+def read_lines(path: Path) -> Text:
+    """The text of a CSV or TSV file and how it is written.
+
+    Raises:
+        DataError: As `read_table`.
+    """
+    return read_text(_content(path), path)
+
+
+def notes(path: Path) -> list[str]:
+    """What was recognised of a file, or of the tables of a folder, that its name does not say."""
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if suffix_of(p.name) and p.name[0] != ".")
+    else:
+        files = [path]
+    found = [note for p in files if is_delimited(p) and (note := read_lines(p).dialect.note(p))]
+    more = [f"{path}: {len(found) - 3} more files are written so"] if len(found) > 4 else []
+    return found[:3] + more if more else found
+
+
+def read_arrow(path: Path) -> pa.Table | None:
+    """A file that Arrow reads with its types, as it is; `None` where it is of another kind.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    name = path.name.lower()
+    if not name.endswith((*COLUMNAR, *LINES)):
+        return None
+    content = _content(path)
+    if name.endswith(LINES):
+        return _json_lines(unpack(content, path)[0], path)
+    what = "a Parquet" if name.endswith(".parquet") else "an Arrow"
+    try:
+        if name.endswith(".parquet"):
+            return pq.ParquetFile(io.BytesIO(content)).read()
+        try:
+            return feather.read_table(io.BytesIO(content), memory_map=False)
+        except pa.ArrowException:
+            return pa.ipc.open_stream(io.BytesIO(content)).read_all()
+    except (pa.ArrowException, OSError):
+        raise DataError(f"{path}: not {what} file; write it again, or as .csv") from None
+
+
+def _json_lines(content: bytes, path: Path) -> pa.Table:
+    # A parser that descends into what it reads could run out of stack.
+    data = np.frombuffer(content, np.uint8)
+    steps = np.isin(data, list(b"[{")).astype(np.int32) - np.isin(data, list(b"]}"))
+    if len(data) and int(np.abs(np.cumsum(steps)).max()) > _DEEP:
+        raise DataError(
+            f"{path}: its objects are nested, or their brackets do not pair up; expected one flat "
+            "object a line"
+        )
+    try:
+        return pa_json.read_json(pa.BufferReader(content), pa_json.ReadOptions(block_size=1 << 24))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path}: not one JSON object a line with values of one type a column ({error}); "
+            "write it again, or as .csv"
+        ) from None
+
+
 def _content(path: Path) -> bytes:
     if not path.name.lower().endswith(SUFFIXES):
-        raise DataError(
-            f"{path}: not a table by its name; expected a file ending in {', '.join(SUFFIXES)}"
-        )
+        raise DataError(f"{path}: not a table by its name; expected a file ending in {KINDS}")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name one table in it")
     if not path.is_file():
@@ -88,11 +180,7 @@ def _no_such_file(path: Path) -> str:
     return f"{path}: no such file; its folder {held}"
 
 
-def _read_parquet(content: bytes, path: Path, missing: frozenset[str]) -> pd.DataFrame:
-    try:
-        table = pq.ParquetFile(io.BytesIO(content)).read()
-    except (pa.ArrowException, OSError):
-        raise DataError(f"{path}: not a Parquet file; write it again, or as .csv") from None
+def _typed(table: pa.Table, path: Path, missing: frozenset[str]) -> pd.DataFrame:
     nested = [f.name for f in table.schema if pa.types.is_nested(f.type)]
     # The pandas index, where it was stored, is a column like any other or (a range) nothing.
     named = [n for n in table.column_names if not n.startswith("__index_level_")]
@@ -103,12 +191,34 @@ def _read_parquet(content: bytes, path: Path, missing: frozenset[str]) -> pd.Dat
             f"{path}: columns {', '.join(map(repr, nested))} hold lists or structures; expected "
             "one value a cell"
         )
+    if raw := [f.name for f in table.schema if _is_binary(f.type)]:
+        problems.append(
+            f"{path}: columns {', '.join(map(repr, raw))} hold bytes, which stand for nothing that "
+            "can be modelled; leave them out, or write what they mean as text or numbers"
+        )
     if not table.num_rows or not header:
         problems.append(f"{path}: no rows; expected at least one")
     if problems:
         raise DataError(problems)
     # Objects keep integers apart from floats where some are missing.
     frame = table.to_pandas(integer_object_nulls=True).reset_index()[named]
+    return _checked(frame, path, missing)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    types = pa.types
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+
+
+def _checked(frame: pd.DataFrame, path: Path, missing: frozenset[str]) -> pd.DataFrame:
+    header = [str(n).strip() for n in frame.columns]
+    problems = header_problems(header, path)
+    if not problems and not len(frame):
+        problems.append(f"{path}: no rows; expected at least one")
+    if problems:
+        raise DataError(problems)
     frame.columns = pd.Index(header)
     return pd.DataFrame({name: _clean(frame[name], missing) for name in header})
 

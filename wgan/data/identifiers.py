@@ -186,7 +186,13 @@ def _common(texts: list[str]) -> str:
 
 def _mask(text: str) -> str:
     return "".join(
-        "9" if c in _LETTERS["9"] else "A" if c in _LETTERS["A"] else "a" if c in _LETTERS["a"] else _escaped(c)
+        "9"
+        if c in _LETTERS["9"]
+        else "A"
+        if c in _LETTERS["A"]
+        else "a"
+        if c in _LETTERS["a"]
+        else _escaped(c)
         for c in text
     )
 

@@ -1,6 +1,5 @@
 """Writes tables, whole or not at all."""
 
-import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from everymode.wgan.data.dates import write_dates
-from everymode.wgan.data.formats import SUFFIXES
+from everymode.wgan.data.formats import WRITTEN
 from everymode.wgan.data.numbers import write_numbers
+from everymode.wgan.data.packed import pack
 from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.sheets import write_feather, write_sheet
 from everymode.wgan.data.spreadsheets import Marked, safe_table
 from everymode.wgan.data.storage import stored
 from everymode.wgan.errors import DataError, StateError
@@ -45,13 +46,13 @@ def write_table(
         What got an apostrophe.
 
     Raises:
-        DataError: The ending is none of `SUFFIXES`.
+        DataError: The ending is none of `WRITTEN`.
         StateError: The file cannot be written.
     """
     path = Path(path)
     name = path.name.lower()
-    if not name.endswith(SUFFIXES):
-        raise DataError(f"{path}: not a name for a table; end it in {', '.join(SUFFIXES)}")
+    if not name.endswith(WRITTEN):
+        raise DataError(f"{path}: tables are not written so; end its name in {', '.join(WRITTEN)}")
     if not path.parent.is_dir():
         raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
     marked = Marked()
@@ -59,6 +60,14 @@ def write_table(
         buffer = io.BytesIO()
         pq.write_table(to_arrow(frame, schema), buffer)
         content = buffer.getvalue()
+    elif name.endswith(".feather"):
+        content = write_feather(to_arrow(frame, schema))
+    elif name.endswith(".jsonl"):
+        text = frame.to_json(None, orient="records", lines=True, date_format="iso", index=False)
+        content = text.encode()
+    elif name.endswith(".xlsx"):
+        table, marked = safe_table(frame) if spreadsheet_safe else (frame, marked)
+        content = write_sheet(table, path)
     else:
         separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
         table = _as_text(frame, schema)
@@ -68,8 +77,7 @@ def write_table(
         if spreadsheet_safe:
             table, marked = safe_table(table)
         content = table.to_csv(sep=separator, index=False, lineterminator="\n").encode()
-        # A fixed time makes equal tables equal files.
-        content = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+        content = pack(content, name)
     write_bytes(path, content)
     return marked
 
