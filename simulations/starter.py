@@ -20,10 +20,16 @@ from everymode.server.schema.table_spec import TableSpec
 from everymode.server.trial import try_agreement
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
+
+CODES = "identifier: new codes are made"
+
+PATTERNED = 4
+"""Patterns of a column of codes; what has more is text."""
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -66,6 +72,7 @@ def start_configuration(
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
     dropped: list[str] = []
+    codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     for name in frame.columns:
         kind, distinct, use = _look(frame[name])
@@ -75,14 +82,23 @@ def start_configuration(
             use = "target"
         elif use.startswith("dropped"):
             dropped.append(name)
+        elif use == CODES:
+            codes.append(name)
         gaps_share = f"{frame[name].isna().mean():.1%}"
         seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
         looks[name] = kind.partition(" ")[0], distinct
     _check_use(looks, sensitive, target)
     path = os.path.relpath(file.resolve(), output.resolve().parent)
-    data = {"path": path, "sensitive": sensitive, "target": target, "drop": tuple(dropped)}
+    data: dict[str, Any] = {
+        "path": path,
+        "sensitive": sensitive,
+        "target": target,
+        "drop": tuple(dropped),
+    }
     if missing:
         data["missing"] = gaps
+    if codes:
+        data["columns"] = {name: {"kind": "id"} for name in codes}
     usual = SplitSettings()
     sites = min(usual.sites, max(1, len(frame) // usual.minimum))
     # Without groups and labels there is nothing that a Dirichlet distribution could spread.
@@ -123,13 +139,23 @@ def _look(series: "pd.Series[Any]") -> tuple[str, int, str]:
     if kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
         return shown, distinct, "dropped: long text"
     counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
-    if counts_up and distinct == len(series) > 20:
-        return shown, distinct, "dropped: numbers the rows"
+    unique = distinct == len(values) > 20
+    if counts_up and unique:
+        return shown, distinct, CODES
+    if kind == "category" and unique and _patterned(values.tolist()):
+        return shown, distinct, CODES
     if kind == "category" and distinct > 0.9 * len(series) > 20:
         return shown, distinct, "dropped: identifier"
     if kind == "integer" and distinct == len(values) > ALL_DIFFER:
         return shown, distinct, "modelled; an identifier? drop it"
     return shown, distinct, "modelled"
+
+
+def _patterned(codes: list[str]) -> bool:
+    """Whether codes have so few patterns that new ones can be made."""
+    patterns = find_patterns(codes)
+    fitting = [p for p in patterns if pattern_problem(p) is None]
+    return len(fitting) <= PATTERNED and sum(patterns[p] for p in fitting) >= 0.99 * len(codes)
 
 
 def _check_use(

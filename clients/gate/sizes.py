@@ -74,6 +74,7 @@ def check_schema(schema: Schema) -> list[str]:
     ]
     if len(set(schema.names)) < len(schema.columns):
         problems.append("two columns of one name")
+    problems += within("identifiers", len(schema.identifiers), 0, limits.COLUMNS)
     return problems
 
 
@@ -165,6 +166,7 @@ def _problems(order: Task) -> list[str]:
             problems += within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
+            problems += within("identifiers", len(order.identifiers), 0, limits.COLUMNS)
             problems += _one_length(lengths) + _share(order.held_out.share) + _forms(order.forms)
             return problems + _samples(order.samples)
         case CountHistograms():

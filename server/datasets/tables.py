@@ -34,7 +34,12 @@ class TableModality:
         decoded = plan.conditions.table_codec(plan.schema).decode(codes, rng)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= plan.conditions.decode(cells, plan.schema)
-        return Synthetic(pd.DataFrame({name: columns[name] for name in plan.schema.names}))
+        rows = pd.DataFrame({name: columns[name] for name in plan.schema.names})
+        for identifier in sorted(plan.schema.identifiers, key=lambda each: each.place):
+            made = pd.Series(identifier.make(len(rows), rng), index=rows.index, dtype="str")
+            place = min(identifier.place, rows.shape[1])
+            rows.insert(place, identifier.name, made.astype("int64") if identifier.whole else made)
+        return Synthetic(rows)
 
     def encode(
         self, plan: Plan, synthetic: Synthetic, index: Ints, rng: np.random.Generator

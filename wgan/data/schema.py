@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from everymode.wgan.data.arrays import Samples
+from everymode.wgan.data.identifiers import Identifier, read_identifiers
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 """What the values of a column are. `integer`, `float` and `datetime` are numeric."""
@@ -93,10 +94,12 @@ class Schema:
     Attributes:
         columns: The columns, in their order: of a table all, of arrays their labels.
         samples: How the array beside the columns is encoded; None for a table.
+        identifiers: Columns of codes that are made anew, beside those that are modelled.
     """
 
     columns: tuple[Column, ...]
     samples: Samples | None = None
+    identifiers: tuple[Identifier, ...] = ()
 
     def __getitem__(self, name: str) -> Column:
         """The column called `name`; raises `KeyError` where there is none."""
@@ -127,9 +130,12 @@ class Schema:
             for name, usual in _OPTIONAL.items():
                 if column[name] == usual:
                     del column[name]
-        if self.samples is None:
-            return {"columns": columns}
-        return {"columns": columns, "samples": self.samples.to_json()}
+        value: dict[str, Any] = {"columns": columns}
+        if self.samples is not None:
+            value["samples"] = self.samples.to_json()
+        if self.identifiers:
+            value["identifiers"] = [asdict(each) for each in self.identifiers]
+        return value
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Schema":
@@ -142,6 +148,7 @@ class Schema:
         return Schema(
             tuple(Column(**column) for column in columns),
             None if samples is None else Samples.from_json(samples),
+            read_identifiers(value.get("identifiers", ())),
         )
 
     @property
