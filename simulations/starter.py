@@ -2,24 +2,26 @@
 
 import os
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
+from everymode.clients.parsed import parsed
 from everymode.clients.protocol.sketch import BYTES, LARGEST_SKETCH, capacity
 from everymode.clients.site import sites_in
-from everymode.server.config.files import commented, parse
+from everymode.server.config.files import commented, parse, resolve
 from everymode.server.config.sections import SplitSettings
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
-from everymode.server.trial import try_agreement
+from everymode.server.simulated_sites import check_count
+from everymode.server.trial import trial_site, try_agreement
 from everymode.wgan.data.formats import MISSING
-from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
@@ -62,11 +64,28 @@ def start_configuration(
     """
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
+    with tempfile.TemporaryDirectory(prefix="everymode-") as work:
+        content, seen, notes = _looked(file, sensitive, target, output, missing, Path(work))
+    write_bytes(output, content)
+    return seen, notes
+
+
+def _looked(
+    file: Path,
+    sensitive: tuple[str, ...],
+    target: str | None,
+    output: Path,
+    missing: tuple[str, ...],
+    work: Path,
+) -> tuple[bytes, Table, tuple[str, ...]]:
+    """The configuration, what was seen, and notes."""
     gaps = (*MISSING, *(m for m in missing if m not in MISSING))
     if file.is_dir():
-        frame = pd.concat([s.frame(gaps) for s in sites_in(file, file)], ignore_index=True)
+        frame = pd.concat([s.frame(gaps) for s in sites_in(file, work)], ignore_index=True)
     else:
-        frame = read_table(file, gaps)
+        # Parsed once: the trial below takes the same rows.
+        frame = parsed(trial_site(resolve(str(file)), work), gaps)
+    check_count(len(frame.columns), str(file))
     check_names(list(frame.columns), TableSpec(sensitive=sensitive, target=target))
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
@@ -107,14 +126,13 @@ def start_configuration(
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
     settings = parse(values, str(file))
-    agreed = try_agreement(placed(settings, file))
+    agreed = try_agreement(placed(settings, file), work)
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )
-    write_bytes(output, (head + commented(settings)).encode())
-    return seen, agreed.notes
+    return (head + commented(settings)).encode(), seen, agreed.notes
 
 
 def placed(settings: Settings, file: Path) -> Settings:
