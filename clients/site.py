@@ -12,7 +12,7 @@ import pandas as pd
 
 from everymode.clients.gate.mechanism import NO_MECHANISM, Mechanism
 from everymode.clients.protocol.refusal import checked_identity
-from everymode.wgan.data.formats import ARRAYS, KINDS, suffix_of
+from everymode.wgan.data.formats import ARRAYS, KINDS, find_suffix
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import read_json, write_json, write_whole
@@ -124,7 +124,7 @@ def sites_in(
     found: dict[str, Path] = {}
     problems = []
     for entry in sorted(os.listdir(folder)):
-        suffix = ARRAYS if entry.endswith(ARRAYS) else suffix_of(entry)
+        suffix = ARRAYS if entry.endswith(ARRAYS) else find_suffix(entry)
         # A spreadsheet program that has a workbook open keeps a file ~$book.xlsx beside it.
         if not suffix or entry.startswith((".", "~$")):
             continue

@@ -14,7 +14,7 @@ from everymode.server.trial import explained
 from everymode.simulations.clean import offer
 from everymode.simulations.inline import run_inline
 from everymode.simulations.scenarios import find_scenario, place
-from everymode.wgan.data.formats import sheet_of
+from everymode.wgan.data.formats import split_sheet
 from everymode.wgan.errors import DataError, EveryModeError, SettingsError
 
 
@@ -115,7 +115,7 @@ def _check_tables(settings: Settings) -> None:
         except SettingsError as error:
             problems += error.problems
             continue
-        if not sheet_of(path)[0].exists():
+        if not split_sheet(path)[0].exists():
             problems.append(f"{key}: {path}: no such file or folder")
     if problems:
         raise SettingsError(problems)

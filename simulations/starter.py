@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from everymode.clients.parsed import parsed
-from everymode.clients.protocol.sketch import BYTES, LARGEST_SKETCH, capacity
+from everymode.clients.protocol.sketch import BYTES, CAPACITY, LARGEST_SKETCH, capacity
 from everymode.clients.site import sites_in
 from everymode.server.config.files import commented, parse, resolve
 from everymode.server.config.sections import SplitSettings
@@ -29,6 +29,8 @@ from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
 
 CODES = "identifier: new codes are made"
+
+FLOOR = TableSpec().floor
 
 PATTERNED = 4
 """Patterns of a column of codes; what has more is text."""
@@ -162,6 +164,8 @@ def _look(series: "pd.Series[Any]") -> tuple[str, int, str]:
         return shown, distinct, CODES
     if kind == "category" and unique and _patterned(values.tolist()):
         return shown, distinct, CODES
+    if kind == "category" and distinct > CAPACITY and int(values.value_counts().iloc[0]) < FLOOR:
+        return shown, distinct, "dropped: text or identifier"
     if kind == "category" and distinct > 0.9 * len(series) > 20:
         return shown, distinct, "dropped: identifier"
     if kind == "integer" and distinct == len(values) > ALL_DIFFER:

@@ -138,7 +138,14 @@ def agree(
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
     )
-    settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)]
+    settled: list[tuple[Column, str]] = []
+    for i, candidate in enumerate(candidates):
+        try:
+            settled.append(_settle(candidate, i, counted, rows, data))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
     codes = settle_identifiers(found, identifiers, columns, data.floor)
     schema = Schema(tuple(column for column, _ in settled), scaled, codes)
     check_declared(proposal, counted, data)

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from everymode.clients.protocol.sketch import CAPACITY
 from everymode.server.schema.table_spec import TableSpec
 from everymode.wgan.data.schema import Column
+from everymode.wgan.errors import DataError
 
 STATES = 256
 """Most states of a column: of more categories those share one that begin alike."""
@@ -31,6 +33,9 @@ def settle_categories(
         counts: Rows of each candidate, `(n,)`.
         others: Rows of values that are none of the candidates.
         data: Says how rare values are treated.
+
+    Raises:
+        DataError: Of very many values none is held by enough rows.
     """
     names = column.categories
     # Most frequent first: where there is no better place, what is not known is taken for the first.
@@ -38,6 +43,13 @@ def settle_categories(
     kept = [c for c in ranking if counts[c] >= data.floor]
     rare = others + int(counts.sum() - counts[kept].sum())
     present = others + int(counts.sum())
+    if not kept and len(counts) > CAPACITY:
+        raise DataError(
+            f"column '{column.name}': of {len(counts):,} distinct values none is held by "
+            f"{data.floor} rows (data.floor): that is text or an identifier, not a category. Leave "
+            f'it out with data.drop = ["{column.name}"], or, for a column of unique codes, set '
+            f'data.columns.{column.name}.kind = "id"'
+        )
     kept = kept or ranking[:1]
     settled = replace(column, categories=tuple(names[c] for c in kept))
     if column.name in (*data.sensitive, data.target) or column.kind == "boolean":

@@ -53,7 +53,7 @@ def split(
         site_table,
         write_sites,
     )
-    from everymode.wgan.data.formats import suffix_of
+    from everymode.wgan.data.formats import find_suffix
     from everymode.wgan.data.frame import is_delimited, notes, read_table
     from everymode.wgan.data.spreadsheets import safe_table
 
@@ -87,7 +87,7 @@ def split(
         written = write_sites(frame, owners, out, ".csv")
     else:
         written = deal_sites(file, owners, out)
-        if suffix_of(file.name).lower() != suffix_of(written[0].name).lower():
+        if find_suffix(file.name).lower() != find_suffix(written[0].name).lower():
             say(f"note: {file} is dealt out to Parquet files, which keep its types")
     counts = site_table(text, owners)
     names = [str(name) for name in counts.columns]

@@ -514,11 +514,15 @@ def test_init_writes_what_simulate_runs(call: Call, table: Path, kit: Any) -> No
     code, out, _ = call("init", table, "-o", "my conf.toml", *options)
     assert code == 0
     assert "next: everymode simulate 'my conf.toml'" in out
-    assert load("my conf.toml").data.drop == ("id", "nothing")
+    data = load("my conf.toml").data
+    assert data.drop == ("nothing",) and data.columns["id"].kind == "id"
     code, _, err = call("simulate", "my conf.toml", *TINY)
     assert code == 0, err
     made = read_table(Path("runs/my conf/synthetic.csv"))
-    assert list(made.columns) == [n for n in frame.columns if n not in ("id", "nothing")]
+    assert list(made.columns) == [n for n in frame.columns if n != "nothing"]
+    # New codes in the pattern of the real ones, no two alike.
+    assert made["id"].is_unique and made["id"].str.fullmatch("P[0-9]{5}").all()
+    assert not set(made["id"]) & set(frame["id"])
     refused(call("init", table, "-o", "my conf.toml"), "exists", "--force")
     assert load("my conf.toml").data.target == "outcome"
     assert call("init", table, "-o", "my conf.toml", "--force")[0] == 0

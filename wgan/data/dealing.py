@@ -12,7 +12,7 @@ from pyarrow import feather
 
 from everymode.wgan.data.delimited import row_bounds
 from everymode.wgan.data.dialect import Dialect, Text, default_separator
-from everymode.wgan.data.formats import suffix_of
+from everymode.wgan.data.formats import find_suffix
 from everymode.wgan.data.frame import is_delimited, read_arrow, read_lines, read_table
 from everymode.wgan.data.packed import pack
 from everymode.wgan.errors import DataError
@@ -25,7 +25,7 @@ def dealt_suffix(path: Path) -> str:
 
     That of `path` itself for text and columnar files; Parquet, which keeps types, for others.
     """
-    suffix = suffix_of(path.name)
+    suffix = find_suffix(path.name)
     if is_delimited(path) or suffix.lower() in (".parquet", ".feather", ".arrow"):
         return suffix
     return ".parquet"
@@ -52,7 +52,7 @@ def deal(path: Path, owners: Places, names: Sequence[str], plain: bool = False) 
         yield from _lines(path, _plain(text, path) if plain else text, owners, names)
         return
     table = read_arrow(path)
-    if table is None or suffix_of(path.name) != suffix_of(names[0]):
+    if table is None or find_suffix(path.name) != find_suffix(names[0]):
         table = _table(read_table(path, missing=("",)))
     _check(path, table.num_rows, owners)
     for site, name in enumerate(names):

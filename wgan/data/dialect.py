@@ -18,7 +18,7 @@ from typing import Final
 
 from charset_normalizer import from_bytes
 
-from everymode.wgan.data.formats import suffix_of
+from everymode.wgan.data.formats import find_suffix
 from everymode.wgan.data.packed import unpack
 from everymode.wgan.errors import DataError
 
@@ -125,7 +125,7 @@ def read_text(content: bytes, path: Path) -> Text:
 
 def default_separator(path: Path) -> str:
     """The separator that a file of this name has unless its rows say otherwise."""
-    return "\t" if suffix_of(path.name).lower().startswith(".tsv") else ","
+    return "\t" if find_suffix(path.name).lower().startswith(".tsv") else ","
 
 
 def _decoded(content: bytes, path: Path) -> tuple[bytes, str, bool]:

@@ -50,10 +50,10 @@ KINDS: Final = (
 """`SUFFIXES` in words, for messages."""
 
 
-def suffix_of(name: str) -> str:
+def find_suffix(name: str) -> str:
     """The ending of a table's name, as it is written; empty where it is none.
 
-    >>> suffix_of("A.CSV.gz"), suffix_of("notes.txt")
+    >>> find_suffix("A.CSV.gz"), find_suffix("notes.txt")
     ('.CSV.gz', '')
     """
     low = name.lower()
@@ -61,10 +61,10 @@ def suffix_of(name: str) -> str:
     return name[len(name) - len(longest) :] if longest else ""
 
 
-def sheet_of(path: Path) -> tuple[Path, str]:
+def split_sheet(path: Path) -> tuple[Path, str]:
     """A workbook's file and the sheet that a path names after `#`; empty where it names none.
 
-    >>> sheet_of(Path("a/book.xlsx#June 2024"))[1]
+    >>> split_sheet(Path("a/book.xlsx#June 2024"))[1]
     'June 2024'
     """
     text = str(path)
@@ -82,4 +82,4 @@ def is_table(path: str) -> bool:
     >>> is_table("T.CSV"), is_table("book.xlsx#June"), is_table("tables")
     (True, True, False)
     """
-    return bool(suffix_of(sheet_of(Path(path))[0].name))
+    return bool(find_suffix(split_sheet(Path(path))[0].name))

@@ -23,8 +23,8 @@ from everymode.wgan.data.formats import (
     MISSING,
     SHEETS,
     SUFFIXES,
-    sheet_of,
-    suffix_of,
+    find_suffix,
+    split_sheet,
 )
 from everymode.wgan.data.packed import unpack
 from everymode.wgan.data.sheets import read_package, read_sheet
@@ -57,7 +57,7 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     table = read_arrow(path)
     if table is not None:
         return _typed(table, path, frozenset(missing))
-    file, sheet = sheet_of(path)
+    file, sheet = split_sheet(path)
     content = _content(file)
     if file.name.lower().endswith(SHEETS):
         frame = read_sheet(content, file, sheet)
@@ -106,7 +106,7 @@ def read_lines(path: Path) -> Text:
 def notes(path: Path) -> list[str]:
     """What was recognised of a file, or of the tables of a folder, that its name does not say."""
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if suffix_of(p.name) and p.name[0] != ".")
+        files = sorted(p for p in path.iterdir() if find_suffix(p.name) and p.name[0] != ".")
     else:
         files = [path]
     found = [note for p in files if is_delimited(p) and (note := read_lines(p).dialect.note(p))]
