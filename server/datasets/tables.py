@@ -12,6 +12,7 @@ from everymode.server.datasets.base import Codes, Ints, Synthetic
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.constrained import restored, with_hidden
 from everymode.wgan.data.spreadsheets import Marked
 from everymode.wgan.data.write import write_table
 
@@ -34,14 +35,18 @@ class TableModality:
         decoded = plan.conditions.table_codec(plan.schema).decode(codes, rng)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= plan.conditions.decode(cells, plan.schema)
-        return Synthetic(pd.DataFrame({name: columns[name] for name in plan.schema.names}))
+        conditions, frame = plan.conditions, pd.DataFrame(columns)
+        found = restored(frame, plan.schema, conditions.given, conditions.asked, cells, rng)
+        return Synthetic(found.rows, moved=found.moved, replaced=found.replaced)
 
     def encode(
         self, plan: Plan, synthetic: Synthetic, index: Ints, rng: np.random.Generator
     ) -> Codes:
         """See `Modality.encode`."""
         codec = plan.conditions.table_codec(plan.schema)
-        return codec.encode(synthetic.rows.iloc[index], rng, "the synthetic table")
+        where = "the synthetic table"
+        rows = with_hidden(synthetic.rows.iloc[index], plan.schema, where, mended=True)
+        return codec.encode(rows, rng, where)
 
     def write(self, plan: Plan, synthetic: Synthetic, path: Path, safe: bool) -> Marked:
         """See `Modality.write` and `everymode.wgan.data.write.write_table`."""

@@ -32,6 +32,7 @@ from everymode.server.schema.cells import (
     possible_cells,
 )
 from everymode.server.schema.clusters import clustered
+from everymode.server.schema.constraints import constraint_notes, draft_hidden
 from everymode.server.schema.drafts import Draft, draft_columns
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
@@ -102,9 +103,12 @@ def agree(
     looked = exchange(Request(look))
     rows = int(looked["rows"][0] - looked["held"][0])
     drafts = draft_columns(looked, names, data)
+    drafts += draft_hidden(drafts, data)
+    if data.constraints and samples is not None:
+        raise DataError("data.constraints: arrays have no columns that fulfil them; leave them out")
     columns_of = [draft.column for draft in drafts]
     order = CollectVocabulary(
-        names,
+        tuple(c.name for c in columns_of),
         tuple(c.kind for c in columns_of),
         tuple(c.form for c in columns_of),
         data.missing,
@@ -113,6 +117,7 @@ def agree(
         tuple(draft.size for draft in drafts),
         held_out,
         samples,
+        constraints=data.constraints,
     )
     found = exchange(Request(order))
     candidates: list[Column] = []
@@ -126,20 +131,27 @@ def agree(
         raise DataError(problems)
     scaled = None if samples is None else _scaled(found, samples)
     shifts = {draft.column.name: draft.shift for draft in drafts}
-    proposal = possible_cells(Schema(tuple(candidates)), data, found, shifts)
-    drafted = Schema(tuple(candidates), scaled).to_json()
+    own = len(names)
+    proposal = possible_cells(Schema(tuple(candidates[:own])), data, found, shifts)
+    drafted = Schema(
+        tuple(candidates[:own]), scaled, data.constraints, tuple(candidates[own:])
+    ).to_json()
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
     )
-    settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates)]
-    schema = Schema(tuple(column for column, _ in settled), scaled)
+    settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates[:own])]
+    spread = replace(data, rare="spread")
+    hidden = [_settle(c, i, counted, rows, spread)[0] for i, c in enumerate(candidates) if i >= own]
+    columns_settled = tuple(column for column, _ in settled)
+    schema = Schema(columns_settled, scaled, data.constraints, tuple(hidden))
     check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
     notes = [note for draft in drafts for note in draft.notes]
-    notes += [note for i, draft in enumerate(drafts) for note in _tiny_note(draft, i, found)]
+    notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
+    notes += constraint_notes(schema, conditions.asked, counted, data)
     return Agreement(schema, conditions, int(looked["rows"][0]), tuple(notes))
 
 
