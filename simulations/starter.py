@@ -1,7 +1,9 @@
 """`everymode init`: looks at a table and writes a configuration for it."""
 
+import contextlib
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,25 @@ from everymode.server.config.files import commented, parse
 from everymode.server.config.sections import SplitSettings
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.terminal import named, told
-from everymode.server.schema.agreement import check_names
+from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.trial import try_agreement
+from everymode.simulations.proposals import propose_constraints
+from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.identifiers import find_patterns, pattern_problem
+from everymode.wgan.data.schema import Column
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
+
+CODES = "identifier: new codes are made"
+
+PATTERNED = 4
+"""Patterns of a column of codes; what has more is text."""
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -66,6 +77,7 @@ def start_configuration(
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
     dropped: list[str] = []
+    codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     for name in frame.columns:
         kind, distinct, use = _look(frame[name])
@@ -75,14 +87,23 @@ def start_configuration(
             use = "target"
         elif use.startswith("dropped"):
             dropped.append(name)
+        elif use == CODES:
+            codes.append(name)
         gaps_share = f"{frame[name].isna().mean():.1%}"
         seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
         looks[name] = kind.partition(" ")[0], distinct
     _check_use(looks, sensitive, target)
     path = os.path.relpath(file.resolve(), output.resolve().parent)
-    data = {"path": path, "sensitive": sensitive, "target": target, "drop": tuple(dropped)}
+    data: dict[str, Any] = {
+        "path": path,
+        "sensitive": sensitive,
+        "target": target,
+        "drop": tuple(dropped),
+    }
     if missing:
         data["missing"] = gaps
+    if codes:
+        data["columns"] = {name: {"kind": "id"} for name in codes}
     usual = SplitSettings()
     sites = min(usual.sites, max(1, len(frame) // usual.minimum))
     # Without groups and labels there is nothing that a Dirichlet distribution could spread.
@@ -90,15 +111,63 @@ def start_configuration(
     if len(frame) < usual.minimum:
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
-    settings = parse(values, str(file))
-    agreed = try_agreement(placed(settings, file))
+    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
+    proposed = _propose(frame[modelled], sensitive, target)
+    settings, agreed = _agreed(values, proposed, file)
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )
     write_bytes(output, (head + commented(settings)).encode())
-    return seen, agreed.notes
+    return seen, (*_listed(settings.data.constraints), *agreed.notes)
+
+
+def _propose(
+    frame: pd.DataFrame, sensitive: tuple[str, ...], target: str | None
+) -> tuple[Constraint, ...]:
+    """Constraints that every row of the modelled columns fulfils."""
+    columns = []
+    for name in frame.columns:
+        found = describe(frame[name])
+        kind = found.kind or "category"
+        if name in sensitive and kind != "boolean":
+            kind = "category"
+        decimals = found.decimals if kind == "float" else 0
+        columns.append(
+            Column(str(name), kind, missing=found.missing, decimals=decimals, form=found.form)
+        )
+        if found.strays:
+            columns[-1] = replace(columns[-1], lenient=True)
+    fixed = (*sensitive, *([target] if target and target not in sensitive else []))
+    return propose_constraints(frame, columns, fixed, TableSpec().floor)
+
+
+def _agreed(
+    values: dict[str, Any], proposed: tuple[Constraint, ...], file: Path
+) -> tuple[Settings, Agreement]:
+    """The settings with what is proposed, unless a run would refuse just that."""
+    plain = parse(values, str(file))
+    if proposed:
+        settings = plain.model_copy(
+            update={"data": plain.data.model_copy(update={"constraints": proposed})}
+        )
+        with contextlib.suppress(DataError):
+            return settings, try_agreement(placed(settings, file))
+    return plain, try_agreement(placed(plain, file))
+
+
+def _listed(constraints: tuple[Constraint, ...]) -> list[str]:
+    """What is said of constraints that were found."""
+    if not constraints:
+        return []
+    shown = "; ".join(constraint.words for constraint in constraints)
+    count = len(constraints)
+    return [
+        f"every row fulfils {'this constraint' if count == 1 else f'these {count} constraints'}, "
+        f"and every synthetic row will: {shown}. Take a [[data.constraints]] that holds by chance "
+        "out of the configuration"
+    ]
 
 
 def placed(settings: Settings, file: Path) -> Settings:
@@ -123,13 +192,23 @@ def _look(series: "pd.Series[Any]") -> tuple[str, int, str]:
     if kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
         return shown, distinct, "dropped: long text"
     counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
-    if counts_up and distinct == len(series) > 20:
-        return shown, distinct, "dropped: numbers the rows"
+    unique = distinct == len(values) > 20
+    if counts_up and unique:
+        return shown, distinct, CODES
+    if kind == "category" and unique and _patterned(values.tolist()):
+        return shown, distinct, CODES
     if kind == "category" and distinct > 0.9 * len(series) > 20:
         return shown, distinct, "dropped: identifier"
     if kind == "integer" and distinct == len(values) > ALL_DIFFER:
         return shown, distinct, "modelled; an identifier? drop it"
     return shown, distinct, "modelled"
+
+
+def _patterned(codes: list[str]) -> bool:
+    """Whether codes have so few patterns that new ones can be made."""
+    patterns = find_patterns(codes)
+    fitting = [p for p in patterns if pattern_problem(p) is None]
+    return len(fitting) <= PATTERNED and sum(patterns[p] for p in fitting) >= 0.99 * len(codes)
 
 
 def _check_use(

@@ -40,6 +40,7 @@ from everymode.fairness.groups.conditions import MISSING, ConditionSpace, catego
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.cell_counts import Reading, read_counts
 from everymode.wgan.data.constrained import count_broken, with_hidden
+from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import count_cells, find_zone, parse_column, parse_values
 from everymode.wgan.errors import DataError
@@ -132,6 +133,16 @@ class ColumnDataset(ABC):
             answer[f"tiny.{i}"] = floor.without_small(tiny, site.floor)
             histogram = np.bincount(places, minlength=BINS)
             answer[f"histogram.{i}"] = floor.joined(histogram, site.floor)
+        for i, name in enumerate(order.identifiers):
+            if name not in frame.columns:
+                problems.append(f"{where}: no column '{name}', which data.columns names an id")
+                continue
+            codes = [t for t in parse_column(frame[name], "category", name, where) if t is not None]
+            patterns = floor.frequent(find_patterns(codes), site.floor)
+            kept = {p: n for p, n in patterns.items() if pattern_problem(p) is None}
+            answer[f"sketch.pattern.{i}"] = sketch(kept, name, where, STYLES)
+            runs = np.bincount(log_bin(running_numbers(codes)), minlength=BINS)
+            answer[f"run.{i}"] = floor.joined(runs, site.floor)
         if problems:
             raise DataError(problems)
         return Answer(order.layout(), answer)

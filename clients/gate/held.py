@@ -132,6 +132,8 @@ def _follows(text: str, before: str) -> None:
         drafted = order.drafted
         same("columns", drafted.names, asked.columns)
         same("samples", order.samples, asked.samples)
+        if strangers := set(order.identifiers) - set(asked.drop):
+            raise RefusedError(f"identifiers: {len(strangers)} that the site was never asked about")
     elif isinstance(order, CountHistograms) and isinstance(asked, CollectVocabulary):
         _ranks(order, asked)
     elif isinstance(order, KMeansStep | EncodeData) and isinstance(asked, CountHistograms):

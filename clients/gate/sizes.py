@@ -29,7 +29,8 @@ from everymode.clients.protocol.sketch import CELLS, LARGEST_SKETCH
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.metrics.marginals import POINTS, Marginals
 from everymode.wgan.data.arrays import DTYPES, SampleLayout
-from everymode.wgan.data.constrained import constraint_problems, hidden_columns
+from everymode.wgan.data.constrained import hidden_columns
+from everymode.wgan.data.constraint_rules import constraint_problems
 from everymode.wgan.data.date_forms import form_problem, is_date_form
 from everymode.wgan.data.dates import parse_zone
 from everymode.wgan.data.notation import parse_notation
@@ -76,6 +77,7 @@ def check_schema(schema: Schema) -> list[str]:
     ]
     if len({column.name for column in schema.counted}) < len(schema.counted):
         problems.append("two columns of one name")
+    problems += within("identifiers", len(schema.identifiers), 0, limits.COLUMNS)
     return problems
 
 
@@ -168,6 +170,7 @@ def _problems(order: Task) -> list[str]:
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
             problems += within("constraints", len(order.constraints), 0, limits.COLUMNS)
+            problems += within("identifiers", len(order.identifiers), 0, limits.COLUMNS)
             problems += _one_length(lengths) + _share(order.held_out.share) + _forms(order.forms)
             if not problems:
                 problems += _constraints(order.drafted)

@@ -97,6 +97,7 @@ class CollectVocabulary:
         sizes: Cells of the tables of its sketch; empty: `CELLS` everywhere.
         held_out: Rows that are not read.
         samples: The samples whose moments are asked for; None: rows of a table.
+        identifiers: Columns of codes whose patterns are asked for.
         constraints: Constraints, whose hidden columns stand behind those of the table.
     """
 
@@ -109,6 +110,7 @@ class CollectVocabulary:
     sizes: tuple[int, ...] = ()
     held_out: HeldOut = HeldOut()
     samples: SampleLayout | None = None
+    identifiers: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     order: Literal["values"] = "values"
 
@@ -123,11 +125,12 @@ class CollectVocabulary:
             )
         )
         own = len(columns) - number_hidden(self.constraints)
-        return Schema(columns[:own], None, self.constraints, columns[own:])
+        return Schema(columns[:own], constraints=self.constraints, hidden=columns[own:])
 
     def layout(self) -> Layout:
         """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram.
 
+        Of identifiers a sketch of their patterns, and a histogram of the numbers that they end in.
         `tiny` are numbers that are not 0 and lie in the bin of 0.
 
         Of samples their number, and sums and sums of squares of each coordinate, from which
@@ -142,6 +145,9 @@ class CollectVocabulary:
                 fields.append(Field(f"vote.{i}", VOTES))
                 fields.append(Field(f"histogram.{i}", (BINS,)))
                 fields.append(Field(f"tiny.{i}", (1,)))
+        for i in range(len(self.identifiers)):
+            fields.append(Field(f"sketch.pattern.{i}", sketch_shape(STYLES)))
+            fields.append(Field(f"run.{i}", (BINS,)))
         if self.samples is not None:
             shape, bits = (self.samples.width,), WHOLE if self.samples.whole else FRACTIONS
             fields.append(Field("samples", (1,)))

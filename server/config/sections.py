@@ -30,7 +30,11 @@ class Section(BaseModel):
 class ColumnSettings(Section):
     """What is declared of one column instead of being agreed on."""
 
-    kind: Kind | None = Field(None, description="integer, float, boolean, datetime or category")
+    kind: Kind | Literal["id"] | None = Field(
+        None,
+        description="integer, float, boolean, datetime or category; id: unique codes, which are "
+        "made anew in their pattern and never modelled",
+    )
     categories: tuple[str, ...] = Field((), description="the values a category column may hold")
     format: str = Field(
         "",

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.schema_messages import (
@@ -32,12 +33,15 @@ from everymode.server.schema.cells import (
     possible_cells,
 )
 from everymode.server.schema.clusters import clustered
+from everymode.server.schema.codes import settle_identifiers
 from everymode.server.schema.constraints import constraint_notes, draft_hidden
 from everymode.server.schema.drafts import Draft, draft_columns
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.arrays import ArrayCodec, SampleLayout, Samples
 from everymode.wgan.data.codec import Codec
+from everymode.wgan.data.dates import write_dates
+from everymode.wgan.data.identifiers import Identifier
 from everymode.wgan.data.ranks import jitter
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.errors import DataError, suggest
@@ -94,8 +98,10 @@ def agree(
     Raises:
         DataError: A table does not fit, or what was found cannot be modelled; all problems at once.
     """
-    names = tuple(columns)
-    check_names(names, data)
+    identifiers = tuple(name for name in data.identifiers if name not in data.drop)
+    check_names(columns, data)
+    names = tuple(name for name in columns if name not in identifiers)
+    data = replace(data, drop=(*data.drop, *identifiers))
     held_out = HeldOut(data.held_out, seed)
     declared = tuple(data.columns[n].format if n in data.columns else "" for n in names)
     formats = declared if any(declared) else ()
@@ -117,7 +123,8 @@ def agree(
         tuple(draft.size for draft in drafts),
         held_out,
         samples,
-        constraints=data.constraints,
+        identifiers,
+        data.constraints,
     )
     found = exchange(Request(order))
     candidates: list[Column] = []
@@ -134,7 +141,10 @@ def agree(
     own = len(names)
     proposal = possible_cells(Schema(tuple(candidates[:own])), data, found, shifts)
     drafted = Schema(
-        tuple(candidates[:own]), scaled, data.constraints, tuple(candidates[own:])
+        tuple(candidates[:own]),
+        scaled,
+        constraints=data.constraints,
+        hidden=tuple(candidates[own:]),
     ).to_json()
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
@@ -142,8 +152,10 @@ def agree(
     settled = [_settle(c, i, counted, rows, data) for i, c in enumerate(candidates[:own])]
     spread = replace(data, rare="spread")
     hidden = [_settle(c, i, counted, rows, spread)[0] for i, c in enumerate(candidates) if i >= own]
-    columns_settled = tuple(column for column, _ in settled)
-    schema = Schema(columns_settled, scaled, data.constraints, tuple(hidden))
+    codes = settle_identifiers(found, identifiers, columns, data.floor)
+    schema = Schema(
+        tuple(column for column, _ in settled), scaled, codes, data.constraints, tuple(hidden)
+    )
     check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
@@ -152,7 +164,18 @@ def agree(
     notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
     notes += constraint_notes(schema, conditions.asked, counted, data)
+    notes += [note for each in codes for note in _chance_note(each, rows)]
     return Agreement(schema, conditions, int(looked["rows"][0]), tuple(notes))
+
+
+def _chance_note(identifier: Identifier, rows: int) -> Iterator[str]:
+    """What is said of codes that may be real ones by chance."""
+    if (chance := identifier.chance(rows)) > 1e-6:
+        yield (
+            f"column '{identifier.name}': new codes are drawn in the pattern "
+            f"{identifier.patterns[0]}, and each is a real one with probability {chance:.1e} or "
+            f'less; leave the column out with data.drop = ["{identifier.name}"] if none may be'
+        )
 
 
 def _tiny_note(draft: Draft, i: int, found: SiteSums) -> Iterator[str]:
@@ -293,9 +316,9 @@ def _settle(
     low, high = float(edges[0]) + half, float(edges[-1]) - half
     beyond = int(rows_in[fine[1:] <= edges[0]].sum() + rows_in[fine[:-1] >= edges[-1]].sum())
     note = (
-        f"column '{column.name}': {beyond} number{'s' * (beyond > 1)} outside "
-        f"{low:,.10g} to {high:,.10g}, too few to be told apart (data.floor = {data.floor}), "
-        f"{'are' if beyond > 1 else 'is'} taken for the nearest"
+        f"column '{column.name}': {beyond} value{'s' * (beyond > 1)} outside "
+        f"{_shown(low, column)} to {_shown(high, column)}, too few to be told apart "
+        f"(data.floor = {data.floor}), {'are' if beyond > 1 else 'is'} taken for the nearest"
     )
     if data.numbers == "linear" and half and low >= high - half:
         # One value has no range to be placed in. Edges are right to rounding, the value is exact.
@@ -309,6 +332,14 @@ def _settle(
         low=min([low, *heavy]),
         high=max([high, *heavy]),
     ), note if beyond else ""
+
+
+def _shown(number: float, column: Column) -> str:
+    """A number for people: a moment in the form of its column."""
+    if column.kind != "datetime":
+        return f"{number:,.10g}"
+    moment = pd.DatetimeIndex([np.datetime64(round(number * 1e6), "us")])
+    return str(write_dates(moment, column.form, column.zone)[0])
 
 
 def merged_bins(edges: Floats, counts: Floats, floor: int, step: float) -> tuple[Floats, Floats]:

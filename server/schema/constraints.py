@@ -6,12 +6,8 @@ from everymode.clients.protocol.sketch import cells_for
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.schema.drafts import Draft
 from everymode.server.schema.table_spec import TableSpec
-from everymode.wgan.data.constrained import (
-    constraint_problems,
-    construction,
-    hidden_columns,
-    hidden_name,
-)
+from everymode.wgan.data.constrained import construction, hidden_columns, hidden_name
+from everymode.wgan.data.constraint_rules import constraint_problems
 from everymode.wgan.data.constraints import Combination
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import DataError

@@ -54,7 +54,8 @@ def draft_columns(looked: SiteSums, names: Sequence[str], data: TableSpec) -> li
 def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
     counts = CellCounts(looked.units(f"cells.{i}"))
     declared = data.columns.get(name, DeclaredColumn())
-    wanted: Kind | None = declared.kind or ("category" if declared.categories else None)
+    kind_declared = None if declared.kind == "id" else declared.kind
+    wanted: Kind | None = kind_declared or ("category" if declared.categories else None)
     reading = read_counts(counts, wanted, declared.format, data.decimal, data.thousands)
     if reading.kind is None:
         if wanted is None:

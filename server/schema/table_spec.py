@@ -15,12 +15,12 @@ class DeclaredColumn:
     """What is declared of one column instead of being agreed on.
 
     Attributes:
-        kind: Its kind; None: as its cells say.
+        kind: Its kind; None: as its cells say; "id": codes that are made anew.
         categories: The values that it may hold; empty: those that sites hold.
         format: How its dates or numbers are written; empty: as the cells say.
     """
 
-    kind: Kind | None = None
+    kind: Kind | Literal["id"] | None = None
     categories: tuple[str, ...] = ()
     format: str = ""
 
@@ -64,3 +64,8 @@ class TableSpec:
     clusters: int = 0
     columns: Mapping[str, DeclaredColumn] = field(default_factory=dict)
     constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Columns of codes that are made anew instead of being modelled."""
+        return tuple(name for name, column in self.columns.items() if column.kind == "id")

@@ -98,8 +98,10 @@ def _read_holdout(run: RunContext) -> pd.DataFrame | None:
         return None
     path = resolve(data.holdout)
     holdout = read_table(path, data.missing)
-    check_holdout(holdout, run.columns, str(path))
-    return holdout[list(run.columns)]
+    codes = [name for name, column in data.columns.items() if column.kind == "id"]
+    columns = [name for name in run.columns if name not in codes]
+    check_holdout(holdout, tuple(columns), str(path))
+    return holdout[columns]
 
 
 def _left_out(settings: Settings, samples: SampleLayout) -> Iterator[str]:

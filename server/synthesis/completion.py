@@ -48,7 +48,7 @@ from everymode.server.synthesis.partial_rows import (
     text_as_given,
     values_in,
 )
-from everymode.wgan.data.constrained import moved
+from everymode.wgan.data.restored import moved
 from everymode.wgan.data.schema import Column
 from everymode.wgan.errors import DataError
 

@@ -31,6 +31,7 @@ from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.groups.conditions import MISSING
 from everymode.fairness.parity.mixture import ParityMixture
 from everymode.server.datasets.choice import choose_modality
+from everymode.server.datasets.tables import with_identifiers
 from everymode.server.synthesis.conditions import Condition, parse_conditions
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Schema
@@ -223,7 +224,8 @@ def _search(
             raise DataError(_refusal(told, held, drawn, rows, seconds))
     if plan.schema.constraints:
         tables = [own.table for own in found if own.table is not None and len(own.cells)]
-        return pd.concat(tables, ignore_index=True)[:rows]
+        # Codes of one piece are unlike each other, not unlike those of the next.
+        return with_identifiers(pd.concat(tables, ignore_index=True)[:rows], plan.schema, draws)
     encoded = np.concatenate([own.rows for own in found])[:rows]
     cells = np.concatenate([own.cells for own in found])[:rows]
     table = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows

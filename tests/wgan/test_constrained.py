@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everymode.wgan.data.codec import TableCodec
-from everymode.wgan.data.constrained import (
-    broken,
-    constraint_problems,
-    construction,
-    count_broken,
-    hidden_columns,
-    moved,
-    restored,
-    with_hidden,
-)
+from everymode.wgan.data.constrained import construction, count_broken, hidden_columns, with_hidden
+from everymode.wgan.data.constraint_rules import broken, constraint_problems
 from everymode.wgan.data.constraints import (
     Combination,
     Constraint,
@@ -33,6 +25,7 @@ from everymode.wgan.data.constraints import (
     constraint_to_json,
 )
 from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.restored import moved, restored
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError

@@ -77,4 +77,5 @@ def _rounded(numbers: Numbers, column: Column) -> Numbers:
     if column.kind == "float":
         return np.round(numbers, column.decimals) if step else numbers
     # Microseconds are as fine as a date-time gets.
-    return np.round(np.rint(numbers / step) * step if step else numbers, 6)
+    found = np.rint(numbers / step) * step if step else numbers
+    return found if step >= 1 else np.round(found, 6)

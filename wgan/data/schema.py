@@ -18,6 +18,7 @@ from everymode.wgan.data.constraints import (
     constraint_from_json,
     constraint_to_json,
 )
+from everymode.wgan.data.identifiers import Identifier, read_identifiers
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
 """What the values of a column are. `integer`, `float` and `datetime` are numeric."""
@@ -98,6 +99,7 @@ class Schema:
     Attributes:
         columns: The columns, in their order: of a table all, of arrays their labels.
         samples: How the array beside the columns is encoded; None for a table.
+        identifiers: Columns of codes that are made anew, beside those that are modelled.
         constraints: What every row fulfils.
         hidden: Columns that are derived from the others and encoded in their place, so that
             constraints hold; see `everymode.wgan.data.constrained`. No table has them.
@@ -105,6 +107,7 @@ class Schema:
 
     columns: tuple[Column, ...]
     samples: Samples | None = None
+    identifiers: tuple[Identifier, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     hidden: tuple[Column, ...] = ()
 
@@ -142,6 +145,8 @@ class Schema:
         if self.constraints:
             value["constraints"] = [constraint_to_json(c) for c in self.constraints]
             value["hidden"] = _columns_to_json(self.hidden)
+        if self.identifiers:
+            value["identifiers"] = [asdict(each) for each in self.identifiers]
         return value
 
     @staticmethod
@@ -151,6 +156,7 @@ class Schema:
         return Schema(
             _columns_from_json(value["columns"]),
             None if samples is None else Samples.from_json(samples),
+            read_identifiers(value.get("identifiers", ())),
             tuple(constraint_from_json(c) for c in value.get("constraints", ())),
             _columns_from_json(value.get("hidden", ())),
         )
