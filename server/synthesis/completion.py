@@ -176,12 +176,14 @@ def _constrained(
     """
     patterns = np.stack([pd.notna(own) for own in texts.values()], axis=1)
     kinds, kind_of = np.unique(patterns, axis=0, return_inverse=True)
-    parts, problems = [], []
+    parts: list[pd.DataFrame] = []
+    problems: list[str] = []
     for kind, pattern in enumerate(kinds):
         own = rows[kind_of.reshape(-1) == kind]
         fixed = [name for name, given in zip(texts, pattern, strict=True) if given]
         found, wrong = moved(own, plan.schema, (*fixed, *plan.conditions.given))
-        parts.append(found)
+        rest = own.drop(columns=list(found.columns))
+        parts.append(pd.concat([found, rest], axis=1)[list(own.columns)])
         problems += [
             f"{where}: row {place + 1:,}: no row with these cells fulfils data.constraints "
             f"({'; '.join(c.words for c in plan.schema.constraints)}); correct them"
@@ -189,7 +191,8 @@ def _constrained(
         ]
     if problems:
         raise DataError(problems)
-    return pd.concat(parts).sort_index()
+    joined: pd.DataFrame = pd.concat(parts).sort_index()
+    return joined
 
 
 def _strata(

@@ -170,6 +170,31 @@ def test_a_site_answers_no_constraint_that_does_not_follow(tmp_path: Path) -> No
     strict(Request(ranks))
 
 
+def test_a_bound_may_be_a_date_of_toml_and_an_identifier_stays(kit: Any, tmp_path: Path) -> None:
+    frame = rows(200, 6).assign(code=[f"P-{i:04d}" for i in range(200)])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    fields = tomllib.loads('kind = "range"\ncolumn = "start"\nlow = 2020-01-01')
+    settings = kit.tiny(
+        tmp_path / "t.csv",
+        data={
+            "path": str(tmp_path / "t.csv"),
+            "sensitive": ["sex"],
+            "columns": {"code": {"kind": "id"}},
+            "constraints": [fields, {"kind": "order", "low": "start", "high": "end"}],
+        },
+        train={"rounds": 1},
+    )
+    assert settings.data.constraints[0].words == "2020-01-01 <= start"
+    kit.run(settings, tmp_path / "run")
+    synthesizer = load_generator(RunFolder(tmp_path / "run"))
+    assert (synthesizer.draw(500, 0)["start"] >= "2020-01-01").all()
+    found = synthesizer.draw(300, 0, where={"end": ("2020-06-01", "2021-06-01")})
+    assert found["code"].nunique() == 300 and list(found.columns) == list(frame.columns)
+    given = pd.DataFrame({"end": ["2020-03-04", "2021-03-04"]}, dtype=object)
+    done = complete(synthesizer, given, 0).rows
+    assert list(done.columns) == list(frame.columns) and (done["start"] <= done["end"]).all()
+
+
 def test_a_written_configuration_reads_its_constraints_back(tmp_path: Path) -> None:
     fields = [{k: v for k, v in vars(c).items() if v is not None} for c in CONSTRAINTS]
     settings = parse({"data": {"path": "t.csv", "constraints": fields}})

@@ -5,11 +5,18 @@ What they mean for rows is in `everymode.wgan.data.constrained`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-Bound = float | str | None
+
+def _plain_date(bound: object) -> object:
+    """A date as text: TOML has dates of its own."""
+    return bound.isoformat() if isinstance(bound, date) else bound
+
+
+Bound = Annotated[float | str | None, BeforeValidator(_plain_date)]
 
 
 @dataclass(frozen=True)
