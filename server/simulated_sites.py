@@ -14,6 +14,7 @@ from everymode.clients.datasets.arrays import ArrayDataset
 from everymode.clients.datasets.choice import open_dataset
 from everymode.clients.datasets.tables import check_columns
 from everymode.clients.gate.simulation import mark
+from everymode.clients.protocol import limits
 from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.site import Site, sites_in
@@ -185,6 +186,15 @@ def _read(site: Site, settings: Settings) -> pd.DataFrame:
     return site.frame(settings.data.missing)
 
 
+def check_count(columns: int, path: str) -> None:
+    """Raises `DataError` where a table has more columns than sums are made of."""
+    if columns > limits.COLUMNS:
+        raise DataError(
+            f"{path}: has {columns:,} columns, and at most {limits.COLUMNS:,} can be modelled "
+            "together; leave columns out with data.drop, or in the file itself"
+        )
+
+
 def table_columns(
     frame: pd.DataFrame, settings: Settings, sites: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -199,6 +209,7 @@ def table_columns(
         DataError: The configuration names columns that are not there, or none is left.
     """
     known = [str(name) for name in frame.columns]
+    check_count(len(known) - len(set(settings.data.drop) & set(known)), settings.data.path)
     for name in sites:
         if name not in known:
             hint = suggest(name, known)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from everymode.clients.parsed import parsed
 from everymode.clients.site import Site, sites_in
 from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings
@@ -22,28 +23,35 @@ from everymode.wgan.data.formats import ARRAYS
 from everymode.wgan.errors import DataError
 
 
-def try_agreement(settings: Settings) -> Agreement:
+def try_agreement(settings: Settings, work: Path) -> Agreement:
     """Agrees with the tables that a configuration names, a single one taken as one site.
+
+    Args:
+        settings: The configuration.
+        work: A folder for what the site makes of its table, which the caller removes.
 
     Raises:
         DataError: What a run would refuse, of the user's own files.
     """
     source = resolve(settings.data.path)
-    with tempfile.TemporaryDirectory(prefix="everymode-") as folder:
-        work = Path(folder)
-        by: tuple[str, ...] = ()
-        if source.is_dir():
-            sites: Sequence[Site] = sites_in(source, work)
-            columns = table_columns(sites[0].frame(settings.data.missing), settings, ())
-        else:
-            sites = (Site("table", source, work, simulated=True),)
-            frame = sites[0].frame(settings.data.missing)
-            by = settings.split.column if settings.split.by == "column" else by
-            columns = table_columns(frame, settings, by)
-            assign(keys(frame, settings), read_split(settings), settings.seed)
-        spec = build_table_spec(settings.data)
-        spec = replace(spec, drop=(*spec.drop, *by))
-        return agree(InProcess(sites), columns, spec, settings.seed)
+    by: tuple[str, ...] = ()
+    if source.is_dir():
+        sites: Sequence[Site] = sites_in(source, work)
+        columns = table_columns(sites[0].frame(settings.data.missing), settings, ())
+    else:
+        sites = (trial_site(source, work),)
+        frame = parsed(sites[0], settings.data.missing)
+        by = settings.split.column if settings.split.by == "column" else by
+        columns = table_columns(frame, settings, by)
+        assign(keys(frame, settings), read_split(settings), settings.seed)
+    spec = build_table_spec(settings.data)
+    spec = replace(spec, drop=(*spec.drop, *by))
+    return agree(InProcess(sites), columns, spec, settings.seed)
+
+
+def trial_site(table: Path, work: Path) -> Site:
+    """A user's table as the one site of a trial."""
+    return Site("table", table, work, simulated=True)
 
 
 @contextmanager
@@ -56,7 +64,8 @@ def explained(settings: Settings) -> Iterator[None]:
         if not source.is_file() or source.name.lower().endswith(ARRAYS):
             raise
         try:
-            try_agreement(settings)
+            with tempfile.TemporaryDirectory(prefix="everymode-") as work:
+                try_agreement(settings, Path(work))
         except DataError as own:
             count = read_split(settings).sites
             raise DataError([f"{problem}{_sites(count)}" for problem in own.problems]) from None

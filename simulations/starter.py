@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,21 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from everymode.clients.parsed import parsed
 from everymode.clients.protocol.sketch import BYTES, LARGEST_SKETCH, capacity
 from everymode.clients.site import sites_in
-from everymode.server.config.files import commented, parse
+from everymode.server.config.files import commented, parse, resolve
 from everymode.server.config.sections import SplitSettings
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
-from everymode.server.trial import try_agreement
+from everymode.server.simulated_sites import check_count
+from everymode.server.trial import trial_site, try_agreement
 from everymode.simulations.proposals import propose_constraints
 from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.formats import MISSING
-from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.schema import Column
 from everymode.wgan.data.values import describe, parse_column
@@ -67,11 +69,28 @@ def start_configuration(
     """
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
+    with tempfile.TemporaryDirectory(prefix="everymode-") as work:
+        content, seen, notes = _looked(file, sensitive, target, output, missing, Path(work))
+    write_bytes(output, content)
+    return seen, notes
+
+
+def _looked(
+    file: Path,
+    sensitive: tuple[str, ...],
+    target: str | None,
+    output: Path,
+    missing: tuple[str, ...],
+    work: Path,
+) -> tuple[bytes, Table, tuple[str, ...]]:
+    """The configuration, what was seen, and notes."""
     gaps = (*MISSING, *(m for m in missing if m not in MISSING))
     if file.is_dir():
-        frame = pd.concat([s.frame(gaps) for s in sites_in(file, file)], ignore_index=True)
+        frame = pd.concat([s.frame(gaps) for s in sites_in(file, work)], ignore_index=True)
     else:
-        frame = read_table(file, gaps)
+        # Parsed once: the trial below takes the same rows.
+        frame = parsed(trial_site(resolve(str(file)), work), gaps)
+    check_count(len(frame.columns), str(file))
     check_names(list(frame.columns), TableSpec(sensitive=sensitive, target=target))
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
@@ -113,14 +132,14 @@ def start_configuration(
     values = {"data": data, "split": split}
     modelled = [n for n in frame.columns if n not in dropped and n not in codes]
     proposed = _propose(frame[modelled], sensitive, target)
-    settings, agreed = _agreed(values, proposed, file)
+    settings, agreed = _agreed(values, proposed, file, work)
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )
-    write_bytes(output, (head + commented(settings)).encode())
-    return seen, (*_listed(settings.data.constraints), *agreed.notes)
+    notes = (*_listed(settings.data.constraints), *agreed.notes)
+    return (head + commented(settings)).encode(), seen, notes
 
 
 def _propose(
@@ -140,11 +159,14 @@ def _propose(
         if found.strays:
             columns[-1] = replace(columns[-1], lenient=True)
     fixed = (*sensitive, *([target] if target and target not in sensitive else []))
-    return propose_constraints(frame, columns, fixed, TableSpec().floor)
+    # What does not parse is said by the agreement, with what helps.
+    with contextlib.suppress(DataError):
+        return propose_constraints(frame, columns, fixed, TableSpec().floor)
+    return ()
 
 
 def _agreed(
-    values: dict[str, Any], proposed: tuple[Constraint, ...], file: Path
+    values: dict[str, Any], proposed: tuple[Constraint, ...], file: Path, work: Path
 ) -> tuple[Settings, Agreement]:
     """The settings with what is proposed, unless a run would refuse just that."""
     plain = parse(values, str(file))
@@ -153,8 +175,11 @@ def _agreed(
             update={"data": plain.data.model_copy(update={"constraints": proposed})}
         )
         with contextlib.suppress(DataError):
-            return settings, try_agreement(placed(settings, file))
-    return plain, try_agreement(placed(plain, file))
+            return settings, try_agreement(placed(settings, file), work)
+        # What a site was asked in one folder it is not asked again.
+        work = work / "again"
+        work.mkdir()
+    return plain, try_agreement(placed(plain, file), work)
 
 
 def _listed(constraints: tuple[Constraint, ...]) -> list[str]:

@@ -65,6 +65,8 @@ class ColumnType:
             if "," in self.dtype:
                 return utc.astype(self.dtype)
             return utc.dt.tz_localize(None).astype(self.dtype)
+        if self.dtype.startswith("timedelta64"):
+            return pd.to_timedelta(series, unit="s").astype(self.dtype)
         if self.dtype == "object":
             return self._restore_objects(series)
         if self.dtype in ("bool", "boolean") and not pd.api.types.is_bool_dtype(series.dtype):
@@ -153,8 +155,6 @@ def _problem(series: "pd.Series[Any]") -> str | None:
     dtype = series.dtype
     if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype):
         return f"holds values of type {dtype}; write them as text with .astype(str)"
-    if pd.api.types.is_timedelta64_dtype(dtype):
-        return "holds durations; write them as numbers with .dt.total_seconds()"
     if pd.api.types.is_complex_dtype(dtype):
         return "holds complex numbers; write the real and the imaginary part as two columns"
     if isinstance(dtype, pd.SparseDtype):

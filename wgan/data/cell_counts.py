@@ -203,16 +203,23 @@ def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
     plain = _matches(core, "^[0-9]+$")
     strict = ~_matches(core, "^0[0-9]")
     bounded = 0
+    rest = np.flatnonzero(~plain)
+    part = core.take(pa.array(rest))
+    held = {mark: _holds(part, mark) for mark in {*".,", *(t for _, t in MARKS if t)}}
+    done: dict[tuple[str, str], int] = {}
     for m, (decimal, thousands) in enumerate(MARKS):
+        between = thousands if thousands and held[thousands].any() else ""
+        if (before := done.setdefault((decimal, between), m)) != m:
+            # Nothing is separated by it: the same texts fit.
+            numbers[m], written[m], needed[m] = numbers[before], written[before], needed[before]
+            continue
         fits = plain & strict
-        rest = np.flatnonzero(~plain)
-        if len(rest):
-            part = core.take(pa.array(rest))
+        # Where no text has the mark, whole numbers alone can fit.
+        if len(rest) and (held[decimal].any() or between or exponent.any()):
             found = _matches(part, _strict_pattern(Notation(decimal, thousands)))
             fits[rest] = found
-            if thousands:
-                parted = found & _holds(part, thousands)
-                grouped[m] = int(weights[rest][parted].sum())
+            if between:
+                grouped[m] = int(weights[rest][found & held[between]].sum())
         numbers[m] = int(weights[fits].sum())
         if not numbers[m]:
             continue
@@ -224,10 +231,11 @@ def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
         needed[m] = np.bincount(short, weights[chosen], DIGITS).astype(np.int64)
     counts["numbers"], counts["grouped"] = numbers, grouped
     counts["written"], counts["needed"], counts["bounds"] = written, needed, bounded
-    below = [negative & ~_matches(array.take(pa.array(index)), r"[)]$|-$")]
-    below += [negative & _matches(array.take(pa.array(index)), r"\)$")]
-    below += [negative & _matches(array.take(pa.array(index)), "-$")]
-    counts["negative"] = [int(weights[mask].sum()) for mask in below]
+    if negative.any():
+        own, rows_below = array.take(pa.array(index[negative])), weights[negative]
+        brackets, behind = _matches(own, r"\)$"), _matches(own, "-$")
+        below = (~(brackets | behind), brackets, behind)
+        counts["negative"] = [int(rows_below[mask].sum()) for mask in below]
     brief, full = r"{0}-?[0-9]$|{0}-?[1-9][0-9]+$", r"{0}[+-][0-9]{{2,}}$"
     styles = [style.format(sign) for style in (brief, full) for sign in "Ee"]
     if exponent.any():

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from everymode.wgan.data.date_forms import DIRECTIVE, has_day, pattern, reading_form
 
@@ -26,7 +28,8 @@ def read_dates(texts: Sequence[str] | npt.NDArray[np.object_], form: str) -> Num
     plain = reading_form(form)
     # pandas reads "now" and "today" in any form.
     index = pd.Series(np.asarray(texts, dtype=object), dtype=object)
-    fits = index.str.fullmatch(pattern(form, loose=True)).to_numpy(dtype=bool, na_value=False)
+    found = pc.match_substring_regex(pa.array(index, pa.large_string()), f"^{pattern(form, True)}$")
+    fits = np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
     if "%V" in plain:
         return _read_weeks(index, fits, plain)
     if not has_day(plain):
