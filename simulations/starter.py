@@ -1,8 +1,10 @@
 """`everymode init`: looks at a table and writes a configuration for it."""
 
+import contextlib
 import os
 import shlex
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,16 @@ from everymode.server.config.files import commented, parse, resolve
 from everymode.server.config.sections import SplitSettings
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.terminal import named, told
-from everymode.server.schema.agreement import check_names
+from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.simulated_sites import check_count
 from everymode.server.trial import trial_site, try_agreement
+from everymode.simulations.proposals import propose_constraints
+from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
+from everymode.wgan.data.schema import Column
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
@@ -127,14 +132,69 @@ def _looked(
     if len(frame) < usual.minimum:
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
-    settings = parse(values, str(file))
-    agreed = try_agreement(placed(settings, file), work)
+    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
+    proposed = _propose(frame[modelled], sensitive, target)
+    settings, agreed = _agreed(values, proposed, file, work)
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )
-    return (head + commented(settings)).encode(), seen, agreed.notes
+    notes = (*_listed(settings.data.constraints), *agreed.notes)
+    return (head + commented(settings)).encode(), seen, notes
+
+
+def _propose(
+    frame: pd.DataFrame, sensitive: tuple[str, ...], target: str | None
+) -> tuple[Constraint, ...]:
+    """Constraints that every row of the modelled columns fulfils."""
+    columns = []
+    for name in frame.columns:
+        found = describe(frame[name])
+        kind = found.kind or "category"
+        if name in sensitive and kind != "boolean":
+            kind = "category"
+        decimals = found.decimals if kind == "float" else 0
+        columns.append(
+            Column(str(name), kind, missing=found.missing, decimals=decimals, form=found.form)
+        )
+        if found.strays:
+            columns[-1] = replace(columns[-1], lenient=True)
+    fixed = (*sensitive, *([target] if target and target not in sensitive else []))
+    # What does not parse is said by the agreement, with what helps.
+    with contextlib.suppress(DataError):
+        return propose_constraints(frame, columns, fixed, TableSpec().floor)
+    return ()
+
+
+def _agreed(
+    values: dict[str, Any], proposed: tuple[Constraint, ...], file: Path, work: Path
+) -> tuple[Settings, Agreement]:
+    """The settings with what is proposed, unless a run would refuse just that."""
+    plain = parse(values, str(file))
+    if proposed:
+        settings = plain.model_copy(
+            update={"data": plain.data.model_copy(update={"constraints": proposed})}
+        )
+        with contextlib.suppress(DataError):
+            return settings, try_agreement(placed(settings, file), work)
+        # What a site was asked in one folder it is not asked again.
+        work = work / "again"
+        work.mkdir()
+    return plain, try_agreement(placed(plain, file), work)
+
+
+def _listed(constraints: tuple[Constraint, ...]) -> list[str]:
+    """What is said of constraints that were found."""
+    if not constraints:
+        return []
+    shown = "; ".join(constraint.words for constraint in constraints)
+    count = len(constraints)
+    return [
+        f"every row fulfils {'this constraint' if count == 1 else f'these {count} constraints'}, "
+        f"and every synthetic row will: {shown}. Take a [[data.constraints]] that holds by chance "
+        "out of the configuration"
+    ]
 
 
 def placed(settings: Settings, file: Path) -> Settings:

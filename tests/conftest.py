@@ -52,6 +52,7 @@ SLOW = {
     "server/test_app.py": "starts Flower",
     "server/test_arrays.py": "whole runs",
     "server/test_clusters.py": "whole runs",
+    "server/test_constraints.py": "whole runs",
     "server/test_figures.py": "whole runs",
     "server/test_locks.py": "processes that hold one another up",
     "server/test_plots.py": "draws every picture",

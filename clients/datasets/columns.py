@@ -39,6 +39,7 @@ from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.cell_counts import Reading, read_counts
+from everymode.wgan.data.constrained import count_broken, with_hidden
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import count_cells, find_zone, parse_column, parse_values
@@ -102,10 +103,17 @@ class ColumnDataset(ABC):
         where = str(site.table)
         answer: dict[str, npt.NDArray[Any]] = {}
         problems: list[str] = []
+        hidden = [column.name for column in order.drafted.hidden]
+        if order.constraints:
+            # What does not parse is said of the columns themselves.
+            with contextlib.suppress(DataError):
+                frame = with_hidden(frame, order.drafted, where)
         for i, (name, kind, form) in enumerate(
             zip(order.columns, order.kinds, order.forms, strict=True)
         ):
             lenient = bool(order.lenient and order.lenient[i])
+            if name in hidden and name not in frame.columns:
+                continue
             try:
                 column = parse_column(frame[name], kind, name, where, form, lenient)
                 if kind in ("category", "boolean"):
@@ -155,7 +163,11 @@ class ColumnDataset(ABC):
         answer: dict[str, npt.NDArray[Any]] = {"cells": cells, "left_out": np.array([left_out])}
         if site.floor:
             frame = frame.loc[known].reset_index(drop=True)
-        for i, column in enumerate(schema.columns):
+        if schema.constraints:
+            broken = count_broken(frame, schema, where)
+            answer["broken"] = floor.without_small(broken, site.floor)
+            frame = with_hidden(frame, schema, where)
+        for i, column in enumerate(schema.counted):
             if not column.numeric:
                 tally = _tally(category_labels(frame[column.name], column, where))
                 counts = np.array([tally.get(c, 0) for c in column.categories], np.int64)

@@ -14,6 +14,7 @@ from everymode.clients.protocol.plan import derive_seed
 from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.constrained import with_hidden
 from everymode.wgan.data.frame import table_types
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import DataError
@@ -49,8 +50,9 @@ class TableDataset(ColumnDataset):
     ) -> npt.NDArray[np.float32]:
         """Numbers and one-hot vectors, `(kept.sum(), D)`; see `TableCodec`."""
         rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
-        frame = self.frame(order.missing).loc[kept]
-        return conditions.table_codec(schema).encode(frame, rng, str(self.site.table))
+        where = str(self.site.table)
+        frame = with_hidden(self.frame(order.missing).loc[kept], schema, where, mended=True)
+        return conditions.table_codec(schema).encode(frame, rng, where)
 
 
 def check_columns(

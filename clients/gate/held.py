@@ -129,7 +129,8 @@ def _follows(text: str, before: str) -> None:
     # The difference of two sums of which one holds other rows out would be those rows'.
     same("rows held out", rows_held_out(order), rows_held_out(asked))
     if isinstance(order, CollectVocabulary) and isinstance(asked, DescribeColumns):
-        same("columns", order.columns, asked.columns)
+        drafted = order.drafted
+        same("columns", drafted.names, asked.columns)
         same("samples", order.samples, asked.samples)
         if strangers := set(order.identifiers) - set(asked.drop):
             raise RefusedError(f"identifiers: {len(strangers)} that the site was never asked about")
@@ -166,12 +167,14 @@ def rows_held_out(order: Task) -> HeldOut:
 def _ranks(order: CountHistograms, asked: CollectVocabulary) -> None:
     """All cells that values of the sensitive features and of the target make, and no others."""
     schema, conditions = Schema.from_json(order.schema), ConditionSpace.from_json(order.conditions)
-    same("columns", schema.names, asked.columns)
+    drafted = asked.drafted
+    same("columns", schema.names, drafted.names)
     same("samples", schema.samples and schema.samples.layout, asked.samples)
-    same("kinds", tuple(c.kind for c in schema.columns), asked.kinds)
-    same("forms", tuple(c.form for c in schema.columns), asked.forms)
-    lenient = asked.lenient or (False,) * len(asked.columns)
-    same("columns with strays", tuple(c.lenient for c in schema.columns), lenient)
+    same("constraints", schema.constraints, drafted.constraints)
+    for what, field in (("kinds", "kind"), ("forms", "form"), ("columns with strays", "lenient")):
+        one, other = ([getattr(c, field) for c in s.counted] for s in (schema, drafted))
+        same(what, tuple(one), tuple(other))
+    same("hidden columns", *([c.name for c in s.hidden] for s in (schema, drafted)))
     if conditions.centres or conditions.table.any():
         raise RefusedError("'ranks' with counts or clusters, which it is asked for to find")
     if len(set(conditions.sensitive)) < len(conditions.sensitive):
@@ -218,7 +221,9 @@ def _narrows(order: KMeansStep | EncodeData, asked: CountHistograms) -> None:
     )
     same("columns", schema.names, wide.names)
     same("samples", schema.samples, wide.samples)
-    for column, candidate in zip(schema.columns, wide.columns, strict=True):
+    same("constraints", schema.constraints, wide.constraints)
+    same("hidden columns", *([c.name for c in s.hidden] for s in (schema, wide)))
+    for column, candidate in zip(schema.counted, wide.counted, strict=True):
         for field in fields(Column):
             if field.name not in SPARED:
                 what = f"{field.name} of column '{column.name}'"

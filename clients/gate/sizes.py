@@ -29,6 +29,8 @@ from everymode.clients.protocol.sketch import CELLS, LARGEST_SKETCH
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.metrics.marginals import POINTS, Marginals
 from everymode.wgan.data.arrays import DTYPES, SampleLayout
+from everymode.wgan.data.constrained import hidden_columns
+from everymode.wgan.data.constraint_rules import constraint_problems
 from everymode.wgan.data.date_forms import form_problem, is_date_form
 from everymode.wgan.data.dates import parse_zone
 from everymode.wgan.data.notation import parse_notation
@@ -69,10 +71,11 @@ def check_schema(schema: Schema) -> list[str]:
     """What is wrong with the sizes of a schema."""
     problems = [
         *_samples(schema.samples.layout if schema.samples else None),
-        *within("columns", len(schema.columns), 1, limits.COLUMNS),
-        *(f"column '{c.name[:40]}': {problem}" for c in schema.columns for problem in _column(c)),
+        *within("columns", len(schema.counted), 1, limits.COLUMNS),
+        *(f"column '{c.name[:40]}': {problem}" for c in schema.counted for problem in _column(c)),
+        *_constraints(schema),
     ]
-    if len(set(schema.names)) < len(schema.columns):
+    if len({column.name for column in schema.counted}) < len(schema.counted):
         problems.append("two columns of one name")
     problems += within("identifiers", len(schema.identifiers), 0, limits.COLUMNS)
     return problems
@@ -166,8 +169,11 @@ def _problems(order: Task) -> list[str]:
             problems += within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
+            problems += within("constraints", len(order.constraints), 0, limits.COLUMNS)
             problems += within("identifiers", len(order.identifiers), 0, limits.COLUMNS)
             problems += _one_length(lengths) + _share(order.held_out.share) + _forms(order.forms)
+            if not problems:
+                problems += _constraints(order.drafted)
             return problems + _samples(order.samples)
         case CountHistograms():
             problems = within(
@@ -293,6 +299,19 @@ def _forms(forms: tuple[str, ...]) -> list[str]:
             parse_notation(form)
         except ValueError as error:
             return [str(error)]
+    return []
+
+
+def _constraints(schema: Schema) -> list[str]:
+    """What is wrong with a schema's constraints and the columns that they add."""
+    problems = within("constraints", len(schema.constraints), 0, limits.COLUMNS)
+    if problems or not (schema.constraints or schema.hidden):
+        return problems
+    if constraint_problems(schema.columns, schema.constraints):
+        return ["constraints that do not fit its columns"]
+    wanted = hidden_columns(schema.columns, schema.constraints)
+    if [(c.name, c.kind) for c in wanted] != [(c.name, c.kind) for c in schema.hidden]:
+        return ["hidden columns other than those of its constraints"]
     return []
 
 

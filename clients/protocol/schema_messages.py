@@ -24,7 +24,9 @@ from everymode.clients.protocol.sums import Field, Layout
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.cell_counts import SIZE
-from everymode.wgan.data.schema import Kind, Schema
+from everymode.wgan.data.constrained import number_hidden
+from everymode.wgan.data.constraints import Constraint
+from everymode.wgan.data.schema import Column, Kind, Schema
 
 WHOLE, FRACTIONS = 4, 30
 """Resolutions, in bits, of sums of samples' numbers: exact for whole ones, whose totals may reach
@@ -96,6 +98,7 @@ class CollectVocabulary:
         held_out: Rows that are not read.
         samples: The samples whose moments are asked for; None: rows of a table.
         identifiers: Columns of codes whose patterns are asked for.
+        constraints: Constraints, whose hidden columns stand behind those of the table.
     """
 
     columns: tuple[str, ...]
@@ -108,7 +111,21 @@ class CollectVocabulary:
     held_out: HeldOut = HeldOut()
     samples: SampleLayout | None = None
     identifiers: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     order: Literal["values"] = "values"
+
+    @property
+    def drafted(self) -> Schema:
+        """The schema that this order speaks of, without any values."""
+        lenient = self.lenient or (False,) * len(self.columns)
+        columns = tuple(
+            Column(name, kind, form=form, lenient=odd)
+            for name, kind, form, odd in zip(
+                self.columns, self.kinds, self.forms, lenient, strict=True
+            )
+        )
+        own = len(columns) - number_hidden(self.constraints)
+        return Schema(columns[:own], constraints=self.constraints, hidden=columns[own:])
 
     def layout(self) -> Layout:
         """Per column a value sketch; for numeric ones a vote and a signed logarithmic histogram.
@@ -158,12 +175,15 @@ class CountHistograms:
         """Per column counts of its categories or of its atoms and bins; counts of cells.
 
         `rare` are cells of values that are none of the candidates. `left_out` are rows that sites
-        leave out by a floor of their own.
+        leave out by a floor of their own, `broken` rows that break each constraint.
         """
         conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
         fields.append(Field("left_out", (1,)))
-        for i, column in enumerate(Schema.from_json(self.schema).columns):
+        schema = Schema.from_json(self.schema)
+        if schema.constraints:
+            fields.append(Field("broken", (len(schema.constraints),)))
+        for i, column in enumerate(schema.counted):
             if column.numeric:
                 fields.append(Field(f"atoms.{i}", (len(column.atoms),)))
                 fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),)))

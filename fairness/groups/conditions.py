@@ -17,6 +17,7 @@ import pandas as pd
 from everymode.fairness.groups.clusters import Centres
 from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.codec import Codec, TableCodec
+from everymode.wgan.data.constrained import construction
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.data.values import parse_column, parse_values
 
@@ -118,8 +119,19 @@ class ConditionSpace:
         """How rows are encoded: samples where there are any, else the columns of a table."""
         return schema.samples.codec if schema.samples else self.table_codec(schema)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Columns whose values rows are asked for by: no constraint may change them."""
+        target = () if self.target is None or self.target in self.sensitive else (self.target,)
+        return (*self.sensitive, *target)
+
     def table_codec(self, schema: Schema) -> TableCodec:
-        """How rows of a table are encoded: without the columns that follow from the condition."""
+        """How rows of a table are encoded: without the columns that follow from the condition.
+
+        Nor with those that constraints determine; see `everymode.wgan.data.constrained`.
+        """
+        if schema.constraints:
+            schema = construction(schema, self.asked).schema
         return TableCodec(schema.without(self.given))
 
     def group_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:

@@ -17,6 +17,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from everymode.server.config.settings import Settings
+from everymode.wgan.data.constraints import constraint_to_json
 from everymode.wgan.data.formats import SUFFIXES
 from everymode.wgan.errors import SettingsError, suggest
 from everymode.wgan.words import toml_text
@@ -145,14 +146,22 @@ def commented(settings: Settings) -> str:
             continue
         lines += ["", f"# {(type(section).__doc__ or '').splitlines()[0]}", f"[{name}]"]
         for key, info in type(section).model_fields.items():
-            if key == "columns":
+            if key in ("columns", "constraints"):
                 lines += _comment(info.description)
             else:
                 lines += _entry(key, values[name], info.description)
         for column, declared in values[name].get("columns", {}).items():
             lines += ["", f"[{name}.columns.{_literal(column)}]"]
             lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).strip().split("\n")
+        for constraint in getattr(section, "constraints", ()):
+            plain = constraint_to_json(constraint)
+            lines += ["", f"[[{name}.constraints]]", *_comment(f"{constraint.words}.")]
+            lines += [f"{key} = {_inline(plain[key])}" for key in sorted(plain, key=_kind_first)]
     return toml_text("\n".join(lines) + "\n")
+
+
+def _kind_first(key: str) -> bool:
+    return key != "kind"
 
 
 def keys() -> list[tuple[str, str, str]]:
@@ -178,9 +187,13 @@ def _entry(key: str, values: Mapping[str, Any], description: str | None) -> list
     if key not in values:
         return [*comment, f"# {key} ="]
     value = values[key]
-    if isinstance(value, list):
-        return [*comment, f"{key} = [{', '.join(_literal(item) for item in value)}]"]
-    return [*comment, f"{key} = {_literal(value)}"]
+    return [*comment, f"{key} = {_inline(value)}"]
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_literal(item) for item in value)}]"
+    return _literal(value)
 
 
 def _comment(description: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 
 from everymode.clients.protocol import limits
 from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.date_forms import form_problem, is_date_form
 from everymode.wgan.data.formats import MISSING as MISSING_CELLS
 from everymode.wgan.data.notation import parse_notation
@@ -123,6 +124,15 @@ class DataSettings(Section):
     )
     columns: dict[str, ColumnSettings] = Field(
         {}, description="declared kinds and categories, by column: [data.columns.NAME] kind = ..."
+    )
+
+    constraints: tuple[Constraint, ...] = Field(
+        (),
+        description="what every row fulfils, real and synthetic, each as [[data.constraints]]: "
+        "kind = 'order' (low, high, strict), 'range' (column, low, high), 'one_hot' (columns), "
+        "'sum' (total, parts), 'combination' (columns: only combinations that data.floor rows "
+        "have) or 'only_if' (column, when, values: missing in all other rows); a table of which "
+        "more than 5 % of the rows break one is refused, unless it says force = true",
     )
 
     @field_validator("holdout", "target")

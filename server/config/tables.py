@@ -24,4 +24,5 @@ def build_table_spec(data: DataSettings) -> TableSpec:
             name: DeclaredColumn(column.kind, column.categories, column.format)
             for name, column in data.columns.items()
         },
+        constraints=data.constraints,
     )

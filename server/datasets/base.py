@@ -26,10 +26,14 @@ class Synthetic:
     Attributes:
         rows: Their columns, typed, in the agreed order: of arrays the labels.
         samples: The array beside them, `(n, *sample)`; None for a table.
+        moved: Rows that were moved to the nearest that fulfil all constraints.
+        replaced: Rows that others took the place of, since none near them fulfils all constraints.
     """
 
     rows: pd.DataFrame
     samples: npt.NDArray[Any] | None = None
+    moved: int = 0
+    replaced: int = 0
 
 
 class Modality(Protocol):

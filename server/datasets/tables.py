@@ -12,6 +12,9 @@ from everymode.server.datasets.base import Codes, Ints, Synthetic
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.constrained import with_hidden
+from everymode.wgan.data.restored import restored
+from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.spreadsheets import Marked
 from everymode.wgan.data.write import write_table
 
@@ -34,20 +37,30 @@ class TableModality:
         decoded = plan.conditions.table_codec(plan.schema).decode(codes, rng)
         columns: dict[str, pd.Series] = {str(name): decoded[name] for name in decoded.columns}
         columns |= plan.conditions.decode(cells, plan.schema)
-        rows = pd.DataFrame({name: columns[name] for name in plan.schema.names})
-        for identifier in sorted(plan.schema.identifiers, key=lambda each: each.place):
-            made = pd.Series(identifier.make(len(rows), rng), index=rows.index, dtype="str")
-            place = min(identifier.place, rows.shape[1])
-            rows.insert(place, identifier.name, made.astype("int64") if identifier.whole else made)
-        return Synthetic(rows)
+        conditions, frame = plan.conditions, pd.DataFrame(columns)
+        found = restored(frame, plan.schema, conditions.given, conditions.asked, cells, rng)
+        rows = with_identifiers(found.rows, plan.schema, rng)
+        return Synthetic(rows, moved=found.moved, replaced=found.replaced)
 
     def encode(
         self, plan: Plan, synthetic: Synthetic, index: Ints, rng: np.random.Generator
     ) -> Codes:
         """See `Modality.encode`."""
         codec = plan.conditions.table_codec(plan.schema)
-        return codec.encode(synthetic.rows.iloc[index], rng, "the synthetic table")
+        where = "the synthetic table"
+        rows = with_hidden(synthetic.rows.iloc[index], plan.schema, where, mended=True)
+        return codec.encode(rows, rng, where)
 
     def write(self, plan: Plan, synthetic: Synthetic, path: Path, safe: bool) -> Marked:
         """See `Modality.write` and `everymode.wgan.data.write.write_table`."""
         return write_table(synthetic.rows, plan.schema, path, safe)
+
+
+def with_identifiers(rows: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> pd.DataFrame:
+    """The rows with new codes at the places of their columns, in place of those that are there."""
+    rows = rows.drop(columns=[i.name for i in schema.identifiers if i.name in rows.columns])
+    for identifier in sorted(schema.identifiers, key=lambda each: each.place):
+        made = pd.Series(identifier.make(len(rows), rng), index=rows.index, dtype="str")
+        place = min(identifier.place, rows.shape[1])
+        rows.insert(place, identifier.name, made.astype("int64") if identifier.whole else made)
+    return rows

@@ -239,7 +239,12 @@ def ranks(order: CountHistograms, reply: Reply) -> Problems:
     cells = reply.sums.units("cells")
     yield from reply.fits("'cells'", int(cells.sum()), reply.learnt)
     yield from reply.fits("'left_out'", reply.count("left_out"), reply.learnt)
-    for i, column in enumerate(schema.columns):
+    if schema.constraints:
+        for constraint, n in zip(
+            schema.constraints, reply.sums.units("broken").tolist(), strict=True
+        ):
+            yield from reply.fits(f"rows that break '{constraint.words}'", n, reply.learnt)
+    for i, column in enumerate(schema.counted):
         known = i in reply.known.present and reply.exact
         most = reply.known.present[i] if known else reply.learnt
         if column.numeric:

@@ -34,6 +34,7 @@ from everymode.server.schema.cells import (
 )
 from everymode.server.schema.clusters import clustered
 from everymode.server.schema.codes import settle_identifiers
+from everymode.server.schema.constraints import constraint_notes, draft_hidden
 from everymode.server.schema.drafts import Draft, draft_columns
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import Exchange
@@ -108,9 +109,12 @@ def agree(
     looked = exchange(Request(look))
     rows = int(looked["rows"][0] - looked["held"][0])
     drafts = draft_columns(looked, names, data)
+    drafts += draft_hidden(drafts, data)
+    if data.constraints and samples is not None:
+        raise DataError("data.constraints: arrays have no columns that fulfil them; leave them out")
     columns_of = [draft.column for draft in drafts]
     order = CollectVocabulary(
-        names,
+        tuple(c.name for c in columns_of),
         tuple(c.kind for c in columns_of),
         tuple(c.form for c in columns_of),
         data.missing,
@@ -120,6 +124,7 @@ def agree(
         held_out,
         samples,
         identifiers,
+        data.constraints,
     )
     found = exchange(Request(order))
     candidates: list[Column] = []
@@ -133,28 +138,40 @@ def agree(
         raise DataError(problems)
     scaled = None if samples is None else _scaled(found, samples)
     shifts = {draft.column.name: draft.shift for draft in drafts}
-    proposal = possible_cells(Schema(tuple(candidates)), data, found, shifts)
-    drafted = Schema(tuple(candidates), scaled).to_json()
+    own = len(names)
+    proposal = possible_cells(Schema(tuple(candidates[:own])), data, found, shifts)
+    drafted = Schema(
+        tuple(candidates[:own]),
+        scaled,
+        constraints=data.constraints,
+        hidden=tuple(candidates[own:]),
+    ).to_json()
     counted = exchange(
         Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
     )
+    spread = replace(data, rare="spread")
     settled: list[tuple[Column, str]] = []
     for i, candidate in enumerate(candidates):
         try:
-            settled.append(_settle(candidate, i, counted, rows, data))
+            settled.append(_settle(candidate, i, counted, rows, data if i < own else spread))
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
+    hidden = [column for column, _ in settled[own:]]
+    settled = settled[:own]
     codes = settle_identifiers(found, identifiers, columns, data.floor)
-    schema = Schema(tuple(column for column, _ in settled), scaled, codes)
+    schema = Schema(
+        tuple(column for column, _ in settled), scaled, codes, data.constraints, tuple(hidden)
+    )
     check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, data)
     if data.clusters:
         conditions = clustered(exchange, schema, conditions, data, seed)
     notes = [note for draft in drafts for note in draft.notes]
-    notes += [note for i, draft in enumerate(drafts) for note in _tiny_note(draft, i, found)]
+    notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
+    notes += constraint_notes(schema, conditions.asked, counted, data)
     notes += [note for each in codes for note in _chance_note(each, rows)]
     return Agreement(schema, conditions, int(looked["rows"][0]), tuple(notes))
 

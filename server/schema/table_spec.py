@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from everymode.fairness.groups.conditioned_on import ConditionedOn
+from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.schema import Kind
 
@@ -45,6 +46,7 @@ class TableSpec:
         condition: What the generator is conditioned on.
         clusters: Latent clusters to condition on as well; 0: none.
         columns: What is declared, by column.
+        constraints: What every row fulfils.
     """
 
     sensitive: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class TableSpec:
     condition: ConditionedOn = "group_and_label"
     clusters: int = 0
     columns: Mapping[str, DeclaredColumn] = field(default_factory=dict)
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def identifiers(self) -> tuple[str, ...]:

@@ -48,6 +48,13 @@ def sample(run: RunContext, agreed: Agreed, synthesizer: Synthesizer) -> Synthet
     run.begin("sample", "synthetic table")
     cells = synthesizer.cells_matching_data(output.rows or agreed.rows, seed)
     synthetic = synthesizer.generate(cells, seed)
+    changed = synthetic.moved + synthetic.replaced
+    if changed:
+        run.listener.on_note(
+            f"data.constraints: {changed:,} of {len(synthetic.rows):,} synthetic rows did not "
+            f"fulfil all by construction: {synthetic.moved:,} were moved to the nearest that does, "
+            f"and others took the place of {synthetic.replaced:,}"
+        )
     marked = modality.write(agreed.plan, synthetic, path, output.spreadsheet_safe)
     if marked:
         run.listener.on_note(f"{marked.sentence(path.name)}; output.spreadsheet_safe = false: none")

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import KDTree
 
-from everymode.clients.protocol.plan import derive_seed
+from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.groups.conditions import MISSING
 from everymode.server.datasets.choice import choose_modality
 from everymode.server.synthesis.conditions import Condition
@@ -48,6 +48,7 @@ from everymode.server.synthesis.partial_rows import (
     text_as_given,
     values_in,
 )
+from everymode.wgan.data.restored import moved
 from everymode.wgan.data.schema import Column
 from everymode.wgan.errors import DataError
 
@@ -159,8 +160,39 @@ def complete(
     rows = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows
     for name in names:
         rows[name] = overwritten(rows[name], plan.schema[name], texts[name])
+    if plan.schema.constraints:
+        rows = _constrained(rows, plan, texts, where)
     shown = {name: text_as_given(given[name], texts[name]) for name in texts}
     return Completed(rows, pd.DataFrame(shown, rows.index, dtype=object), near, unlike)
+
+
+def _constrained(
+    rows: pd.DataFrame, plan: Plan, texts: Mapping[str, npt.NDArray[np.object_]], where: str
+) -> pd.DataFrame:
+    """Completed rows whose drawn cells are moved so that all constraints hold with the given ones.
+
+    Raises:
+        DataError: Given cells with which no row fulfils them.
+    """
+    patterns = np.stack([pd.notna(own) for own in texts.values()], axis=1)
+    kinds, kind_of = np.unique(patterns, axis=0, return_inverse=True)
+    parts: list[pd.DataFrame] = []
+    problems: list[str] = []
+    for kind, pattern in enumerate(kinds):
+        own = rows[kind_of.reshape(-1) == kind]
+        fixed = [name for name, given in zip(texts, pattern, strict=True) if given]
+        found, wrong = moved(own, plan.schema, (*fixed, *plan.conditions.given))
+        rest = own.drop(columns=list(found.columns))
+        parts.append(pd.concat([found, rest], axis=1)[list(own.columns)])
+        problems += [
+            f"{where}: row {place + 1:,}: no row with these cells fulfils data.constraints "
+            f"({'; '.join(c.words for c in plan.schema.constraints)}); correct them"
+            for place in own.index[wrong][:3]
+        ]
+    if problems:
+        raise DataError(problems)
+    joined: pd.DataFrame = pd.concat(parts).sort_index()
+    return joined
 
 
 def _strata(
@@ -243,18 +275,16 @@ class _Stratum:
     def _draw(self, kinds: Ints, needed: Ints, rng: np.random.Generator) -> "_Pool":
         """Rows that agree with some kind of partial row, and the first piece, whatever they are."""
         plan = self.synthesizer.plan
-        codec = plan.conditions.table_codec(plan.schema)
         lookup = {tuple(kind): i for i, kind in enumerate(kinds.tolist())}
         parts: list[_Pool] = []
         held = np.zeros(len(kinds), dtype=np.int64)
         drawn = piece = 0
         while (held < needed).any() and drawn < POOL:
-            size = piece_rows(piece, codec.width)
+            size = piece_rows(piece, plan.shape.width)
             cells = rng.choice(len(self.share), size, p=self.share)
             rows = self.synthesizer.encoded(cells, derive_seed(self.seed, piece))
-            columns = [
-                values_in(self._column(n), decoded(codec, plan.schema, n, rows)) for n in self.given
-            ]
+            table = decoded(plan, list(self.given), rows, cells)
+            columns = [values_in(self._column(n), table[n]) for n in self.given]
             states = np.stack([own.state for own in columns], axis=1)
             found = np.array([lookup.get(tuple(s), -1) for s in states.tolist()])
             # Rows of kinds of which there are enough are not kept: the memory is bounded.

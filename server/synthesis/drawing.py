@@ -31,6 +31,7 @@ from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.groups.conditions import MISSING
 from everymode.fairness.parity.mixture import ParityMixture
 from everymode.server.datasets.choice import choose_modality
+from everymode.server.datasets.tables import with_identifiers
 from everymode.server.synthesis.conditions import Condition, parse_conditions
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Schema
@@ -162,15 +163,26 @@ def cell_shares(
 
 
 def decoded(
-    codec: TableCodec,
-    schema: Schema,
-    name: str,
+    plan: Plan,
+    names: Sequence[str],
     rows: Rows,
+    cells: Ints,
     draws: np.random.Generator | None = None,
-) -> "pd.Series[Any]":
-    """One column of encoded rows `(n, D)`; `draws` as of `TableCodec.decode`."""
-    part = rows[:, codec.span(name)]
-    return TableCodec(Schema((schema[name],))).decode(part, draws)[name]
+) -> dict[str, "pd.Series[Any]"]:
+    """Columns of encoded rows `(n, D)` of cells `(n,)`; `draws` as of `TableCodec.decode`.
+
+    Without constraints no more than these columns is decoded.
+    """
+    schema = plan.schema
+    if schema.constraints:
+        own = draws or np.random.default_rng(derive_seed(plan.seed, "decode"))
+        table = choose_modality(schema).decode(plan, rows, cells, own).rows
+        return {name: table[name] for name in names}
+    codec = plan.conditions.table_codec(schema)
+    return {
+        name: TableCodec(Schema((schema[name],))).decode(rows[:, codec.span(name)], draws)[name]
+        for name in names
+    }
 
 
 def piece_rows(piece: int, width: int) -> int:
@@ -190,30 +202,19 @@ def _search(
 ) -> pd.DataFrame:
     """`rows` rows that meet the conditions on generated columns."""
     plan = synthesizer.plan
-    codec = plan.conditions.table_codec(plan.schema)
+    width = plan.shape.width
     hits = np.zeros(len(share), dtype=np.int64)
-    found: list[tuple[Rows, Ints]] = []
-    kept: list[dict[str, Objects]] = []
+    found: list[_Found] = []
     draws = np.random.default_rng(derive_seed(seed, "decode"))
     started, piece, held, drawn = search.clock(), 0, 0, 0
     while held < rows:
-        size = piece_rows(piece, codec.width)
+        size = piece_rows(piece, width)
         cells = rng.choice(len(share), size, p=share)
         encoded = synthesizer.encoded(cells, derive_seed(seed, piece))
-        drawn_values: dict[str, Objects] = {}
-        for condition in sought:
-            name = condition.column.name
-            values = decoded(codec, plan.schema, name, encoded, draws)
-            mask = condition.fits(values)
-            encoded, cells = encoded[mask], cells[mask]
-            if condition.column.states:
-                # A category of its state that was drawn: the row keeps it.
-                drawn_values[name] = values.to_numpy(dtype=object)
-            drawn_values = {n: own[mask] for n, own in drawn_values.items()}
-        piece, held, drawn = piece + 1, held + len(cells), drawn + size
-        hits += np.bincount(cells, minlength=len(hits))
-        found.append((encoded, cells))
-        kept.append(drawn_values)
+        fitting = _fitting(plan, encoded, cells, sought, draws)
+        piece, held, drawn = piece + 1, held + len(fitting.cells), drawn + size
+        hits += np.bincount(fitting.cells, minlength=len(hits))
+        found.append(fitting)
         share = _live(share, hits)
         seconds = search.clock() - started
         left = seconds * (rows - held) / held if held else None
@@ -221,12 +222,61 @@ def _search(
         if piece >= PILOT and _too_long(seconds, held, rows, search.patience):
             told = " ".join(c.words for c in sought)
             raise DataError(_refusal(told, held, drawn, rows, seconds))
-    encoded = np.concatenate([part for part, _ in found])[:rows]
-    cells = np.concatenate([own for _, own in found])[:rows]
+    if plan.schema.constraints:
+        tables = [own.table for own in found if own.table is not None and len(own.cells)]
+        # Codes of one piece are unlike each other, not unlike those of the next.
+        return with_identifiers(pd.concat(tables, ignore_index=True)[:rows], plan.schema, draws)
+    encoded = np.concatenate([own.rows for own in found])[:rows]
+    cells = np.concatenate([own.cells for own in found])[:rows]
     table = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows
-    for name in kept[0]:
-        table[name] = np.concatenate([own[name] for own in kept])[:rows]
+    for name in found[0].kept:
+        table[name] = np.concatenate([own.kept[name] for own in found])[:rows]
     return table
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Rows that meet the conditions.
+
+    Attributes:
+        rows: Encoded, `(n, D)`.
+        cells: Their cells, `(n,)`.
+        kept: Categories that were drawn of states that several share, by column.
+        table: The rows decoded, where there are constraints; else None.
+    """
+
+    rows: Rows
+    cells: Ints
+    kept: dict[str, Objects]
+    table: pd.DataFrame | None = None
+
+
+def _fitting(
+    plan: Plan,
+    encoded: Rows,
+    cells: Ints,
+    sought: Sequence[Condition],
+    draws: np.random.Generator,
+) -> _Found:
+    """Those of encoded rows that meet the conditions."""
+    kept: dict[str, Objects] = {}
+    if plan.schema.constraints:
+        # What a constraint determines is known of whole rows alone, and these stay what they are.
+        table = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows
+        mask = np.ones(len(cells), dtype=np.bool_)
+        for condition in sought:
+            mask &= condition.fits(table[condition.column.name])
+        return _Found(encoded[mask], cells[mask], kept, table[mask])
+    for condition in sought:
+        name = condition.column.name
+        values = decoded(plan, [name], encoded, cells, draws)[name]
+        mask = condition.fits(values)
+        encoded, cells = encoded[mask], cells[mask]
+        if condition.column.states:
+            # A category of its state that was drawn: the row keeps it.
+            kept[name] = values.to_numpy(dtype=object)
+        kept = {n: own[mask] for n, own in kept.items()}
+    return _Found(encoded, cells, kept)
 
 
 def _allowed(condition: Condition, values: Sequence[str]) -> tuple[str, ...]:

@@ -212,6 +212,8 @@ def test_every_key_of_a_written_configuration_has_a_comment() -> None:
         for key in section.model_fields:
             if key == "columns":
                 assert any("[data.columns.NAME]" in line for line in lines)
+            elif key == "constraints":
+                assert any("[[data.constraints]]" in line for line in lines)
             else:
                 _explained(lines[start:], key)
 

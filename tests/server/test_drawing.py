@@ -76,10 +76,10 @@ def test_cells_without_fitting_rows_are_left_out_and_nothing_else_changes(
         asked.append(cells)
         return rows
 
-    def decoded(codec: Any, schema: Any, name: str, rows: Any, draws: Any) -> Any:
-        series = real(codec, schema, name, rows, draws).copy()
+    def decoded(plan: Any, names: Any, rows: Any, cells: Any, draws: Any) -> Any:
+        series = real(plan, names, rows, cells, draws)[names[0]].copy()
         series[np.isin(asked[-1][: len(series)], barren)] = 0
-        return series
+        return {names[0]: series}
 
     monkeypatch.setattr(Synthesizer, "encoded", encoded)
     monkeypatch.setattr(drawing, "decoded", decoded)

@@ -298,16 +298,16 @@ def _decode(
         if column.states and rng is not None:
             drawn = _members(column, states, rng)
             texts = np.where(pd.isna(drawn), texts, drawn)
-        return _typed(pd.Series(texts, dtype=object), column)
+        return typed(pd.Series(texts, dtype=object), column)
     numbers = np.array([np.nan if o is None else o for o in options] or [np.nan])[states]
     if slots.value is not None:
         dense = states == 0
         numbers[dense] = from_scores(rows[dense, slots.value].astype(np.float64), column)
     # Adding zero turns -0.0 into 0.0.
-    return _typed(pd.Series(numbers + 0.0), column)
+    return typed(pd.Series(numbers + 0.0), column)
 
 
-def _typed(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+def typed(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     """The column in its own dtype where that holds its values, else in that of its kind."""
     plain = _natural(series, column)
     if column.dtype in ("str", "object", plain.dtype.name):

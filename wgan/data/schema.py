@@ -8,11 +8,16 @@ equal fingerprints are encoded to the same tensors.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from everymode.wgan.data.arrays import Samples
+from everymode.wgan.data.constraints import (
+    Constraint,
+    constraint_from_json,
+    constraint_to_json,
+)
 from everymode.wgan.data.identifiers import Identifier, read_identifiers
 
 Kind = Literal["integer", "float", "boolean", "datetime", "category"]
@@ -95,11 +100,16 @@ class Schema:
         columns: The columns, in their order: of a table all, of arrays their labels.
         samples: How the array beside the columns is encoded; None for a table.
         identifiers: Columns of codes that are made anew, beside those that are modelled.
+        constraints: What every row fulfils.
+        hidden: Columns that are derived from the others and encoded in their place, so that
+            constraints hold; see `everymode.wgan.data.constrained`. No table has them.
     """
 
     columns: tuple[Column, ...]
     samples: Samples | None = None
     identifiers: tuple[Identifier, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    hidden: tuple[Column, ...] = ()
 
     def __getitem__(self, name: str) -> Column:
         """The column called `name`; raises `KeyError` where there is none."""
@@ -113,6 +123,11 @@ class Schema:
         """The headers, in order."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def counted(self) -> tuple[Column, ...]:
+        """All columns that sites count: those of the table, then the hidden ones."""
+        return self.columns + self.hidden
+
     def without(self, names: tuple[str, ...]) -> "Schema":
         """The schema less the columns called `names`."""
         kept = tuple(c for c in self.columns if c.name not in names)
@@ -124,15 +139,12 @@ class Schema:
         >>> Schema.from_json(Schema((Column("age", "integer"),)).to_json()).names
         ('age',)
         """
-        columns = [asdict(column) for column in self.columns]
-        for column in columns:
-            # Fingerprints of schemas without these stay what they were.
-            for name, usual in _OPTIONAL.items():
-                if column[name] == usual:
-                    del column[name]
-        value: dict[str, Any] = {"columns": columns}
+        value: dict[str, Any] = {"columns": _columns_to_json(self.columns)}
         if self.samples is not None:
             value["samples"] = self.samples.to_json()
+        if self.constraints:
+            value["constraints"] = [constraint_to_json(c) for c in self.constraints]
+            value["hidden"] = _columns_to_json(self.hidden)
         if self.identifiers:
             value["identifiers"] = [asdict(each) for each in self.identifiers]
         return value
@@ -140,15 +152,13 @@ class Schema:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_json`."""
-        columns: list[dict[str, Any]] = [
-            {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()}
-            for column in value["columns"]
-        ]
         samples = value.get("samples")
         return Schema(
-            tuple(Column(**column) for column in columns),
+            _columns_from_json(value["columns"]),
             None if samples is None else Samples.from_json(samples),
             read_identifiers(value.get("identifiers", ())),
+            tuple(constraint_from_json(c) for c in value.get("constraints", ())),
+            _columns_from_json(value.get("hidden", ())),
         )
 
     @property
@@ -156,3 +166,20 @@ class Schema:
         """16 hexadecimal digits that differ where the encoding of a table would."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _columns_to_json(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    found = [asdict(column) for column in columns]
+    for column in found:
+        # Fingerprints of schemas without these stay what they were.
+        for name, usual in _OPTIONAL.items():
+            if column[name] == usual:
+                del column[name]
+    return found
+
+
+def _columns_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    columns: list[dict[str, Any]] = [
+        {k: tuple(v) if isinstance(v, list) else v for k, v in column.items()} for column in values
+    ]
+    return tuple(Column(**column) for column in columns)
