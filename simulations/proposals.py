@@ -35,7 +35,7 @@ FEWEST = 50
 SURE = -20.0
 """Logarithm of the probability of chance, below which a constraint is none."""
 
-Values = dict[str, npt.NDArray[np.float64] | npt.NDArray[np.object_]]
+ParsedColumns = dict[str, npt.NDArray[np.float64] | npt.NDArray[np.object_]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Look:
         floor: Rows that a combination needs.
     """
 
-    values: Values
+    values: ParsedColumns
     numbers: list[str]
     dates: list[str]
     flags: list[str]
@@ -98,7 +98,7 @@ def _holds(frame: pd.DataFrame, constraint: Constraint, schema: Schema, floor: i
 
 
 def _look(frame: pd.DataFrame, columns: Sequence[Column], floor: int) -> _Look:
-    values: Values = {}
+    values: ParsedColumns = {}
     kinds: dict[str, list[str]] = {"numbers": [], "dates": [], "flags": [], "texts": []}
     for column in columns:
         name = column.name

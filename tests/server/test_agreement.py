@@ -159,7 +159,7 @@ def test_numbers_too_few_to_be_told_apart_are_named_with_their_count(tmp_path):
     column = found.schema["x"]
     assert (column.low, column.high) == (10, 13)
     assert found.notes == (
-        "column 'x': 3 numbers outside 10 to 13, too few to be told apart (data.floor = 5), are "
+        "column 'x': 3 values outside 10 to 13, too few to be told apart (data.floor = 5), are "
         "taken for the nearest",
     )
     none = one([None] * 58 + ["2.5"] * 2, tmp_path / "few")

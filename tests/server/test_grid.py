@@ -51,6 +51,10 @@ def sums_of(order: Task, sites: Iterable[str]) -> SiteSums:
     values: dict[str, Any] = {f.name: np.zeros(f.shape, np.int64) for f in layout.fields}
     values["rows" if isinstance(order, DescribeColumns) else "sites"] = np.array([len(names)])
     per_site = {}
+    if isinstance(order, DescribeColumns):
+        for i in range(len(order.columns)):
+            # No site has a value.
+            values[f"cells.{i}"][0] = len(names)
     if isinstance(order, Train):
         values |= {"weight": np.array([0.25]), "critic": np.full(2, 0.25)}
     if isinstance(order, SiteStatistics):

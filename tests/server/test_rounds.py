@@ -16,6 +16,7 @@ from everymode.fairness.matching.moments import MomentMatching
 from everymode.fairness.weighting.group_weights import group_mass
 from everymode.server.config.federation import FederationSettings
 from everymode.server.config.settings import Settings
+from everymode.server.config.tables import build_table_spec
 from everymode.server.config.training import build_training
 from everymode.server.schema.agreement import agree
 from everymode.server.training.penalties import request_moments
@@ -82,7 +83,7 @@ def ground(tmp_path_factory):
         frame[owner == k].to_csv(site.table, index=False)
         sites.append(site)
     exchange = InProcess(sites)
-    data = configured().data
+    data = build_table_spec(configured().data)
     agreed = agree(exchange, tuple(frame.columns), data)
     mass = group_mass(agreed.conditions.group_counts, "tempered")
     order = EncodeData(

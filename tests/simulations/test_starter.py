@@ -15,7 +15,7 @@ from everymode.wgan.errors import DataError, SettingsError, StateError
 def start(frame: pd.DataFrame, folder: Path, *sensitive: str, target: str | None = None) -> Any:
     path = folder / "t.csv"
     frame.to_csv(path, index=False)
-    table = start_configuration(path, sensitive, target, folder / "t.toml", force=True)
+    table, _ = start_configuration(path, sensitive, target, folder / "t.toml", force=True)
     console = Console(width=120)
     with console.capture() as capture:
         console.print(table)
@@ -38,21 +38,28 @@ def test_what_is_modelled_and_what_is_dropped(kit: Any, tmp_path: Path) -> None:
     frame["[/odd]"] = "a"
     settings, shown = start(frame, tmp_path, "group", target="outcome")
     found = uses(shown)
-    assert found["number"] == "dropped: numbers the rows"
-    assert found["code"] == "dropped: text or identifier"
+    assert found["number"] == found["code"] == "identifier: new codes are made"
     assert found["empty"] == "dropped: no values"
     assert found["essay"] == "dropped: long text"
     assert found["money"] == "modelled; an identifier? drop it"
     assert found["[/odd]"] == found["age"] == "modelled"
     assert (found["group"], found["outcome"]) == ("sensitive feature", "target")
-    assert settings.data.drop == ("number", "code", "empty", "essay")
+    assert settings.data.drop == ("empty", "essay")
+    assert {n for n, c in settings.data.columns.items() if c.kind == "id"} == {"number", "code"}
     assert settings.data.sensitive == ("group",)
     assert settings.data.target == "outcome"
 
 
-def test_a_few_identifiers_are_dropped_too(kit: Any, tmp_path: Path) -> None:
-    frame = kit.people(100).assign(code=[f"P{i}" for i in range(100)])
-    assert start(frame, tmp_path)[0].data.drop == ("code",)
+def test_names_without_a_pattern_are_dropped_and_few_codes_are_made_anew(
+    kit: Any, tmp_path: Path
+) -> None:
+    words = ["Ada", "Bo", "Cleo", "Di-Ann", "E.", "Franz Xaver", "G"]
+    frame = kit.people(100).assign(
+        code=[f"P{i}" for i in range(100)],
+        name=[f"{words[i % 7]} {words[i // 7 % 7]}{'x' * (i // 49)}" for i in range(100)],
+    )
+    data = start(frame, tmp_path)[0].data
+    assert data.drop == ("name",) and list(data.columns) == ["code"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_a_folder_of_sites(kit: Any, tmp_path: Path) -> None:
     (tmp_path / "sites").mkdir()
     for i in range(2):
         kit.people(50, i).to_csv(tmp_path / "sites" / f"{i}.csv", index=False)
-    table = start_configuration(tmp_path / "sites", ("sex",), None, tmp_path / "t.toml", False)
+    table, _ = start_configuration(tmp_path / "sites", ("sex",), None, tmp_path / "t.toml", False)
     assert str(table.title).endswith("100 rows")
     assert load(tmp_path / "t.toml").data.path == str(tmp_path / "sites")
 

@@ -37,7 +37,7 @@ else:
                 "safe_table",
                 "table_read_back",
             ),
-            "everymode.wgan.data.values": ("parse_values", "describe", "parse_column"),
+            "everymode.wgan.data.values": ("describe", "parse_column", "parse_values"),
             "everymode.wgan.data.whitening": ("Whitened", "Whitening", "second_moments"),
             "everymode.wgan.data.write": ("write_table",),
         },

@@ -85,7 +85,7 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Text:
+class Plain:
     """A delimited file, decompressed.
 
     Attributes:
@@ -99,7 +99,7 @@ class Text:
     dialect: Dialect
 
 
-def read_text(content: bytes, path: Path) -> Text:
+def read_text(content: bytes, path: Path) -> Plain:
     """The text of a delimited file.
 
     Args:
@@ -120,7 +120,7 @@ def read_text(content: bytes, path: Path) -> Text:
         lines = lines[:-1] or lines
     separator, comments = _separator(lines, path)
     start = len("".join(lines[:comments]).encode())
-    return Text(utf8, start, Dialect(separator, encoding, compression, comments, mark))
+    return Plain(utf8, start, Dialect(separator, encoding, compression, comments, mark))
 
 
 def default_separator(path: Path) -> str:
