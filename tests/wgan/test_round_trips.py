@@ -104,7 +104,8 @@ TEXT: dict[str, tuple[Any, Callable[[Any], str], str]] = {
 }
 
 
-@settings(deadline=None, max_examples=12)
+# The same tables each time: that a form shows in them is a matter of chance.
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(st.data(), st.booleans())
 def test_text_comes_back_in_its_form_range_and_categories(
     tmp_path_factory: pytest.TempPathFactory, data: Any, gaps: bool
