@@ -4,7 +4,6 @@ A table that is dealt out to simulated sites is refused by each of them, under t
 that is gone when the user looks for it. Asked as one site, the table itself says the same once.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from everymode.clients.site import Site, sites_in
 from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
+from everymode.server.outputs.leftovers import Scratch
 from everymode.server.partition import assign
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.simulated_sites import keys, read_split, table_columns
@@ -64,8 +64,8 @@ def explained(settings: Settings) -> Iterator[None]:
         if not source.is_file() or source.name.lower().endswith(ARRAYS):
             raise
         try:
-            with tempfile.TemporaryDirectory(prefix="everymode-") as work:
-                try_agreement(settings, Path(work))
+            with Scratch() as work:
+                try_agreement(settings, work)
         except DataError as own:
             count = read_split(settings).sites
             raise DataError([f"{problem}{_sites(count)}" for problem in own.problems]) from None

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from everymode.clients.site import sites_in
 from everymode.server.config.files import commented, parse, resolve
 from everymode.server.config.sections import SplitSettings
 from everymode.server.config.settings import Settings
+from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
@@ -71,8 +71,8 @@ def start_configuration(
     """
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
-    with tempfile.TemporaryDirectory(prefix="everymode-") as work:
-        content, seen, notes = _looked(file, sensitive, target, output, missing, Path(work))
+    with Scratch() as work:
+        content, seen, notes = _looked(file, sensitive, target, output, missing, work)
     write_bytes(output, content)
     return seen, notes
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.data.write import spell_column
 from everymode.wgan.errors import DataError, suggest
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import file_name_problem
@@ -51,14 +53,22 @@ class ColumnType:
             return ColumnType("object", cells, decimals=digits)
         return ColumnType(str(dtype))
 
+    @property
+    def text(self) -> bool:
+        """Whether cells are text, whatever it stands for."""
+        return self.cells == "string" or self.dtype in ("str", "string") or "string" in self.dtype
+
     def restore(self, series: Any) -> Any:
         """Synthetic values, a series, in this type."""
         if self.categories is not None:
             by_text = {str(category): category for category in self.categories}
+            # Rare values have a name of their own, which is none of the table's categories.
+            more = [str(v) for v in series.dropna().unique() if str(v) not in by_text]
+            by_text |= dict(zip(more, more, strict=True))
             values = series.astype(object).map(
-                lambda value: by_text.get(str(value)), na_action="ignore"
+                lambda value: by_text[str(value)], na_action="ignore"
             )
-            dtype = pd.CategoricalDtype(list(self.categories), self.ordered)
+            dtype = pd.CategoricalDtype([*self.categories, *sorted(more)], self.ordered)
             return pd.Series(pd.Categorical(values, dtype=dtype), series.index, name=series.name)
         if self.dtype.startswith("datetime64"):
             utc = pd.to_datetime(series, utc=True)
@@ -252,12 +262,18 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     write_bytes(path, frame.reset_index(drop=True).to_parquet(index=False), private=True)
 
 
-def restore(frame: pd.DataFrame, types: Mapping[str, ColumnType]) -> pd.DataFrame:
-    """Synthetic rows in the types of the user's frame; columns of no known type stay."""
-    return pd.DataFrame(
-        {
-            name: types[name].restore(frame[name]) if name in types else frame[name]
-            for name in frame.columns
-        },
-        index=frame.index,
-    )
+def restore(frame: pd.DataFrame, types: Mapping[str, ColumnType], schema: Schema) -> pd.DataFrame:
+    """Synthetic rows in the types of the user's frame; columns of no known type stay.
+
+    Args:
+        frame: The rows.
+        types: The types of the frame's columns.
+        schema: What is known of the columns; numbers and dates that were text are written as such.
+    """
+    columns: dict[str, Any] = {}
+    for name in map(str, frame.columns):
+        series, kind = frame[name], types.get(name)
+        if kind is not None and kind.text and name in schema.names:
+            series = spell_column(series, schema[name])
+        columns[name] = series if kind is None else kind.restore(series)
+    return pd.DataFrame(columns, index=frame.index)

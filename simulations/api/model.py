@@ -15,6 +15,7 @@ from everymode.server.config.files import load as load_settings
 from everymode.server.config.files import parse
 from everymode.server.config.settings import Settings
 from everymode.server.in_process import run_in_process
+from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.synthesis.completion import complete
@@ -158,8 +159,7 @@ class Model:
         check_columns(next(iter(frames.values())), wanted)
         if holdout is not None:
             check_columns(check_frame(holdout, "holdout"), wanted, "holdout")
-        with tempfile.TemporaryDirectory(prefix="everymode-") as private:
-            tables = Path(private)
+        with Scratch() as tables:
             named = tables / "sites" if len(frames) > 1 or data is None else tables / "data.parquet"
             for name, frame in frames.items():
                 write_frame(frame, named / f"{name}.parquet" if named.suffix == "" else named)
@@ -284,7 +284,7 @@ class Model:
             rows = int(self.summary["rows"])
         with searching(patience, self._shows) as search:
             drawn = synthesizer.draw(rows, self._seed(random_state), groups, where, search)
-        return restore(drawn, self._types)
+        return restore(drawn, self._types, synthesizer.plan.schema)
 
     def complete(
         self,
@@ -321,7 +321,7 @@ class Model:
             found = complete(synthesizer, frame, seed, groups, search, "the partial rows")
         for text in found.sentences():
             warnings.warn(text, UserWarning, stacklevel=2)
-        return restore(found.rows, self._types).set_axis(rows.index)
+        return restore(found.rows, self._types, synthesizer.plan.schema).set_axis(rows.index)
 
     def _seed(self, random_state: int | None) -> int:
         return self.random_state if random_state is None else random_state

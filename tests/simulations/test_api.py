@@ -14,6 +14,7 @@ import pytest
 import everymode
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.simulations.api.frames import ColumnType, check_frame, common_types, restore
+from everymode.wgan.data.schema import Schema
 
 BRIEF = {
     "train.rounds": 2,
@@ -42,9 +43,16 @@ def people(rows: int = 400, seed: int = 0) -> pd.DataFrame:
             "visits": pd.array(rng.integers(0, 5, rows), dtype="Int16"),
             "label": rng.choice([0, 1], rows),
             "stay": pd.to_timedelta(rng.integers(0, 5000, rows), unit="m"),
+            "fee": [f"{int(n) / 100:.2f} €".replace(".", ",") for n in rng.integers(1, 9999, rows)],
+            "day": [d.strftime("%d.%m.%Y") for d in start + hours],
+            "ward": pd.Categorical(rng.choice(["a", "b"], rows), categories=["a", "b", "c"]),
         }
     )
     frame.loc[rng.random(rows) < 0.1, "visits"] = pd.NA
+    # Wards of one row each.
+    rare = [f"w{i}" for i in range(20)]
+    frame["ward"] = frame["ward"].cat.add_categories(rare)
+    frame.loc[frame.index[:20], "ward"] = rare
     return frame
 
 
@@ -62,7 +70,14 @@ def model() -> everymode.Model:
 
 def test_rows_have_the_types_of_the_table(model: everymode.Model) -> None:
     real, table = people(), model.sample(200)
-    assert table.dtypes.to_dict() == real.dtypes.to_dict()
+    kinds, wanted = table.dtypes.to_dict(), real.dtypes.to_dict()
+    # Rare wards have a category of their own, and are not lost.
+    assert list(kinds.pop("ward").categories) == [*wanted.pop("ward").categories, "(other)"]
+    assert table["ward"].notna().all() and (table["ward"] == "(other)").any()
+    assert kinds == wanted
+    # Text is written as it was, whatever it stands for.
+    assert table["fee"].str.fullmatch(r"\d+,\d\d €").all()
+    assert table["day"].str.fullmatch(r"\d\d\.\d\d\.202\d").all()
     assert list(table["sex"].cat.categories) == ["M", "F", "X"]
     for name in ("born", "paid"):
         assert {type(v) for v in table[name]} == {type(real[name][0])}
@@ -283,7 +298,8 @@ def test_types_survive_a_file() -> None:
     plain = json.loads(json.dumps({name: column.to_json() for name, column in types.items()}))
     again = {name: ColumnType.from_json(value) for name, value in plain.items()}
     assert again == types
-    pd.testing.assert_frame_equal(restore(frame, types), check_frame(frame))
+    same = restore(frame, types, Schema(()))
+    pd.testing.assert_frame_equal(same, check_frame(frame))
 
 
 def test_importing_the_package_is_cheap() -> None:
