@@ -41,7 +41,7 @@ class Dataset(Protocol):
         ...
 
     def describe(self, order: DescribeColumns) -> Answer:
-        """Votes on the kinds of the columns.
+        """Counts of the columns' cells by how they are written.
 
         Raises:
             DataError: The file does not hold what was announced; all differences at once.

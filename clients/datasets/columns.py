@@ -38,9 +38,9 @@ from everymode.clients.protocol.sketch import (
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
 from everymode.fairness.metrics.marginals import Marginals
-from everymode.wgan.data.cell_counts import Reading, read_counts
 from everymode.wgan.data.constrained import count_broken, with_hidden
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
+from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import count_cells, find_zone, parse_column, parse_values
 from everymode.wgan.errors import DataError

@@ -1,7 +1,8 @@
 """What server and sites agree on before training.
 
 - `table_spec`: what is wanted.
-- `agreement`: kinds, categories, atoms and bins of every column.
+- `agreement`: the exchanges in which a schema is settled.
+- `drafts`: kinds and forms of columns; `bins`, `categories`, `codes`: their values.
 - `cells`: group, label and their weights.
 - `clusters`: latent clusters.
 """

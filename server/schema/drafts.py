@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from everymode.clients.protocol.sketch import cells_for, estimate, peel, shift_for
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
-from everymode.wgan.data.cell_counts import CellCounts, Reading, read_counts
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.date_forms import reading_form
+from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.data.storage import common_storage
 from everymode.wgan.errors import DataError

@@ -14,8 +14,9 @@ from everymode.clients.protocol.sketch import frequent, log_bin, peel
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle_at_site
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.wgan.data.cell_counts import CellCounts, read_counts
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.date_forms import READING_FORMS
+from everymode.wgan.data.readings import read_counts
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.errors import DataError
 

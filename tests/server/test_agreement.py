@@ -7,7 +7,8 @@ import pytest
 from everymode.clients.datasets.base import held_out
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import MISSING
-from everymode.server.schema.agreement import agree, merged_bins
+from everymode.server.schema.agreement import agree
+from everymode.server.schema.bins import merged_bins
 from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan.data.codec import TableCodec

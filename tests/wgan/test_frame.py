@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everymode.wgan.data.cell_counts import Reading
 from everymode.wgan.data.date_forms import DATE_FORMS, has_day
 from everymode.wgan.data.dates import read_dates, write_dates
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.readings import Reading
 from everymode.wgan.data.values import count_cells, describe, parse_column
 from everymode.wgan.errors import DataError
 

@@ -19,11 +19,11 @@ from everymode.clients.site import Site
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.transport.exchange import InProcess
-from everymode.wgan.data.cell_counts import Reading
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.notation import AFFIXES, BRACKETS, MARKS, Notation, parse_notation
 from everymode.wgan.data.numbers import read_numbers, write_numbers
+from everymode.wgan.data.readings import Reading
 from everymode.wgan.data.storage import arrow_type, name_storage
 from everymode.wgan.data.values import describe, parse_values
 from everymode.wgan.data.write import write_table
@@ -293,6 +293,19 @@ def test_declared_forms_are_read_and_written(tmp_path: Path) -> None:
     assert made["week"].str.fullmatch(r"2024-W\d\d").all()
     assert made["mass"].str.fullmatch(r"\d+ kg").all()
     assert made["week"].nunique() > 20
+
+
+def test_declared_marks_decide_what_cells_leave_open(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    rows = [f'"{n // 1000},{n % 1000:03d}",a' for n in rng.integers(1000, 99_999, ROWS)]
+    path.write_text("x,y\n" + "\n".join(rows) + "\n")
+    found = agreed(path, tmp_path).schema["x"]
+    assert (found.kind, found.form) == ("integer", "#,##0") and found.low >= 1000
+    declared = agreed(path, tmp_path / "b", TableSpec(floor=1, decimal=",")).schema["x"]
+    assert (declared.kind, declared.form) == ("float", "0,000") and declared.high < 100
+    none = TableSpec(floor=1, decimal=".", thousands="")
+    assert agreed(path, tmp_path / "c", none).schema["x"].kind == "category"
 
 
 def test_strays_are_missing_and_counted(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""How the cells of a column are written, as counts that add up over sites, and what follows.
+"""How the cells of a column are written, as counts that add up over sites.
 
 Each site counts how many of its cells read as truth values, as numbers in each notation, as
-date-times in each form. From the sums one reading of the column is chosen for all sites, the same
-however the rows are split. A few cells that do not fit it (a line `Total`) do not spoil it.
+date-times in each form. What follows from the sums is in `everymode.wgan.data.readings`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -30,10 +29,8 @@ from everymode.wgan.data.notation import (
     PLAIN,
     Notation,
     number_pattern,
-    parse_notation,
 )
 from everymode.wgan.data.numbers import read_numbers, undressed
-from everymode.wgan.data.schema import Kind
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,7 +56,6 @@ _FIELDS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("kept", ()),
     ("infinite", ()),
     ("bounds", ()),
-    ("typed", ()),
     ("declared", ()),
     ("negative", (len(BRACKETS),)),
     ("exponents", (len(EXPONENTS),)),
@@ -86,14 +82,15 @@ _PLACES: Final = dict(_places())
 SIZE: Final = max(place.stop for place, _ in _PLACES.values())
 """Length of the vector of a column."""
 
-_INTEGER = r"^[+-]?[0-9]+$"
 _CODE = r"^[+-]?0[0-9]+([.,][0-9]*)?$"
 _BARE = r"^[-+(\x{2212}≤≥<>~≈=]*[0-9.,](.*[0-9.,])?[-)]?$"
 _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _TOO_LONG = r"^([0-9]{20,}|9[3-9][0-9]{17}|92[3-9][0-9]{16})$"
 """Whole numbers beyond 2^63 (about): they are codes."""
 
-_COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S")
+COMPACT: Final = ("%Y%m%d", "%Y%m%d%H%M%S")
+"""Forms that are whole numbers, too."""
+
 _SAMPLE = 200
 
 
@@ -326,7 +323,7 @@ def _count_dates(
     dates, spelled = np.zeros(len(READING_FORMS), np.int64), np.zeros(len(DATE_FORMS), np.int64)
     for r, form in enumerate(READING_FORMS):
         # A few values rule out most forms; each attempt on a whole column is slow.
-        if (form in _COMPACT) != bool(compact[index].all()):
+        if (form in COMPACT) != bool(compact[index].all()):
             continue
         if _matches(sample, f"^{pattern(form, loose=True)}$").mean() < ENOUGH / 2:
             continue
@@ -338,152 +335,3 @@ def _count_dates(
                     right = fits & _matches(part, f"^{pattern(own)}$")
                     spelled[d] = int(weights[right].sum())
     counts["dates"], counts["spelled"] = dates, spelled
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a column is read, at all sites.
-
-    Attributes:
-        kind: What its values are; None where every cell is missing.
-        missing: Whether any cell has no value, strays included.
-        form: The form of its date-times, or the pattern of its numbers.
-        decimals: Digits behind the mark that its numbers need.
-        strays: Cells that do not fit, and are taken for missing.
-        bounds: Cells such as `≤5`, which are read as their bound.
-        alike: Share of the cells of a category that read as numbers or dates.
-        values: Cells with a value.
-    """
-
-    kind: Kind | None
-    missing: bool
-    form: str = ""
-    decimals: int = 0
-    strays: int = 0
-    bounds: int = 0
-    alike: float = 0.0
-    values: int = field(default=0, compare=False, repr=False)
-
-    @property
-    def readable(self) -> bool:
-        """Whether strays are few enough to be taken for missing."""
-        return self.strays <= (1 - ENOUGH) * self.values
-
-
-def read_counts(
-    counts: CellCounts,
-    kind: Kind | None = None,
-    form: str = "",
-    decimal: str = "",
-    thousands: str | None = None,
-) -> Reading:
-    """The reading of a column.
-
-    Args:
-        counts: Of its cells.
-        kind: What its values are declared to be; None: what the counts say.
-        form: How they are declared to be written; empty: as the counts say.
-        decimal: The decimal mark that is declared; empty: as the counts say.
-        thousands: What is declared to separate thousands; None: as the counts say.
-    """
-    missing, present, blank = counts["missing"] > 0, counts["present"], counts["blank"]
-    values = present - blank
-    if not present:
-        return Reading(None, missing)
-    if form:
-        return _declared(counts, kind, form)
-    open_ = [
-        m
-        for m, (own, between) in enumerate(MARKS)
-        if decimal in ("", own) and thousands in (None, between)
-    ]
-    mark = max(open_ or [0], key=lambda m: (counts["numbers"][m], -m))
-    numbers = int(counts["numbers"][mark]) + counts["infinite"]
-    family = int(np.argmax(counts["dates"]))
-    dates = int(counts["dates"][family])
-    if kind is None:
-        kind = _kind(counts, values, numbers, dates, mark)
-    if kind == "datetime":
-        chosen = _date_form(counts, family)
-        strays = values - dates
-        gaps = missing or blank > 0 or strays > 0
-        return Reading("datetime", gaps, chosen, strays=strays, values=values)
-    if kind in ("integer", "float"):
-        strays = values - numbers
-        chosen = _notation(counts, mark, kind).pattern
-        needed = counts["needed"][mark].nonzero()[0]
-        decimals = int(needed.max()) if kind == "float" and len(needed) else 0
-        gaps = missing or blank > 0 or strays > 0
-        return Reading(kind, gaps, chosen, decimals, strays, counts["bounds"], values=values)
-    alike = max(numbers, dates) / max(values, 1) if kind == "category" else 0.0
-    if counts["kept"] or counts["code"]:
-        alike = 0.0
-    return Reading(kind, missing, alike=alike, values=values)
-
-
-def _declared(counts: CellCounts, kind: Kind | None, form: str) -> Reading:
-    values = counts["present"] - counts["blank"]
-    strays = values - counts["declared"]
-    missing = counts["missing"] > 0 or counts["blank"] > 0 or strays > 0
-    if is_date_form(form):
-        return Reading("datetime", missing, form, strays=strays, values=values)
-    needed = counts["needed"][0].nonzero()[0]
-    decimals = int(needed.max()) if len(needed) else 0
-    if kind not in ("integer", "float"):
-        kind = "integer" if parse_notation(form).digits == 0 and not decimals else "float"
-    return Reading(kind, missing, form, decimals, strays, counts["bounds"], values=values)
-
-
-def _kind(counts: CellCounts, values: int, numbers: int, dates: int, mark: int) -> Kind:
-    if not values or counts["kept"] or counts["code"]:
-        return "category"
-    if counts["boolean"] == values:
-        return "boolean"
-    compact = READING_FORMS[int(np.argmax(counts["dates"]))] in _COMPACT
-    if dates >= ENOUGH * values and (dates == values if compact else dates > numbers):
-        return "datetime"
-    finite = numbers - counts["infinite"]
-    affixes = counts["affixes"]
-    dressed = affixes[1:]
-    if dressed.sum() and dressed.max() < ENOUGH * dressed.sum():
-        return "category"
-    if finite and numbers >= ENOUGH * values:
-        whole = counts["written"][mark, 0] == finite and not counts["infinite"]
-        return "integer" if whole else "float"
-    return "category"
-
-
-def _date_form(counts: CellCounts, family: int) -> str:
-    form = READING_FORMS[family]
-    spellings = [d for d, own in enumerate(DATE_FORMS) if reading_form(own) == form]
-    most = int(counts["dates"][family])
-    for d in spellings:
-        if counts["spelled"][d] >= ENOUGH * most:
-            return DATE_FORMS[d]
-    return DATE_FORMS[max(spellings, key=lambda d: (counts["spelled"][d], -d))]
-
-
-def _notation(counts: CellCounts, mark: int, kind: Kind) -> Notation:
-    decimal, thousands = MARKS[mark]
-    numbers = max(int(counts["numbers"][mark]), 1)
-    written = counts["written"][mark]
-    held = written.nonzero()[0]
-    digits = int(held[0]) if len(held) == 1 and held[0] < DIGITS else None
-    exponents = counts["exponents"]
-    exponent = EXPONENTS[int(exponents.argmax())] if exponents.sum() >= ENOUGH * numbers else ""
-    affixes = counts["affixes"].copy()
-    affix = int(affixes.argmax())
-    negative = BRACKETS[int(counts["negative"].argmax())]
-    grouped = thousands if counts["grouped"][mark] else ""
-    if kind == "integer":
-        digits = 0
-    found = Notation(
-        decimal if grouped or digits != 0 else ".",
-        grouped,
-        digits,
-        *AFFIXES[affix],
-        negative,
-        exponent,
-    )
-    # The plain notation of whole numbers needs no pattern, nor numbers of as many digits as needed.
-    return Notation() if found in (Notation(digits=0), Notation()) else found

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import feather
 
 from everymode.wgan.data.delimited import row_bounds
-from everymode.wgan.data.dialect import Dialect, Plain, default_separator
+from everymode.wgan.data.dialect import DecodedText, Dialect, default_separator
 from everymode.wgan.data.formats import find_suffix
 from everymode.wgan.data.frame import is_delimited, read_arrow, read_lines, read_table
 from everymode.wgan.data.packed import pack
@@ -59,16 +59,16 @@ def deal(path: Path, owners: Places, names: Sequence[str], plain: bool = False) 
         yield _bytes(table.take(np.flatnonzero(owners == site)), name)
 
 
-def _plain(text: Plain, path: Path) -> Plain:
+def _plain(text: DecodedText, path: Path) -> DecodedText:
     separator = text.dialect.separator
     head = text.content[text.start : row_bounds(text)[0][1]]
     clear = separator == default_separator(path) and separator.encode() in head
     mark = b"" if clear and not head.startswith(b"#") else f"sep={separator}\n".encode()
     dialect = Dialect(separator, comments=1 if mark else 0)
-    return Plain(mark + text.content[text.start :], len(mark), dialect)
+    return DecodedText(mark + text.content[text.start :], len(mark), dialect)
 
 
-def _lines(path: Path, text: Plain, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
+def _lines(path: Path, text: DecodedText, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
     starts, ends = row_bounds(text)
     _check(path, len(starts) - 1, owners)
     head = text.content[: starts[1]]

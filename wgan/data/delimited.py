@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from everymode.wgan.data.dialect import Plain, read_text
+from everymode.wgan.data.dialect import DecodedText, read_text
 from everymode.wgan.errors import DataError
 
 _CHUNK: Final = 1 << 14
@@ -61,7 +61,7 @@ def parse_delimited(content: bytes, path: Path, missing: frozenset[str]) -> pa.T
     return parse_text(read_text(content, path), path, missing)
 
 
-def parse_text(text: Plain, path: Path, missing: frozenset[str]) -> pa.Table:
+def parse_text(text: DecodedText, path: Path, missing: frozenset[str]) -> pa.Table:
     """As `parse_delimited`, of a file whose dialect is known."""
     body = memoryview(text.content)[text.start :]
     separator = text.dialect.separator
@@ -73,7 +73,7 @@ def parse_text(text: Plain, path: Path, missing: frozenset[str]) -> pa.Table:
     return _parse(lines, separator, path, missing, text.dialect.comments)
 
 
-def _parse_regular(text: Plain, path: Path, missing: frozenset[str]) -> pa.Table | None:
+def _parse_regular(text: DecodedText, path: Path, missing: frozenset[str]) -> pa.Table | None:
     """Arrow's reader, several times as fast; `None` where it might read otherwise than `csv`."""
     body, separator = memoryview(text.content)[text.start :], text.dialect.separator
     bounds = regular_rows(body, separator)
@@ -158,7 +158,7 @@ def regular_rows(
 
 
 def row_bounds(
-    text: Plain,
+    text: DecodedText,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where the rows of a table that `parse_text` has read begin and end in `text.content`."""
     body = memoryview(text.content)[text.start :]

@@ -85,7 +85,7 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Plain:
+class DecodedText:
     """A delimited file, decompressed.
 
     Attributes:
@@ -99,7 +99,7 @@ class Plain:
     dialect: Dialect
 
 
-def read_text(content: bytes, path: Path) -> Plain:
+def read_text(content: bytes, path: Path) -> DecodedText:
     """The text of a delimited file.
 
     Args:
@@ -120,7 +120,7 @@ def read_text(content: bytes, path: Path) -> Plain:
         lines = lines[:-1] or lines
     separator, comments = _separator(lines, path)
     start = len("".join(lines[:comments]).encode())
-    return Plain(utf8, start, Dialect(separator, encoding, compression, comments, mark))
+    return DecodedText(utf8, start, Dialect(separator, encoding, compression, comments, mark))
 
 
 def default_separator(path: Path) -> str:

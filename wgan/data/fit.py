@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from everymode.wgan.data.cell_counts import read_counts
 from everymode.wgan.data.ranks import jitter
+from everymode.wgan.data.readings import read_counts
 from everymode.wgan.data.schema import Column, Kind, Schema
 from everymode.wgan.data.values import count_cells, describe, find_zone, parse_column
 from everymode.wgan.errors import DataError

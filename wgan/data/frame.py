@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import feather
 
 from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
-from everymode.wgan.data.dialect import Plain, read_text
+from everymode.wgan.data.dialect import DecodedText, read_text
 from everymode.wgan.data.formats import (
     COLUMNAR,
     DELIMITED,
@@ -94,7 +94,7 @@ def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
     return parse_delimited(_content(path), path, frozenset(missing))
 
 
-def read_lines(path: Path) -> Plain:
+def read_lines(path: Path) -> DecodedText:
     """The text of a CSV or TSV file and how it is written.
 
     Raises:

@@ -19,9 +19,7 @@ from everymode.wgan.data.cell_counts import (
     DIGITS,
     MISSING_NUMBERS,
     CellCounts,
-    Reading,
     count_texts,
-    read_counts,
 )
 from everymode.wgan.data.date_forms import (
     DATE_FORMS,
@@ -32,6 +30,7 @@ from everymode.wgan.data.date_forms import (
 )
 from everymode.wgan.data.dates import find_offset, read_dates, to_seconds
 from everymode.wgan.data.numbers import read_numbers
+from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.errors import DataError
 
@@ -106,7 +105,7 @@ def _count_typed_numbers(counts: CellCounts, present: "pd.Series[Any]") -> None:
         counts[name] = array
     affixes = counts["affixes"].copy()
     affixes[0] = size
-    counts["affixes"], counts["typed"] = affixes, size
+    counts["affixes"] = affixes
 
 
 def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
@@ -123,7 +122,7 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
         dates[READING_FORMS.index(reading_form(form))] = len(present)
         if not aware or ("T" in form and "%:z" in form):
             spelled[d] = len(present)
-    counts["dates"], counts["spelled"], counts["typed"] = dates, spelled, len(present)
+    counts["dates"], counts["spelled"] = dates, spelled
 
 
 def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
