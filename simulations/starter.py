@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from everymode.simulations.proposals import propose_constraints
 from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
+from everymode.wgan.data.readings import Reading
 from everymode.wgan.data.schema import Column
 from everymode.wgan.data.values import describe, parse_column
 from everymode.wgan.errors import DataError, StateError
@@ -100,8 +102,10 @@ def _looked(
     dropped: list[str] = []
     codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
+    readings: dict[str, Reading] = {}
     for name in frame.columns:
-        kind, distinct, use = _look(frame[name])
+        readings[name] = describe(frame[name])
+        kind, distinct, use = _look(frame[name], readings[name])
         if name in sensitive:
             use = "sensitive feature"
         elif name == target:
@@ -133,7 +137,7 @@ def _looked(
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
     modelled = [n for n in frame.columns if n not in dropped and n not in codes]
-    proposed = _propose(frame[modelled], sensitive, target)
+    proposed = _propose(frame[modelled], readings, sensitive, target)
     settings, agreed = _agreed(values, proposed, file, work)
     head = (
         f"# Configuration for {visible(file.name)}, written by everymode init.\n"
@@ -145,12 +149,15 @@ def _looked(
 
 
 def _propose(
-    frame: pd.DataFrame, sensitive: tuple[str, ...], target: str | None
+    frame: pd.DataFrame,
+    readings: Mapping[str, Reading],
+    sensitive: tuple[str, ...],
+    target: str | None,
 ) -> tuple[Constraint, ...]:
     """Constraints that every row of the modelled columns fulfils."""
     columns = []
     for name in frame.columns:
-        found = describe(frame[name])
+        found = readings[name]
         kind = found.kind or "category"
         if name in sensitive and kind != "boolean":
             kind = "category"
@@ -203,9 +210,8 @@ def placed(settings: Settings, file: Path) -> Settings:
     return settings.model_copy(update={"data": data})
 
 
-def _look(series: "pd.Series[Any]") -> tuple[str, int, str]:
+def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
     """Kind, distinct values and use of a column, as one reads it alone."""
-    found = describe(series)
     if found.kind is None:
         return "none", 0, "dropped: no values"
     name = str(series.name)

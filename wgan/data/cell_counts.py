@@ -84,6 +84,7 @@ SIZE: Final = max(place.stop for place, _ in _PLACES.values())
 
 _CODE = r"^[+-]?0[0-9]+([.,][0-9]*)?$"
 _BARE = r"^[-+(\x{2212}≤≥<>~≈=]*[0-9.,](.*[0-9.,])?[-)]?$"
+_USUAL = r"^-?[0-9]+(\.[0-9]+)?$"
 _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _TOO_LONG = r"^([0-9]{20,}|9[3-9][0-9]{17}|92[3-9][0-9]{16})$"
 """Whole numbers beyond 2^63 (about): they are codes."""
@@ -176,12 +177,18 @@ def _mask(found: Any) -> npt.NDArray[np.bool_]:
 
 
 def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
-    infinite = _matches(array, _NOT_FINITE)
+    usual = bool(_matches(array, _USUAL).all())
+    infinite = np.zeros(len(rows), bool) if usual else _matches(array, _NOT_FINITE)
     counts["infinite"] = int(rows[infinite].sum())
-    affix = _affix(array, rows)
-    bare = _matches(array, _BARE)
+    affix = 0 if usual else _affix(array, rows)
+    bare = np.ones(len(rows), bool) if usual else _matches(array, _BARE)
     prefix, suffix = AFFIXES[affix]
-    core, negative, bound = undressed(array, prefix, suffix)
+    if usual:
+        # Nearly all columns of numbers: nothing has to be taken off but a sign.
+        core, bound = pc.utf8_ltrim(array, "-"), np.zeros(len(rows), bool)
+        negative = _matches(array, "^-")
+    else:
+        core, negative, bound = undressed(array, prefix, suffix)
     # Of other affixes than the commonest nothing is made.
     of_affix = ~bare & _dressed(array, prefix, suffix) if affix else np.zeros(len(bare), bool)
     place = np.zeros(len(AFFIXES), np.int64)
@@ -193,7 +200,7 @@ def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
     index = np.flatnonzero(possible)
     core, weights = core.take(pa.array(index)), rows[index]
     negative, bound = negative[index], bound[index]
-    exponent = _matches(core, "[eE]")
+    exponent = np.zeros(len(index), bool) if usual else _matches(core, "[eE]")
     numbers, grouped = np.zeros(len(MARKS), np.int64), np.zeros(len(MARKS), np.int64)
     written = np.zeros((len(MARKS), DIGITS + 1), np.int64)
     needed = np.zeros((len(MARKS), DIGITS), np.int64)
