@@ -25,6 +25,7 @@ from everymode.clients.protocol.sketch import HALF, log_edges
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.server.schema.bins import find_candidates, settle_column
+from everymode.server.schema.categories import note_few_rare
 from everymode.server.schema.cells import (
     check_declared,
     counted_cells,
@@ -161,6 +162,7 @@ def agree(
     notes = [note for draft in drafts for note in draft.notes]
     notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
+    notes += note_few_rare(*_rare_cells(candidates[:own], schema.columns, counted), data)
     notes += constraint_notes(schema, conditions.asked, counted, data)
     notes += [note for each in codes for note in _chance_note(each, rows)]
     return Agreement(schema, conditions, int(looked["rows"][0]), tuple(notes))
@@ -174,6 +176,22 @@ def _chance_note(identifier: Identifier, rows: int) -> Iterator[str]:
             f"{identifier.patterns[0]}, and each is a real one with probability {chance:.1e} or "
             f'less; leave the column out with data.drop = ["{identifier.name}"] if none may be'
         )
+
+
+def _rare_cells(
+    candidates: Sequence[Column], columns: tuple[Column, ...], counted: SiteSums
+) -> tuple[tuple[Column, ...], list[int], list[int]]:
+    """The columns, their cells with a category, and those of categories that were kept."""
+    present, kept = [], []
+    for i, (candidate, column) in enumerate(zip(candidates, columns, strict=True)):
+        rows: dict[str, int] = {}
+        if not column.numeric:
+            counts = counted.units(f"categories.{i}").tolist()
+            rows = dict(zip(candidate.categories, counts, strict=True))
+        rare = int(counted[f"rare.{i}"][0]) if rows else 0
+        present.append(sum(rows.values()) + rare)
+        kept.append(sum(rows.get(category, 0) for category in column.categories))
+    return columns, present, kept
 
 
 def _tiny_note(draft: Draft, i: int, found: SiteSums) -> Iterator[str]:

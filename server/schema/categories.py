@@ -1,6 +1,6 @@
 """The categories of a column: those with enough rows, and a state for all that are rarer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,9 @@ STATES = 256
 
 NAMED = 0.05
 """Share of rare rows from which on a column is named."""
+
+SHOWN = 8
+"""Columns that one sentence names."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -68,6 +71,36 @@ def settle_categories(
         settled = replace(settled, rare=name, categories=() if none else settled.categories)
         kept = [] if none else kept
     return _shared(settled, counts[kept]), note
+
+
+def note_few_rare(
+    columns: Sequence[Column], present: Sequence[int], kept: Sequence[int], data: TableSpec
+) -> Iterator[str]:
+    """One sentence on all columns with so few rare cells that none has a sentence of its own.
+
+    Args:
+        columns: The settled columns.
+        present: Cells of each with a value; 0 where it holds no categories.
+        kept: Those whose value is one of its categories.
+        data: Says how rare values are treated.
+    """
+    fates: dict[str, list[str]] = {}
+    for column, cells, known in zip(columns, present, kept, strict=True):
+        rare = cells - known
+        own = column.name in (*data.sensitive, data.target) or column.kind == "boolean"
+        if own or not 0 < rare < NAMED * cells:
+            continue
+        fate = "the commonest"
+        if rare >= data.floor:
+            spread = "values that begin alike"
+            fate = {"missing": "missing", "spread": spread}.get(data.rare, repr(column.rare))
+        fates.setdefault(fate, []).append(f"'{column.name}' ({rare:,} cell{'s' * (rare > 1)})")
+    for fate, names in fates.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield (
+            f"values in fewer rows than data.floor = {data.floor} are taken for {fate} in "
+            f"{', '.join(names[:SHOWN])}{more}"
+        )
 
 
 def _note(column: Column, rare: int, present: int, kept: int, data: TableSpec) -> str:

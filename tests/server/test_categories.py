@@ -55,6 +55,18 @@ def test_rare_values_are_a_state_of_their_own_and_named(
     assert shares["(other)"] == 0.5 and shares["D10115"] == 80 / 480
 
 
+def test_a_few_rare_cells_are_named_too(tmp_path: Path) -> None:
+    towns = np.repeat(["D10115", "D20095"], 100).astype(object)
+    towns[0] = "D99999"
+    job = np.repeat(["clerk", "smith"], 100).astype(object)
+    job[:9] = [f"j{i}" for i in range(9)]
+    found, _ = agreed(pd.DataFrame({"town": towns, "job": job}), tmp_path)
+    assert found.notes == (
+        "values in fewer rows than data.floor = 5 are taken for the commonest in 'town' (1 cell)",
+        "values in fewer rows than data.floor = 5 are taken for '(other)' in 'job' (9 cells)",
+    )
+
+
 def test_rare_values_can_be_missing(towns: pd.DataFrame, tmp_path: Path) -> None:
     found, frame = agreed(towns, tmp_path, rare="missing")
     assert found.schema["town"].missing and not found.schema["town"].rare
