@@ -18,6 +18,7 @@ from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.synthesis.completion import complete
+from everymode.server.synthesis.drawing import Search
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import InProcess
@@ -104,13 +105,15 @@ def test_completed_rows_fulfil_them_and_keep_what_was_given(synthesizer: Synthes
         {"sex": ["m", "f", "m"], "country": ["DE", None, "FR"], "gross": [None, "80.5", "99.12"]},
         dtype=object,
     )
-    found = complete(synthesizer, given, 0).rows
+    # However busy the machine is.
+    patient = Search(patience=3600)
+    found = complete(synthesizer, given, 0, search=patient).rows
     assert breaking(found, synthesizer.plan.schema) == {}
     assert found["gross"].tolist()[1:] == [80.5, 99.12]
     assert found["sex"].tolist() == ["m", "f", "m"]
     one_hot = pd.DataFrame({"red": ["True"], "green": ["True"], "blue": ["False"]}, dtype=object)
     with pytest.raises(DataError, match=r"row 1: no row with these cells fulfils"):
-        complete(synthesizer, one_hot, 0)
+        complete(synthesizer, one_hot, 0, search=patient)
 
 
 def test_what_is_agreed_does_not_depend_on_how_rows_are_spread(tmp_path: Path) -> None:
