@@ -19,7 +19,7 @@ a given number and a drawn one holds only as exactly as the neighbour is near. A
 categories no row drawn has takes one that agrees in most of them. `Completed` counts all of these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,14 @@ from everymode.server.synthesis.drawing import (
     time_span,
 )
 from everymode.server.synthesis.partial_rows import (
+    PROBLEMS,
     CellStates,
     overwritten,
     parse_partial_rows,
     text_as_given,
     values_in,
 )
-from everymode.wgan.data.restored import moved
+from everymode.wgan.data.restored import contradictory, moved
 from everymode.wgan.data.schema import Column
 from everymode.wgan.errors import DataError
 
@@ -69,6 +70,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Texts = Mapping[str, npt.NDArray[np.object_]]
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def complete(
     search = search or Search()
     plan = synthesizer.plan
     texts = parse_partial_rows(plan, given, where)
+    if plan.schema.constraints:
+        _check_given(plan, texts, where)
     strata = _strata(synthesizer, texts, groups, where)
     names = [name for name in texts if name not in plan.conditions.given]
     known = {name: values_in(plan.schema[name], texts[name]) for name in names}
@@ -166,38 +170,65 @@ def complete(
     return Completed(rows, pd.DataFrame(shown, rows.index, dtype=object), near, unlike)
 
 
-def _constrained(
-    rows: pd.DataFrame, plan: Plan, texts: Mapping[str, npt.NDArray[np.object_]], where: str
-) -> pd.DataFrame:
+def _check_given(plan: Plan, texts: Texts, where: str) -> None:
+    """Refuse partial rows that no row can complete, before any is drawn.
+
+    Raises:
+        DataError: Given cells that break a constraint by themselves.
+    """
+    wrong: list[int] = []
+    for rows, names in _patterns(texts):
+        cells = {name: pd.Series(texts[name][rows], dtype=object) for name in names}
+        frame = pd.DataFrame({name: own.mask(own == MISSING, None) for name, own in cells.items()})
+        wrong += rows[contradictory(frame, plan.schema)].tolist()
+    if wrong:
+        raise DataError(_contradictions(plan, wrong, where))
+
+
+def _constrained(rows: pd.DataFrame, plan: Plan, texts: Texts, where: str) -> pd.DataFrame:
     """Completed rows whose drawn cells are moved so that all constraints hold with the given ones.
 
     Raises:
         DataError: Given cells with which no row fulfils them.
     """
-    patterns = np.stack([pd.notna(own) for own in texts.values()], axis=1)
-    kinds, kind_of = np.unique(patterns, axis=0, return_inverse=True)
     parts: list[pd.DataFrame] = []
-    problems: list[str] = []
-    for kind, pattern in enumerate(kinds):
-        own = rows[kind_of.reshape(-1) == kind]
-        fixed = [name for name, given in zip(texts, pattern, strict=True) if given]
-        found, wrong = moved(own, plan.schema, (*fixed, *plan.conditions.given))
+    wrong: list[int] = []
+    for places, names in _patterns(texts):
+        own = rows.iloc[places]
+        found, broken = moved(own, plan.schema, (*names, *plan.conditions.given))
         rest = own.drop(columns=list(found.columns))
         parts.append(pd.concat([found, rest], axis=1)[list(own.columns)])
-        problems += [
-            f"{where}: row {place + 1:,}: no row with these cells fulfils data.constraints "
-            f"({'; '.join(c.words for c in plan.schema.constraints)}); correct them"
-            for place in own.index[wrong][:3]
-        ]
-    if problems:
-        raise DataError(problems)
+        wrong += places[broken].tolist()
+    if wrong:
+        raise DataError(_contradictions(plan, wrong, where))
     joined: pd.DataFrame = pd.concat(parts).sort_index()
     return joined
 
 
+def _patterns(texts: Texts) -> Iterator[tuple[Ints, list[str]]]:
+    """Rows that give the same columns, and these columns."""
+    given = np.stack([pd.notna(own) for own in texts.values()], axis=1)
+    kinds, kind_of = np.unique(given, axis=0, return_inverse=True)
+    for kind, pattern in enumerate(kinds):
+        names = [name for name, there in zip(texts, pattern, strict=True) if there]
+        yield np.flatnonzero(kind_of.reshape(-1) == kind), names
+
+
+def _contradictions(plan: Plan, rows: list[int], where: str) -> list[str]:
+    words = "; ".join(constraint.words for constraint in plan.schema.constraints)
+    problems = [
+        f"{where}: row {row + 1:,}: no row with these cells fulfils data.constraints ({words}); "
+        "correct them"
+        for row in sorted(rows)[:PROBLEMS]
+    ]
+    if len(rows) > PROBLEMS:
+        problems.append(f"{where}: {len(rows) - PROBLEMS:,} more such rows")
+    return problems
+
+
 def _strata(
     synthesizer: RowSource,
-    texts: Mapping[str, npt.NDArray[np.object_]],
+    texts: Texts,
     groups: Groups,
     where: str,
 ) -> list[tuple[Ints, Floats]]:

@@ -111,9 +111,28 @@ def test_completed_rows_fulfil_them_and_keep_what_was_given(synthesizer: Synthes
     assert breaking(found, synthesizer.plan.schema) == {}
     assert found["gross"].tolist()[1:] == [80.5, 99.12]
     assert found["sex"].tolist() == ["m", "f", "m"]
-    one_hot = pd.DataFrame({"red": ["True"], "green": ["True"], "blue": ["False"]}, dtype=object)
-    with pytest.raises(DataError, match=r"row 1: no row with these cells fulfils"):
-        complete(synthesizer, one_hot, 0, search=patient)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"red": "True", "green": "True", "blue": "False"},
+        {"red": "True", "blue": "True"},
+        {"city": "Paris", "country": "DE"},
+        {"start": "2020-02-03", "end": "2020-02-02"},
+        {"net": "10.5", "tax": "2.5", "gross": "14"},
+        {"sex": "m", "weeks": "12"},
+    ],
+)
+def test_partial_rows_that_no_row_can_complete_are_refused_before_any_is_drawn(
+    synthesizer: Synthesizer, cells: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = pd.DataFrame([{}, cells], columns=[*cells], dtype=object)
+    given = given.where(given.notna(), None)
+    monkeypatch.setattr(Synthesizer, "encoded", None)
+    with pytest.raises(DataError, match=r"row 2: no row with these cells fulfils") as error:
+        complete(synthesizer, given, 0)
+    assert len(error.value.problems) == 1
 
 
 def test_what_is_agreed_does_not_depend_on_how_rows_are_spread(tmp_path: Path) -> None:

@@ -124,6 +124,15 @@ def moved(frame: pd.DataFrame, schema: Schema, fixed: Sequence[str]) -> tuple[pd
     return found, wrong
 
 
+def contradictory(frame: pd.DataFrame, schema: Schema) -> Mask:
+    """Which rows `(n,)` no values of the columns that the frame lacks can make fulfil them all.
+
+    Found are contradictions within single constraints. What several have to do with each other is
+    not looked into.
+    """
+    return _Rows(schema, frame, ()).contradictions()
+
+
 def _roomy(column: Column, values: npt.NDArray[Any]) -> Column:
     """The column, with room for missing values where a constraint made some."""
     if column.missing or not pd.isna(values).any():
@@ -183,6 +192,23 @@ class _Rows:
         found = np.zeros(self.size, dtype=np.bool_)
         for i, constraint in enumerate(self.schema.constraints):
             found |= broken(constraint, self.cells, self.schema, self.allowed(i))
+        return found
+
+    def contradictions(self) -> Mask:
+        found = np.zeros(self.size, dtype=np.bool_)
+        for i, constraint in enumerate(self.schema.constraints):
+            there = [j for j, name in enumerate(constraint.columns) if name in self.cells]
+            match constraint:
+                case _ if len(there) == len(constraint.columns):
+                    found |= broken(constraint, self.cells, self.schema, self.allowed(i))
+                case OneHot(columns=columns) if there:
+                    truth = read_truth([columns[j] for j in there], self.cells)
+                    found |= (truth == 1).sum(1) > 1
+                case Combination(columns=columns) if there:
+                    values = [json.loads(text) for text in self.allowed(i) or ()]
+                    known = {tuple(own[j] for j in there) for own in values}
+                    labels = [value_labels(self.cells[columns[j]]) for j in there]
+                    found |= np.array([key not in known for key in zip(*labels, strict=True)])
         return found
 
     def compute(self, built: Sequence[bool]) -> None:
