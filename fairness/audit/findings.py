@@ -62,6 +62,8 @@ class Audit:
         columns: By column: `tv` or `ks`, and `missing`, over all rows; `unseen`, the share of
             synthetic rows with a category that no real row has; `rare`, the share of real rows
             with a category that the synthetic table never has, beyond chance.
+        constraints: By what is demanded of rows, in words: the shares of the `real` rows and of the
+            `synthetic` ones that break it. Empty where a run declared none.
         utility: None where no target was named.
         checks: Every threshold held against every figure, failures first.
         coverage_group_min: The worst measured group's standardised coverage.
@@ -94,6 +96,7 @@ class Audit:
     coverage_difference: float | None
     copies: CopyVerdict = "not judged"
     unjudged: tuple[str, ...] = ()
+    constraints: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     given: tuple[str, ...] = ()
     vocabulary_given: bool = False
     notes: tuple[str, ...] = ()

@@ -159,6 +159,15 @@ def _rare_categories(audit: Audit, limit: float) -> Iterator[Judged]:
             yield Judged(name, exact(share), text)
 
 
+def _broken_constraints(audit: Audit, limit: float) -> Iterator[Judged]:
+    for words, share in audit.constraints.items():
+        text = (
+            f"{share['synthetic']:.2%} of the synthetic rows break it, {share['real']:.2%} of the "
+            "real ones"
+        )
+        yield Judged(words, exact(share["synthetic"]), text)
+
+
 def _invented_groups(audit: Audit, limit: float) -> Iterator[Judged]:
     for group in audit.groups:
         if group.rows_real == 0:
@@ -432,6 +441,19 @@ GROUP_METRICS: tuple[Metric, ...] = (
         ),
         judge=_unseen_categories,
         sums_suffice=True,
+    ),
+    Metric(
+        name="broken_constraints",
+        topic="realism",
+        direction="lower",
+        heading="Rows that break a constraint",
+        failure="It makes rows that break",
+        limit=Limit(
+            0.0,
+            "most synthetic rows that break one of the run's constraints ([[data.constraints]])",
+            {"ge": 0, "le": 1},
+        ),
+        judge=_broken_constraints,
     ),
     Metric(
         name="invented_groups",

@@ -29,6 +29,7 @@ from everymode.fairness.metrics.group_utility import group_utility
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
 from everymode.wgan.data.fit import fit_schema
+from everymode.wgan.data.restored import broken_rows
 from everymode.wgan.data.schema import Kind, Schema
 from everymode.wgan.errors import DataError, suggest
 from everymode.wgan.versions import package_versions
@@ -136,6 +137,7 @@ def audit(
         checks=(),
         coverage_group_min=least,
         coverage_difference=gap,
+        constraints=_constraints(tables),
         given=tuple(given),
         vocabulary_given=schema is not None,
         notes=notes,
@@ -276,6 +278,19 @@ def _columns(tables: Tables) -> dict[str, dict[str, float | None]]:
                 "rare": lost_share(real[name][0], synthetic[name][0]),
             }
     return found
+
+
+def _constraints(tables: Tables) -> dict[str, dict[str, float]]:
+    """Shares of rows that break what the schema demands of them."""
+    if not tables.schema.constraints:
+        return {}
+    real, made = (
+        broken_rows(frame, tables.schema) for frame in (tables.reference, tables.synthetic)
+    )
+    return {
+        words: {"real": float(real[words].mean()), "synthetic": float(made[words].mean())}
+        for words in made
+    }
 
 
 def _hint(name: object, known: Iterable[object]) -> str:

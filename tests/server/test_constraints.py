@@ -1,5 +1,7 @@
 """Constraints from the configuration to the table, over sites, under parity and conditions."""
 
+import json
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.refusal import RefusedError
@@ -22,6 +25,7 @@ from everymode.server.synthesis.drawing import Search
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import InProcess
+from everymode.simulations.cli import app
 from everymode.wgan.data.constraints import Order
 from everymode.wgan.errors import DataError, SettingsError
 from tests.federated import RUN, Recorder
@@ -77,6 +81,30 @@ def test_every_row_of_the_written_table_fulfils_them(
     assert list(made.columns) == list(rows(9, 0).columns)
     assert breaking(made, synthesizer.plan.schema) == {}
     assert any("(20 <= age <= 80.5): 3 of 600 rows (0.5%) break it" in note for note in run[1])
+
+
+def test_the_audit_counts_rows_that_break_them(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+
+    def audited() -> dict[str, dict[str, Any]]:
+        out = str(tmp_path / "audit")
+        found = CliRunner().invoke(app, ["audit", "--run", str(folder), "--out", out, "-q"])
+        assert found.exit_code in (1, 3), found.output
+        checks = json.loads((tmp_path / "audit" / "audit.json").read_text())["checks"]
+        return {c["subject"]: c for c in checks if c["name"] == "broken_constraints"}
+
+    whole = audited()
+    assert set(whole) == {constraint.words for constraint in CONSTRAINTS}
+    assert {check["verdict"] for check in whole.values()} == {"pass"}
+    # The table has 3 rows of 600 whose age is out of range, none of which is made.
+    assert whole["20 <= age <= 80.5"]["message"].endswith("0.50% of the real ones")
+    made = pd.read_csv(folder / "synthetic.csv", dtype=str, keep_default_na=False)
+    made.loc[:5, "country"] = np.where(made.loc[:5, "city"].isin(["Paris", "Lyon"]), "DE", "FR")
+    made.loc[:2, "start"] = "2023-01-01"
+    made.to_csv(folder / "synthetic.csv", index=False)
+    failed = {name for name, check in audited().items() if check["verdict"] == "fail"}
+    assert failed == {"start <= end", "known combinations of city and country"}
 
 
 @pytest.mark.parametrize("parity", [None, ParityMixture(0.0)])

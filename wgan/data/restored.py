@@ -124,6 +124,21 @@ def moved(frame: pd.DataFrame, schema: Schema, fixed: Sequence[str]) -> tuple[pd
     return found, wrong
 
 
+def broken_rows(frame: pd.DataFrame, schema: Schema) -> dict[str, Mask]:
+    """Which rows `(n,)` break each constraint, by its words.
+
+    Args:
+        frame: Rows of the table's own columns, typed or as text.
+        schema: Their columns with constraints. One of a column that the schema lacks is left out.
+    """
+    rows = _Rows(schema, frame, ())
+    return {
+        constraint.words: broken(constraint, rows.cells, schema, rows.allowed(i))
+        for i, constraint in enumerate(schema.constraints)
+        if all(name in rows.cells for name in constraint.columns)
+    }
+
+
 def contradictory(frame: pd.DataFrame, schema: Schema) -> Mask:
     """Which rows `(n,)` no values of the columns that the frame lacks can make fulfil them all.
 
@@ -167,6 +182,7 @@ class _Rows:
         self.frame = frame
         self.hidden = {column.name: column for column in schema.hidden}
         names = {name for constraint in schema.constraints for name in constraint.columns}
+        names &= set(schema.names)
         self.cells: Cells = {
             name: parse_values(frame, schema[name], "the rows made").copy()
             for name in sorted(names)
