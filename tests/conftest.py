@@ -74,6 +74,7 @@ SLOW = {
     "simulations/compare/test_smoke.py": "a whole comparison from a preset",
     "simulations/test_api.py": "whole runs",
     "simulations/test_cli.py": "whole runs from the command line",
+    "simulations/test_completion.py": "whole runs",
     "simulations/test_examples.py": "whole runs, and a notebook",
     "simulations/test_scenarios.py": "scores of scenarios",
     "simulations/test_words.py": "whole runs over hostile tables",

@@ -96,6 +96,35 @@ def test_a_condition_is_met_and_the_seed_decides(model: everymode.Model) -> None
     assert len(model.sample()) == len(people())
 
 
+def test_partial_rows_are_completed(model: everymode.Model) -> None:
+    given = pd.DataFrame(
+        {
+            "age": pd.array([33, None, 41, None], "Int8"),
+            "sex": ["F", "M", None, None],
+            "code": ["007", None, None, "012"],
+        },
+        index=[7, 3, 5, 1],
+    )
+    rows = model.complete(given)
+    real = people()
+    assert list(rows.columns) == list(real.columns) and list(rows.index) == [7, 3, 5, 1]
+    kinds = rows.dtypes.drop("ward")
+    assert kinds.equals(real.dtypes.drop("ward"))
+    for name in given.columns:
+        there = given[name].notna()
+        assert rows.loc[there, name].astype(str).tolist() == (
+            given.loc[there, name].astype(str).tolist()
+        )
+    assert rows.drop(columns="visits").notna().all(axis=None)
+    pd.testing.assert_frame_equal(model.complete(given), rows)
+    assert not model.complete(given, random_state=1).equals(rows)
+    with pytest.raises(everymode.DataError) as caught:
+        model.complete(pd.DataFrame({"sex": ["f"], "agee": [1]}))
+    problems = caught.value.problems
+    assert len(problems) == 2 and "did you mean 'age'?" in problems[0]
+    assert "the partial rows: row 1, column 'sex': the run knows no value 'f'" in problems[1]
+
+
 def test_it_is_the_table_that_the_command_line_makes(
     model: everymode.Model, tmp_path: Path, call: Any
 ) -> None:
