@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache, partial
 
 import pandas as pd
 
 from everymode.clients.site import Site
 from everymode.wgan.data.delimited import coded_frame, load_table, save_table
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import is_delimited, read_delimited, read_table
 from everymode.wgan.errors import StateError
@@ -28,7 +30,7 @@ Stamp = tuple[int, ...]
 """What changes with a file, however it is written: times, size, and which file it is."""
 
 
-def parsed(site: Site, missing: Sequence[str]) -> pd.DataFrame:
+def parsed(site: Site, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
     """The site's rows; not to be written to.
 
     What `everymode.wgan.data.values` makes of them is what it makes of
@@ -37,6 +39,7 @@ def parsed(site: Site, missing: Sequence[str]) -> pd.DataFrame:
     Args:
         site: Whose.
         missing: What stands for a missing value; empty: `everymode.wgan.data.frame.MISSING`.
+        form: How CSV and TSV are declared to be written.
 
     Raises:
         DataError: The table cannot be read.
@@ -45,8 +48,8 @@ def parsed(site: Site, missing: Sequence[str]) -> pd.DataFrame:
     stamp = _stamp(site)
     if stamp is None:
         # Whoever reads it says what is wrong.
-        return read_table(site.table, spellings)
-    return _frame(site, spellings, stamp)
+        return read_table(site.table, spellings, form)
+    return _frame(site, spellings, form, stamp)
 
 
 def forget() -> None:
@@ -55,15 +58,15 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=1)
-def _frame(site: Site, missing: tuple[str, ...], stamp: Stamp) -> pd.DataFrame:
+def _frame(site: Site, missing: tuple[str, ...], form: FileForm, stamp: Stamp) -> pd.DataFrame:
     if not is_delimited(site.table):
         return read_table(site.table, missing)
-    text = json.dumps([os.path.abspath(site.table), stamp, missing])
+    text = json.dumps([os.path.abspath(site.table), stamp, missing, asdict(form)])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.arrow"
     path = site.workspace / FOLDER / name
     table = load_table(path)
     if table is None:
-        table = read_delimited(site.table, missing)
+        table = read_delimited(site.table, missing, form)
         # Not under this name if somebody wrote to the file at the same time. A disk that takes no
         # copy costs time and nothing else.
         if _stamp(site) == stamp:

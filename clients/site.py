@@ -12,7 +12,8 @@ import pandas as pd
 
 from everymode.clients.gate.mechanism import NO_MECHANISM, Mechanism
 from everymode.clients.protocol.refusal import checked_identity
-from everymode.wgan.data.formats import ARRAYS, KINDS, find_suffix
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
+from everymode.wgan.data.formats import ARRAYS, KINDS, MISSING, find_suffix
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import read_json, write_json, write_whole
@@ -58,9 +59,9 @@ class Site:
         """Where what belongs to a plan lies; raises `RefusedError` where its name is no name."""
         return self.workspace / checked_identity(plan, "the plan's name")
 
-    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
-        """The rows; cells listed in `missing` have no value."""
-        return read_table(self.table, missing) if missing else read_table(self.table)
+    def frame(self, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
+        """The rows; cells listed in `missing` have no value, `form` is that of CSV and TSV."""
+        return read_table(self.table, tuple(missing) or MISSING, form)
 
     def store(self, plan: str, arrays: dict[str, npt.NDArray[np.generic]], value: object) -> None:
         """Keeps encoded rows and the plan they belong to on the site's disk, for its user only."""

@@ -87,6 +87,7 @@ def _run(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             exchange=exchange,
             columns=stage.columns,
             samples=stage.samples,
+            form=stage.form,
             listener=display,
             real_rows=lambda: stage.frame(settings.data.missing),
         )()

@@ -113,6 +113,7 @@ def run_in_process(
         exchange=InProcess(sites.sites, tell=listener.on_note),
         columns=sites.columns,
         samples=sites.samples,
+        form=sites.form,
         listener=listener,
         real_rows=lambda: sites.frame(settings.data.missing),
         resume=resume,

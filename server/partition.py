@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from everymode.wgan.data.dealing import deal, dealt_suffix
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.errors import DataError, StateError, suggest
 from everymode.wgan.files import make_folder, remove_tree, temporary_beside, write_bytes
 
@@ -149,7 +150,13 @@ def write_sites(
     return _write(contents, sites, folder, suffix, disposable)
 
 
-def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = False) -> list[Path]:
+def deal_sites(
+    source: Path,
+    sites: Sites,
+    folder: Path,
+    disposable: bool = False,
+    form: FileForm = RECOGNISED,
+) -> list[Path]:
     """Writes the rows of a file to one file a site, as they are written there: all files or none.
 
     Args:
@@ -157,8 +164,9 @@ def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = Fals
         sites: `(n,)`, the site of each of its rows.
         folder: Where `site-00`, `site-01` ... go, with the ending of `source` (Parquet for
             workbooks, JSON lines, SAS and Stata); it must be empty or not exist.
-        disposable: As in `write_sites`; then text is in UTF-8, not compressed, and says its
-            separator.
+        disposable: As in `write_sites`; then text is in UTF-8, not compressed, has headers and
+            says its separator.
+        form: How text is declared to be written.
 
     Returns:
         The files, in the order of sites.
@@ -172,7 +180,7 @@ def deal_sites(source: Path, sites: Sites, folder: Path, disposable: bool = Fals
         suffix = suffix.lower()
         suffix = next((stem for stem in (".csv", ".tsv") if suffix.startswith(stem)), suffix)
     return _write(
-        lambda names: deal(source, sites, names, plain=disposable),
+        lambda names: deal(source, sites, names, disposable, form),
         sites,
         folder,
         suffix,

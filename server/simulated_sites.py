@@ -24,6 +24,7 @@ from everymode.server.config.tables import build_table_spec
 from everymode.server.partition import Split, assign, deal_sites, minimum_note, write_sites
 from everymode.server.schema.agreement import check_names
 from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import ARRAYS
 from everymode.wgan.data.frame import is_delimited, notes, read_table
 from everymode.wgan.errors import DataError, named, suggest
@@ -39,6 +40,8 @@ class SimulatedSites:
         loads: Expected work of each site, relative; the basis on which nodes get sites.
         simulation_paths: The paths under which nodes find them.
         samples: What one sample is, where sites hold arrays; None: tables.
+        form: How the sites' CSV and TSV files are declared to be written. Files that one table was
+            dealt out to are recognised, however that one is written.
         notes: What the user should know: how files are written where their names do not say it,
             and a minimum of rows that cannot be kept.
     """
@@ -48,11 +51,12 @@ class SimulatedSites:
     loads: tuple[float, ...]
     simulation_paths: SimulationPaths = field(compare=False)
     samples: SampleLayout | None = None
+    form: FileForm = RECOGNISED
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def frame(self, missing: Sequence[str]) -> pd.DataFrame:
         """All rows of all sites, for figures that only a simulation can have."""
-        frames = [site.frame(missing) for site in self.sites]
+        frames = [site.frame(missing, self.form) for site in self.sites]
         return pd.concat(frames, ignore_index=True)
 
 
@@ -93,17 +97,18 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
                 columns,
                 tuple(float(len(frame)) for frame in frames),
                 simulation_paths,
-                notes=tuple(notes(source)),
+                form=data.form,
+                notes=tuple(notes(source, data.form)),
             )
         frame = pd.concat(frames, ignore_index=True)
     else:
-        frame = read_table(source, data.missing)
+        frame = read_table(source, data.missing, data.form)
         columns = table_columns(frame, settings, named)
     tables = folder / "tables"
     split = read_split(settings)
     owners = assign(keys(frame, settings), split, settings.seed)
     few = minimum_note(owners, split)
-    said = (*notes(source), *([f"split.minimum: {few}"] if few else []))
+    said = (*notes(source, data.form), *([f"split.minimum: {few}"] if few else []))
     frame = frame.drop(columns=list(named))
     if not tables.is_dir():
         if source.is_dir() or named:
@@ -111,7 +116,7 @@ def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
             typed = not source.is_dir() and not is_delimited(source)
             write_sites(frame, owners, tables, ".parquet" if typed else ".csv", disposable=True)
         else:
-            deal_sites(source, owners, tables, disposable=True)
+            deal_sites(source, owners, tables, disposable=True, form=data.form)
     sites = sites_in(tables, folder / "work", settings.site.floor, simulated=True)
     loads = [float((owners == k).sum()) for k in range(len(sites))]
     simulation_paths = mark(folder, tables, folder / "work", settings.site.floor)
@@ -183,7 +188,7 @@ def keys(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 def _read(site: Site, settings: Settings) -> pd.DataFrame:
-    return site.frame(settings.data.missing)
+    return site.frame(settings.data.missing, settings.data.form)
 
 
 def check_count(columns: int, path: str) -> None:

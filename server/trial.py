@@ -37,10 +37,12 @@ def try_agreement(settings: Settings, work: Path) -> Agreement:
     by: tuple[str, ...] = ()
     if source.is_dir():
         sites: Sequence[Site] = sites_in(source, work)
-        columns = table_columns(sites[0].frame(settings.data.missing), settings, ())
+        columns = table_columns(
+            sites[0].frame(settings.data.missing, settings.data.form), settings, ()
+        )
     else:
         sites = (trial_site(source, work),)
-        frame = parsed(sites[0], settings.data.missing)
+        frame = parsed(sites[0], settings.data.missing, settings.data.form)
         by = settings.split.column if settings.split.by == "column" else by
         columns = table_columns(frame, settings, by)
         assign(keys(frame, settings), read_split(settings), settings.seed)

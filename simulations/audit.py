@@ -25,6 +25,9 @@ from everymode.server.config.files import load, resolve
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
+from everymode.simulations.options import joined_names
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
+from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.spreadsheets import guessed_marks, table_read_back
@@ -106,10 +109,11 @@ def audit_table(
     if real is None:
         raise SettingsError("name the real rows with --real FILE")
     assert synthetic is not None
-    missing = settings.data.missing if settings else None
+    missing = settings.data.missing if settings else MISSING
+    form = settings.data.form if settings else RECOGNISED
     console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
-        frames = _read(real, synthetic, holdout, missing)
+        frames = _read(real, synthetic, holdout, missing, form)
         columns, headers = guessed_marks(frames[1], frames[0]) if marks is None else marks
         if columns or headers:
             frames[1] = table_read_back(frames[1], columns, headers)
@@ -117,6 +121,10 @@ def audit_table(
             note = f"note: {synthetic}: read without the apostrophes that are for spreadsheets"
             console.print(told(f"{note}: {names}"), soft_wrap=True)
         frames = [_modelled(frame, schema) for frame in frames]
+        named_columns = {"--sensitive": sensitive or [], "--target": [target] if target else []}
+        known = [name for frame in frames for name in frame.columns]
+        if joined := joined_names({**named_columns, "--drop": drop}, known):
+            raise SettingsError(joined.values())
         found = audited(
             frames[0],
             frames[1],
@@ -282,14 +290,15 @@ def _read(
     real: Path,
     synthetic: Path,
     holdout: Path | None,
-    missing: tuple[str, ...] | None,
+    missing: tuple[str, ...],
+    form: FileForm,
 ) -> list[pd.DataFrame]:
-    """The tables that are named, in that order."""
+    """The tables that are named, in that order; real ones are written as a run's settings say."""
     problems: list[str] = []
     frames: list[pd.DataFrame] = []
     for path in (real, synthetic, *([holdout] if holdout else [])):
         try:
-            frames.append(_table(path, missing))
+            frames.append(_table(path, missing, RECOGNISED if path is synthetic else form))
         except DataError as error:
             problems += error.problems
     if problems:
@@ -312,10 +321,10 @@ def _marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
     return list(marks["cells"]), list(marks["headers"])
 
 
-def _table(path: Path, missing: tuple[str, ...] | None) -> pd.DataFrame:
+def _table(path: Path, missing: tuple[str, ...], form: FileForm) -> pd.DataFrame:
     """A table, or all tables of a folder of sites."""
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: holds no tables")
-    parts = [read_table(file) if missing is None else read_table(file, missing) for file in files]
+    parts = [read_table(file, missing, form) for file in files]
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)

@@ -157,6 +157,7 @@ def run_flower(
                         exchange=exchange,
                         columns=stage.columns,
                         samples=stage.samples,
+                        form=stage.form,
                         listener=hears,
                         real_rows=lambda: stage.frame(missing),
                         resume=resume,

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.simulated_sites import check_count
 from everymode.server.trial import trial_site, try_agreement
+from everymode.simulations.options import joined_names
 from everymode.simulations.proposals import propose_constraints
 from everymode.wgan.data.constraints import Constraint
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading
@@ -53,6 +55,7 @@ def start_configuration(
     output: Path,
     force: bool,
     missing: tuple[str, ...] = (),
+    form: FileForm = RECOGNISED,
 ) -> tuple[Table, tuple[str, ...]]:
     """Writes a commented configuration that runs, and returns a table of what was seen and notes.
 
@@ -65,6 +68,7 @@ def start_configuration(
         output: The file to write.
         force: Whether to replace it.
         missing: What stands for no value beside what usually does.
+        form: How CSV and TSV are declared to be written.
 
     Raises:
         DataError: The table cannot be read, or lacks a named column.
@@ -74,7 +78,7 @@ def start_configuration(
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
     with Scratch() as work:
-        content, seen, notes = _looked(file, sensitive, target, output, missing, work)
+        content, seen, notes = _looked(file, sensitive, target, output, missing, form, work)
     write_bytes(output, content)
     return seen, notes
 
@@ -85,17 +89,18 @@ def _looked(
     target: str | None,
     output: Path,
     missing: tuple[str, ...],
+    form: FileForm,
     work: Path,
 ) -> tuple[bytes, Table, tuple[str, ...]]:
     """The configuration, what was seen, and notes."""
     gaps = (*MISSING, *(m for m in missing if m not in MISSING))
     if file.is_dir():
-        frame = pd.concat([s.frame(gaps) for s in sites_in(file, work)], ignore_index=True)
+        frame = pd.concat([s.frame(gaps, form) for s in sites_in(file, work)], ignore_index=True)
     else:
         # Parsed once: the trial below takes the same rows.
-        frame = parsed(trial_site(resolve(str(file)), work), gaps)
+        frame = parsed(trial_site(resolve(str(file)), work), gaps, form)
     check_count(len(frame.columns), str(file))
-    check_names(list(frame.columns), TableSpec(sensitive=sensitive, target=target))
+    _check_columns([str(name) for name in frame.columns], sensitive, target)
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
@@ -127,6 +132,8 @@ def _looked(
     }
     if missing:
         data["missing"] = gaps
+    # What is not declared is written as it is by default.
+    data |= asdict(form)
     if codes:
         data["columns"] = {name: {"kind": "id"} for name in codes}
     usual = SplitSettings()
@@ -146,6 +153,23 @@ def _looked(
     )
     notes = (*_listed(settings.data.constraints), *agreed.notes)
     return (head + commented(settings)).encode(), seen, notes
+
+
+def _check_columns(known: list[str], sensitive: tuple[str, ...], target: str | None) -> None:
+    """Raises `DataError` where columns are named that are not there, all of them at once."""
+    options = {"--sensitive": sensitive, "--target": (target,) if target else ()}
+    joined = joined_names(options, known)
+    problems = list(joined.values())
+    spec = TableSpec(
+        sensitive=tuple(n for n in sensitive if ("--sensitive", n) not in joined),
+        target=target if ("--target", target) not in joined else None,
+    )
+    try:
+        check_names(known, spec)
+    except DataError as error:
+        problems += error.problems
+    if problems:
+        raise DataError(problems)
 
 
 def _propose(

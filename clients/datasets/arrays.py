@@ -27,6 +27,7 @@ from everymode.clients.protocol.schema_messages import (
 )
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.wgan.data.arrays import DTYPES, SampleLayout, moments
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import ARRAYS, MISSING
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import DataError
@@ -58,7 +59,7 @@ class ArrayDataset(ColumnDataset):
         samples = self.arrays[SAMPLES]
         return SampleLayout(tuple(samples.shape[1:]), str(samples.dtype))
 
-    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+    def frame(self, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
         """The labels as text; a text listed in `missing` is no value."""
         spellings = tuple(missing) or MISSING
         columns = {}

@@ -39,6 +39,7 @@ from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.constrained import count_broken, with_hidden
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Schema
@@ -59,7 +60,7 @@ class ColumnDataset(ABC):
     site: Site
 
     @abstractmethod
-    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+    def frame(self, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
         """The columns of all rows; not to be written to."""
 
     @abstractmethod
@@ -82,7 +83,7 @@ class ColumnDataset(ABC):
 
     def describe(self, order: DescribeColumns) -> Answer:
         """See `Dataset.describe`."""
-        frame, site = self.frame(order.missing), self.site
+        frame, site = self.frame(order.missing, order.form), self.site
         self.check(order)
         held = held_out(len(frame), order.held_out.share, order.held_out.seed, site.name)
         answer: dict[str, npt.NDArray[Any]] = {
@@ -200,7 +201,7 @@ class ColumnDataset(ABC):
         self, schema: Schema, conditions: ConditionSpace, order: KMeansStep | EncodeData
     ) -> Encoded:
         """See `Dataset.encode`; rows of cells that are too small are left out."""
-        frame, site = self.frame(order.missing), self.site
+        frame, site = self.frame(order.missing, order.form), self.site
         held = held_out(len(frame), order.held_out, order.seed, site.name)
         pairs = conditions.plain.cell_index(frame, schema, str(site.table))
         learnt = np.where(held, -1, pairs)
@@ -213,7 +214,7 @@ class ColumnDataset(ABC):
 
     def marginals(self, order: CountMarginals, plan: Plan) -> dict[str, npt.NDArray[np.int64]]:
         """See `Dataset.marginals`."""
-        frame, site = self.frame(order.missing), self.site
+        frame, site = self.frame(order.missing, order.form), self.site
         group = plan.conditions.group_index(frame, plan.schema, str(site.table))
         if site.floor:
             group[~enough(frame, plan.schema, plan.conditions, site)] = -1
@@ -227,7 +228,7 @@ class ColumnDataset(ABC):
 
     def _learnt(self, order: CollectVocabulary | CountHistograms) -> pd.DataFrame:
         """The rows less those held out."""
-        frame, held = self.frame(order.missing), order.held_out
+        frame, held = self.frame(order.missing, order.form), order.held_out
         return frame.loc[~held_out(len(frame), held.share, held.seed, self.site.name)]
 
 

@@ -15,6 +15,7 @@ from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansSt
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.wgan.data.constrained import with_hidden
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.frame import table_types
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import DataError
@@ -24,9 +25,9 @@ from everymode.wgan.errors import DataError
 class TableDataset(ColumnDataset):
     """Rows of a CSV, TSV or Parquet file; see `everymode.clients.datasets.base.Dataset`."""
 
-    def frame(self, missing: Sequence[str]) -> pd.DataFrame:
+    def frame(self, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
         """The table, parsed once; see `everymode.clients.parsed`."""
-        return parsed(self.site, missing)
+        return parsed(self.site, missing, form)
 
     def types(self) -> dict[str, str]:
         """See `ColumnDataset.types`."""
@@ -39,7 +40,8 @@ class TableDataset(ColumnDataset):
                 f"{self.site.table}: is a table, and the other sites hold samples; write an .npz "
                 "file"
             )
-        check_columns(self.frame(order.missing), order.columns, order.drop, self.site)
+        frame, own = self.frame(order.missing, order.form), order.form == RECOGNISED
+        check_columns(frame, order.columns, order.drop, self.site, own)
 
     def codes(
         self,
@@ -51,14 +53,29 @@ class TableDataset(ColumnDataset):
         """Numbers and one-hot vectors, `(kept.sum(), D)`; see `TableCodec`."""
         rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
         where = str(self.site.table)
-        frame = with_hidden(self.frame(order.missing).loc[kept], schema, where, mended=True)
+        frame = with_hidden(
+            self.frame(order.missing, order.form).loc[kept], schema, where, mended=True
+        )
         return conditions.table_codec(schema).encode(frame, rng, where)
 
 
 def check_columns(
-    frame: pd.DataFrame, columns: tuple[str, ...], drop: tuple[str, ...], site: Site
+    frame: pd.DataFrame,
+    columns: tuple[str, ...],
+    drop: tuple[str, ...],
+    site: Site,
+    named: bool = True,
 ) -> None:
-    """Raises `DataError` where a site's table has not just the agreed columns."""
+    """Raises `DataError` where a site's table has not just the agreed columns.
+
+    Args:
+        frame: The table.
+        columns: The agreed columns.
+        drop: Columns to be left out where they exist.
+        site: Whose table it is.
+        named: Whether headers that are not agreed are named. They are not where a server declared
+            how the file is written: it could make any row of it the line of headers.
+    """
     there = [name for name in frame.columns if name not in drop]
     lacking = [name for name in columns if name not in there]
     extra = [name for name in there if name not in columns]
@@ -68,12 +85,13 @@ def check_columns(
             f"site '{site.name}' ({site.table}): lacks the column{_names(lacking)} that the other "
             "sites have; add it (empty cells are allowed) or leave it out everywhere with data.drop"
         )
-    if extra and len(lacking) == len(columns):
+    if extra and (len(lacking) == len(columns) or not named):
         # Without a line of headers the first row's cells are taken for them: they stay here.
+        none = " and none of those expected" if len(lacking) == len(columns) else ""
         problems.append(
             f"site '{site.name}' ({site.table}): has {len(extra)} other column"
-            f"{'s' * (len(extra) > 1)} and none of those expected; the first line of the file must "
-            "name the columns"
+            f"{'s' * (len(extra) > 1)}{none}; the first line of the file must name the columns, or "
+            "data.header = false be declared"
         )
     elif extra:
         problems.append(

@@ -126,6 +126,7 @@ def _follows(text: str, before: str) -> None:
     """Holds a question to the one before it; once a process, however many sites are asked."""
     order, asked = from_json(text), from_json(before)
     same("cells that stand for no value", order_missing(order), order_missing(asked))
+    same("the form of files", getattr(order, "form", None), getattr(asked, "form", None))
     # The difference of two sums of which one holds other rows out would be those rows'.
     same("rows held out", rows_held_out(order), rows_held_out(asked))
     if isinstance(order, CollectVocabulary) and isinstance(asked, DescribeColumns):

@@ -72,6 +72,7 @@ def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
             prepared = from_json(plan_text)
             assert isinstance(prepared, EncodeData)
             same("cells that stand for no value", order.missing, prepared.missing)
+            same("the form of files", order.form, prepared.form)
             _marginals(Marginals.from_json(order.marginals), plan.schema)
         case CountNeighbours():
             same("groups", len(order.sizes), groups)

@@ -153,6 +153,7 @@ def _problems(order: Task) -> list[str]:
                 *within("columns left out", len(order.drop), 0, limits.COLUMNS),
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
                 *_share(order.held_out.share),
+                *order.form.problems,
                 *_samples(order.samples),
                 *_one_length({len(order.columns), len(order.formats) or len(order.columns)}),
                 *_forms(order.formats),
@@ -171,6 +172,7 @@ def _problems(order: Task) -> list[str]:
             )
             problems += within("constraints", len(order.constraints), 0, limits.COLUMNS)
             problems += within("identifiers", len(order.identifiers), 0, limits.COLUMNS)
+            problems += order.form.problems
             problems += _one_length(lengths) + _share(order.held_out.share) + _forms(order.forms)
             if not problems:
                 problems += _constraints(order.drafted)
@@ -179,17 +181,18 @@ def _problems(order: Task) -> list[str]:
             problems = within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
-            return problems + _share(order.held_out.share)
+            return problems + order.form.problems + _share(order.held_out.share)
         case KMeansStep():
             problems = within(
                 "cells that stand for no value", len(order.missing), 0, limits.COLUMNS
             )
-            return problems + _share(order.held_out)
+            return problems + order.form.problems + _share(order.held_out)
         case EncodeData():
             return [
                 *within("groups' masses", len(order.mass), 1, limits.GROUPS),
                 *_masses(order.mass),
                 *_share(order.held_out),
+                *order.form.problems,
                 *([] if order.bins == 0 else within("bins", order.bins, 2, 64)),
                 *within("cells that stand for no value", len(order.missing), 0, limits.COLUMNS),
             ]

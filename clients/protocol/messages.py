@@ -30,6 +30,7 @@ from everymode.fairness.matching.features import feature_count
 from everymode.fairness.matching.moments import size_of_moments
 from everymode.fairness.matching.suppression import of_text
 from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.schema import Schema
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -52,6 +53,7 @@ class EncodeData:
         marginals: Whether the shares of their categories are, too.
         bins: How many bins numbers are cut into, whose one-hot vectors join their moments.
         held_out: Share of a site's rows that no critic is trained on.
+        form: How the sites' CSV and TSV files are declared to be written.
     """
 
     schema: dict[str, Any]
@@ -64,6 +66,7 @@ class EncodeData:
     missing: tuple[str, ...] = ()
     held_out: float = 0.0
     bins: int = 0
+    form: FileForm = RECOGNISED
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
@@ -264,12 +267,14 @@ class CountMarginals:
         plan: Fingerprint of the `EncodeData` whose groups are meant.
         marginals: The bins.
         groups: G, number of groups.
+        form: As in `EncodeData`.
     """
 
     plan: str
     marginals: dict[str, Any]
     groups: int
     missing: tuple[str, ...] = ()
+    form: FileForm = RECOGNISED
     order: Literal["audit"] = "audit"
 
     def layout(self) -> Layout:
@@ -323,12 +328,15 @@ _ORDER: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Discriminator("order")])
 
 
 def to_json(order: Task) -> str:
-    """An order as JSON text.
+    """An order as JSON text; the form of files only where one is declared.
+
+    Plans without one keep the fingerprints that they had before forms could be declared.
 
     >>> from_json(to_json(DescribeColumns(columns=("age",)))).columns
     ('age',)
     """
-    return _ORDER.dump_json(order).decode()
+    left_out = {"form"} if getattr(order, "form", None) == RECOGNISED else None
+    return _ORDER.dump_json(order, exclude=left_out).decode()
 
 
 def from_json(text: str) -> Task:

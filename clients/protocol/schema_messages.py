@@ -26,6 +26,7 @@ from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.cell_counts import SIZE
 from everymode.wgan.data.constrained import number_hidden
 from everymode.wgan.data.constraints import Constraint
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.schema import Column, Kind, Schema
 
 WHOLE, FRACTIONS = 4, 30
@@ -58,6 +59,7 @@ class DescribeColumns:
             comes as a surprise.
         samples: The samples expected beside the columns; None: rows of a table. A file with others
             is refused by its site.
+        form: How the sites' CSV and TSV files are declared to be written.
     """
 
     columns: tuple[str, ...]
@@ -66,6 +68,7 @@ class DescribeColumns:
     formats: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
     samples: SampleLayout | None = None
+    form: FileForm = RECOGNISED
     order: Literal["look"] = "look"
 
     def layout(self) -> Layout:
@@ -99,6 +102,7 @@ class CollectVocabulary:
         samples: The samples whose moments are asked for; None: rows of a table.
         identifiers: Columns of codes whose patterns are asked for.
         constraints: Constraints, whose hidden columns stand behind those of the table.
+        form: As in `DescribeColumns`.
     """
 
     columns: tuple[str, ...]
@@ -112,6 +116,7 @@ class CollectVocabulary:
     samples: SampleLayout | None = None
     identifiers: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    form: FileForm = RECOGNISED
     order: Literal["values"] = "values"
 
     @property
@@ -163,12 +168,14 @@ class CountHistograms:
         schema: Columns with candidates for categories and atoms, and fine edges without shares.
         conditions: All cells that could occur, without counts.
         held_out: Rows that are not counted.
+        form: As in `DescribeColumns`.
     """
 
     schema: dict[str, Any]
     conditions: dict[str, Any]
     missing: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
+    form: FileForm = RECOGNISED
     order: Literal["ranks"] = "ranks"
 
     def layout(self) -> Layout:
@@ -203,6 +210,7 @@ class KMeansStep:
         seed: The run's seed, for a site encodes its rows as it will for training.
         cells: Whether counts of cells are wanted, instead of sums around the centres.
         held_out: Share of the rows that are not counted.
+        form: As in `DescribeColumns`.
     """
 
     schema: dict[str, Any]
@@ -211,6 +219,7 @@ class KMeansStep:
     missing: tuple[str, ...] = ()
     cells: bool = False
     held_out: float = 0.0
+    form: FileForm = RECOGNISED
     order: Literal["cluster"] = "cluster"
 
     def layout(self) -> Layout:

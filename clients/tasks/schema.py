@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _encoding_of(order: KMeansStep | EncodeData, plain: ConditionSpace, site: Si
     found = site.table.stat()
     pairs_with_rows = {**plain.to_json(), "counts": (plain.table > 0).tolist()}
     told = (order.schema, pairs_with_rows, order.missing, order.seed, order.held_out)
-    text = json.dumps([*told, found.st_mtime_ns, found.st_size, site.floor])
+    text = json.dumps([*told, asdict(order.form), found.st_mtime_ns, found.st_size, site.floor])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -6,13 +6,21 @@ What keys of several sections say of one another is checked in
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from everymode.clients.protocol import limits
 from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.date_forms import form_problem, is_date_form
+from everymode.wgan.data.file_form import FileForm, form_problems
 from everymode.wgan.data.formats import MISSING as MISSING_CELLS
 from everymode.wgan.data.notation import parse_notation
 from everymode.wgan.data.schema import Kind
@@ -71,6 +79,25 @@ class DataSettings(Section):
     drop: tuple[str, ...] = Field((), description="columns to leave out: identifiers, free text")
     missing: tuple[str, ...] = Field(
         MISSING_CELLS, description="cells that stand for no value; an empty cell always does"
+    )
+    separator: str = Field(
+        "",
+        description="the character between cells of CSV and TSV files, or 'tab'; '' for what is "
+        "found",
+    )
+    encoding: str = Field(
+        "",
+        description="Python's name of their encoding, for instance 'cp1250'; '' for what is found",
+    )
+    comment: str = Field(
+        "",
+        description="what comment lines at their top begin with, for instance '%'; '' for what is "
+        "found",
+    )
+    header: bool = Field(
+        True,
+        description="whether their first line names the columns; false: the columns are called "
+        "column_1, column_2, ... The synthetic table has a line of headers in any case",
     )
     floor: int = Field(
         5,
@@ -145,6 +172,23 @@ class DataSettings(Section):
     def _empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Where a column says whose a row is, sites' tables are written with empty cells for gaps.
         return value if "" in value else ("", *value)
+
+    @field_validator("separator")
+    @classmethod
+    def _tab(cls, value: str) -> str:
+        return "\t" if value.lower() == "tab" else value
+
+    @field_validator("separator", "encoding", "comment")
+    @classmethod
+    def _readable(cls, value: str, info: ValidationInfo) -> str:
+        for problem in form_problems(str(info.field_name), value):
+            raise ValueError(problem)
+        return value
+
+    @property
+    def form(self) -> FileForm:
+        """How CSV and TSV files are declared to be written."""
+        return FileForm(self.separator, self.encoding, self.comment, self.header)
 
     @field_validator("sensitive", "drop", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ def build_table_spec(data: DataSettings) -> TableSpec:
         target=data.target,
         drop=data.drop,
         missing=data.missing,
+        form=data.form,
         floor=data.floor,
         rare=data.rare,
         decimal=data.decimal,

@@ -20,6 +20,7 @@ from everymode.fairness.metrics.utility import train_and_test
 from everymode.server.datasets.base import Synthetic
 from everymode.server.datasets.choice import choose_modality
 from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError
 
@@ -48,11 +49,12 @@ def counted(
     synthetic: pd.DataFrame,
     exchange: Exchange,
     missing: tuple[str, ...],
+    form: FileForm = RECOGNISED,
 ) -> Counted:
     """Asks the sites once for counts of their rows."""
     marginals = Marginals.of(plan.schema, synthetic)
     groups = len(plan.conditions.groups)
-    order = CountMarginals(plan_name, marginals.to_json(), groups, missing)
+    order = CountMarginals(plan_name, marginals.to_json(), groups, missing, form)
     sums = exchange(Request(order))
     names = [field.name for field in sums.layout.fields]
     real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}

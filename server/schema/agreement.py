@@ -96,7 +96,7 @@ def agree(
     held_out = HeldOut(data.held_out, seed)
     declared = tuple(data.columns[n].format if n in data.columns else "" for n in names)
     formats = declared if any(declared) else ()
-    look = DescribeColumns(names, data.drop, data.missing, formats, held_out, samples)
+    look = DescribeColumns(names, data.drop, data.missing, formats, held_out, samples, data.form)
     looked = exchange(Request(look))
     rows = int(looked["rows"][0] - looked["held"][0])
     drafts = draft_columns(looked, names, data)
@@ -116,6 +116,7 @@ def agree(
         samples,
         identifiers,
         data.constraints,
+        data.form,
     )
     found = exchange(Request(order))
     candidates: list[Column] = []
@@ -138,7 +139,7 @@ def agree(
         hidden=tuple(candidates[own:]),
     ).to_json()
     counted = exchange(
-        Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out))
+        Request(CountHistograms(drafted, proposal.to_json(), data.missing, held_out, data.form))
     )
     spread = replace(data, rare="spread")
     settled: list[tuple[Column, str]] = []

@@ -42,7 +42,13 @@ def clustered(
 
     def question(asked: ConditionSpace, cells: bool = False) -> Request:
         question = KMeansStep(
-            schema.to_json(), asked.to_json(), seed, data.missing, cells, data.held_out
+            schema.to_json(),
+            asked.to_json(),
+            seed,
+            data.missing,
+            cells,
+            data.held_out,
+            data.form,
         )
         return Request(question)
 

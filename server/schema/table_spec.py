@@ -6,6 +6,7 @@ from typing import Literal
 
 from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.constraints import Constraint
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.schema import Kind
 
@@ -34,6 +35,7 @@ class TableSpec:
         target: The column that users of the synthetic table will predict.
         drop: Columns to leave out.
         missing: Cells that stand for no value.
+        form: How the sites' CSV and TSV files are declared to be written.
         floor: Categories and cells of group and label with fewer rows are dropped, and bins of
             numbers are merged until they hold as many.
         rare: What stands for categories with fewer rows than `floor`: a text, "missing", or
@@ -53,6 +55,7 @@ class TableSpec:
     target: str | None = None
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
+    form: FileForm = RECOGNISED
     floor: int = 5
     rare: str = "(other)"
     decimal: str = ""

@@ -1,7 +1,7 @@
 """Stage 1, *agree*: server and sites settle on one schema, one set of cells and one recipe."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from torch import Tensor
@@ -97,7 +97,7 @@ def _read_holdout(run: RunContext) -> pd.DataFrame | None:
     if data.holdout is None:
         return None
     path = resolve(data.holdout)
-    holdout = read_table(path, data.missing)
+    holdout = read_table(path, data.missing, data.form)
     codes = [name for name, column in data.columns.items() if column.kind == "id"]
     columns = [name for name in run.columns if name not in codes]
     check_holdout(holdout, tuple(columns), str(path))
@@ -121,7 +121,7 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     """Asks the sites, writes `schema.json`, and returns the order and the number of rows."""
     settings, model, note = run.settings, run.settings.model, run.listener.on_note
     run.begin("agree", "sites agree on a schema")
-    spec = build_table_spec(settings.data)
+    spec = replace(build_table_spec(settings.data), form=run.form)
     modality = build_modality(run.samples)
     agreed = modality.agree(run.exchange, run.columns, spec, settings.seed)
     counts = agreed.conditions.group_counts
@@ -154,6 +154,7 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
         and has_categories(agreed.codec),
         missing=settings.data.missing,
         held_out=settings.data.held_out,
+        form=run.form,
         bins=build_binning(model.bins, agreed.codec, agreed.conditions, note)
         if matching == "moments" and settings.projected
         else 0,

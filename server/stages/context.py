@@ -20,6 +20,7 @@ from everymode.server.progress import (
 from everymode.server.transport.exchange import Exchange
 from everymode.server.transport.run_identity import Named
 from everymode.wgan.data.arrays import SampleLayout
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.errors import SettingsError
 
 
@@ -33,6 +34,7 @@ class RunContext:
         exchange: Carries requests to the sites; every request says of which run it is.
         columns: Headers of the sites' tables, in order; of arrays, their labels.
         samples: What one sample of the sites' arrays is; None where they hold tables.
+        form: How the sites' CSV and TSV files are declared to be written.
         listener: Receives the progress.
         real_rows: Returns all real rows, where one machine has them; None in a deployment.
         resume: Whether to go on from the newest checkpoint.
@@ -44,6 +46,7 @@ class RunContext:
     exchange: Exchange
     columns: tuple[str, ...]
     samples: SampleLayout | None = None
+    form: FileForm = RECOGNISED
     listener: ProgressListener = field(default_factory=Silent)
     real_rows: Callable[[], pd.DataFrame] | None = None
     resume: bool = False

@@ -71,7 +71,8 @@ def evaluate(
     settings, agreed, rows = run.settings, encoded.agreed, table.synthetic.rows
     plan, seed = agreed.plan, settings.seed
     run.begin("evaluate", "figures: marginals, coverage, utility")
-    counts = counted(plan, agreed.name, rows, run.exchange, settings.data.missing)
+    missing = settings.data.missing
+    counts = counted(plan, agreed.name, rows, run.exchange, missing, run.form)
     distances = request_marginals(counts)
     recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
     not_judged = choose_modality(plan.schema).not_judged

@@ -21,7 +21,7 @@ The exit code is 0 for a table that is fit for release, 1 if a check fails, 2 fo
 if none fails but what a release needs was not decided: coverage and sizes of groups at every level,
 and copies, which take held-out rows. A group too small to judge is `insufficient`, never a pass.
 With `--run`, real rows, held-out rows, sensitive features and target are those of the run unless
-they are named.
+they are named. Real tables in CSV are then read as the run's `[data]` declares them.
 
 For instance: `everymode audit --real people.csv --synthetic made.csv --sensitive sex --sensitive
 race --target income --holdout later.csv --out audit`

@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 from everymode.server.outputs.terminal import Terminal, say
+from everymode.simulations.commands.written import (
+    CommentOption,
+    EncodingOption,
+    HeaderOption,
+    SeparatorOption,
+    declared_form,
+)
 
 
 def init(
@@ -22,16 +29,21 @@ def init(
         list[str] | None,
         typer.Option(help="Cells that stand for no value, beside those that usually do; repeat."),
     ] = None,
+    separator: SeparatorOption = "",
+    encoding: EncodingOption = "",
+    comment: CommentOption = "",
+    header: HeaderOption = True,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
     from everymode.simulations.starter import start_configuration
     from everymode.wgan.data.frame import notes
 
+    form = declared_form(separator, encoding, comment, header)
     seen, found = start_configuration(
-        file, tuple(sensitive or ()), target, output, force, tuple(missing or ())
+        file, tuple(sensitive or ()), target, output, force, tuple(missing or ()), form
     )
     Terminal().print(seen)
-    for note in (*notes(file), *found):
+    for note in (*notes(file, form), *found):
         say(f"note: {note}")
     say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")

@@ -7,6 +7,13 @@ import typer
 from rich.table import Table
 
 from everymode.server.outputs.terminal import Terminal, named, say, told
+from everymode.simulations.commands.written import (
+    CommentOption,
+    EncodingOption,
+    HeaderOption,
+    SeparatorOption,
+    declared_form,
+)
 from everymode.wgan.errors import SettingsError, suggest
 
 SHOWN = 8
@@ -35,6 +42,10 @@ def split(
     ] = 0.0,
     minimum: Annotated[int, typer.Option(min=1, help="Rows every site gets at least.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    separator: SeparatorOption = "",
+    encoding: EncodingOption = "",
+    comment: CommentOption = "",
+    header: HeaderOption = True,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
@@ -53,6 +64,7 @@ def split(
         site_table,
         write_sites,
     )
+    from everymode.simulations.options import joined_names
     from everymode.wgan.data.formats import find_suffix
     from everymode.wgan.data.frame import is_delimited, notes, read_table
     from everymode.wgan.data.spreadsheets import safe_table
@@ -63,20 +75,25 @@ def split(
             f"--by {by} needs --column NAME, the column whose values are dealt out "
             "(may be repeated)"
         )
-    frame = read_table(file)
-    unknown = [c for c in columns if c not in frame.columns]
-    if unknown:
+    form = declared_form(separator, encoding, comment, header)
+    frame = read_table(file, form=form)
+    joined = joined_names({"--column": columns}, frame.columns)
+    unknown = [c for c in columns if c not in frame.columns and ("--column", c) not in joined]
+    if joined or unknown:
         raise SettingsError(
             [
-                f"--column {c}: {file} has no such column; {suggest(c, frame.columns)}"
-                for c in unknown
+                *joined.values(),
+                *(
+                    f"--column {c}: {file} has no such column; {suggest(c, frame.columns)}"
+                    for c in unknown
+                ),
             ]
         )
     text = frame[list(columns)].astype("str")
     text = text.mask(frame[list(text.columns)].isna(), "")
     how = Split(by, sites, alpha, columns, minimum, largest=largest)
     owners = assign(text, how, seed)
-    for note in notes(file):
+    for note in notes(file, form):
         say(f"note: {note}")
     if note := minimum_note(owners, how):
         say(f"note: {note}")
@@ -86,7 +103,7 @@ def split(
             say(f"note: {marked.sentence(str(out))}")
         written = write_sites(frame, owners, out, ".csv")
     else:
-        written = deal_sites(file, owners, out)
+        written = deal_sites(file, owners, out, form=form)
         if find_suffix(file.name).lower() != find_suffix(written[0].name).lower():
             say(f"note: {file} is dealt out to Parquet files, which keep its types")
     counts = site_table(text, owners)

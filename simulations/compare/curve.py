@@ -136,4 +136,4 @@ def _reference(settings: Settings, stage: SimulatedSites) -> pd.DataFrame:
     data = settings.data
     if data.holdout is None:
         return stage.frame(data.missing)
-    return read_table(resolve(data.holdout), data.missing)[list(stage.columns)]
+    return read_table(resolve(data.holdout), data.missing, data.form)[list(stage.columns)]

@@ -228,6 +228,7 @@ def _train(
             exchange=exchange,
             columns=stage.columns,
             samples=stage.samples,
+            form=stage.form,
             listener=display,
             real_rows=lambda: stage.frame(missing),
             resume=resume,

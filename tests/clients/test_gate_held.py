@@ -25,6 +25,7 @@ from everymode.clients.protocol.schema_messages import (
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.metrics.codebook import Codebook, alike, ball_radii, codebook_reach
 from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.file_form import FileForm
 from everymode.wgan.shape import Block
 from tests.federated import RUN, Federation, people
 
@@ -110,6 +111,7 @@ RANKS: dict[str, tuple[Callable[[CountHistograms], CountHistograms], str]] = {
         "columns that are none",
     ),
     "other missing cells": (lambda o: replace(o, missing=("f",)), "no value"),
+    "another form of files": (lambda o: replace(o, form=FileForm("|")), "form of files"),
 }
 
 
@@ -147,6 +149,7 @@ NARROW: dict[str, tuple[Callable[[EncodeData], EncodeData], str]] = {
     ),
     "another kind": (lambda o: column(o, "age", kind="float"), "kind of column 'age'"),
     "other missing cells": (lambda o: replace(o, missing=()), "no value"),
+    "another form of files": (lambda o: replace(o, form=FileForm("|")), "form of files"),
     "clusters that were not counted": (
         lambda o: replace(
             o,
@@ -238,6 +241,10 @@ AFTER: dict[str, tuple[Callable[[Federation], Any], str]] = {
     "an audit with other missing cells": (
         lambda f: CountMarginals(f.name, marginals(f), 2, ("", "f")),
         "no value",
+    ),
+    "an audit of files in another form": (
+        lambda f: CountMarginals(f.name, marginals(f), 2, ("",), FileForm(header=False)),
+        "form of files",
     ),
     "an audit of other groups": (
         lambda f: CountMarginals(f.name, marginals(f), 3, ("",)),

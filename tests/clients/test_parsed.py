@@ -15,6 +15,7 @@ from everymode.clients.parsed import FOLDER, forget, parsed
 from everymode.clients.protocol.schema_messages import KMeansStep
 from everymode.clients.site import Site
 from everymode.clients.tasks import schema as schema_task
+from everymode.wgan.data.file_form import FileForm
 from everymode.wgan.data.frame import read_table
 from everymode.wgan.data.values import count_cells, describe, parse_column
 from everymode.wgan.errors import DataError
@@ -44,9 +45,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files that were parsed."""
     seen: list[Path] = []
 
-    def counted(path: Path, missing: Any) -> Any:
+    def counted(path: Path, missing: Any, form: Any) -> Any:
         seen.append(path)
-        return original(path, missing)
+        return original(path, missing, form)
 
     original = everymode.clients.parsed.read_delimited
     monkeypatch.setattr(everymode.clients.parsed, "read_delimited", counted)
@@ -117,6 +118,14 @@ def test_a_changed_file_is_parsed_anew_even_with_its_old_time_and_size(
     assert site.table.stat().st_size == before.st_size
     assert [parsed(site, ())["job"][0], first["job"][0]] == ["baker", "smith"]
     assert len(reads) == 2
+
+
+def test_a_file_in_another_form_is_parsed_anew(site: Site, reads: list[Path]) -> None:
+    named, form = parsed(site, ()), FileForm(header=False)
+    found = parsed(site, (), form)
+    assert len(found) == len(named) + 1 and found.columns[0] == "column_1"
+    same(parsed(site, ()), read_table(site.table))
+    assert len(reads) == 3
 
 
 def test_only_the_site_s_user_may_read_what_is_kept(site: Site) -> None:

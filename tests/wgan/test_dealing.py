@@ -53,7 +53,7 @@ def test_rows_keep_their_bytes(rows, form, end, last, data):
     if text.dialect.separator != separator:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dealing, "read_lines", lambda path: text)
+        patch.setattr(dealing, "read_lines", lambda path, form: text)
         parts = list(deal(path, owners, ["0.csv", "1.csv", "2.csv"]))
     for site, part in enumerate(parts):
         own = [line for line, owner in zip(lines[1:], owners, strict=True) if owner == site]

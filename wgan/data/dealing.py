@@ -1,5 +1,6 @@
 """Deals the rows of a file out as they are written there: lines byte for byte, types unchanged."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import feather
 
-from everymode.wgan.data.delimited import row_bounds
+from everymode.wgan.data.delimited import numbered, row_bounds
 from everymode.wgan.data.dialect import DecodedText, Dialect, default_separator
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import find_suffix
 from everymode.wgan.data.frame import is_delimited, read_arrow, read_lines, read_table
 from everymode.wgan.data.packed import pack
@@ -31,24 +33,35 @@ def dealt_suffix(path: Path) -> str:
     return ".parquet"
 
 
-def deal(path: Path, owners: Places, names: Sequence[str], plain: bool = False) -> Iterator[bytes]:
+def deal(
+    path: Path,
+    owners: Places,
+    names: Sequence[str],
+    plain: bool = False,
+    form: FileForm = RECOGNISED,
+) -> Iterator[bytes]:
     """The content of one file for each site.
 
-    Of a text file every part repeats what stands above the first row, headers included; rows keep
-    their bytes and their order. Other files keep their schema and its metadata.
+    Of a text file every part repeats what stands above the first row, headers included where the
+    file has them; rows keep their bytes and their order. Other files keep their schema and its
+    metadata.
 
     Args:
         path: The file.
         owners: `(n,)`, the site of each of its rows.
         names: The sites' files; their endings say how text is compressed and types are stored.
-        plain: Whether text is written in UTF-8 and says its separator itself: what was recognised
-            of the whole file may not be clear from some of its rows.
+        plain: Whether text is written in UTF-8, says its separator itself and has a line of
+            headers: what was recognised of the whole file may not be clear from some of its rows,
+            and whoever reads the parts needs no declaration.
+        form: How text is declared to be written.
 
     Raises:
         DataError: The file cannot be read, or was changed since its rows were counted.
     """
     if is_delimited(path):
-        text = read_lines(path)
+        text = read_lines(path, form)
+        if not (plain or form.header) and form.comment:
+            _check_rows(text, path, form.comment)
         yield from _lines(path, _plain(text, path) if plain else text, owners, names)
         return
     table = read_arrow(path)
@@ -61,17 +74,36 @@ def deal(path: Path, owners: Places, names: Sequence[str], plain: bool = False) 
 
 def _plain(text: DecodedText, path: Path) -> DecodedText:
     separator = text.dialect.separator
-    head = text.content[text.start : row_bounds(text)[0][1]]
+    starts, ends = row_bounds(text)
+    named = b""
+    if not text.dialect.header:
+        first = text.content[starts[0] : ends[0]].decode()
+        cells = next(csv.reader([first], delimiter=separator, skipinitialspace=True))
+        named = f"{separator.join(numbered(len(cells)))}\n".encode()
+    head = named or text.content[text.start : starts[1]]
     clear = separator == default_separator(path) and separator.encode() in head
     mark = b"" if clear and not head.startswith(b"#") else f"sep={separator}\n".encode()
     dialect = Dialect(separator, comments=1 if mark else 0)
-    return DecodedText(mark + text.content[text.start :], len(mark), dialect)
+    return DecodedText(mark + named + text.content[text.start :], len(mark), dialect)
+
+
+def _check_rows(text: DecodedText, path: Path, comment: str) -> None:
+    """Raises `DataError` where a row would be a comment at the top of a part without headers."""
+    prefix = comment.encode()
+    for number, start in enumerate(row_bounds(text)[0].tolist(), 1):
+        if text.content.startswith(prefix, start):
+            raise DataError(
+                f"{path}: row {number} begins with '{comment}', which data.comment declares to "
+                "begin comments, and a part without headers may begin with that row; quote its "
+                "first cell, or remove the comments and the declaration"
+            )
 
 
 def _lines(path: Path, text: DecodedText, owners: Places, names: Sequence[str]) -> Iterator[bytes]:
     starts, ends = row_bounds(text)
-    _check(path, len(starts) - 1, owners)
-    head = text.content[: starts[1]]
+    above = int(text.dialect.header)
+    _check(path, len(starts) - above, owners)
+    head = text.content[: starts[above]]
     if _encoded(text.content, text.dialect) is None:
         raise DataError(
             f"{path}: {text.dialect.encoding} does not write its text back as it was; save the "
@@ -79,7 +111,7 @@ def _lines(path: Path, text: DecodedText, owners: Places, names: Sequence[str]) 
         )
     view = memoryview(text.content)
     for site, name in enumerate(names):
-        rows = np.flatnonzero(owners == site) + 1
+        rows = np.flatnonzero(owners == site) + above
         parts = [view[a:b] for a, b in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)]
         content = _encoded(b"".join([head, *parts]), text.dialect)
         assert content is not None

@@ -20,7 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from everymode.wgan.data.dialect import DecodedText, read_text
+from everymode.wgan.data.dialect import DecodedText, Dialect, read_text
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.errors import DataError
 
 _CHUNK: Final = 1 << 14
@@ -46,44 +47,47 @@ class _Distinct(dict[str, int]):
         return code
 
 
-def parse_delimited(content: bytes, path: Path, missing: frozenset[str]) -> pa.Table:
+def parse_delimited(
+    content: bytes, path: Path, missing: frozenset[str], form: FileForm = RECOGNISED
+) -> pa.Table:
     """A CSV or TSV file as a table of dictionary-encoded text; nulls where a value is missing.
 
     Args:
         content: The file's bytes; `everymode.wgan.data.dialect` recognises how it is written.
         path: Its name, for messages; its ending says which separator is tried first.
         missing: What stands for a missing value, once surrounding blanks are stripped.
+        form: How it is declared to be written.
 
     Raises:
         DataError: It is no table, has no rows, or its columns are not named apart or not equally
             long.
     """
-    return parse_text(read_text(content, path), path, missing)
+    return parse_text(read_text(content, path, form), path, missing)
 
 
 def parse_text(text: DecodedText, path: Path, missing: frozenset[str]) -> pa.Table:
     """As `parse_delimited`, of a file whose dialect is known."""
     body = memoryview(text.content)[text.start :]
-    separator = text.dialect.separator
     table = _parse_regular(text, path, missing)
     if table is not None:
         return table
     # Lines are decoded again one by one: a whole text in a buffer takes four bytes a character.
     lines = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8", newline="")
-    return _parse(lines, separator, path, missing, text.dialect.comments)
+    return _parse(lines, text.dialect, path, missing)
 
 
 def _parse_regular(text: DecodedText, path: Path, missing: frozenset[str]) -> pa.Table | None:
     """Arrow's reader, several times as fast; `None` where it might read otherwise than `csv`."""
     body, separator = memoryview(text.content)[text.start :], text.dialect.separator
-    bounds = regular_rows(body, separator)
-    if bounds is None or len(bounds[0]) < 2:
+    bounds, named = regular_rows(body, separator), text.dialect.header
+    # `csv` passes over blanks after a separator, so that several separate like one.
+    if bounds is None or len(bounds[0]) < 1 + named or separator == " ":
         return None
     starts, ends = bounds
     first = bytes(body[starts[0] : ends[0]]).decode()
     record = next(csv.reader([first], delimiter=separator, skipinitialspace=True, strict=True), [])
-    header = [cell.strip() for cell in record]
-    rows = body[starts[1] :]
+    header = [cell.strip() for cell in record] if named else numbered(len(record))
+    rows = body[starts[int(named)] :]
     # Arrow passes over a byte-order mark wherever its own text begins.
     refused = header_problems(header, path) or data_problems(header, path)
     if not header or refused or bytes(rows[:3]) == codecs.BOM_UTF8:
@@ -101,7 +105,7 @@ def _parse_regular(text: DecodedText, path: Path, missing: frozenset[str]) -> pa
         )
     except pa.ArrowException:
         return None
-    if table.num_rows != len(starts) - 1:
+    if table.num_rows != len(starts) - named:
         return None
     return pa.Table.from_arrays(
         [_cleaned(column, missing) for column in table.columns], names=header
@@ -121,7 +125,7 @@ def _cleaned(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.DictionaryA
 def regular_rows(
     body: memoryview, separator: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Where rows begin and end (their line ends included), headers first; blank lines left out.
+    """Where rows and a line of headers begin and end, line ends included; blank lines left out.
 
     Returns:
         `(n,)` and `(n,)`, or `None` where a quote stands within a cell, or the quotes do not pair
@@ -132,7 +136,7 @@ def regular_rows(
     feeds = (data == 10) | (data == 13)
     # A line feed after a carriage return ends the same line.
     marks = np.flatnonzero(feeds)
-    if not (data != 0).all():
+    if not len(data) or not (data != 0).all():
         return None
     if len(quotes):
         if len(quotes) % 2:
@@ -185,10 +189,18 @@ def row_bounds(
     return bounds[0] + text.start, bounds[1] + text.start
 
 
-def _parse(
-    lines: Iterable[str], separator: str, path: Path, missing: frozenset[str], above: int = 0
-) -> pa.Table:
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+def numbered(count: int) -> list[str]:
+    """The names of columns in a file without a line of headers.
+
+    >>> numbered(2)
+    ['column_1', 'column_2']
+    """
+    return [f"column_{number}" for number in range(1, count + 1)]
+
+
+def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozenset[str]) -> pa.Table:
+    reader = csv.reader(lines, delimiter=dialect.separator, skipinitialspace=True, strict=True)
+    above = dialect.comments
     header: list[str] = []
     columns: list[_Distinct] = []
     codes: list[list[npt.NDArray[np.int32]]] = []
@@ -204,11 +216,14 @@ def _parse(
         for cells in reader:
             if not cells:
                 continue
-            if not header:
-                header = [cell.strip() for cell in cells]
+            first = not header
+            if first:
+                header = [c.strip() for c in cells] if dialect.header else numbered(len(cells))
                 columns = [_Distinct(missing) for _ in header]
                 codes = [[] for _ in header]
-            elif len(cells) == len(header):
+            if first and dialect.header:
+                continue
+            if len(cells) == len(header):
                 pending.append(cells)
                 if len(pending) == _CHUNK:
                     flush()
@@ -221,15 +236,16 @@ def _parse(
         ) from None
     if pending:
         flush()
-    problems = header_problems(header, path) + data_problems(header, path)
+    problems = header_problems(header, path, text=True) + data_problems(header, path)
     if uneven:
         more = f" and {len(uneven) - 3} more" if len(uneven) > 3 else ""
         problems.append(
             f"{path}: {', '.join(uneven[:3])}{more}: expected {len(header)} cells as in the "
-            "header; quote cells that hold the separator"
+            f"{'header' if dialect.header else 'first row'}; quote cells that hold the separator"
         )
     elif not codes or not codes[0]:
-        problems.append(f"{path}: no rows below the header; expected at least one")
+        below = " below the header" if dialect.header else ""
+        problems.append(f"{path}: no rows{below}; expected at least one")
     if problems:
         raise DataError(problems)
     arrays = [_encoded(c, np.concatenate(k)) for c, k in zip(columns, codes, strict=True)]
@@ -243,8 +259,11 @@ def _encoded(column: _Distinct, codes: npt.NDArray[np.int32]) -> pa.DictionaryAr
     return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.large_string()))
 
 
-def header_problems(header: Sequence[str], path: Path) -> list[str]:
-    """What is wrong with a table's headers, in sentences."""
+_NO_HEADER: Final = "if it is a row, declare data.header = false (with init and split: --no-header)"
+
+
+def header_problems(header: Sequence[str], path: Path, text: bool = False) -> list[str]:
+    """What is wrong with a table's headers, in sentences; `text`: of a CSV or TSV file."""
     problems = []
     empty = [str(i) for i, name in enumerate(header, 1) if not name]
     if empty:
@@ -258,7 +277,7 @@ def header_problems(header: Sequence[str], path: Path) -> list[str]:
         # Not by name: without a line of headers the first row's cells are taken for them.
         problems.append(
             f"{path}: columns {', '.join(twice)} have the same header as another; give each its "
-            "own name, in the first line of the file"
+            f"own name, in the first line of the file{f', or {_NO_HEADER}' if text else ''}"
         )
     return problems
 
@@ -280,9 +299,9 @@ def data_problems(header: Sequence[str], path: Path) -> list[str]:
         return []
     if all(_YEAR.fullmatch(name) for name in header):
         return []
+    # Without its cells: the message may travel.
     return [
-        f"{path}: its first line ({', '.join(header[:3])}{', ...' if len(header) > 3 else ''}) "
-        "looks like a row, not like headers; write a first line that names the columns, or put a "
+        f"{path}: its first line looks like a row, not like headers; {_NO_HEADER}, else put a "
         "letter before names that are numbers"
     ]
 

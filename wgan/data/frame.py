@@ -15,6 +15,7 @@ from pyarrow import feather
 
 from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
 from everymode.wgan.data.dialect import DecodedText, read_text
+from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import (
     COLUMNAR,
     DELIMITED,
@@ -35,13 +36,16 @@ _DEEP = 64
 """Brackets that may be open at once in JSON lines; cells with brackets of their own count too."""
 
 
-def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
-    """Reads a table; one row a line, headers in the first.
+def read_table(
+    path: Path, missing: Sequence[str] = MISSING, form: FileForm = RECOGNISED
+) -> pd.DataFrame:
+    """Reads a table; one row a line, headers in the first unless `form` says otherwise.
 
     Args:
         path: A file with an ending of `everymode.wgan.data.formats.SUFFIXES`; `book.xlsx#Sheet`
             names a sheet. How text is written (separator, encoding, compression) is recognised.
         missing: What stands for a missing value in text, once surrounding blanks are stripped.
+        form: How CSV and TSV are declared to be written.
 
     Returns:
         Columns of text (objects, `None` where missing) from CSV and TSV, typed ones from others.
@@ -53,7 +57,7 @@ def read_table(path: Path, missing: Sequence[str] = MISSING) -> pd.DataFrame:
     """
     path = Path(path)
     if is_delimited(path):
-        return to_frame(read_delimited(path, missing))
+        return to_frame(read_delimited(path, missing, form))
     table = read_arrow(path)
     if table is not None:
         return _typed(table, path, frozenset(missing))
@@ -85,31 +89,34 @@ def is_delimited(path: Path) -> bool:
     return path.name.lower().endswith(DELIMITED)
 
 
-def read_delimited(path: Path, missing: Sequence[str] = MISSING) -> pa.Table:
+def read_delimited(
+    path: Path, missing: Sequence[str] = MISSING, form: FileForm = RECOGNISED
+) -> pa.Table:
     """Reads a CSV or TSV file as dictionary-encoded text; see `everymode.wgan.data.delimited`.
 
     Raises:
         DataError: As `read_table`.
     """
-    return parse_delimited(_content(path), path, frozenset(missing))
+    return parse_delimited(_content(path), path, frozenset(missing), form)
 
 
-def read_lines(path: Path) -> DecodedText:
-    """The text of a CSV or TSV file and how it is written.
+def read_lines(path: Path, form: FileForm = RECOGNISED) -> DecodedText:
+    """The text of a CSV or TSV file and how it is written; `form` is what is declared of it.
 
     Raises:
         DataError: As `read_table`.
     """
-    return read_text(_content(path), path)
+    return read_text(_content(path), path, form)
 
 
-def notes(path: Path) -> list[str]:
+def notes(path: Path, form: FileForm = RECOGNISED) -> list[str]:
     """What was recognised of a file, or of the tables of a folder, that its name does not say."""
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if find_suffix(p.name) and p.name[0] != ".")
     else:
         files = [path]
-    found = [note for p in files if is_delimited(p) and (note := read_lines(p).dialect.note(p))]
+    texts = ((p, read_lines(p, form).dialect) for p in files if is_delimited(p))
+    found = [note for p, dialect in texts if (note := dialect.note(p, form))]
     more = [f"{path}: {len(found) - 3} more files are written so"] if len(found) > 4 else []
     return found[:3] + more if more else found
 
