@@ -42,6 +42,9 @@ FLOOR = TableSpec().floor
 PATTERNED = 4
 """Patterns of a column of codes; what has more is text."""
 
+YEARS = 1600, 2100
+"""Whole numbers in this range that count up are years of a time series, rather than codes."""
+
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
 
@@ -226,6 +229,8 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return shown, distinct, "dropped: long text"
     counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
     unique = distinct == len(values) > 20
+    if counts_up and unique and YEARS[0] <= values.min() <= values.max() <= YEARS[1]:
+        return shown, distinct, "modelled as years; an identifier? drop it"
     if counts_up and unique:
         return shown, distinct, CODES
     if kind == "category" and unique and _patterned(values.tolist()):

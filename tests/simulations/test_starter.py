@@ -62,6 +62,14 @@ def test_names_without_a_pattern_are_dropped_and_few_codes_are_made_anew(
     assert data.drop == ("name",) and list(data.columns) == ["code"]
 
 
+def test_years_of_a_time_series_are_no_codes(tmp_path: Path) -> None:
+    # New codes would continue beyond the last year.
+    frame = pd.DataFrame({"year": range(1956, 2011), "customer": range(3001, 3056)})
+    settings, shown = start(frame.assign(miles=[3.5 * i for i in range(55)]), tmp_path)
+    assert uses(shown)["year"] == "modelled as years; an identifier? drop it"
+    assert list(settings.data.columns) == ["customer"]
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "by", "sites"),
     [(15, (), "iid", 1), (100, (), "iid", 5), (500, ("group",), "dirichlet", 10)],
