@@ -239,6 +239,8 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return shown, distinct, "dropped: text or identifier"
     if kind == "category" and distinct > 0.9 * len(series) > 20:
         return shown, distinct, "dropped: identifier"
+    if kind == "category" and int(values.value_counts().iloc[0]) < min(FLOOR, len(values)):
+        return shown, distinct, f"dropped: no value in {FLOOR} rows"
     if kind == "integer" and distinct == len(values) > ALL_DIFFER:
         return shown, distinct, "modelled; an identifier? drop it"
     return shown, distinct, "modelled"
@@ -258,7 +260,7 @@ def _check_use(
     problems = []
     for name in sensitive:
         kind, distinct = looks[name]
-        if kind in ("float", "datetime") or distinct > SENSITIVE_VALUES:
+        if kind == "datetime" or distinct > SENSITIVE_VALUES:
             problems.append(
                 f"--sensitive {name}: holds {distinct:,} different values of kind {kind}, and each "
                 "would be a group of its own; add a column of bands (age 18-29, 30-44, ...) to "

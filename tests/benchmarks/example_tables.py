@@ -62,14 +62,15 @@ def roles(example: Example, frame: pd.DataFrame) -> tuple[str, str]:
     target = example.target if example.target in frame.columns else ""
     if not target:
         few = [n for n in frame.columns if 2 <= frame[n].nunique() <= 10]
-        numbers = [n for n in frame.columns if pd.api.types.is_numeric_dtype(frame[n])]
+        some = [n for n in frame.columns if frame[n].nunique() > 1]
+        numbers = [n for n in some if pd.api.types.is_numeric_dtype(frame[n])]
         target = next(iter([*few[::-1], *numbers[::-1]]), "")
     named, texts, wholes = [], [], []
     for name in frame.columns:
         shares = frame[name].value_counts(normalize=True, dropna=False)
         if name != target and name.lower() in SENSITIVE and len(shares) <= 10:
             named.append(name)
-        if name == target or len(shares) < 2 or shares.min() < 0.05:
+        if name == target or frame[name].nunique() < 2 or shares.min() < 0.05:
             continue
         if not pd.api.types.is_numeric_dtype(frame[name]) and len(shares) <= 6:
             texts.append(name)
@@ -232,10 +233,10 @@ def _column(
         shapes = {re.sub(r"\d", "9", x) for x in text}
         if new := {re.sub(r"\d", "9", x) for x in ours} - shapes:
             found.append(f"dates are written {sorted(new)} instead of {sorted(shapes)}")
-        elif text.str.len().nunique() == 1 and not text.min() <= ours.min() <= ours.max() <= (
-            text.max()
-        ):
-            found.append(f"dates from {ours.min()} to {ours.max()}, outside the real ones")
+        else:
+            parsed = [pd.to_datetime(x, format="mixed", errors="coerce") for x in (text, ours)]
+            days = [x.dropna().astype("int64") / 8.64e10 for x in parsed]
+            found += [f"days since 1970 {x}" for x in _beyond(*days, floor)]
     else:
         if new := set(ours) - set(text) - {RARE}:
             found.append(f"{len(new)} values that the real table lacks, such as {min(new)!r}")
@@ -256,23 +257,15 @@ def _numbers(
     text: "pd.Series[str]", ours: "pd.Series[str]", one: Any, other: Any, floor: int
 ) -> list[str]:
     found = []
-    # A range that few rows decide is rounded outward, by no more than these rows lie apart.
-    ordered = one.sort_values().to_numpy()
-    few = min(2 * floor, len(ordered) - 1)
-    low, high = 2 * ordered[0] - ordered[few], 2 * ordered[-1] - ordered[-1 - few]
-    if ordered[0] >= 0:
-        low = max(low, 0)
-    if other.min() < low or other.max() > high:
-        found.append(
-            f"from {other.min():g} to {other.max():g}, and the real ones {one.min():g} "
-            f"to {one.max():g}"
-        )
-    width = one.max() - one.min()
-    if width > 0 and len(one) >= 100 and other.std() < 0.3 * one.std():
+    found += _beyond(one, other, floor)
+    others = len(one) - one.value_counts().iloc[0]
+    if others >= 2 * floor and len(one) >= 100 and other.std() < 0.3 * one.std():
         found.append(f"standard deviation {other.std():.3g} instead of {one.std():.3g}")
     places, own = _decimals(text), _decimals(ours)
     if own > places:
         found.append(f"{own} decimals instead of {places}")
+    # pandas writes numbers nearer to 0 than 1e-4 with an exponent.
+    ours = ours[other.abs() >= 1e-4]
     for what, pattern in (
         ("an exponent", r"[eE]"),
         ("no point", r"^-?\d+$"),
@@ -282,6 +275,24 @@ def _numbers(
         if ours.str.contains(pattern).any() and not text.str.contains(pattern).any():
             found.append(f"written with {what}, such as {ours[ours.str.contains(pattern)].iloc[0]}")
     return found
+
+
+def _beyond(one: Any, other: Any, floor: int) -> list[str]:
+    """Numbers outside the real range, but for what the README says of ranges.
+
+    A range that few rows decide is rounded outward; another one is right to .035 % of its ends.
+    """
+    least, most = float(one.min()), float(one.max())
+    slack = (0.15 if len(one) >= 20 * floor else 0.5) * (most - least)
+    slack += 0.0004 * max(abs(least), abs(most))
+    low, high = least - slack, most + slack
+    if least >= 0:
+        low = max(low, 0)
+    if low <= other.min() and other.max() <= high:
+        return []
+    return [
+        f"from {other.min():g} to {other.max():g}, and the real ones {one.min():g} to {one.max():g}"
+    ]
 
 
 def _decimals(text: "pd.Series[str]") -> int:

@@ -160,8 +160,8 @@ def test_numbers_too_few_to_be_told_apart_are_named_with_their_count(tmp_path):
     column = found.schema["x"]
     assert (column.low, column.high) == (10, 13)
     assert found.notes == (
-        "column 'x': 3 values outside 10 to 13, too few to be told apart (data.floor = 5), are "
-        "taken for the nearest",
+        "column 'x': 3 values too few to be told apart (data.floor = 5) are taken for the nearest "
+        "of those from 10 to 13",
     )
     none = one([None] * 58 + ["2.5"] * 2, tmp_path / "few")
     assert none.schema["x"].edges == () and none.schema["x"].missing
@@ -230,6 +230,12 @@ def test_an_atom_is_found_though_no_site_holds_five_rows_of_it(tmp_path):
     frame = pd.DataFrame({"x": x, "y": "a"}, dtype=object)
     for k in (1, 7):
         assert agreed(frame, np.arange(140) % k, tmp_path / str(k)).schema["x"].atoms == (0.25,)
+
+
+def test_no_atom_rests_on_fewer_rows_than_the_floor(tmp_path):
+    # Of 20 rows, two are more than the share that makes an atom.
+    column = one([str(i) for i in range(18)] + ["7", "7"], tmp_path).schema["x"]
+    assert column.atoms == () and (column.low, column.high) == (0, 20)
 
 
 def test_a_candidate_that_is_too_rare_is_no_atom_and_keeps_its_rank(tmp_path):
@@ -396,12 +402,12 @@ def test_unknown_columns_in_the_configuration(tmp_path):
 def test_columns_without_any_value_are_named_all_at_once(tmp_path):
     frame = table()
     frame["age"] = frame["job"] = None
-    age, dense, job = problems(
-        agreed, frame, np.arange(ROWS) % 3, tmp_path, sensitive=("dense",), target="income"
+    age, job, born = problems(
+        agreed, frame, np.arange(ROWS) % 3, tmp_path, sensitive=("born",), target="income"
     )
     assert age.startswith("column 'age': every value is missing") and 'data.drop = ["age"]' in age
     assert 'data.drop = ["job"]' in job
-    assert dense.startswith("data.sensitive: 'dense' holds float values") and "bands" in dense
+    assert born.startswith("data.sensitive: 'born' holds datetime values") and "bands" in born
 
 
 def test_a_declared_column_without_any_value_is_no_trouble(tmp_path):
@@ -438,6 +444,13 @@ def test_columns_to_drop_may_be_anywhere(tmp_path):
 def test_a_number_with_thousands_of_values_makes_no_groups(numbers, tmp_path):
     (told,) = problems(one, numbers, tmp_path, sensitive=("x",))
     assert told.startswith("data.sensitive: 'x' holds") and "column of bands" in told
+
+
+def test_a_number_of_few_values_makes_groups(tmp_path):
+    # pandas writes a column of 1 and 2 with gaps, or scaled, as such numbers.
+    cells = ["0.050680", "-0.044642", ""] * 40
+    found = one(cells, tmp_path, sensitive=("x",))
+    assert {group for (group,) in found.conditions.groups} == {"0.050680", "-0.044642", MISSING}
 
 
 def test_a_feature_with_hundreds_of_values_makes_no_groups(tmp_path):

@@ -130,3 +130,12 @@ def test_a_file_is_not_replaced_unasked(kit: Any, table: Path, tmp_path: Path) -
     with pytest.raises(StateError, match="--force"):
         start_configuration(table, (), None, output, force=False)
     assert output.read_text() == "precious"
+
+
+def test_a_column_of_rare_values_alone_is_dropped(tmp_path: Path) -> None:
+    # All of it would be written "(other)".
+    frame = pd.DataFrame({"city": ["Bonn", "Köln", "Jena", "Ulm"] * 3, "n": [1, 2] * 6})
+    settings, shown = start(frame, tmp_path)
+    assert uses(shown)["city"] == "dropped: no value in 5 rows"
+    assert settings.data.drop == ("city",)
+    assert start(frame, tmp_path, target="city")[0].data.drop == ()
