@@ -73,6 +73,9 @@ def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: flo
     shares = histogram[used] / histogram.sum()
     cuts = np.maximum(np.rint(FINE_BINS * shares).astype(np.int64), 1)
     cuts[[0, -1]] = np.maximum(cuts[[0, -1]], END_BINS)
+    if not step:
+        # Nothing but 0 is in the bin around it.
+        cuts[(grid[used] < 0) & (grid[used + 1] > 0)] = 1
     pieces = [np.linspace(grid[b], grid[b + 1], 1 + n) for b, n in zip(used, cuts, strict=True)]
     edges = np.unique(np.concatenate(pieces))
     if step:

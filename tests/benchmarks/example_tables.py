@@ -70,7 +70,7 @@ def roles(example: Example, frame: pd.DataFrame) -> tuple[str, str]:
         shares = frame[name].value_counts(normalize=True, dropna=False)
         if name != target and name.lower() in SENSITIVE and len(shares) <= 10:
             named.append(name)
-        if name == target or frame[name].nunique() < 2 or shares.min() < 0.05:
+        if name == target or frame[name].nunique() < 2 or shares.min() < max(0.05, 5 / len(frame)):
             continue
         if not pd.api.types.is_numeric_dtype(frame[name]) and len(shares) <= 6:
             texts.append(name)
@@ -262,7 +262,8 @@ def _numbers(
     if others >= 2 * floor and len(one) >= 100 and other.std() < 0.3 * one.std():
         found.append(f"standard deviation {other.std():.3g} instead of {one.std():.3g}")
     places, own = _decimals(text), _decimals(ours)
-    if own > places:
+    # From 15 on they are all that a double holds.
+    if own > places and places < 15:
         found.append(f"{own} decimals instead of {places}")
     # pandas writes numbers nearer to 0 than 1e-4 with an exponent.
     ours = ours[other.abs() >= 1e-4]

@@ -232,6 +232,16 @@ def test_an_atom_is_found_though_no_site_holds_five_rows_of_it(tmp_path):
         assert agreed(frame, np.arange(140) % k, tmp_path / str(k)).schema["x"].atoms == (0.25,)
 
 
+def test_zero_among_dense_numbers_is_zero_again(tmp_path):
+    # It was a number such as 6.7e-11, or below zero.
+    dense = [repr(float(x)) for x in np.random.default_rng(0).gamma(2, size=112)]
+    schema = one(["0.0"] * 8 + dense, tmp_path, atom_share=0.5).schema
+    codec, rng = TableCodec(Schema((schema["x"],))), np.random.default_rng(0)
+    cells = pd.DataFrame({"x": ["0.0"] * 8 + dense})
+    found = codec.decode(codec.encode(cells, rng))["x"]
+    assert (found == 0).sum() == 8 and (found >= 0).all() and found[found > 0].min() > 1e-3
+
+
 def test_no_atom_rests_on_fewer_rows_than_the_floor(tmp_path):
     # Of 20 rows, two are more than the share that makes an atom.
     column = one([str(i) for i in range(18)] + ["7", "7"], tmp_path).schema["x"]
