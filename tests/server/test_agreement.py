@@ -501,6 +501,11 @@ def test_many_features_make_too_many_groups(tmp_path):
     assert "data.sensitive: a, b, c make 8000 groups, more than 4096" in told
 
 
+def test_a_table_of_fewer_rows_than_the_floor_is_no_matter_of_groups(tmp_path):
+    (told,) = problems(one, ["1", "2", "3", "4"], tmp_path)
+    assert told.startswith("the sites hold 4 rows to learn from, fewer than data.floor = 5")
+
+
 def test_no_group_with_enough_rows(tmp_path):
     (told,) = problems(agreed, table(), np.arange(ROWS) % 2, tmp_path, floor=1400, **USUAL)
     assert "no group holds 1400 rows (data.floor)" in told and "lower data.floor" in told

@@ -233,7 +233,8 @@ def _beyond(column: Column, values: npt.NDArray[np.float64]) -> npt.NDArray[np.f
     # Edges are halfway between the values of a grid.
     half = jitter(column) / 2
     low, high = column.edges[0] + half, column.edges[-1] - half
-    return np.maximum(np.maximum(low - values, values - high), 0.0)
+    away: npt.NDArray[np.float64] = np.maximum(np.maximum(low - values, values - high), 0.0)
+    return away
 
 
 def _text_states(
