@@ -44,6 +44,9 @@ FLOOR = TableSpec().floor
 PATTERNED = 4
 """Patterns of a column of codes; what has more is text."""
 
+YEARS = 1600, 2100
+"""Whole numbers in this range that count up are years of a time series, rather than codes."""
+
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
 
@@ -250,6 +253,8 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return shown, distinct, "dropped: long text"
     counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
     unique = distinct == len(values) > 20
+    if counts_up and unique and YEARS[0] <= values.min() <= values.max() <= YEARS[1]:
+        return shown, distinct, "modelled as years; an identifier? drop it"
     if counts_up and unique:
         return shown, distinct, CODES
     if kind == "category" and unique and _patterned(values.tolist()):
@@ -258,6 +263,8 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return shown, distinct, "dropped: text or identifier"
     if kind == "category" and distinct > 0.9 * len(series) > 20:
         return shown, distinct, "dropped: identifier"
+    if kind == "category" and int(values.value_counts().iloc[0]) < min(FLOOR, len(values)):
+        return shown, distinct, f"dropped: no value in {FLOOR} rows"
     if kind == "integer" and distinct == len(values) > ALL_DIFFER:
         return shown, distinct, "modelled; an identifier? drop it"
     return shown, distinct, "modelled"
@@ -277,7 +284,7 @@ def _check_use(
     problems = []
     for name in sensitive:
         kind, distinct = looks[name]
-        if kind in ("float", "datetime") or distinct > SENSITIVE_VALUES:
+        if kind == "datetime" or distinct > SENSITIVE_VALUES:
             problems.append(
                 f"--sensitive {name}: holds {distinct:,} different values of kind {kind}, and each "
                 "would be a group of its own; add a column of bands (age 18-29, 30-44, ...) to "

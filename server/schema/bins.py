@@ -73,6 +73,9 @@ def _fine(histogram: Floats, used: npt.NDArray[np.intp], grid: Floats, step: flo
     shares = histogram[used] / histogram.sum()
     cuts = np.maximum(np.rint(FINE_BINS * shares).astype(np.int64), 1)
     cuts[[0, -1]] = np.maximum(cuts[[0, -1]], END_BINS)
+    if not step:
+        # Nothing but 0 is in the bin around it.
+        cuts[(grid[used] < 0) & (grid[used + 1] > 0)] = 1
     pieces = [np.linspace(grid[b], grid[b + 1], 1 + n) for b, n in zip(used, cuts, strict=True)]
     edges = np.unique(np.concatenate(pieces))
     if step:
@@ -101,7 +104,7 @@ def settle_column(
     edges = np.array(column.edges)
     heavy = []
     for atom, n in zip(column.atoms, counted[f"atoms.{i}"], strict=True):
-        if n > data.atom_share * rows:
+        if n > data.atom_share * rows and n >= data.floor:
             heavy.append(atom)
         elif len(counts):
             # A candidate that turns out too rare goes back to its bin.
@@ -127,10 +130,11 @@ def settle_column(
     half = jitter(column) / 2
     low, high = float(edges[0]) + half, float(edges[-1]) - half
     beyond = int(rows_in[fine[1:] <= edges[0]].sum() + rows_in[fine[:-1] >= edges[-1]].sum())
+    least, most = min([low, *heavy]), max([high, *heavy])
     note = (
-        f"column '{column.name}': {beyond} value{'s' * (beyond > 1)} outside "
-        f"{_shown(low, column)} to {_shown(high, column)}, too few to be told apart "
-        f"(data.floor = {data.floor}), {'are' if beyond > 1 else 'is'} taken for the nearest"
+        f"column '{column.name}': {beyond} value{'s' * (beyond > 1)} too few to be told apart "
+        f"(data.floor = {data.floor}) {'are' if beyond > 1 else 'is'} taken for the nearest of "
+        f"those from {_shown(least, column)} to {_shown(most, column)}"
     )
     if data.numbers == "linear" and half and low >= high - half:
         # One value has no range to be placed in. Edges are right to rounding, the value is exact.
@@ -141,8 +145,8 @@ def settle_column(
         atoms=tuple(heavy),
         edges=tuple(edges.tolist()),
         cumulative=tuple(np.append(0.0, np.cumsum(counts) / counts.sum()).tolist()),
-        low=min([low, *heavy]),
-        high=max([high, *heavy]),
+        low=least,
+        high=most,
     ), note if beyond else ""
 
 

@@ -110,10 +110,11 @@ def _note(column: Column, rare: int, present: int, kept: int, data: TableSpec) -
         "missing": "are missing in synthetic rows",
         "spread": "are spread over values that begin like them",
     }.get(data.rare, f"are written {data.rare!r} in synthetic rows")
+    staying = "1 value stays" if kept == 1 else f"{kept} values stay"
     return (
         f"column '{column.name}': {rare:,} of {present:,} cells ({rare / present:.0%}) hold rare "
-        f"values, each in fewer rows than data.floor = {data.floor}; they {fate} ({kept} values "
-        "stay). Coarser values (the first digits of a code), a lower data.floor, or data.rare help"
+        f"values, each in fewer rows than data.floor = {data.floor}; they {fate} ({staying}). "
+        "Coarser values (the first digits of a code), a lower data.floor, or data.rare help"
     )
 
 

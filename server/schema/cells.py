@@ -117,6 +117,11 @@ def counted_cells(proposal: ConditionSpace, counted: SiteSums, data: TableSpec) 
     labels = cells.sum(0) > 0
     # Dropping an empty bin of a numeric target would shift the others.
     labels |= bool(proposal.label_edges)
+    if not groups.any() and not data.sensitive:
+        raise DataError(
+            f"the sites hold {int(found.sum())} rows to learn from, fewer than data.floor = "
+            f"{data.floor}; add rows or lower data.floor"
+        )
     if not groups.any():
         raise DataError(
             f"no group holds {data.floor} rows (data.floor) over all sites; name other sensitive "

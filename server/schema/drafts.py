@@ -69,7 +69,7 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
     problems = [*_unreadable(name, reading, declared)]
     natural = kind
     if name in data.sensitive:
-        if kind in ("float", "datetime"):
+        if kind == "datetime":
             problems.append(
                 f"data.sensitive: '{name}' holds {kind} values, and a group needs categories; "
                 "add a column of bands (age 18-29, 30-44, ...) to the tables and name that one"
@@ -94,7 +94,8 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
     return Draft(
         column,
         shift_for(looked.units(f"magnitude.{i}")),
-        cells_for(0.0 if numeric else distinct),
+        # A sketch of the least size holds more values than make groups.
+        cells_for(0.0 if numeric or name in data.sensitive else distinct),
         tuple(_notes(name, counts, reading, column)),
     )
 

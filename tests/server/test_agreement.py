@@ -160,8 +160,8 @@ def test_numbers_too_few_to_be_told_apart_are_named_with_their_count(tmp_path):
     column = found.schema["x"]
     assert (column.low, column.high) == (10, 13)
     assert found.notes == (
-        "column 'x': 3 values outside 10 to 13, too few to be told apart (data.floor = 5), are "
-        "taken for the nearest",
+        "column 'x': 3 values too few to be told apart (data.floor = 5) are taken for the nearest "
+        "of those from 10 to 13",
     )
     none = one([None] * 58 + ["2.5"] * 2, tmp_path / "few")
     assert none.schema["x"].edges == () and none.schema["x"].missing
@@ -230,6 +230,22 @@ def test_an_atom_is_found_though_no_site_holds_five_rows_of_it(tmp_path):
     frame = pd.DataFrame({"x": x, "y": "a"}, dtype=object)
     for k in (1, 7):
         assert agreed(frame, np.arange(140) % k, tmp_path / str(k)).schema["x"].atoms == (0.25,)
+
+
+def test_zero_among_dense_numbers_is_zero_again(tmp_path):
+    # It was a number such as 6.7e-11, or below zero.
+    dense = [repr(float(x)) for x in np.random.default_rng(0).gamma(2, size=112)]
+    schema = one(["0.0"] * 8 + dense, tmp_path, atom_share=0.5).schema
+    codec, rng = TableCodec(Schema((schema["x"],))), np.random.default_rng(0)
+    cells = pd.DataFrame({"x": ["0.0"] * 8 + dense})
+    found = codec.decode(codec.encode(cells, rng))["x"]
+    assert (found == 0).sum() == 8 and (found >= 0).all() and found[found > 0].min() > 1e-3
+
+
+def test_no_atom_rests_on_fewer_rows_than_the_floor(tmp_path):
+    # Of 20 rows, two are more than the share that makes an atom.
+    column = one([str(i) for i in range(18)] + ["7", "7"], tmp_path).schema["x"]
+    assert column.atoms == () and (column.low, column.high) == (0, 20)
 
 
 def test_a_candidate_that_is_too_rare_is_no_atom_and_keeps_its_rank(tmp_path):
@@ -396,12 +412,12 @@ def test_unknown_columns_in_the_configuration(tmp_path):
 def test_columns_without_any_value_are_named_all_at_once(tmp_path):
     frame = table()
     frame["age"] = frame["job"] = None
-    age, dense, job = problems(
-        agreed, frame, np.arange(ROWS) % 3, tmp_path, sensitive=("dense",), target="income"
+    age, job, born = problems(
+        agreed, frame, np.arange(ROWS) % 3, tmp_path, sensitive=("born",), target="income"
     )
     assert age.startswith("column 'age': every value is missing") and 'data.drop = ["age"]' in age
     assert 'data.drop = ["job"]' in job
-    assert dense.startswith("data.sensitive: 'dense' holds float values") and "bands" in dense
+    assert born.startswith("data.sensitive: 'born' holds datetime values") and "bands" in born
 
 
 def test_a_declared_column_without_any_value_is_no_trouble(tmp_path):
@@ -440,6 +456,13 @@ def test_a_number_with_thousands_of_values_makes_no_groups(numbers, tmp_path):
     assert told.startswith("data.sensitive: 'x' holds") and "column of bands" in told
 
 
+def test_a_number_of_few_values_makes_groups(tmp_path):
+    # pandas writes a column of 1 and 2 with gaps, or scaled, as such numbers.
+    cells = ["0.050680", "-0.044642", ""] * 40
+    found = one(cells, tmp_path, sensitive=("x",))
+    assert {group for (group,) in found.conditions.groups} == {"0.050680", "-0.044642", MISSING}
+
+
 def test_a_feature_with_hundreds_of_values_makes_no_groups(tmp_path):
     (told,) = problems(one, np.arange(300) % 60, tmp_path, sensitive=("x",))
     assert "more than 50 different values" in told and "'x'" in told
@@ -476,6 +499,11 @@ def test_many_features_make_too_many_groups(tmp_path):
     frame = pd.DataFrame({c: rng.integers(0, 20, 600) for c in "abc"}).astype(object)
     (told,) = problems(agreed, frame, np.arange(600) % 2, tmp_path, sensitive=("a", "b", "c"))
     assert "data.sensitive: a, b, c make 8000 groups, more than 4096" in told
+
+
+def test_a_table_of_fewer_rows_than_the_floor_is_no_matter_of_groups(tmp_path):
+    (told,) = problems(one, ["1", "2", "3", "4"], tmp_path)
+    assert told.startswith("the sites hold 4 rows to learn from, fewer than data.floor = 5")
 
 
 def test_no_group_with_enough_rows(tmp_path):

@@ -62,6 +62,14 @@ def test_names_without_a_pattern_are_dropped_and_few_codes_are_made_anew(
     assert data.drop == ("name",) and list(data.columns) == ["code"]
 
 
+def test_years_of_a_time_series_are_no_codes(tmp_path: Path) -> None:
+    # New codes would continue beyond the last year.
+    frame = pd.DataFrame({"year": range(1956, 2011), "customer": range(3001, 3056)})
+    settings, shown = start(frame.assign(miles=[3.5 * i for i in range(55)]), tmp_path)
+    assert uses(shown)["year"] == "modelled as years; an identifier? drop it"
+    assert list(settings.data.columns) == ["customer"]
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "by", "sites"),
     [(15, (), "iid", 1), (100, (), "iid", 5), (500, ("group",), "dirichlet", 10)],
@@ -122,3 +130,12 @@ def test_a_file_is_not_replaced_unasked(kit: Any, table: Path, tmp_path: Path) -
     with pytest.raises(StateError, match="--force"):
         start_configuration(table, (), None, output, force=False)
     assert output.read_text() == "precious"
+
+
+def test_a_column_of_rare_values_alone_is_dropped(tmp_path: Path) -> None:
+    # All of it would be written "(other)".
+    frame = pd.DataFrame({"city": ["Bonn", "Köln", "Jena", "Ulm"] * 3, "n": [1, 2] * 6})
+    settings, shown = start(frame, tmp_path)
+    assert uses(shown)["city"] == "dropped: no value in 5 rows"
+    assert settings.data.drop == ("city",)
+    assert start(frame, tmp_path, target="city")[0].data.drop == ()

@@ -403,3 +403,12 @@ def test_ranks_are_what_they_were():
     other = Schema((replace(plain["age"], scale="linear"),))
     assert Schema.from_json(other.to_json()) == other
     assert other.fingerprint != plain.fingerprint
+
+
+def test_what_is_too_rare_is_the_nearest_value_point_masses_among_them():
+    # Parties of 1 to 6 guests, of which those of 1 and of 6 are too few: 1 was taken for 5.
+    column = Column("size", "integer", low=2, high=5, atoms=(2, 3, 4), edges=(4.5, 5.5))
+    codec = TableCodec(Schema((replace(column, cumulative=(0.0, 1.0)),)))
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": ["1", "2", "3", "4", "5", "6"]})
+    assert codec.decode(codec.encode(frame, rng))["size"].tolist() == [2, 2, 3, 4, 5, 5]

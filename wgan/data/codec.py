@@ -105,7 +105,7 @@ class TableCodec:
         rare where the column has such a state. Where it has shares instead, as one of the
         categories that begin like it, by their shares. Otherwise it is missing where the column may
         be, else the first option. Numbers outside the edges are the nearest edge, and the nearest
-        atom where there are no edges.
+        atom where that is nearer or there are no edges.
 
         Args:
             frame: The rows, as text or typed.
@@ -214,15 +214,27 @@ def _states(
     gone = np.isnan(values)
     known = np.full(len(values), bool(column.edges))
     states = np.zeros(len(values), dtype=np.intp)
-    if not column.edges and column.atoms:
+    if column.atoms:
         distance = np.abs(np.where(gone, 0, values)[:, None] - np.array(column.atoms))
-        states = distance.argmin(axis=1)
+        nearer = distance.min(axis=1) < _beyond(column, values)
+        states = np.where(nearer, first + distance.argmin(axis=1), 0)
     for index, atom in enumerate(column.atoms, first):
         hit = values == atom
         states[hit], known[hit] = index, True
     states[gone] = first + len(column.atoms) if column.missing else 0
     known[gone] = column.missing
     return states, known
+
+
+def _beyond(column: Column, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far numbers lie outside the range of the edges, 0 within; infinity without edges."""
+    if not column.edges:
+        return np.full(len(values), np.inf)
+    # Edges are halfway between the values of a grid.
+    half = jitter(column) / 2
+    low, high = column.edges[0] + half, column.edges[-1] - half
+    away: npt.NDArray[np.float64] = np.maximum(np.maximum(low - values, values - high), 0.0)
+    return away
 
 
 def _text_states(

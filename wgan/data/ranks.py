@@ -65,11 +65,23 @@ def from_scores(scores: Numbers, column: Column) -> Numbers:
     else:
         ranks = np.clip((ndtr(2 * scores) - TAIL) / (1 - 2 * TAIL), 0, 1)
         numbers = np.interp(ranks, column.cumulative, column.edges)
+        if not resolution(column):
+            numbers = np.where(_nothing(numbers, column), 0.0, numbers)
     low, high = _rounded(np.array([column.low, column.high]), column)
     # Edges need not be multiples of the resolution; rounding must not lead past them.
     low += resolution(column) * (low < column.low)
     high -= resolution(column) * (high > column.high)
     return np.clip(_rounded(numbers, column), low, high)
+
+
+def _nothing(numbers: Numbers, column: Column) -> npt.NDArray[np.bool_]:
+    """Which numbers lie in the bin around zero, where sites find nothing but 0."""
+    edges = np.asarray(column.edges)
+    places = np.flatnonzero(edges[1:] == -edges[:-1])
+    inside = np.zeros(len(numbers), dtype=np.bool_)
+    for place in places:
+        inside |= np.abs(numbers) < edges[place + 1]
+    return inside
 
 
 def _rounded(numbers: Numbers, column: Column) -> Numbers:
