@@ -12,6 +12,7 @@ from everymode.server.stages.train import TrainingResult
 from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.generator_file import save_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.synthesis.trees import FitTrees, TreeSpec
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,11 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     )
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
-    for fit in build_fits(agreed.plan, encoded.marginals, moments):
+    trees = None
+    if settings.grown and agreed.plan.schema.samples is None:
+        spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
+        trees = FitTrees(run.exchange, agreed.name, spec)
+    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))
