@@ -142,12 +142,12 @@ class Coding:
     def codes(self, rows: Rows, cells: npt.NDArray[np.int64]) -> Codes:
         """Codes `(n, columns)` of encoded rows `(n, D)` of cells `(n,)`."""
         found = np.zeros((len(rows), len(self.columns)), dtype=np.int16)
-        found[:, : self.given] = self.told(cells)
+        found[:, : self.given] = self.given_codes(cells)
         for i, column in enumerate(self.columns[self.given :], self.given):
             found[:, i] = column.codes(rows)
         return found
 
-    def told(self, cells: npt.NDArray[np.int64]) -> Codes:
+    def given_codes(self, cells: npt.NDArray[np.int64]) -> Codes:
         """Codes of the columns that follow from cells `(n,)`, `(n, given)`."""
         return self._table[cells]
 

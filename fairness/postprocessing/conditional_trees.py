@@ -71,7 +71,7 @@ class ConditionalTrees:
     def codes(self, cells: Ints, rng: np.random.Generator) -> Codes:
         """Codes `(n, columns)` of a row for each cell `(n,)`."""
         found = np.zeros((len(cells), len(self.coding.columns)), dtype=np.int16)
-        found[:, : self.coding.given] = self.coding.told(cells)
+        found[:, : self.coding.given] = self.coding.given_codes(cells)
         for tree, heights in zip(self.trees, self._heights, strict=True):
             leaf = tree.apply(found)
             # All leaves' distribution functions, one above another: one search does for all rows.

@@ -46,6 +46,16 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     if settings.grown and agreed.plan.schema.samples is None:
         spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
         trees = FitTrees(run.exchange, agreed.name, spec)
+    elif settings.model.trees:
+        why = (
+            "arrays have no columns to split on"
+            if agreed.plan.schema.samples
+            else (
+                "a term of the generator's loss moves groups on purpose, which counts of the data's "
+                "rows would undo"
+            )
+        )
+        run.listener.on_note(f"no trees are grown (model.trees): {why}")
     for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)

@@ -45,14 +45,14 @@ def test_columns_and_their_codes(coding: Coding) -> None:
     assert [c.name for c in coding.columns] == ["sex", "race", "y", "wide", "grid", "atoms", "town"]
     # Ten bins; values 1 to 6 and a point mass beside the bin of its value, and missing ones.
     assert coding.sizes == (2, 2, 2, 10, 8, 2, 4) and coding.given == 3
-    assert coding.told(np.array([0, 3, 4])).tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert coding.given_codes(np.array([0, 3, 4])).tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
 
 
 def test_codes_come_back_from_the_rows_that_stand_for_them(coding: Coding) -> None:
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 6, 4000)
     codes = (rng.random((4000, len(coding.sizes))) * np.array(coding.sizes)).astype(np.int16)
-    codes[:, :3] = coding.told(cells)
+    codes[:, :3] = coding.given_codes(cells)
     rows = coding.rows(codes, rng)
     assert (coding.codes(rows, cells) == codes).all()
 
