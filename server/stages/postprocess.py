@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from everymode.clients.protocol.plan import Plan
 from everymode.server.config.settings import settings_digest
 from everymode.server.config.training import build_mixture
 from everymode.server.stages.context import RunContext
@@ -47,17 +48,19 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
         spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
         trees = FitTrees(run.exchange, agreed.name, spec)
     elif settings.model.trees:
-        why = (
-            "arrays have no columns to split on"
-            if agreed.plan.schema.samples
-            else (
-                "a term of the generator's loss moves groups on purpose, which counts of the data's "
-                "rows would undo"
-            )
-        )
-        run.listener.on_note(f"no trees are grown (model.trees): {why}")
+        run.listener.on_note(f"no trees are grown (model.trees): {_treeless(agreed.plan)}")
     for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))
     return Postprocessed(synthesizer, reports)
+
+
+def _treeless(plan: Plan) -> str:
+    """Why a run does without trees."""
+    if plan.schema.samples is not None:
+        return "arrays have no columns to split on"
+    return (
+        "a term of the generator's loss moves groups on purpose, and counts of the data's rows "
+        "would undo that"
+    )
