@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from everymode.clients.protocol.messages import CountNeighbours, EncodeData, Request, Train
+from everymode.clients.protocol.messages import (
+    CountLeaves,
+    CountNeighbours,
+    EncodeData,
+    Request,
+    Train,
+)
 from everymode.clients.protocol.plan import Plan, fingerprint
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle
+from everymode.fairness.matching.codes import Coding
+from everymode.fairness.matching.trees import trees_to_tensors
 from everymode.fairness.metrics.codebook import Codebook
 from everymode.server.schema.agreement import agree
 from everymode.server.schema.table_spec import TableSpec
+from everymode.server.synthesis.trees import grow
 from everymode.wgan.critics import MLPCriticSpec
 from everymode.wgan.generators import SkipGeneratorSpec
 from everymode.wgan.players import Players
@@ -107,6 +116,24 @@ class Federation:
         tensors = players.tensors()
         names = ("generator", "critic", "critic_first", "critic_second")
         return replace(order, **changes), {name: tensors[name].numpy() for name in names}
+
+    def trees(self, exchange: int = 1) -> tuple[CountLeaves, dict[str, Any]]:
+        """What an honest server would count leaves with."""
+        coding = Coding.of(self.plan.codec, self.plan.conditions, 8)
+        rng = np.random.default_rng(exchange)
+        shape = (400, len(coding.sizes))
+        codes = (rng.random(shape) * np.array(coding.sizes)).astype(np.int16)
+        targets = range(coding.given, len(coding.columns))
+        trees = [grow(codes, coding, target, 20, 0) for target in targets]
+        order = CountLeaves(
+            self.name,
+            exchange,
+            8,
+            tuple(targets),
+            tuple(len(tree.column) for tree in trees),
+            tuple(coding.sizes[target] for target in targets),
+        )
+        return order, trees_to_tensors(trees)
 
     def book(self, seed: int = 0) -> tuple[CountNeighbours, Codebook]:
         """What an honest server would count recall with."""

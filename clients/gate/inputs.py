@@ -8,6 +8,7 @@ import numpy as np
 
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountNeighbours,
     Request,
     Task,
@@ -28,6 +29,8 @@ def shared_shapes(order: Task) -> Shapes:
         groups = len(order.sizes)
         balls = sum(order.sizes)
         return {"balls": None, "radii": (balls,), "book": None, "reach": (groups,)}
+    if isinstance(order, CountLeaves):
+        return {"nodes": (sum(order.nodes), 4)}
     if not isinstance(order, Train):
         return {}
     return order.arrays.shared

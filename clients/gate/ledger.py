@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from everymode.clients.protocol.messages import CountBatchRows, Task, Train
+from everymode.clients.protocol.messages import CountBatchRows, CountLeaves, Task, Train
 from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.schema_messages import KMeansStep
 from everymode.clients.site import Site
@@ -40,7 +40,7 @@ class Question:
     Attributes:
         scope: The run, for questions before there is a plan; then the plan.
         kind: The order's name; `cells` for a k-means question that wants counts of cells.
-        number: The round; of a k-means question the number of centres; else 0.
+        number: The round or exchange; of a k-means question the number of centres; else 0.
         digest: Of the request; see `everymode.clients.gate.inputs`.
         table: Of the site's file: when it was changed last, and its size.
     """
@@ -80,6 +80,8 @@ def build_question(order: Task, run: str, digest: str, site: Site) -> Question:
     kind, number, scope = str(order.order), 0, run
     if isinstance(order, Train):
         number, scope = order.round, order.plan
+    elif isinstance(order, CountLeaves):
+        number, scope = order.exchange, order.plan
     elif isinstance(order, CountBatchRows):
         scope = order.train.plan
     elif isinstance(order, KMeansStep):
@@ -149,7 +151,7 @@ def _repeats(path: Path, known: _Known, question: Question) -> bool:
     """Whether the very question stands there; refuses another in its place."""
     latest = same = known.latest.get((question.scope, question.kind))
     match question.kind:
-        case "train":
+        case "train" | "leaves":
             if latest is None or question.number > latest.number:
                 return False
             if question.number < latest.number and (same := _sought(path, question)) is None:
@@ -166,7 +168,7 @@ def _repeats(path: Path, known: _Known, question: Question) -> bool:
         _unchanged(known.first.get(question.scope), question)
         return False
     if same.digest != question.digest:
-        which = f"round {question.number} of" if question.kind == "train" else "for"
+        which = f"round {question.number} of" if question.kind in ("train", "leaves") else "for"
         raise RefusedError(
             f"'{question.kind}' {which} {question.scope} has been answered already, to another "
             "request: the same may come again, no other. A new run has another seed"

@@ -7,6 +7,7 @@ from everymode.clients.gate.held import same
 from everymode.clients.protocol import limits
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountMarginals,
     CountNeighbours,
     EncodeData,
@@ -18,7 +19,7 @@ from everymode.clients.protocol.messages import (
     Train,
     from_json,
 )
-from everymode.clients.protocol.plan import parse_plan, resident, widths
+from everymode.clients.protocol.plan import Plan, parse_plan, resident, widths
 from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
@@ -26,7 +27,9 @@ from everymode.clients.protocol.schema_messages import (
     DescribeColumns,
     KMeansStep,
 )
+from everymode.fairness.matching.codes import Coding
 from everymode.fairness.matching.suppression import of_text
+from everymode.fairness.matching.trees import trees_from_tensors
 from everymode.fairness.metrics.codebook import Codebook
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.schema import Schema
@@ -67,6 +70,8 @@ def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
             _train(order, plan_text)
         case CountBatchRows():
             _train(order.train, plan_text)
+        case CountLeaves():
+            _leaves(order, plan, tensors)
         case CountMarginals():
             same("groups", order.groups, groups)
             prepared = from_json(plan_text)
@@ -81,6 +86,21 @@ def check_plan(order: Task, plan_text: str, tensors: Tensors) -> None:
             check_book(book, plan.shape.blocks, width, order.cells)
         case _:
             assert_never(order)
+
+
+def _leaves(order: CountLeaves, plan: Plan, tensors: Tensors) -> None:
+    """Trees over the plan's columns, of leaves that are told apart by their splits alone."""
+    if plan.schema.samples is not None:
+        raise RefusedError("trees over columns of arrays, which have none")
+    coding = Coding.of(plan.codec, plan.conditions, order.bins)
+    try:
+        trees = trees_from_tensors(order.targets, order.nodes, tensors)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+    for number, (tree, size) in enumerate(zip(trees, order.sizes, strict=True), 1):
+        if problem := tree.problem(coding.sizes, coding.given):
+            raise RefusedError(f"tree {number} of {len(trees)}: {problem}")
+        same("codes", size, coding.sizes[tree.target])
 
 
 def _train(order: Train, plan_text: str) -> None:

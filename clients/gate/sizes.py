@@ -8,6 +8,7 @@ from typing import Any
 from everymode.clients.protocol import limits
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountMarginals,
     CountNeighbours,
     EncodeData,
@@ -222,6 +223,16 @@ def _problems(order: Task) -> list[str]:
                 *_train(order.train),
                 *within("batches", order.most, 1, limits.BATCH + limits.SITES),
             ]
+        case CountLeaves():
+            lengths = {len(order.targets), len(order.nodes), len(order.sizes)}
+            return [
+                *within("exchange", order.exchange, 1, limits.LEAF_EXCHANGES),
+                *within("bins", order.bins, 2, limits.CODES),
+                *within("trees", len(order.targets), 1, limits.COLUMNS),
+                *([] if len(lengths) == 1 else ["trees of which not each has a column and nodes"]),
+                *(p for n in order.nodes for p in within("nodes", n, 1, limits.NODES)),
+                *(p for n in order.sizes for p in within("codes", n, 1, limits.CODES)),
+            ][:5]
         case CountMarginals():
             return within("groups", order.groups, 1, limits.GROUPS)
         case CountNeighbours():

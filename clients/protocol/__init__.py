@@ -14,6 +14,7 @@ from everymode.wgan.lazy import lazy_exports
 if TYPE_CHECKING:
     from everymode.clients.protocol.messages import (
         CountBatchRows,
+        CountLeaves,
         CountMarginals,
         CountNeighbours,
         EncodeData,
@@ -81,6 +82,7 @@ else:
         {
             "everymode.clients.protocol.messages": (
                 "CountBatchRows",
+                "CountLeaves",
                 "CountMarginals",
                 "CountNeighbours",
                 "EncodeData",
@@ -162,6 +164,7 @@ __all__ = [
     "CollectVocabulary",
     "CountBatchRows",
     "CountHistograms",
+    "CountLeaves",
     "CountMarginals",
     "CountNeighbours",
     "DescribeColumns",

@@ -88,5 +88,14 @@ BALLS = 512
 BOOK = 64
 """Cells of a group's codebook; 16 are asked for."""
 
+LEAF_EXCHANGES = 4
+"""Exchanges of trees and counts of their leaves in a run (`model.trees`)."""
+
+NODES = 2**20
+"""Nodes of one tree; a tree over a large table has some ten thousand."""
+
+CODES = 2**15
+"""Codes of a column: its categories, or bins and point masses of its numbers."""
+
 SEED = 2**63
 """Seeds lie below this."""

@@ -3,7 +3,8 @@
 They are: *look*, *values*, *ranks* and *cluster* (`everymode.clients.protocol.schema_messages`),
 *prepare* (encode the table once; counts and shares), *moments* (second moments, once), *profile*
 and *feel* (what rules of weights read), *train* (one round), *measure* (rows that a round would
-take), *audit* (counts of marginals per group) and *recall* (counts of rows near synthetic ones).
+take), *leaves* (counts of rows in leaves of trees), *audit* (counts of marginals per group) and
+*recall* (counts of rows near synthetic ones).
 """
 
 from collections.abc import Mapping
@@ -260,6 +261,36 @@ class CountBatchRows:
 
 
 @dataclass(frozen=True)
+class CountLeaves:
+    """Counts of a column's codes in the leaves of trees that the server grew on synthetic rows.
+
+    The trees (`everymode.fairness.matching.trees`) come as one tensor, `nodes`.
+
+    Attributes:
+        plan: Fingerprint of the `EncodeData` whose rows are meant.
+        exchange: Number of the exchange, from 1.
+        bins: Into how many bins numbers are cut (`everymode.fairness.matching.codes`).
+        targets: The column that each tree predicts, by its place among the codes, `(T,)`.
+        nodes: Nodes of each tree, `(T,)`.
+        sizes: Codes of the column that each tree predicts, `(T,)`.
+    """
+
+    plan: str
+    exchange: int
+    bins: int
+    targets: tuple[int, ...]
+    nodes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    order: Literal["leaves"] = "leaves"
+
+    def layout(self) -> Layout:
+        """Leaves times codes of all trees, one after another."""
+        # A binary tree has one leaf more than inner nodes.
+        pairs = zip(self.nodes, self.sizes, strict=True)
+        return Layout((Field("counts", (sum((n + 1) // 2 * size for n, size in pairs),)),))
+
+
+@dataclass(frozen=True)
 class CountMarginals:
     """Counts of every column's bins per group.
 
@@ -320,6 +351,7 @@ Task = (
     | HeldOutFeatureSums
     | Train
     | CountBatchRows
+    | CountLeaves
     | CountMarginals
     | CountNeighbours
 )

@@ -14,6 +14,7 @@ from everymode.clients.gate.mechanism import Answer
 from everymode.clients.gate.release import build_context, release
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountMarginals,
     CountNeighbours,
     EncodeData,
@@ -38,6 +39,7 @@ from everymode.clients.protocol.sums import SiteSums
 from everymode.clients.rows import opened
 from everymode.clients.site import Site
 from everymode.clients.tasks import schema
+from everymode.clients.tasks.leaves import count_leaves
 from everymode.clients.tasks.statistics import held_out_feature_sums, site_statistics
 from everymode.clients.tasks.train import count_batch_rows, train
 from everymode.fairness.matching.features import FeatureMap
@@ -144,6 +146,8 @@ def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
             return train(order, tensors, site)
         case CountBatchRows():
             return count_batch_rows(order, site)
+        case CountLeaves():
+            return count_leaves(order, tensors, site)
         case CountMarginals():
             return audit(order, site)
         case CountNeighbours():

@@ -415,6 +415,20 @@ class ModelSettings(Section):
         description="bins that each number is cut into beside its value, for the second moments of "
         "the projection: shapes of distributions, and ties that are not linear; 0: none",
     )
+    trees: int = Field(
+        0,
+        ge=0,
+        le=limits.LEAF_EXCHANGES,
+        description="exchanges in which sites count their rows in the leaves of trees that are "
+        "grown on synthetic rows; rows are then drawn from these counts, column by column, which "
+        "is closer to the data and faster than the generator alone; 0: none",
+    )
+    tree_leaf: int = Field(
+        50,
+        ge=5,
+        description="rows that a leaf is expected to hold at least; fewer come closer to the data, "
+        "and to single rows of it",
+    )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")
     critic_rate: float = Field(1e-3, gt=0, description="step size of the critic")

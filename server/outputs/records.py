@@ -132,6 +132,20 @@ class ProjectionRecord(_Record):
     columns_that_follow: dict[str, str]
 
 
+class TreesRecord(_Record):
+    """What rows are drawn from, where trees were grown and their leaves counted.
+
+    Attributes:
+        exchanges: How often.
+        leaves: Leaves of all trees, in each exchange.
+        counts: Numbers that sites were asked for, in each exchange.
+    """
+
+    exchanges: int
+    leaves: list[int]
+    counts: list[int]
+
+
 class RecallRecord(_Record):
     """Recall of a group from counts of the sites; see `everymode.fairness.metrics.codebook`."""
 
@@ -231,6 +245,7 @@ class SummaryRecord(_Record):
         missing: Difference of the share of missing values by column.
         calibration: What the calibration did; None: there was none.
         projection: What the projection did; None: there was none.
+        trees: Trees and their leaves; None: there are none.
         coverage_reference: Which rows coverage is measured on; None: it is not.
         coverage_group_min: The worst group's standardised coverage.
         coverage_difference: The best group's less the worst's.
@@ -278,6 +293,7 @@ class SummaryRecord(_Record):
     utility: dict[Literal["synthetic", "real"], Utility] | None
     per_group: dict[str, GroupRecord]
     versions: dict[str, str]
+    trees: TreesRecord | None = None
     rows_left_out_by_sites: int | None = None
     parity: ParityRecord | None = None
     changed: list[str] | None = None

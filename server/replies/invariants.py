@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everymode.clients.protocol.messages import CountMarginals, CountNeighbours
+from everymode.clients.protocol.messages import CountLeaves, CountMarginals, CountNeighbours
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.schema_messages import (
     CollectVocabulary,
@@ -302,6 +302,17 @@ def audit(order: CountMarginals, reply: Reply) -> Problems:
         first = rows if first is None else first
         if reply.exact and (rows != first).any():
             yield f"column '{name}' counts other rows of a group than the columns before it"
+
+
+def leaves(order: CountLeaves, reply: Reply) -> Problems:
+    """Every row lies in one leaf of each tree, and has one code there."""
+    prepared = reply.known.prepared.get(order.plan)
+    most = reply.rows if prepared is None else prepared.rows
+    sizes = [(n + 1) // 2 * size for n, size in zip(order.nodes, order.sizes, strict=True)]
+    parts = np.split(reply.sums.units("counts"), np.cumsum(sizes)[:-1])
+    for number, part in enumerate(parts, 1):
+        rows = int(part.sum())
+        yield from reply.fits(f"tree {number}", rows, most, exact=prepared is not None)
 
 
 def recall(order: CountNeighbours, reply: Reply) -> Problems:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountMarginals,
     CountNeighbours,
     EncodeData,
@@ -171,6 +172,7 @@ def _plan_name(order: Task) -> str:
             | SiteStatistics()
             | HeldOutFeatureSums()
             | Train()
+            | CountLeaves()
             | CountMarginals()
             | CountNeighbours()
         ):
@@ -202,6 +204,8 @@ def _broken(order: Task, reply: Reply) -> Problems:
             return training_invariants.train(order, reply)
         case CountBatchRows():
             return training_invariants.measure(order, reply)
+        case CountLeaves():
+            return invariants.leaves(order, reply)
         case CountMarginals():
             return invariants.audit(order, reply)
         case CountNeighbours():

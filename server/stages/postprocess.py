@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from everymode.clients.protocol.plan import Plan
 from everymode.server.config.settings import settings_digest
 from everymode.server.config.training import build_mixture
 from everymode.server.stages.context import RunContext
@@ -12,6 +13,7 @@ from everymode.server.stages.train import TrainingResult
 from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.generator_file import save_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.synthesis.trees import FitTrees, TreeSpec
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,24 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     )
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
-    for fit in build_fits(agreed.plan, encoded.marginals, moments):
+    trees = None
+    if settings.grown and agreed.plan.schema.samples is None:
+        spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
+        trees = FitTrees(run.exchange, agreed.name, spec)
+    elif settings.model.trees:
+        run.listener.on_note(f"no trees are grown (model.trees): {_treeless(agreed.plan)}")
+    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))
     return Postprocessed(synthesizer, reports)
+
+
+def _treeless(plan: Plan) -> str:
+    """Why a run does without trees."""
+    if plan.schema.samples is not None:
+        return "arrays have no columns to split on"
+    return (
+        "a term of the generator's loss moves groups on purpose, and counts of the data's rows "
+        "would undo that"
+    )

@@ -122,6 +122,7 @@ def _figures(reports: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -
         "missing": distances["missing"],
         "calibration": reports.get("calibration"),
         "projection": projection,
+        **({"trees": reports["trees"]} if "trees" in reports else {}),
         "coverage_reference": evaluation.coverage_reference,
         "coverage_group_min": coverage and coverage["coverage_group_min"],
         "coverage_difference": coverage and coverage["coverage_difference"],

@@ -9,6 +9,7 @@ from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.synthesis.calibration import CalibrateCategories
 from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
 from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.synthesis.trees import FitTrees
 
 
 class Fit(Protocol):
@@ -38,20 +39,25 @@ def build_fits(
     plan: Plan,
     marginals: CategoryMarginals | None,
     moments: LevelMoments | None,
+    trees: FitTrees | None = None,
 ) -> tuple[Fit, ...]:
     """The fits of a run, in the order in which they are applied.
 
     The calibration comes first, since it changes the rows that the others are fitted on; the
-    projection last, since it rejects rows that are otherwise finished.
+    projection last, since it rejects rows that are otherwise finished. Trees stand between them:
+    they are grown on rows of the calibrated generator, and what they draw is projected.
 
     Args:
         plan: What server and sites agreed on.
         marginals: Shares of categories; None where sites were not asked for them.
         moments: Second moments; None where rows are not projected onto them.
+        trees: Asks sites for counts in leaves; None where rows stay the generator's.
     """
     fits: list[Fit] = []
     if marginals is not None:
         fits.append(CalibrateCategories(marginals))
+    if trees is not None:
+        fits.append(trees)
     if moments is not None and can_project(plan):
         fits += [FindDependencies(moments), FitProjection(moments)]
     return tuple(fits)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.fairness.matching.codes import Coding
 from everymode.fairness.parity.mixture import ParityMixture
+from everymode.fairness.postprocessing.conditional_trees import PREFIX, ConditionalTrees
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.server.outputs.run_directory import RunFolder
@@ -22,6 +24,7 @@ from everymode.server.synthesis.steps import (
     ProjectByRejection,
 )
 from everymode.server.synthesis.synthesizer import Synthesizer, build_generator
+from everymode.server.synthesis.trees import BINS
 from everymode.wgan.errors import EveryModeError, StateError
 from everymode.wgan.files import parse_json
 from everymode.wgan.flat import FlatModule
@@ -35,6 +38,9 @@ PARITY = "parity"
 
 FOLLOWING = "following"
 """Entry of the header with source and target of each dependency; tables are tensors of the name."""
+
+TREES = "trees"
+"""Entry of the header with the bins of numbers and the column of each tree; absent: no trees."""
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -68,6 +74,10 @@ def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings
         "plan": plan,
         "settings": settings,
     }
+    if synthesizer.proposal is not None:
+        state |= synthesizer.proposal.tensors()
+        targets = [tree.target for tree in synthesizer.proposal.trees]
+        meta[TREES] = json.dumps({"bins": BINS, "targets": targets})
     if dependencies:
         meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in dependencies])
     if synthesizer.parity is not None:
@@ -118,9 +128,10 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
     cells = plan.conditions.table.size
     parity = ParityMixture.from_json(parse_json(meta[PARITY].encode())) if PARITY in meta else None
     post = _steps(plan, tensors, meta)
+    proposal = _proposal(plan, tensors, meta)
     if COUNTS not in tensors:
         generators: tuple[FlatModule[nn.Module], ...] = (_module(plan, tensors),)
-        return Synthesizer(plan, generators, np.ones((cells, 1)), parity, post)
+        return Synthesizer(plan, generators, np.ones((cells, 1)), parity, post, proposal)
     counts = tensors.pop(COUNTS)
     _expect(COUNTS, counts, (cells, counts.shape[-1]), lowest=0.0)
     generators = tuple(
@@ -130,7 +141,7 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
         )
         for k in range(counts.shape[1])
     )
-    return Synthesizer(plan, generators, counts.numpy(), parity, post)
+    return Synthesizer(plan, generators, counts.numpy(), parity, post, proposal)
 
 
 def _steps(
@@ -155,6 +166,18 @@ def _steps(
         _expect("projection_ceilings", projection.log_envelopes, (cells,), lowest=-math.inf)
         post.append(ProjectByRejection.of(plan, projection))
     return tuple(post)
+
+
+def _proposal(
+    plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]
+) -> ConditionalTrees | None:
+    """The trees of a file, whose tensors are taken out of `tensors`; None where it has none."""
+    if TREES not in meta:
+        return None
+    told = parse_json(meta[TREES].encode())
+    coding = Coding.of(plan.codec, plan.conditions, told["bins"])
+    own = {n: tensors.pop(n) for n in list(tensors) if n.startswith(f"{PREFIX}_")}
+    return ConditionalTrees.from_tensors(coding, told["targets"], own)
 
 
 def _dependencies(

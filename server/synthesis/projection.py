@@ -179,7 +179,8 @@ def _rows_by_cell(
         purpose: What they are for; seeds derive from it.
     """
     plan, conditions = synthesizer.plan, synthesizer.plan.conditions
-    module = table_generator(synthesizer.generators[0].module)
+    proposal = synthesizer.proposal
+    module = None if proposal else table_generator(synthesizer.generators[0].module)
     rng = np.random.default_rng(derive_seed(plan.seed, purpose))
     cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
     drawn = torch.Generator().manual_seed(derive_seed(plan.seed, purpose))
@@ -188,7 +189,10 @@ def _rows_by_cell(
         if many >= MIN_CELL_ROWS:
             own = np.full(many, cell)
             condition = torch.from_numpy(conditions.encode(own))
-            rows = module.chosen(module(condition, drawn))
+            if module is not None:
+                rows = module.chosen(module(condition, drawn))
+            else:
+                rows = torch.from_numpy(synthesizer.propose(own, plan.seed, drawn))
             for step in synthesizer.post:
                 rows, _ = step(rows, condition, own, drawn)
             made[int(cell)] = plan.binning(rows)

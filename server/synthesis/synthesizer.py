@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.parity.mixture import ParityMixture
+from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
 from everymode.server.datasets.base import Synthetic
 from everymode.server.datasets.choice import choose_modality
 from everymode.server.synthesis.drawing import Groups, Search, draw
@@ -43,6 +44,7 @@ class Synthesizer:
         parity: How labels are mixed within groups; None: as in the data.
         post: Postprocessing steps, in the order in which they are applied. The calibration is none
             of them: it is part of the generator's parameters.
+        proposal: Makes the rows in place of the generators, where trees were fitted to counts.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class Synthesizer:
     counts: npt.NDArray[np.float64]
     parity: ParityMixture | None = None
     post: tuple[PostprocessingStep, ...] = ()
+    proposal: ConditionalTrees | None = None
 
     @staticmethod
     def from_players(
@@ -149,15 +152,25 @@ class Synthesizer:
         """Encoded rows `(n, D)` for cells `(n,)`, postprocessed, and which of them stay, `(n,)`."""
         conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         # All rows are generated before any step draws: the generator of random numbers is shared.
-        rows = torch.from_numpy(self._generate(cells, conditions, seed, rng))
+        rows = torch.from_numpy(self.propose(cells, seed, rng))
         kept = torch.ones(len(cells), dtype=torch.bool)
         for step in self.post:
             rows, stay = step(rows, conditions, cells, rng)
             kept &= stay
         return rows.numpy(), kept.numpy()
 
-    def _generate(self, cells: Ints, conditions: Tensor, seed: int, rng: torch.Generator) -> Rows:
-        """A row of the generators for each cell `(n,)` with its condition `(n, C)`, `(n, D)`."""
+    def propose(self, cells: Ints, seed: int, rng: torch.Generator) -> Rows:
+        """A row for each cell `(n,)` before all postprocessing steps, `(n, D)`.
+
+        Args:
+            cells: The cells.
+            seed: Decides between several generators.
+            rng: Source of random numbers.
+        """
+        if self.proposal is not None:
+            drawn = torch.randint(2**62, (1,), generator=rng).item()
+            return self.proposal.rows(cells, np.random.default_rng(int(drawn)))
+        conditions = torch.from_numpy(self.plan.conditions.encode(cells))
         encoded = np.zeros((len(cells), self.plan.shape.width), dtype=np.float32)
         assigned = self._assign_generators(cells, seed)
         with torch.no_grad(), flush_denormals():

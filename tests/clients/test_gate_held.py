@@ -367,6 +367,77 @@ def test_balls_for_other_rows_than_the_plan_holds_out_are_refused(ready: Federat
         )
 
 
+def cut_anywhere(nodes: Any) -> None:
+    nodes[0, 1] = 10**6
+
+
+def own_column(nodes: Any) -> None:
+    nodes[0, 0] = 2
+
+
+def no_column(nodes: Any) -> None:
+    nodes[0, 0] = 99
+
+
+def a_circle(nodes: Any) -> None:
+    nodes[1, 3] = 0
+
+
+def a_leaf_twice(nodes: Any) -> None:
+    leaves = np.flatnonzero(nodes[:, 0] < 0)
+    nodes[leaves[1], 3] = nodes[leaves[0], 3]
+
+
+def half_a_node(nodes: Any) -> None:
+    nodes[0, 3] += 0.5
+
+
+TREES = {
+    cut_anywhere: "a cut at a code that the column does not have",
+    own_column: "a split on a column that is none, or on the one",
+    no_column: "a split on a column that is none",
+    a_circle: "nodes that are not reached just once",
+    a_leaf_twice: "leaves that are not numbered",
+    half_a_node: "not whole",
+}
+
+
+@pytest.mark.parametrize("change", TREES, ids=lambda change: change.__name__)
+def test_what_is_no_tree_is_refused(change: Any, ready: Federation) -> None:
+    order, tensors = ready.trees()
+    nodes = tensors["nodes"].copy()
+    # The first tree predicts the third column, and is more than a leaf.
+    assert order.targets[0] == 2 and order.nodes[0] > 2
+    change(nodes)
+    with pytest.raises(RefusedError, match=TREES[change]):
+        ready.ask(order, {"nodes": nodes})
+
+
+def test_leaves_are_counted_of_the_plans_columns_once_an_exchange(ready: Federation) -> None:
+    order, tensors = ready.trees()
+    found = ready.ask(order, tensors).units("counts")
+    sizes = [(n + 1) // 2 * size for n, size in zip(order.nodes, order.sizes, strict=True)]
+    rows = int(ready.plan.conditions.table.sum())
+    assert [int(part.sum()) for part in np.split(found, np.cumsum(sizes)[:-1])] == [rows] * 2
+    # The same again, after a lost reply; no other trees, of which a difference could tell rows.
+    assert (ready.ask(order, tensors).units("counts") == found).all()
+    other, more = ready.trees(2)
+    with pytest.raises(RefusedError, match=r"round 1 of .* has been answered already"):
+        ready.ask(replace(other, exchange=1), more)
+    ready.ask(other, more)
+    with pytest.raises(RefusedError, match="exchange: 5; expected 1 to 4"):
+        ready.ask(replace(other, exchange=5), more)
+    with pytest.raises(RefusedError, match="other codes"):
+        ready.ask(replace(order, exchange=3, sizes=(order.sizes[0], 99)), tensors)
+
+
+def test_counts_of_leaves_below_a_sites_floor_do_not_leave(tmp_path: Path) -> None:
+    found = Federation(tmp_path, floor=5).prepared()
+    order, tensors = found.trees()
+    alone = found.ask(order, tensors, sites=found.sites[:1]).units("counts")
+    assert (alone > 0).any() and (alone[alone > 0] >= 5).all()
+
+
 def test_radii_and_reach_follow_from_the_centres() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     book = Codebook.of([rows], 4)

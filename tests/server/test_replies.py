@@ -9,6 +9,7 @@ import pytest
 
 from everymode.clients.protocol.messages import (
     CountBatchRows,
+    CountLeaves,
     CountMarginals,
     CountNeighbours,
     EncodeData,
@@ -36,7 +37,7 @@ from everymode.wgan.errors import NumericalError
 VARIANTS = {
     "moments": {
         "data": {"sensitive": ["group", "sex"]},
-        "model": {"marginals": True, "projection": False},
+        "model": {"marginals": True, "projection": False, "trees": 2},
         "train": {"exact_batch": True, "evaluate_every": 1},
     },
     "kernel": {"model": {"matching_by": "kernel"}, "data": {"clusters": 2, "held_out": 0.2}},
@@ -137,7 +138,7 @@ def test_every_order_is_among_what_is_recorded(recorded):
         Train,
         CountBatchRows,
     }
-    expected |= {CountMarginals, CountNeighbours}
+    expected |= {CountLeaves, CountMarginals, CountNeighbours}
     assert asked == expected
 
 
@@ -274,6 +275,8 @@ LIES = {
         CountMarginals,
         lambda s: everywhere(s, MILLION),
     ),
+    "leaves: a row more": ("moments", CountLeaves, plus("counts", 1)),
+    "leaves: a row less than none": ("moments", CountLeaves, plus("counts", -MILLION)),
     "recall: more recalled than rows": ("moments", CountNeighbours, plus("recalled", MILLION)),
     "recall: more outside than rows": ("moments", CountNeighbours, plus("outside", MILLION)),
     "recall: a cell more": ("moments", CountNeighbours, plus("cells", 1)),

@@ -24,7 +24,7 @@ from everymode.wgan.errors import SettingsError
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""
 
-TRAINING_ALONE = {"projection": False, "marginals": False}
+TRAINING_ALONE = {"projection": False, "marginals": False, "trees": 0}
 """What follows training takes most of a tiny run, and no strategy has a part in it."""
 
 

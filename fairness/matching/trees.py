@@ -1,0 +1,144 @@
+"""Trees over codes of columns, and counts of rows in their leaves: sums that sites can add up.
+
+A tree splits rows by the codes of some columns (`everymode.fairness.matching.codes`). Of a tree
+that predicts a column, each leaf counts how many rows have each of the column's codes. Such counts
+are additive over sites, so that one exchange brings those of any number of trees.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everymode.fairness.matching.codes import Codes
+
+Ints = npt.NDArray[np.int64]
+Nodes = npt.NDArray[np.int32]
+
+WHOLE = 2**24
+"""Whole numbers below it are exact as 32-bit floats, in which trees travel."""
+
+LEAF = -1
+"""Column of a node that does not split."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree. Node 0 is its root, and children come after their parents.
+
+    Attributes:
+        target: The column that it predicts.
+        column: The column that each node splits on, `(N,)`; `LEAF`: none.
+        cut: The code that it splits at, `(N,)`.
+        equal: Whether rows of just this code go left, `(N,)`, instead of those up to it.
+        left: The child on the left, `(N,)`; the other one is the next node. Of a leaf its number.
+    """
+
+    target: int
+    column: Nodes
+    cut: Nodes
+    equal: npt.NDArray[np.bool_]
+    left: Nodes
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves there are."""
+        return int((self.column == LEAF).sum())
+
+    def apply(self, codes: Codes) -> Ints:
+        """The leaf of each row `(n,)`, by codes `(n, columns)`."""
+        node = np.zeros(len(codes), dtype=np.int64)
+        moving = np.arange(len(codes))
+        while len(moving):
+            at = node[moving]
+            inner = self.column[at] != LEAF
+            moving, at = moving[inner], at[inner]
+            value = codes[moving, self.column[at]]
+            left = np.where(self.equal[at], value == self.cut[at], value <= self.cut[at])
+            node[moving] = self.left[at] + ~left
+        leaf: Ints = self.left[node].astype(np.int64)
+        return leaf
+
+    def counts(self, codes: Codes, size: int) -> Ints:
+        """Rows of each leaf that have each code of the target, `(leaves, size)`."""
+        place = self.apply(codes) * size + codes[:, self.target]
+        found: Ints = np.bincount(place, minlength=self.leaves * size).reshape(self.leaves, size)
+        return found
+
+    def to_array(self) -> npt.NDArray[np.float32]:
+        """As an array `(N, 4)` of whole numbers, for the wire."""
+        parts = [self.column, self.cut, self.equal, self.left]
+        return np.stack(parts, 1).astype(np.float32)
+
+    @staticmethod
+    def from_array(target: int, array: npt.NDArray[np.float32]) -> "Tree":
+        """The inverse of `to_array`; see `problem` for one from elsewhere."""
+        column, cut, equal, left = array.astype(np.int32).T
+        return Tree(target, column, cut, equal.astype(np.bool_), left)
+
+    def problem(self, sizes: Sequence[int], given: int) -> str:
+        """What is wrong with a tree from elsewhere; "" where it is one.
+
+        Args:
+            sizes: Codes of each column.
+            given: The first columns, which it predicts none of.
+        """
+        nodes = np.arange(len(self.column))
+        if not len(nodes) or not given <= self.target < len(sizes):
+            return "no tree, or one that predicts no column of its own"
+        leaf = self.column == LEAF
+        inner = ~leaf
+        known = (self.column >= LEAF) & (self.column < len(sizes)) & (self.column != self.target)
+        if not known.all():
+            return "a split on a column that is none, or on the one that is predicted"
+        if (self.left[leaf] != np.arange(leaf.sum())).any():
+            return "leaves that are not numbered one after another"
+        children = np.concatenate([self.left[inner], self.left[inner] + 1])
+        if (
+            not np.array_equal(np.sort(children), nodes[1:])
+            or (self.left[inner] <= nodes[inner]).any()
+        ):
+            return "nodes that are not reached just once, parents first"
+        limit = np.array(sizes)[self.column[inner]]
+        if ((self.cut[inner] < 0) | (self.cut[inner] >= limit)).any():
+            return "a cut at a code that the column does not have"
+        return ""
+
+
+def leaf_counts(trees: Sequence[Tree], codes: Codes, sizes: Sequence[int]) -> Ints:
+    """Counts of all trees, one after another, `(sum of leaves x codes,)`."""
+    parts = [tree.counts(codes, sizes[tree.target]).reshape(-1) for tree in trees]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+
+def split_counts(trees: Sequence[Tree], counts: Ints, sizes: Sequence[int]) -> list[Ints]:
+    """The inverse: counts of each tree, `(leaves, codes)`."""
+    shapes = [(tree.leaves, sizes[tree.target]) for tree in trees]
+    ends = np.cumsum([leaves * size for leaves, size in shapes])
+    return [
+        part.reshape(shape) for part, shape in zip(np.split(counts, ends[:-1]), shapes, strict=True)
+    ]
+
+
+def trees_to_tensors(trees: Sequence[Tree]) -> dict[str, npt.NDArray[np.float32]]:
+    """All trees in one array, for the wire."""
+    return {"nodes": np.concatenate([tree.to_array() for tree in trees])}
+
+
+def trees_from_tensors(
+    targets: Sequence[int], nodes: Sequence[int], tensors: Mapping[str, npt.NDArray[Any]]
+) -> tuple[Tree, ...]:
+    """The inverse, of trees that predict `targets` and have so many `nodes`.
+
+    Raises:
+        ValueError: The array holds another number of nodes, or numbers that no node has.
+    """
+    array = tensors["nodes"]
+    if len(array) != sum(nodes):
+        raise ValueError(f"{len(array)} nodes, expected {sum(nodes)}")
+    if not ((np.abs(array) < WHOLE) & (array == np.rint(array))).all():
+        raise ValueError("nodes of numbers that are not whole")
+    parts = np.split(array, np.cumsum(nodes)[:-1])
+    return tuple(Tree.from_array(t, part) for t, part in zip(targets, parts, strict=True))

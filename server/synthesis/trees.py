@@ -1,0 +1,221 @@
+"""Grows trees on synthetic rows, has sites count their rows in the leaves, and draws from these.
+
+See `everymode.fairness.postprocessing.conditional_trees`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everymode.clients.protocol.messages import CountLeaves, Request
+from everymode.clients.protocol.plan import derive_seed
+from everymode.fairness.matching.codes import Codes, Coding
+from everymode.fairness.matching.trees import LEAF, Tree, split_counts, trees_to_tensors
+from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
+from everymode.fairness.weighting.group_weights import row_weights
+from everymode.server.synthesis.calibration import ProgressCallback, fit_proposal
+from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.server.transport.exchange import Exchange
+from everymode.wgan.numerics import flush_denormals
+
+BINS = 128
+"""Bins that a number is cut into, where its values are not on a grid of few."""
+
+CLASSES = 32
+"""Classes of a column that a tree is grown to tell apart: neighbouring codes are one of these."""
+
+MIN_ROWS, MAX_ROWS = 20_000, 200_000
+"""Bounds of the synthetic rows that trees are grown on, three times the data's between them."""
+
+MAX_COUNTS = 2**24
+"""Counts that one exchange asks for at most; leaves are made larger until they are no more."""
+
+PIECE = 8192
+
+
+@dataclass(frozen=True)
+class TreeSpec:
+    """How trees are grown.
+
+    Attributes:
+        exchanges: How often trees are grown anew, on rows of those before, and counted.
+        leaf: Rows of the data that a leaf is expected to hold at least.
+    """
+
+    exchanges: int = 1
+    leaf: int = 50
+
+
+@dataclass(frozen=True)
+class FitTrees:
+    """Replaces the rows of the generator by rows that trees draw column by column.
+
+    Attributes:
+        exchange: The way to the sites.
+        plan_name: Fingerprint of the plan.
+        spec: How trees are grown.
+    """
+
+    exchange: Exchange
+    plan_name: str
+    spec: TreeSpec
+    name = "trees"
+    text = "sites count their rows in the leaves of trees"
+
+    def __call__(
+        self, synthesizer: Synthesizer, progress: ProgressCallback
+    ) -> tuple[Synthesizer, dict[str, Any]]:
+        """Reports trees, leaves and the counts that sites were asked for.
+
+        See `everymode.server.synthesis.fitting.Fit`.
+        """
+        plan = synthesizer.plan
+        coding = Coding.of(plan.codec, plan.conditions, BINS)
+        targets = range(coding.given, len(coding.columns))
+        rows = int(plan.conditions.table.sum())
+        count = int(np.clip(3 * rows, MIN_ROWS, MAX_ROWS))
+        steps = self.spec.exchanges * (len(targets) + 1)
+        leaves, sums = [], []
+        for number in range(1, self.spec.exchanges + 1):
+            codes = _made(synthesizer, coding, count, number)
+            progress((number - 1) * (len(targets) + 1), steps)
+            least = max(2, round(self.spec.leaf * count / rows))
+            trees: list[Tree] = []
+            for place, target in enumerate(targets, 1):
+                seed = derive_seed(plan.seed, "trees", number, target) % 2**32
+                trees.append(grow(codes, coding, target, least, seed))
+                progress((number - 1) * (len(targets) + 1) + place, steps)
+            if not trees:
+                return synthesizer, {"exchanges": 0, "leaves": [], "counts": []}
+            sizes = [coding.sizes[tree.target] for tree in trees]
+            found = self._counted(coding, trees, number, sizes)
+            own = [tree.counts(codes, size) for tree, size in zip(trees, sizes, strict=True)]
+            proposal = ConditionalTrees.of(coding, trees, found, own)
+            synthesizer = replace(synthesizer, proposal=proposal)
+            leaves.append(sum(tree.leaves for tree in trees))
+            sums.append(sum(part.size for part in found))
+        progress(steps, steps)
+        return synthesizer, {"exchanges": len(leaves), "leaves": leaves, "counts": sums}
+
+    def _counted(
+        self, coding: Coding, trees: Sequence[Tree], number: int, sizes: Sequence[int]
+    ) -> list[npt.NDArray[np.int64]]:
+        order = CountLeaves(
+            self.plan_name,
+            number,
+            BINS,
+            tuple(tree.target for tree in trees),
+            tuple(len(tree.column) for tree in trees),
+            tuple(sizes),
+        )
+        found = self.exchange(Request(order, tensors=trees_to_tensors(trees)))
+        return split_counts(trees, found.units("counts"), coding.sizes)
+
+
+def grow(codes: Codes, coding: Coding, target: int, least: int, seed: int) -> Tree:
+    """A tree that tells codes of a column apart by those of the columns before it.
+
+    Args:
+        codes: Synthetic rows, `(n, columns)`.
+        coding: What their codes mean.
+        target: The column.
+        least: Rows of a leaf at least.
+        seed: Decides between splits that are equally good.
+    """
+    from sklearn.tree import DecisionTreeClassifier
+
+    features, meaning = _features(codes, coding, target)
+    if not meaning or len(codes) < 2 * least:
+        return _single(target)
+    grown = DecisionTreeClassifier(
+        criterion="entropy", min_samples_leaf=least, random_state=seed
+    ).fit(features, _classes(codes[:, target], coding.columns[target].ordered))
+    nodes = grown.tree_
+    column = np.full(nodes.node_count, LEAF, dtype=np.int32)
+    cut = np.zeros(nodes.node_count, dtype=np.int32)
+    equal = np.zeros(nodes.node_count, dtype=np.bool_)
+    left = np.zeros(nodes.node_count, dtype=np.int32)
+    # Breadth first, so that both children of a node come one after the other.
+    queue = [0]
+    place = 0
+    leaves = 0
+    while place < len(queue):
+        node = queue[place]
+        if nodes.children_left[node] < 0:
+            left[place] = leaves
+            leaves += 1
+        else:
+            column[place], code = meaning[nodes.feature[node]]
+            children = [nodes.children_left[node], nodes.children_right[node]]
+            equal[place] = code is not None
+            if code is None:
+                cut[place] = int(np.floor(nodes.threshold[node]))
+            else:
+                cut[place] = code
+                children.reverse()
+            left[place] = len(queue)
+            queue += children
+        place += 1
+    return Tree(target, column, cut, equal, left)
+
+
+def _features(
+    codes: Codes, coding: Coding, target: int
+) -> tuple[npt.NDArray[np.float32], list[tuple[int, int | None]]]:
+    """What splits look at, `(n, F)`; and of each its column, and the code that it tells apart."""
+    parts: list[npt.NDArray[np.float32]] = []
+    meaning: list[tuple[int, int | None]] = []
+    for place in range(target):
+        column, own = coding.columns[place], codes[:, place]
+        if column.ordered:
+            parts.append(own.astype(np.float32)[:, None])
+            meaning.append((place, None))
+            continue
+        used = np.unique(own)
+        # Of two codes one says it all.
+        for code in used[: len(used) - (len(used) == 2)].tolist():
+            parts.append((own == code).astype(np.float32)[:, None])
+            meaning.append((place, code))
+    if not parts:
+        return np.zeros((len(codes), 0), dtype=np.float32), meaning
+    return np.concatenate(parts, 1), meaning
+
+
+def _classes(codes: npt.NDArray[np.int16], ordered: bool) -> npt.NDArray[np.int64]:
+    """At most `CLASSES` classes of codes `(n,)`: quantiles of ordered ones, else the commonest."""
+    used, counts = np.unique(codes, return_counts=True)
+    if len(used) <= CLASSES:
+        return codes.astype(np.int64)
+    if ordered:
+        cuts = np.unique(np.quantile(codes, np.arange(1, CLASSES) / CLASSES))
+        return np.searchsorted(cuts, codes, side="left").astype(np.int64)
+    common = used[np.argsort(-counts, kind="stable")[: CLASSES - 1]]
+    place = np.zeros(int(used.max()) + 1, dtype=np.int64)
+    place[common] = np.arange(1, CLASSES)
+    return place[codes]
+
+
+def _single(target: int) -> Tree:
+    """A tree of one leaf."""
+    none = np.zeros(1, dtype=np.int32)
+    return Tree(target, none + LEAF, none, none.astype(np.bool_), none)
+
+
+def _made(synthesizer: Synthesizer, coding: Coding, count: int, number: int) -> Codes:
+    """Codes of synthetic rows, `(count, columns)`, small cells a little more often."""
+    plan = synthesizer.plan
+    each = row_weights(plan.mass, plan.conditions.group_counts)
+    mass = (plan.conditions.table * each[:, None]).reshape(-1)
+    rng = np.random.default_rng(derive_seed(plan.seed, "rows for trees", number))
+    cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
+    drawn = torch.Generator().manual_seed(derive_seed(plan.seed, "drawn for trees", number))
+    parts = []
+    with torch.no_grad(), flush_denormals():
+        for start in range(0, count, PIECE):
+            own = cells[start : start + PIECE]
+            parts.append(coding.codes(synthesizer.propose(own, plan.seed, drawn), own))
+    return np.concatenate(parts)
