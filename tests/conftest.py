@@ -69,6 +69,7 @@ SLOW = {
     "simulations/claims/test_structure.py": "trainings of claims",
     "simulations/claims/test_theory.py": "trainings of claims",
     "simulations/claims/test_training.py": "trainings of claims",
+    "simulations/compare/test_cart.py": "whole runs",
     "simulations/compare/test_pool.py": "processes that train",
     "simulations/compare/test_run.py": "whole comparisons",
     "simulations/compare/test_smoke.py": "a whole comparison from a preset",

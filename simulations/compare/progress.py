@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from everymode.server.config.strategies import STRATEGIES
 from everymode.server.outputs.terminal import named, told
+from everymode.simulations.compare.entries import ENTRIES
 from everymode.simulations.compare.plan import Run
 from everymode.simulations.compare.run import Outcome
 
@@ -124,12 +124,12 @@ class ProgressMonitor:
 
 
 def _name(run: Run) -> str:
-    return f"{STRATEGIES[run.strategy].title}, seed {run.seed}"
+    return f"{ENTRIES[run.strategy].title}, seed {run.seed}"
 
 
 def _line(run: Run) -> tuple[str, str, str, str, str]:
     """Strategy, seed, rounds, worst group, its estimate."""
-    title, seed, rounds = STRATEGIES[run.strategy].title, str(run.seed), run.settings.train.rounds
+    title, seed, rounds = ENTRIES[run.strategy].title, str(run.seed), run.settings.train.rounds
     last = _last(run)
     done = last.get("round", 0)
     worst = last.get("worst_group") or ""
