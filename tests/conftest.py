@@ -47,6 +47,7 @@ TINY: dict[str, Any] = {
 SLOW = {
     "clients/test_environment.py": "imports Flower and Ray, in processes",
     "clients/test_gate.py": "starts Flower",
+    "fairness/test_joint_metrics.py": "whole audits, with classifiers",
     "fairness/test_metric_table.py": "a whole audit",
     "server/test_agreement.py": "agreements over splits of a table",
     "server/test_app.py": "starts Flower",
