@@ -117,7 +117,8 @@ class ProgressMonitor:
         while not self._over.wait(PULSE):
             for run in self._running:
                 _, _, done, *worst = _line(run)
-                self._print(f"{_name(run)}: round {done}  {'  '.join(worst)}".rstrip())
+                state = f"round {done}" if run.baseline is None else "without rounds"
+                self._print(f"{_name(run)}: {state}  {'  '.join(worst)}".rstrip())
 
     def _print(self, text: str) -> None:
         self.console.print(told(text), soft_wrap=True)
@@ -130,6 +131,8 @@ def _name(run: Run) -> str:
 def _line(run: Run) -> tuple[str, str, str, str, str]:
     """Strategy, seed, rounds, worst group, its estimate."""
     title, seed, rounds = ENTRIES[run.strategy].title, str(run.seed), run.settings.train.rounds
+    if run.baseline is not None:
+        return title, seed, "-", "", ""
     last = _last(run)
     done = last.get("round", 0)
     worst = last.get("worst_group") or ""

@@ -91,6 +91,8 @@ class UntrainedSession(RunContext):
         summary = write(self, encoded, training, ready, table, evaluation, started)
         summary["strategy"] = self.baseline.name
         write_json(self.folder.summary, summary)
+        # A picture of no rounds.
+        (self.folder.path / "curves.png").unlink(missing_ok=True)
         return summary
 
     def _written(self, agreed: Agreed, rows: pd.DataFrame) -> SyntheticTable:

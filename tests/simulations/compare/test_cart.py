@@ -1,6 +1,7 @@
 """CART synthesis, and the baselines of a comparison that are made of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from everymode.simulations.compare.tables import notes, page
 from everymode.simulations.compare.without_training import site_tables
 from everymode.wgan.data.fit import fit_schema
 from everymode.wgan.data.schema import Schema
+from tests.server.test_arrays import digits
+from tests.server.test_arrays import settings as array_settings
 
 
 def dependent(rows: int, seed: int) -> pd.DataFrame:
@@ -152,6 +155,15 @@ def test_baselines_stand_in_the_tables_without_curves(
     assert (plan.out / "final.png").exists() and not (plan.out / "curves.png").exists()
     assert not [note for note in notes(report) if "finished" in note]
     json.dumps(report)
+
+
+def test_arrays_are_refused(tmp_path: Path) -> None:
+    digits(tmp_path / "sites")
+    (run,) = planned("quick", "local_cart", "0", tmp_path / "out").runs
+    settings = array_settings(tmp_path / "sites", strategy="local")
+    outcome = perform(replace(run, settings=settings), "inline", lambda: False)
+    assert outcome.kind == "refused" and not run.folder.config.exists()
+    assert "strategy local_cart: makes tables, and the sites hold arrays" in outcome.problems[0]
 
 
 def test_the_help_names_the_baselines(call: Any) -> None:
