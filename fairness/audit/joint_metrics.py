@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from everymode.fairness.audit.group_sample import GroupSample
     from everymode.fairness.metrics.utility import Learner
 
+MAX_CELLS = 1_000_000
+"""Most cells of either table that a classifier learns from: up to 125 columns, all rows."""
+
 MIN_CLASSIFIED = 200
 """Rows of either table without which no classifier is asked: its interval would be .1 wide."""
 
@@ -21,9 +24,11 @@ MIN_CLASSIFIED = 200
 def two_sample_areas(sample: "GroupSample", learner: "Learner") -> Estimate:
     """How well a classifier tells a group's synthetic rows from its reference rows.
 
-    All None where either table has fewer than `MIN_CLASSIFIED` rows, and for images.
+    All None where either table has fewer than `MIN_CLASSIFIED` rows, or so many columns that fewer
+    have `MAX_CELLS` cells; and for images.
     """
-    tables, limit = sample.tables, sample.limits.classified
+    tables = sample.tables
+    limit = min(sample.limits.classified, MAX_CELLS // max(len(sample.within.columns), 1))
     count = min(limit, len(sample.reference), len(sample.synthetic))
     if tables.image is not None or count < MIN_CLASSIFIED:
         return Estimate()
@@ -105,7 +110,7 @@ JOINT_METRICS: tuple[Metric, ...] = (
         topic="realism",
         direction="lower",
         measure=lambda sample: {"c2st_trees": two_sample_areas(sample, "boosted_trees")},
-        column=Column("C2ST,\ntrees"),
+        column=Column("C2ST,\ntrees", digits=4),
         legend=(
             "C2ST",
             "Classifier two-sample test: area under the ROC curve of boosted trees and of a "
@@ -120,7 +125,7 @@ JOINT_METRICS: tuple[Metric, ...] = (
         topic="realism",
         direction="lower",
         measure=lambda sample: {"c2st_logistic": two_sample_areas(sample, "logistic")},
-        column=Column("C2ST,\nlogistic"),
+        column=Column("C2ST,\nlogistic", digits=4),
     ),
     Metric(
         name="tv_pairs",

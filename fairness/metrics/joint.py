@@ -34,6 +34,9 @@ CATEGORIES = 30
 SUBSETS = {2: 1000, 3: 500}
 """Most pairs and triples of columns that are looked at; of more, a sample that the seed fixes."""
 
+COLUMNS = 200
+"""Most columns that pairs and triples are taken of; of more, a sample that the seed fixes."""
+
 EXPECTED = 10
 """Rows to expect of a pair of values before its absence is no chance: of independent columns, five
 pairs in 100,000 are absent where ten rows are expected."""
@@ -100,7 +103,7 @@ class JointCodes:
         real: `(n, C)`.
         synthetic: `(m, C)`.
         holdout: `(h, C)`; None where no rows are held out.
-        seed: Of the pairs of columns that are looked at, where there are too many.
+        seed: Of the columns and pairs that are looked at, where there are too many.
     """
 
     names: tuple[str, ...]
@@ -127,19 +130,24 @@ class JointCodes:
             synthetic: Rows to be judged.
             holdout: Real rows of no part in the bins, where there are any.
             bins: Of a number, about: at most 120.
-            seed: Of the pairs of columns that are looked at.
+            seed: Of the columns and pairs that are looked at, where there are too many.
 
         Raises:
             DataError: Where a value is not of its column's kind.
         """
-        grids = [Grid.of(column, real, bins) for column in schema.columns]
+        columns = schema.columns
+        if len(columns) > COLUMNS:
+            rng = stream(seed, "joint columns")
+            drawn = np.sort(rng.choice(len(columns), COLUMNS, replace=False))
+            columns = tuple(columns[c] for c in drawn)
+        grids = [Grid.of(column, real, bins) for column in columns]
 
         def coded(frame: pd.DataFrame) -> Codes:
             none = np.zeros((len(frame), 0), dtype=np.uint8)
             return np.concatenate([none, *(g.codes(frame)[:, None] for g in grids)], axis=1)
 
         return JointCodes(
-            schema.names,
+            tuple(column.name for column in columns),
             np.array([grid.size for grid in grids], dtype=np.int64),
             coded(real),
             coded(synthetic),

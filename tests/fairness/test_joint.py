@@ -107,6 +107,20 @@ def test_rare_categories_share_a_bin_and_missing_ones_have_another() -> None:
     assert grid.codes(asked).tolist() == [0, 29, 30, 30, 30, 31]
 
 
+def test_wide_tables_are_seen_in_part_and_columns_without_values_in_bins_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = pd.DataFrame({f"c{i}": [str(i), "x", "y"] * 20 for i in range(9)})
+    schema = fit_schema(frame)
+    monkeypatch.setattr(joint, "COLUMNS", 4)
+    codes, again = (JointCodes.of(schema, frame, frame, None, seed=3) for _ in range(2))
+    assert len(codes.names) == 4 and set(codes.names) < set(schema.names)
+    assert codes.names == again.names and codes.real.shape == (60, 4)
+    empty = pd.DataFrame({"n": pd.Series([None] * 3, dtype=object)})
+    grid = Grid.of(Column("n", "float"), empty)
+    assert grid.size == 2 and grid.codes(empty).tolist() == [1, 1, 1]
+
+
 def test_held_out_rows_show_what_chance_makes_impossible() -> None:
     rng = np.random.default_rng(0)
 
