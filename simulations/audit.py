@@ -132,7 +132,9 @@ def audit_table(
             sensitive_features=sensitive or [],
             target=target,
             thresholds=parse_thresholds(overrides, limits),
-            effort=SamplingLimits(minimum=minimum, rows=rows),
+            effort=SamplingLimits(
+                minimum=minimum, rows=rows, classified=4 * rows, counted=8 * rows
+            ),
             schema=schema,
             image=shape,
             drop=drop,

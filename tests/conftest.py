@@ -47,6 +47,7 @@ TINY: dict[str, Any] = {
 SLOW = {
     "clients/test_environment.py": "imports Flower and Ray, in processes",
     "clients/test_gate.py": "starts Flower",
+    "fairness/test_joint_metrics.py": "whole audits, with classifiers",
     "fairness/test_metric_table.py": "a whole audit",
     "server/test_agreement.py": "agreements over splits of a table",
     "server/test_app.py": "starts Flower",
@@ -69,6 +70,7 @@ SLOW = {
     "simulations/claims/test_structure.py": "trainings of claims",
     "simulations/claims/test_theory.py": "trainings of claims",
     "simulations/claims/test_training.py": "trainings of claims",
+    "simulations/compare/test_cart.py": "whole runs",
     "simulations/compare/test_pool.py": "processes that train",
     "simulations/compare/test_run.py": "whole comparisons",
     "simulations/compare/test_smoke.py": "a whole comparison from a preset",

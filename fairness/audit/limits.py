@@ -21,12 +21,16 @@ class SamplingLimits:
             for among all real rows.
         minimum: Fewest rows of either table to judge a group by; never below 2 (k + 1).
         modes: Most cells of a group's codebook.
+        classified: Most rows of either table that a classifier learns to tell apart; 0: none does.
+        counted: Most rows of either table whose joint values are counted.
     """
 
     k: int = 5
     rows: int = 2000
     minimum: int = 30
     modes: int = 32
+    classified: int = 8000
+    counted: int = 16000
 
     @property
     def least(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from everymode.fairness.audit.copy_metrics import COPY_METRICS
 from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.group_metrics import COVERAGE, GROUP_METRICS
+from everymode.fairness.audit.joint_metrics import JOINT_METRICS
 from everymode.fairness.audit.limits import exact
 from everymode.fairness.audit.metric import Judged, Metric
 from everymode.fairness.audit.utility_metrics import UTILITY_METRICS
@@ -34,7 +35,13 @@ ROWS = Metric(
 )
 """A table of a few rows fails. The limit is the fewest rows to judge a group by, no threshold."""
 
-METRICS: tuple[Metric, ...] = (ROWS, *GROUP_METRICS, *COPY_METRICS, *UTILITY_METRICS)
+METRICS: tuple[Metric, ...] = (
+    ROWS,
+    *GROUP_METRICS,
+    *JOINT_METRICS,
+    *COPY_METRICS,
+    *UTILITY_METRICS,
+)
 """All metrics, gravest first: sentences, headings, columns and thresholds come in this order."""
 
 

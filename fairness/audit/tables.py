@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from everymode.fairness.groups.conditions import category_labels
 from everymode.fairness.metrics.image_features import ImageFeatures
+from everymode.fairness.metrics.joint import FINE_BINS, JointCodes
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.data.values import parse_values
 from everymode.wgan.errors import DataError
+
+Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,21 @@ class Tables:
     def reference(self) -> pd.DataFrame:
         """The real rows that synthetic ones are compared with."""
         return self.real if self.holdout is None else self.holdout
+
+    @cached_property
+    def joint(self) -> JointCodes | None:
+        """All rows in bins of their joint values; None for images, whose columns are pixels."""
+        if self.image is not None:
+            return None
+        return JointCodes.of(self.schema, self.real, self.synthetic, self.holdout)
+
+    @cached_property
+    def impossible(self) -> tuple[Marks, Marks | None] | None:
+        """Which synthetic and which held-out rows hold an impossible pair; None for images."""
+        if self.image is not None:
+            return None
+        tables = (self.schema, self.real, self.synthetic, self.holdout)
+        return JointCodes.of(*tables, FINE_BINS).impossible
 
 
 def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:

@@ -3,6 +3,9 @@
 - `coverage`, `neighbours`, `ties`, `blocks`: coverage and recall by nearest neighbours.
 - `codebook`: recall from counts that sites add up.
 - `marginals`, `distances`: distances of single columns, and of whole rows.
+- `joint`: distances of joint distributions of two and three columns; impossible pairs of values.
+- `two_sample`: how well a classifier tells synthetic rows from real ones.
+- `alpha_beta`: alpha-precision and beta-recall.
 - `utility`, `group_utility`: models trained on synthetic rows, overall and by group.
 - `bootstrap`, `intervals`: confidence intervals.
 - `image_features`: features of images in place of their pixels.
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 from everymode.wgan.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from everymode.fairness.metrics.alpha_beta import alpha_precision, beta_recall
     from everymode.fairness.metrics.codebook import (
         Codebook,
         ball_radii,
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     )
     from everymode.fairness.metrics.image_features import ImageFeatures, image_shape
     from everymode.fairness.metrics.intervals import wilson
+    from everymode.fairness.metrics.joint import column_subsets, impossible_pairs, joint_distance
     from everymode.fairness.metrics.marginals import Comparison, Marginals, compare
     from everymode.fairness.metrics.neighbours import Neighbours
     from everymode.fairness.metrics.results import (
@@ -38,11 +43,13 @@ if TYPE_CHECKING:
         UtilityFinding,
     )
     from everymode.fairness.metrics.streams import stream
+    from everymode.fairness.metrics.two_sample import delong, two_sample_area
     from everymode.fairness.metrics.utility import train_and_test
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "everymode.fairness.metrics.alpha_beta": ("alpha_precision", "beta_recall"),
             "everymode.fairness.metrics.codebook": (
                 "Codebook",
                 "ball_radii",
@@ -64,6 +71,11 @@ else:
                 "image_shape",
             ),
             "everymode.fairness.metrics.intervals": ("wilson",),
+            "everymode.fairness.metrics.joint": (
+                "column_subsets",
+                "impossible_pairs",
+                "joint_distance",
+            ),
             "everymode.fairness.metrics.marginals": (
                 "Comparison",
                 "Marginals",
@@ -77,6 +89,7 @@ else:
                 "UtilityFinding",
             ),
             "everymode.fairness.metrics.streams": ("stream",),
+            "everymode.fairness.metrics.two_sample": ("delong", "two_sample_area"),
             "everymode.fairness.metrics.utility": ("train_and_test",),
         },
     )
@@ -91,18 +104,25 @@ __all__ = [
     "Neighbours",
     "Prediction",
     "UtilityFinding",
+    "alpha_precision",
     "association_gaps",
     "association_weights",
     "ball_radii",
+    "beta_recall",
     "codebook_reach",
+    "column_subsets",
     "compare",
+    "delong",
     "embed",
     "expected_coverage",
     "image_shape",
+    "impossible_pairs",
+    "joint_distance",
     "recall_by_group",
     "sliced_w1",
     "standardise",
     "stream",
     "train_and_test",
+    "two_sample_area",
     "wilson",
 ]

@@ -64,6 +64,20 @@ class GroupFinding:
         missing_categories: By column: categories of real rows of the group that no synthetic row of
             the group has.
         range_lost: By column: share of the group's real range that the synthetic range leaves out.
+        c2st_trees: Area under the ROC curve of boosted trees that tell synthetic rows from real
+            ones; half where they cannot (`everymode.fairness.metrics.two_sample`).
+        c2st_logistic: The same of a logistic regression.
+        tv_pairs: Mean total variation of joint distributions of two columns, in bins
+            (`everymode.fairness.metrics.joint`).
+        tv_pairs_fresh: What as many real rows give in place of the synthetic ones.
+        tv_triples: The same of three columns.
+        tv_triples_fresh: Likewise.
+        alpha_precision: Integrated alpha-precision; 1 where distributions are equal
+            (`everymode.fairness.metrics.alpha_beta`).
+        beta_recall: Integrated beta-recall; one half where distributions are equal.
+        impossible: Share of synthetic rows with a pair of values that no real row of the whole
+            table has, though chance would expect ten.
+        impossible_held_out: The same share of held-out rows.
         figures: Figures of further metrics, by name; in `audit.json` they are fields like the
             others.
     """
@@ -101,6 +115,16 @@ class GroupFinding:
     modes_covered: int | None = None
     missing_categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     range_lost: Mapping[str, float] = field(default_factory=dict)
+    c2st_trees: Estimate = Estimate()
+    c2st_logistic: Estimate = Estimate()
+    tv_pairs: float | None = None
+    tv_pairs_fresh: float | None = None
+    tv_triples: float | None = None
+    tv_triples_fresh: float | None = None
+    alpha_precision: float | None = None
+    beta_recall: float | None = None
+    impossible: float | None = None
+    impossible_held_out: float | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod

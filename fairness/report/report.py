@@ -116,7 +116,7 @@ def page(audit: Audit) -> str:
         by_verdict=by_verdict,
         by_topic={verdict: _by_topic(checks) for verdict, checks in by_verdict.items()},
         strata=_strata(audit.groups),
-        table_of_metrics=[metric for metric in table.METRICS if metric.column is not None],
+        table_of_metrics=_columns(audit.groups),
         cell=cell,
         legend=[metric.legend for metric in table.METRICS if metric.legend is not None],
         grouped=grouped,
@@ -190,13 +190,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # noqa: RUF001
 
 
-def span(found: Estimate | Mapping[str, Any] | None) -> str:
+def span(found: Estimate | Mapping[str, Any] | None, digits: int = 2) -> str:
     """The interval of a figure; empty where it has none or is exact."""
     ends = found if isinstance(found, Mapping) else vars(found or Estimate())
     low, high = ends.get("low"), ends.get("high")
     if low is None or high is None or low == high:
         return ""
-    return f"{number(low, 2)} to {number(high, 2)}"
+    return f"{number(low, digits)} to {number(high, digits)}"
 
 
 def cell(metric: Metric, group: GroupFinding) -> tuple[str, tuple[str, ...]]:
@@ -206,11 +206,18 @@ def cell(metric: Metric, group: GroupFinding) -> tuple[str, tuple[str, ...]]:
         return "-", ()
     found = group.figure(metric.figure or metric.name)
     text = number(found.value, column.digits) if column.text is None else column.text(group)
-    small = [span(found)]
+    small = [span(found, column.digits - 1)]
     if column.aside is not None:
         parts = [part if isinstance(part, str) else number(part) for part in _said(column, group)]
         small.append(f"({', '.join(parts)})")
     return text, tuple(filter(None, small))
+
+
+def _columns(groups: Sequence[GroupFinding]) -> list[Metric]:
+    """The metrics of the page's table: those that any group has a figure of."""
+    every = [metric for metric in table.METRICS if metric.column is not None]
+    measured = [group for group in groups if group.state == "measured"]
+    return [m for m in every if any(cell(m, g)[0] != "-" for g in measured)] or every
 
 
 def _said(column: Column, group: GroupFinding) -> list[float | str | None]:

@@ -25,6 +25,9 @@ it keeps the runs that are there. The exit code is 1 if a run failed, 2 for bad 
 
 For instance: `everymode compare quick --strategies all --seeds 0,1,2 --out compared --jobs 2`
 
+`cart` and `local_cart` train nothing: they are what a user would do instead, with their figures and
+costs in the tables, and without curves.
+
 Strategies:
 """
 
@@ -34,9 +37,9 @@ class WithStrategies(WithExamples):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the usual help, the list included."""
-        from everymode.server.config.strategies import STRATEGIES
+        from everymode.simulations.compare.entries import ENTRIES
 
-        entries = [f"- `{name}`: {s.paper or s.note}" for name, s in STRATEGIES.items()]
+        entries = [f"- `{name}`: {s.paper or s.note}" for name, s in ENTRIES.items()]
         self.help = "\n".join((HELP, *entries))
         super().format_help(ctx, formatter)
 

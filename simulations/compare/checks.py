@@ -2,7 +2,7 @@
 
 from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings, decisive, differing
-from everymode.server.config.strategies import STRATEGIES
+from everymode.simulations.compare.entries import ENTRIES
 from everymode.simulations.scenarios import find_scenario
 from everymode.wgan.errors import SettingsError, suggest
 
@@ -10,23 +10,23 @@ from everymode.wgan.errors import SettingsError, suggest
 def parse_names(text: str, problems: list[str]) -> tuple[str, ...]:
     """The known strategies in a list with commas, or all; what is wrong goes to `problems`."""
     if text.strip() == "all":
-        return tuple(STRATEGIES)
+        return tuple(ENTRIES)
     names = _parts(text)
     if not names:
         problems.append(
             f"--strategies: is empty; expected names with commas between them, or all; there are "
-            f"{', '.join(STRATEGIES)}"
+            f"{', '.join(ENTRIES)}"
         )
     for name in dict.fromkeys(names):
-        if name not in STRATEGIES:
-            hint = suggest(name, STRATEGIES, "", "", 0.5)
+        if name not in ENTRIES:
+            hint = suggest(name, ENTRIES, "", "", 0.5)
             problems.append(
                 f"--strategies: there is no strategy '{name}'; {hint}{' ' if hint else ''}there "
-                f"are {', '.join(STRATEGIES)}"
+                f"are {', '.join(ENTRIES)}"
             )
         if names.count(name) > 1:
             problems.append(f"--strategies: names {name} {names.count(name)} times; once is enough")
-    return tuple(dict.fromkeys(name for name in names if name in STRATEGIES))
+    return tuple(dict.fromkeys(name for name in names if name in ENTRIES))
 
 
 def parse_seeds(text: str, problems: list[str]) -> tuple[int, ...]:

@@ -81,6 +81,9 @@ def draw(
         Interrupted: `stop` said so; what is done is kept.
         StateError: A checkpoint is damaged.
     """
+    if run.baseline is not None:
+        _score_table(run, scenario)
+        return
     order, rows = run.folder.read_plan()
     plan, final = Plan.of(order), load_generator(run.folder)
     digest = settings_digest(run.settings)
@@ -118,6 +121,8 @@ def draw(
 
 def _checkpoints(run: Run) -> dict[int, Any]:
     """Checkpoints on the grid, by round; an interrupted run has others too."""
+    if not run.grid:
+        return {}
     found = {int(p.stem.removeprefix("round-")): p for p in run.folder.checkpoints()}
     if run.grid[-1] not in found:
         raise StateError(
@@ -125,6 +130,15 @@ def _checkpoints(run: Run) -> dict[int, Any]:
             "remove the folder to train it again"
         )
     return {number: found[number] for number in run.grid if number in found}
+
+
+def _score_table(run: Run, scenario: Scenario | None) -> None:
+    """The curve of a run without training: no points, and the scores of its table."""
+    table = pd.DataFrame()
+    if scenario:
+        table = read_table(run.folder.synthetic, run.settings.data.missing)
+    curve = {"version": 1, "points": [], "scores": _scores(scenario, table, run.seed)}
+    write_json(run.curve, curve)
 
 
 def _scores(scenario: Scenario | None, table: pd.DataFrame, seed: int) -> dict[str, float | None]:

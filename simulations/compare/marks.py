@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from everymode.server.config.strategies import STRATEGIES
 from everymode.server.outputs.plot_style import DASHED, GREY, INK, PALETTE, write
+from everymode.simulations.compare.entries import ENTRIES
 
-# Beyond Okabe and Ito's: Tol (2021), muted. Eighteen can be told apart with the names beside them.
+# Beyond Okabe and Ito's: Tol (2021), muted. Twenty can be told apart with the names beside them.
 MORE = (
     "#332288",
     "#882255",
@@ -21,10 +21,12 @@ MORE = (
     "#7F6D00",
     "#1F4E3D",
     "#C71585",
+    "#B8860B",
+    "#4682B4",
 )
 COLOURS = dict(
     zip(
-        ["everymode", *(n for n in STRATEGIES if n not in ("everymode", "pooled", "local"))],
+        ["everymode", *(n for n in ENTRIES if n not in ("everymode", "pooled", "local"))],
         (*PALETTE, *MORE),
         strict=True,
     )
@@ -37,7 +39,7 @@ BOUND = {"pooled": DASHED, "local": (0, (1, 1.2))}
 
 def name_ends(axes: Axes, ends: Mapping[str, float]) -> None:
     """Strategies' names at the values that their lines end with."""
-    beside(axes, {n: (v, COLOURS[n], STRATEGIES[n].title) for n, v in ends.items()})
+    beside(axes, {n: (v, COLOURS[n], ENTRIES[n].title) for n, v in ends.items()})
 
 
 def beside(axes: Axes, ends: Mapping[str, tuple[float, str, str]]) -> None:

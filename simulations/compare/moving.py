@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from everymode.server.config.strategies import STRATEGIES
 from everymode.server.outputs.plot_style import DASHED, INK, PALETTE, dress, short
+from everymode.simulations.compare.entries import ENTRIES
 from everymode.simulations.compare.marks import beside
 from everymode.simulations.compare.plan import Run
 
@@ -28,7 +28,7 @@ def weights(finished: Sequence[Run]) -> Figure | None:
         for key, what in (("mass_by_group", "groups"), ("site_weights", "sites")):
             table = _moving([(m["round"], m[key]) for m in metrics if m.get(key)])
             if table is not None:
-                title = f"{STRATEGIES[name].title}: weights of {what}, seed {run.seed}"
+                title = f"{ENTRIES[name].title}: weights of {what}, seed {run.seed}"
                 panels.append((title, *table))
     if not panels:
         return None

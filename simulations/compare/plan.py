@@ -7,10 +7,11 @@ from pathlib import Path
 from everymode.server.config.federation import FederationSettings
 from everymode.server.config.files import load, parse
 from everymode.server.config.settings import Settings
-from everymode.server.config.strategies import BASELINES, SHARED_KEYS, STRATEGIES
+from everymode.server.config.strategies import BASELINES, SHARED_KEYS
 from everymode.server.outputs.locks import is_own
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.simulations.compare.checks import differences, parse_names, parse_seeds, unfit
+from everymode.simulations.compare.entries import ENTRIES, WITHOUT_TRAINING, Baseline
 from everymode.wgan.errors import SettingsError
 
 POINTS = 10
@@ -41,6 +42,11 @@ class Run:
     folder: RunFolder
 
     @property
+    def baseline(self) -> Baseline | None:
+        """What makes its table without training; None where it trains."""
+        return WITHOUT_TRAINING.get(self.strategy)
+
+    @property
     def finished(self) -> bool:
         """Whether it was trained to the end."""
         return self.folder.summary.exists()
@@ -57,7 +63,9 @@ class Run:
 
     @property
     def grid(self) -> list[int]:
-        """The rounds whose checkpoints are looked at."""
+        """The rounds whose checkpoints are looked at; none without training."""
+        if self.baseline is not None:
+            return []
         rounds, every = self.settings.train.rounds, self.settings.output.checkpoint_every
         return sorted({*range(every, rounds + 1, every), rounds})
 
@@ -143,12 +151,16 @@ def build_settings(base: Settings, strategy: str, seed: int, where: str) -> Sett
     """The configuration of one run.
 
     [federation] is EveryMode's own: a rival keeps those keys only that every strategy leaves to
-    the configuration, and one site with all rows needs nobody to choose sites.
+    the configuration, and one site with all rows needs nobody to choose sites. What makes a table
+    without training has the configuration of the strategy whose sites it has.
 
     Raises:
         SettingsError: The strategy and the configuration do not go together.
     """
     values = base.model_dump(mode="json", exclude_unset=True)
+    name = strategy
+    if (baseline := WITHOUT_TRAINING.get(strategy)) is not None:
+        strategy = baseline.sites
     values |= {"strategy": strategy, "seed": seed}
     kept = values.get("federation", {})
     if strategy in BASELINES:
@@ -156,7 +168,7 @@ def build_settings(base: Settings, strategy: str, seed: int, where: str) -> Sett
     if strategy == "pooled":
         absent = ("sites_per_round", "selection", "away")
         kept = {key: value for key, value in kept.items() if key not in absent}
-    return parse(values | {"federation": kept}, f"{where}, strategy {strategy}")
+    return parse(values | {"federation": kept}, f"{where}, strategy {name}")
 
 
 def _base(config: str, overrides: Sequence[str]) -> Settings:
@@ -258,5 +270,5 @@ def _occupied(base: Settings | None, config: str, out: Path) -> list[str]:
 def _kept(out: Path) -> Iterator[tuple[Path, str, int]]:
     for config in sorted(out.glob("*/seed-*/config.toml")):
         name, number = config.parent.parent.name, config.parent.name.removeprefix("seed-")
-        if name in STRATEGIES and number.isdigit():
+        if name in ENTRIES and number.isdigit():
             yield config.parent, name, int(number)

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from everymode.server.config.strategies import STRATEGIES
 from everymode.server.outputs.terminal import named, told
+from everymode.simulations.compare.entries import ENTRIES
 from everymode.simulations.compare.plan import Run
 from everymode.simulations.compare.run import Outcome
 
@@ -117,19 +117,22 @@ class ProgressMonitor:
         while not self._over.wait(PULSE):
             for run in self._running:
                 _, _, done, *worst = _line(run)
-                self._print(f"{_name(run)}: round {done}  {'  '.join(worst)}".rstrip())
+                state = f"round {done}" if run.baseline is None else "without rounds"
+                self._print(f"{_name(run)}: {state}  {'  '.join(worst)}".rstrip())
 
     def _print(self, text: str) -> None:
         self.console.print(told(text), soft_wrap=True)
 
 
 def _name(run: Run) -> str:
-    return f"{STRATEGIES[run.strategy].title}, seed {run.seed}"
+    return f"{ENTRIES[run.strategy].title}, seed {run.seed}"
 
 
 def _line(run: Run) -> tuple[str, str, str, str, str]:
     """Strategy, seed, rounds, worst group, its estimate."""
-    title, seed, rounds = STRATEGIES[run.strategy].title, str(run.seed), run.settings.train.rounds
+    title, seed, rounds = ENTRIES[run.strategy].title, str(run.seed), run.settings.train.rounds
+    if run.baseline is not None:
+        return title, seed, "-", "", ""
     last = _last(run)
     done = last.get("round", 0)
     worst = last.get("worst_group") or ""

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from everymode.server.config.strategies import STRATEGIES
 from everymode.server.evaluation.versions import versions
 from everymode.simulations.compare.curve import read_curve
+from everymode.simulations.compare.entries import ENTRIES, WITHOUT_TRAINING
 from everymode.simulations.compare.plan import Comparison, Run
 from everymode.simulations.compare.run import read_failure
 from everymode.simulations.scenarios import Scenario, find_scenario
 from everymode.wgan.errors import StateError
 
-BOUNDS = ("pooled", "local")
+BOUNDS = ("pooled", "local", *WITHOUT_TRAINING)
 """Strategies without a federation: what others are measured by, never the best of them."""
 
 UNEQUAL = 0.1
@@ -49,13 +49,13 @@ def collected(comparison: Comparison) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for name in comparison.strategies:
         runs = [found[name, seed] for seed in comparison.seeds]
-        strategy = STRATEGIES[name]
+        strategy = ENTRIES[name]
         rows[name] = {
             "name": name,
             "title": strategy.title,
             "paper": strategy.paper,
             "note": strategy.note,
-            "budget": _budget(comparison, runs),
+            "budget": _budget(comparison, name, runs),
             "figures": {
                 figure.key: spread(run["figures"].get(figure.key) for run in runs)
                 for figure in figures
@@ -140,7 +140,7 @@ def _figures(
             "seconds": summary["training_seconds"],
             "megabytes": (summary["bytes_up"] + summary["bytes_down"]) / 1e6,
         },
-        "critic_rows": sum(drawn) if len(drawn) == len(metrics) else None,
+        "critic_rows": sum(drawn) if drawn and len(drawn) == len(metrics) else None,
         "groups": list(verdicts),
         "judged": [name for name, verdict in verdicts.items() if verdict in ("measured", "absent")],
         "data": {
@@ -238,7 +238,9 @@ def _lacking(run: Mapping[str, Any], judged: set[str]) -> list[str]:
     return [g for g in run["groups"] if g in judged and g not in run["judged"]]
 
 
-def _budget(comparison: Comparison, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _budget(comparison: Comparison, name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if name in WITHOUT_TRAINING:
+        return {"exchanges": 0, "generator_steps": 0, "critic_rows": None}
     rows = [r["critic_rows"] for r in runs if r["critic_rows"] is not None]
     planned = compute_budget(comparison)
     return {

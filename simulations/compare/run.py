@@ -214,6 +214,22 @@ def _train(
     run: Run, stage: SimulatedSites, backend: str, resume: bool, stop: Callable[[], bool]
 ) -> None:
     settings = run.settings
+    if run.baseline is not None:
+        from everymode.simulations.compare.without_training import UntrainedSession
+
+        UntrainedSession(
+            settings=settings,
+            folder=run.folder,
+            exchange=InProcess(stage.sites),
+            columns=stage.columns,
+            samples=stage.samples,
+            real_rows=lambda: stage.frame(settings.data.missing),
+            resume=resume,
+            stop=stop,
+            baseline=run.baseline,
+            sites=stage.sites,
+        )()
+        return
     if backend == "ray":
         from everymode.simulations.flower import run_flower
 

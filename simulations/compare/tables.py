@@ -178,7 +178,7 @@ def _legend(report: Mapping[str, Any]) -> Iterator[str]:
     marked = {_mark(row, f["key"]) for row in report["strategies"] for f in report["figures"]}
     if "best" in marked:
         yield (
-            "bold: best of the federated strategies (pooled and local only are bounds); "
+            "bold: best of the federated strategies (pooled, local only and CART are bounds); "
             "=: within one spread of it, so not worse"
         )
 

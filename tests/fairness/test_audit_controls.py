@@ -49,7 +49,7 @@ def noisy(frame):
 
 
 def audited(real, synthetic, holdout=None, rows=300, **more):
-    effort = SamplingLimits(rows=rows, modes=4)
+    effort = SamplingLimits(rows=rows, modes=4, classified=0)
     return audit(
         real, synthetic, holdout=holdout, sensitive_features=["sex"], effort=effort, **more
     )

@@ -83,6 +83,16 @@ GROUP = [
     "modes_covered",
     "missing_categories",
     "range_lost",
+    "c2st_trees",
+    "c2st_logistic",
+    "tv_pairs",
+    "tv_pairs_fresh",
+    "tv_triples",
+    "tv_triples_fresh",
+    "alpha_precision",
+    "beta_recall",
+    "impossible",
+    "impossible_held_out",
 ]
 CHECK = ["name", "subject", "verdict", "value", "limit", "message", "features"]
 KEYS = [

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import unicodedata
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -157,6 +158,15 @@ def test_groups_without_a_figure_are_shown_as_such():
     text = page(example())
     assert "too few rows to say (7 real, 7 synthetic rows)" in text.lower()
     assert "absent from the synthetic table" in text
+
+
+def test_figures_that_no_group_has_are_no_columns_of_the_page():
+    """Sums over sites give few of them."""
+    heading = "C2ST,<br>trees"
+    assert "modes</th>" in page(example()) and heading not in page(example())
+    told_apart = replace(group("all rows", {}, 0.9), c2st_trees=Estimate(0.6, 0.55, 0.65))
+    text = page(example(groups=(told_apart,)))
+    assert heading in text and "0.550 to 0.650" in text
 
 
 def test_curves_are_thinned():

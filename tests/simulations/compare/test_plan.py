@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from everymode.server.config.files import commented, load
-from everymode.server.config.strategies import STRATEGIES
 from everymode.simulations.compare.checks import differences
+from everymode.simulations.compare.entries import ENTRIES, WITHOUT_TRAINING
 from everymode.simulations.compare.plan import planned
 from everymode.wgan.errors import SettingsError
 
@@ -19,11 +19,15 @@ def refused(*arguments, **named):
 
 def test_every_strategy_gets_the_same_data_seeds_and_budget(tmp_path: Path):
     plan = planned("quick", "all", "3,1", tmp_path / "out", ["train.batch=60"])
-    assert plan.strategies == tuple(STRATEGIES) and plan.seeds == (3, 1)
-    assert [run.seed for run in plan.runs] == [3] * len(STRATEGIES) + [1] * len(STRATEGIES)
+    assert plan.strategies == tuple(ENTRIES) and plan.seeds == (3, 1)
+    assert [run.seed for run in plan.runs] == [3] * len(ENTRIES) + [1] * len(ENTRIES)
+    # What trains nothing has the sites of a strategy, and no checkpoints.
+    sites = {name: baseline.sites for name, baseline in WITHOUT_TRAINING.items()}
+    assert all((run.grid == []) == (run.strategy in sites) for run in plan.runs)
     for run in plan.runs:
         settings = run.settings
-        assert settings.strategy == run.strategy and settings.seed == run.seed
+        assert settings.strategy == sites.get(run.strategy, run.strategy)
+        assert settings.seed == run.seed
         assert settings.train == plan.base.train and settings.train.batch == 60
         assert settings.data.path == plan.base.data.path and settings.split == plan.base.split
         assert run.folder.path == tmp_path / "out" / run.strategy / f"seed-{run.seed}"

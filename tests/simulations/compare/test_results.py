@@ -262,7 +262,7 @@ def test_scores_of_a_scenario_have_columns_and_curves(tmp_path: Path):
 
 
 def test_every_strategy_has_a_colour_of_its_own():
-    assert len(set(COLOURS.values())) == len(COLOURS) == 18
+    assert len(set(COLOURS.values())) == len(COLOURS) == 20
 
 
 def test_nothing_finished_is_a_table_too(tmp_path: Path):
