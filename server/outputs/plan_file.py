@@ -20,6 +20,9 @@ _CODEC = TypeAdapter(EncodeData)
 
 _FIELDS = tuple(field.name for field in fields(EncodeData) if field.name != "order")
 
+_ADDED = ("form",)
+"""Those that run directories of earlier states do not have."""
+
 _MEND = "put it back as it was, or start a new run"
 
 
@@ -68,7 +71,7 @@ def load_plan(path: Path) -> tuple[EncodeData, int, Mapping[str, Any]]:
             "go on with the EveryMode that wrote it, or start a new run"
         )
     try:
-        plain = {name: value[name] for name in _FIELDS}
+        plain = {name: value[name] for name in _FIELDS if name in value or name not in _ADDED}
         # In the spelling that the plan's fingerprint was taken of.
         plain["recipe"] = Recipe.from_json(json.dumps(plain["recipe"])).to_json()
         order = _CODEC.validate_python(plain)

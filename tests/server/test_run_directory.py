@@ -15,7 +15,7 @@ from everymode.server.config.files import load
 from everymode.server.outputs.run_directory import RunFolder, default_folder
 from everymode.server.training.state import TrainingState
 from everymode.wgan.errors import StateError
-from everymode.wgan.files import read_json, write_json
+from everymode.wgan.files import compute_digest, read_json, write_json
 from everymode.wgan.state import read_tensors, write_tensors
 from everymode.wgan.stopping import PlateauState
 
@@ -106,6 +106,13 @@ def test_a_plan_that_lacks_something(finished: Any, tmp_path: Path, key: str) ->
     write_json(tmp_path / "schema.json", value)
     with pytest.raises(StateError, match=f"schema.json: not a plan of this version .*{key}"):
         RunFolder(tmp_path).read_plan()
+
+
+def test_a_plan_from_before_files_could_be_declared_is_read(finished: Any, tmp_path: Path) -> None:
+    value = read_json(finished[0].path / "schema.json")
+    assert value.pop("form") and value.pop("digest")
+    write_json(tmp_path / "schema.json", value | {"digest": compute_digest(value)})
+    assert RunFolder(tmp_path).read_plan() == finished[0].read_plan()
 
 
 def test_no_plan_and_no_run_directory(run: RunFolder) -> None:
