@@ -1,0 +1,103 @@
+"""Conditional trees in a run: what sites are asked for, what is drawn, and what goes without."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.synthesis.generator_file import load_generator
+from everymode.wgan.files import read_json
+
+
+def table(rows: int = 3000) -> pd.DataFrame:
+    """A column that is the exclusive or of two others: pairs of columns say nothing of it."""
+    rng = np.random.default_rng(0)
+    left, right = rng.integers(0, 2, (2, rows))
+    noise = rng.random(rows) < 0.02
+    return pd.DataFrame(
+        {
+            "left": np.where(left, "l", "r"),
+            "right": np.where(right, "u", "d"),
+            "size": rng.gamma(2, 3, rows).round(1),
+            "both": np.where(left ^ right ^ noise, "yes", "no"),
+            "group": rng.choice(["a", "b"], rows, p=[0.8, 0.2]),
+            "outcome": rng.choice(["win", "lose"], rows),
+        }
+    )
+
+
+def exclusive(rows: pd.DataFrame) -> float:
+    return float(
+        (((rows["left"] == "l") ^ (rows["right"] == "u")) == (rows["both"] == "yes")).mean()
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """A run by the number of exchanges; trained for one round, so that nothing is owed to it."""
+    folder = tmp_path_factory.mktemp("trees")
+    table().to_csv(folder / "t.csv", index=False)
+    for exchanges in (0, 2):
+        model = {"trees": exchanges, "projection": False}
+        kit.run(
+            kit.tiny(folder / "t.csv", model=model, train={"rounds": 1}),
+            folder / f"run-{exchanges}",
+        )
+    return {exchanges: folder / f"run-{exchanges}" for exchanges in (0, 2)}
+
+
+def test_a_tie_of_three_columns_comes_from_the_counts(runs: dict[int, Path]) -> None:
+    made = pd.read_csv(runs[2] / "synthetic.csv")
+    assert exclusive(made) > 0.85 and exclusive(table()) > 0.97
+    # The control has nothing but a generator of one round.
+    assert exclusive(pd.read_csv(runs[0] / "synthetic.csv")) < 0.7
+    assert abs((made["group"] == "b").mean() - (table()["group"] == "b").mean()) < 0.001
+    assert made["size"].between(table()["size"].min(), table()["size"].max()).all()
+
+
+def test_what_was_asked_is_in_the_records(runs: dict[int, Path]) -> None:
+    found = read_json(runs[2] / "summary.json")["trees"]
+    assert found["exchanges"] == 2 and len(found["leaves"]) == len(found["counts"]) == 2
+    released = read_json(runs[2] / "releases.json")["releases"]
+    leaves = [release for release in released if release["task"] == "leaves"]
+    shapes = [tuple(a["shape"]) for release in leaves for a in release["arrays"]]
+    assert {(n,) for n in found["counts"]} == set(shapes)
+    assert "trees" not in read_json(runs[0] / "summary.json")
+    assert "leaves" not in {r["task"] for r in read_json(runs[0] / "releases.json")["releases"]}
+
+
+def test_a_saved_generator_draws_with_its_trees(runs: dict[int, Path]) -> None:
+    synthesizer = load_generator(RunFolder(runs[2]))
+    assert synthesizer.proposal is not None
+    made = pd.read_csv(runs[2] / "synthetic.csv")
+    again = synthesizer.sample_matching_data(len(made), 0)
+    assert (again["left"].to_numpy() == made["left"].to_numpy()).mean() > 0.99
+    assert exclusive(synthesizer.draw(2000, 1, where={"size": (0, 4)})) > 0.85
+    assert load_generator(RunFolder(runs[0])).proposal is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"fairness": {"bias_head": 1.0}}, "moves groups on purpose"),
+        ({"strategy": "fedgan"}, None),
+    ],
+)
+def test_runs_that_cannot_have_trees_do_without_and_say_so(
+    kit: Any, tmp_path: Path, changes: dict[str, Any], why: str | None
+) -> None:
+    table(300).to_csv(tmp_path / "t.csv", index=False)
+    reporter = kit.Recorder()
+    settings = kit.tiny(
+        tmp_path / "t.csv",
+        **{"model": {"trees": 1}, "train": {"rounds": 1}, **changes},
+    )
+    summary = kit.run(settings, tmp_path / "run", reporter=reporter)
+    assert "trees" not in summary
+    if why is not None:
+        assert any(
+            "no trees are grown (model.trees)" in note and why in note for note in reporter.told
+        )
