@@ -17,10 +17,12 @@ from functools import lru_cache, partial
 import pandas as pd
 
 from everymode.clients.site import Site
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.delimited import coded_frame, load_table, save_table
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import is_delimited, read_delimited, read_table
+from everymode.wgan.data.values import count_cells
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import write_whole
 
@@ -52,9 +54,40 @@ def parsed(site: Site, missing: Sequence[str], form: FileForm = RECOGNISED) -> p
     return _frame(site, spellings, form, stamp)
 
 
+def counted(
+    site: Site, name: str, missing: Sequence[str], form: FileForm = RECOGNISED, declared: str = ""
+) -> CellCounts:
+    """How the cells of a column of the site's rows are written, counted once.
+
+    Args:
+        site: Whose.
+        name: The column.
+        missing: What stands for a missing value, as for `parsed`.
+        form: How CSV and TSV are declared to be written.
+        declared: How the column's dates or numbers are declared to be written; empty: not.
+    """
+    stamp = _stamp(site)
+    if stamp is None:
+        return count_cells(parsed(site, missing, form)[name], declared)
+    return _counted(site, tuple(missing) or MISSING, form, stamp, name, declared)
+
+
 def forget() -> None:
     """Lets go of the table in memory: rounds train on encoded rows."""
     _frame.cache_clear()
+    _counted.cache_clear()
+
+
+@lru_cache(maxsize=1024)
+def _counted(
+    site: Site,
+    missing: tuple[str, ...],
+    form: FileForm,
+    stamp: Stamp,
+    name: str,
+    declared: str,
+) -> CellCounts:
+    return count_cells(_frame(site, missing, form, stamp)[name], declared)
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from everymode.clients.parsed import parsed
+from everymode.clients.parsed import counted, parsed
 from everymode.clients.protocol.sketch import BYTES, CAPACITY, LARGEST_SKETCH, capacity
 from everymode.clients.site import sites_in
 from everymode.server.config.files import commented, parse, resolve
@@ -30,9 +30,9 @@ from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
-from everymode.wgan.data.readings import Reading
+from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
-from everymode.wgan.data.values import describe, parse_column
+from everymode.wgan.data.values import count_cells, parse_column
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
@@ -97,11 +97,13 @@ def _looked(
 ) -> tuple[bytes, Table, tuple[str, ...]]:
     """The configuration, what was seen, and notes."""
     gaps = (*MISSING, *(m for m in missing if m not in MISSING))
+    site = None
     if file.is_dir():
         frame = pd.concat([s.frame(gaps, form) for s in sites_in(file, work)], ignore_index=True)
     else:
         # Parsed once: the trial below takes the same rows.
-        frame = parsed(trial_site(resolve(str(file)), work), gaps, form)
+        site = trial_site(resolve(str(file)), work)
+        frame = parsed(site, gaps, form)
     check_count(len(frame.columns), str(file))
     _check_columns([str(name) for name in frame.columns], sensitive, target)
     seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
@@ -112,7 +114,8 @@ def _looked(
     looks: dict[str, tuple[str, int]] = {}
     readings: dict[str, Reading] = {}
     for name in frame.columns:
-        readings[name] = describe(frame[name])
+        alone = count_cells(frame[name]) if site is None else counted(site, name, gaps, form)
+        readings[name] = read_counts(alone)
         kind, distinct, use = _look(frame[name], readings[name])
         if name in sensitive:
             use = "sensitive feature"

@@ -38,6 +38,7 @@ from everymode.clients.protocol.sketch import (
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
 from everymode.fairness.metrics.marginals import Marginals
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.constrained import count_broken, with_hidden
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
@@ -67,6 +68,10 @@ class ColumnDataset(ABC):
     def check(self, order: DescribeColumns) -> None:
         """Raises `DataError` where the file does not hold just what was announced."""
 
+    def counts(self, name: str, order: DescribeColumns, declared: str) -> CellCounts:
+        """How the cells of a column are written; `declared`: how they are said to be."""
+        return count_cells(self.frame(order.missing, order.form)[name], declared)
+
     def types(self) -> dict[str, str]:
         """How a typed file stores its columns; see `everymode.wgan.data.storage`."""
         return {}
@@ -93,7 +98,7 @@ class ColumnDataset(ABC):
         stored = self.types()
         for i, name in enumerate(order.columns):
             column = frame[name]
-            counts = count_cells(column, order.formats[i] if order.formats else "")
+            counts = self.counts(name, order, order.formats[i] if order.formats else "")
             answer[f"cells.{i}"] = floor.lifted(counts.vector, site.floor)
             answer |= _extent(i, column, read_counts(counts), stored.get(name, ""))
         return Answer(order.layout(), answer)

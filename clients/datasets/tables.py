@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from everymode.clients.datasets.columns import ColumnDataset, Mask
-from everymode.clients.parsed import parsed
+from everymode.clients.parsed import counted, parsed
 from everymode.clients.protocol.messages import EncodeData
 from everymode.clients.protocol.plan import derive_seed
 from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
 from everymode.clients.site import Site
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.constrained import with_hidden
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.frame import table_types
@@ -28,6 +29,10 @@ class TableDataset(ColumnDataset):
     def frame(self, missing: Sequence[str], form: FileForm = RECOGNISED) -> pd.DataFrame:
         """The table, parsed once; see `everymode.clients.parsed`."""
         return parsed(self.site, missing, form)
+
+    def counts(self, name: str, order: DescribeColumns, declared: str) -> CellCounts:
+        """See `ColumnDataset.counts`; they are counted once."""
+        return counted(self.site, name, order.missing, order.form, declared)
 
     def types(self) -> dict[str, str]:
         """See `ColumnDataset.types`."""

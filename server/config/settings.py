@@ -74,14 +74,6 @@ class Settings(Section):
         return self.model.projection and not moved
 
     @property
-    def grown(self) -> bool:
-        """Whether rows are drawn by trees whose leaves the sites have counted.
-
-        Not where groups are moved on purpose, which the counts would undo.
-        """
-        return self.model.trees > 0 and not self.groups_moved
-
-    @property
     def groups_moved(self) -> bool:
         """Whether a term of the generator's loss draws the groups' rows together."""
         return self.penalised or self.fairness.bias_head > 0

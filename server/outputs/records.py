@@ -137,11 +137,14 @@ class TreesRecord(_Record):
 
     Attributes:
         exchanges: How often.
+        leaf: Rows of the data that a leaf was expected to hold at least, in each exchange: those
+            asked for, or more where the counts would have been too many.
         leaves: Leaves of all trees, in each exchange.
         counts: Numbers that sites were asked for, in each exchange.
     """
 
     exchanges: int
+    leaf: list[int]
     leaves: list[int]
     counts: list[int]
 

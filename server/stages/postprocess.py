@@ -13,7 +13,7 @@ from everymode.server.stages.train import TrainingResult
 from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.generator_file import save_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
-from everymode.server.synthesis.trees import FitTrees, TreeSpec
+from everymode.server.synthesis.trees import FitTrees, TreeSpec, find_obstacle
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
     trees = None
-    if settings.grown and agreed.plan.schema.samples is None:
+    if settings.model.trees and (obstacle := _obstacle(run, agreed.plan)):
+        run.listener.on_note(f"no trees are grown (model.trees): {obstacle}")
+    elif settings.model.trees:
         spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
         trees = FitTrees(run.exchange, agreed.name, spec)
-    elif settings.model.trees:
-        run.listener.on_note(f"no trees are grown (model.trees): {_treeless(agreed.plan)}")
     for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
@@ -56,11 +56,11 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     return Postprocessed(synthesizer, reports)
 
 
-def _treeless(plan: Plan) -> str:
-    """Why a run does without trees."""
-    if plan.schema.samples is not None:
-        return "arrays have no columns to split on"
-    return (
-        "a term of the generator's loss moves groups on purpose, and counts of the data's rows "
-        "would undo that"
-    )
+def _obstacle(run: RunContext, plan: Plan) -> str:
+    """Why a run does without trees; "" where it has them."""
+    if run.settings.groups_moved:
+        return (
+            "a term of the generator's loss moves groups on purpose, and counts of the data's rows "
+            "would undo that"
+        )
+    return find_obstacle(plan)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from everymode.clients.protocol.messages import CountLeaves, Request
-from everymode.clients.protocol.plan import derive_seed
+from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.trees import LEAF, Tree, split_counts, trees_to_tensors
 from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
@@ -20,6 +20,7 @@ from everymode.fairness.weighting.group_weights import row_weights
 from everymode.server.synthesis.calibration import ProgressCallback, fit_proposal
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import Exchange
+from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.numerics import flush_denormals
 
 BINS = 128
@@ -33,6 +34,9 @@ MIN_ROWS, MAX_ROWS = 20_000, 200_000
 
 MAX_COUNTS = 2**24
 """Counts that one exchange asks for at most; leaves are made larger until they are no more."""
+
+MAX_COLUMNS = 128
+"""Most columns that trees are grown for: each tree splits on all columns before its own."""
 
 PIECE = 8192
 
@@ -79,18 +83,23 @@ class FitTrees:
         rows = int(plan.conditions.table.sum())
         count = int(np.clip(3 * rows, MIN_ROWS, MAX_ROWS))
         steps = self.spec.exchanges * (len(targets) + 1)
-        leaves, sums = [], []
+        expected, leaves, sums = [], [], []
+        if not targets:
+            return synthesizer, {"exchanges": 0, "leaf": [], "leaves": [], "counts": []}
         for number in range(1, self.spec.exchanges + 1):
             codes = _made(synthesizer, coding, count, number)
             progress((number - 1) * (len(targets) + 1), steps)
-            least = max(2, round(self.spec.leaf * count / rows))
             trees: list[Tree] = []
-            for place, target in enumerate(targets, 1):
-                seed = derive_seed(plan.seed, "trees", number, target) % 2**32
-                trees.append(grow(codes, coding, target, least, seed))
-                progress((number - 1) * (len(targets) + 1) + place, steps)
-            if not trees:
-                return synthesizer, {"exchanges": 0, "leaves": [], "counts": []}
+            leaf = self.spec.leaf
+            while not trees or _counts(trees, coding) > MAX_COUNTS:
+                leaf *= 2 if trees else 1
+                least = max(2, round(leaf * count / rows))
+                trees.clear()
+                for place, target in enumerate(targets, 1):
+                    seed = derive_seed(plan.seed, "trees", number, target) % 2**32
+                    trees.append(grow(codes, coding, target, least, seed))
+                    progress((number - 1) * (len(targets) + 1) + place, steps)
+            expected.append(leaf)
             sizes = [coding.sizes[tree.target] for tree in trees]
             found = self._counted(coding, trees, number, sizes)
             own = [tree.counts(codes, size) for tree, size in zip(trees, sizes, strict=True)]
@@ -99,7 +108,8 @@ class FitTrees:
             leaves.append(sum(tree.leaves for tree in trees))
             sums.append(sum(part.size for part in found))
         progress(steps, steps)
-        return synthesizer, {"exchanges": len(leaves), "leaves": leaves, "counts": sums}
+        report = {"exchanges": len(leaves), "leaf": expected, "leaves": leaves, "counts": sums}
+        return synthesizer, report
 
     def _counted(
         self, coding: Coding, trees: Sequence[Tree], number: int, sizes: Sequence[int]
@@ -114,6 +124,25 @@ class FitTrees:
         )
         found = self.exchange(Request(order, tensors=trees_to_tensors(trees)))
         return split_counts(trees, found.units("counts"), coding.sizes)
+
+
+def find_obstacle(plan: Plan) -> str:
+    """Why no trees can be grown for the rows of a plan; "" where they can."""
+    if plan.schema.samples is not None:
+        return "arrays have no columns to split on"
+    columns = len(plan.codec.schema.columns) if isinstance(plan.codec, TableCodec) else 0
+    if columns > MAX_COLUMNS:
+        return (
+            f"{columns:,} columns are more than {MAX_COLUMNS}; leave some out with data.drop to "
+            "have them"
+        )
+    if not plan.shape.width:
+        return "no column is left beside group and label"
+    return ""
+
+
+def _counts(trees: Sequence[Tree], coding: Coding) -> int:
+    return sum(tree.leaves * coding.sizes[tree.target] for tree in trees)
 
 
 def grow(codes: Codes, coding: Coding, target: int, least: int, seed: int) -> Tree:

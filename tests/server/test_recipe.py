@@ -134,7 +134,7 @@ VIEWS = [
 ]
 
 # What is no part of the recipe.
-ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"}
+ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins", "trees", "tree_leaf"}
 
 
 def test_defaults_are_the_recipe_there_always_was():

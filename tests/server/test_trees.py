@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import everymode.server.synthesis.trees as trees
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.wgan.files import read_json
@@ -61,6 +62,7 @@ def test_a_tie_of_three_columns_comes_from_the_counts(runs: dict[int, Path]) -> 
 def test_what_was_asked_is_in_the_records(runs: dict[int, Path]) -> None:
     found = read_json(runs[2] / "summary.json")["trees"]
     assert found["exchanges"] == 2 and len(found["leaves"]) == len(found["counts"]) == 2
+    assert found["leaf"] == [50, 50]
     released = read_json(runs[2] / "releases.json")["releases"]
     leaves = [release for release in released if release["task"] == "leaves"]
     shapes = [tuple(a["shape"]) for release in leaves for a in release["arrays"]]
@@ -101,3 +103,27 @@ def test_runs_that_cannot_have_trees_do_without_and_say_so(
         assert any(
             "no trees are grown (model.trees)" in note and why in note for note in reporter.told
         )
+
+
+def test_leaves_are_made_larger_where_counts_would_be_too_many(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_COUNTS", 1500)
+    table(900).to_csv(tmp_path / "t.csv", index=False)
+    model = {"trees": 1, "tree_leaf": 5, "projection": False}
+    summary = kit.run(
+        kit.tiny(tmp_path / "t.csv", model=model, train={"rounds": 1}), tmp_path / "run"
+    )
+    found = summary["trees"]
+    assert found["leaf"][0] > 5 and found["counts"][0] <= 1500
+
+
+def test_too_many_columns_are_said(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_COLUMNS", 3)
+    table(300).to_csv(tmp_path / "t.csv", index=False)
+    reporter = kit.Recorder()
+    settings = kit.tiny(tmp_path / "t.csv", model={"trees": 1}, train={"rounds": 1})
+    assert "trees" not in kit.run(settings, tmp_path / "run", reporter=reporter)
+    assert any("4 columns are more than 3; leave some out" in note for note in reporter.told)

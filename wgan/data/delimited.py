@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from everymode.wgan.data.dialect import DecodedText, Dialect, read_text
@@ -116,10 +117,25 @@ def _cleaned(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.DictionaryA
     array = column.unify_dictionaries().combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0)
+    indices, cells = array.indices.to_numpy(), array.dictionary
+    if _bare(cells):
+        # Nothing to strip, and no two of them are one: what most long columns are like.
+        gone = pc.is_in(cells, pa.array(sorted(missing), cells.type)).to_numpy(zero_copy_only=False)
+        codes = np.where(gone, -1, np.cumsum(~gone) - 1).astype(np.int32)
+        return _encoded(cells.filter(pa.array(~gone)), codes[indices])
     distinct = _Distinct(missing)
-    cells = array.dictionary.to_pylist()
-    codes = np.fromiter(map(distinct.__getitem__, cells), np.int32, len(cells))
-    return _encoded(distinct, codes[array.indices.to_numpy()])
+    codes = np.fromiter(map(distinct.__getitem__, cells.to_pylist()), np.int32, len(cells))
+    return _encoded(pa.array(list(distinct.values_by_code), pa.large_string()), codes[indices])
+
+
+def _bare(cells: pa.StringArray) -> bool:
+    """Whether all characters of all cells are printable ASCII other than a blank."""
+    _, offsets, data = cells.buffers()
+    if data is None:
+        return True
+    bounds = np.frombuffer(offsets, np.int32)[cells.offset : cells.offset + len(cells) + 1]
+    held = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
+    return bool(((held > 32) & (held < 127)).all())
 
 
 def regular_rows(
@@ -248,15 +264,17 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
         problems.append(f"{path}: no rows{below}; expected at least one")
     if problems:
         raise DataError(problems)
-    arrays = [_encoded(c, np.concatenate(k)) for c, k in zip(columns, codes, strict=True)]
+    arrays = [
+        _encoded(pa.array(list(column.values_by_code), pa.large_string()), np.concatenate(own))
+        for column, own in zip(columns, codes, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, names=header)
 
 
-def _encoded(column: _Distinct, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    distinct = list(column.values_by_code)
+def _encoded(distinct: pa.Array, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
     small = codes.astype(np.min_scalar_type(-len(distinct) - 1))
     indices = pa.array(small, mask=small < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.large_string()))
+    return pa.DictionaryArray.from_arrays(indices, distinct.cast(pa.large_string()))
 
 
 _NO_HEADER: Final = "if it is a row, declare data.header = false (with init and split: --no-header)"

@@ -20,6 +20,10 @@ TAIL: Final = 1e-4
 """Rank given to the lowest edge; the highest has 1 less this."""
 
 
+NOTHING: Final = 1e-9
+"""Part of the largest number below which a bin around zero is as good as zero."""
+
+
 def resolution(column: Column) -> float:
     """The step between neighbouring values of a numeric column; 0 where they are dense.
 
@@ -77,7 +81,9 @@ def from_scores(scores: Numbers, column: Column) -> Numbers:
 def _nothing(numbers: Numbers, column: Column) -> npt.NDArray[np.bool_]:
     """Which numbers lie in the bin around zero, where sites find nothing but 0."""
     edges = np.asarray(column.edges)
-    places = np.flatnonzero(edges[1:] == -edges[:-1])
+    # Wider ones hold numbers of the data: a range may just be as long on either side.
+    narrow = edges[1:] <= NOTHING * max(abs(column.low), abs(column.high))
+    places = np.flatnonzero((edges[1:] == -edges[:-1]) & narrow)
     inside = np.zeros(len(numbers), dtype=np.bool_)
     for place in places:
         inside |= np.abs(numbers) < edges[place + 1]
