@@ -240,7 +240,10 @@ def _processor() -> str:
 
 def main() -> None:
     """Records or checks the cases that were named, or all."""
-    if os.environ.get("PYTHONPATH") != str(ROOT / ".src") or os.environ.get("OMP_NUM_THREADS") != "1":
+    if (
+        os.environ.get("PYTHONPATH") != str(ROOT / ".src")
+        or os.environ.get("OMP_NUM_THREADS") != "1"
+    ):
         # One thread, and the packages of this tree: both are read once, at the start.
         values = {"OMP_NUM_THREADS": "1", "COLUMNS": "10000", "PYTHONPATH": str(ROOT / ".src")}
         environment = {**os.environ, **values}
