@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything that must hold before a change lands: lint, format, types, tests with doctests, the
-# bundle for Flower, and one real simulation through Flower and Ray (in tests/test_end_to_end.py).
+# bundle for Flower, and real simulations through Flower and Ray (in tests/test_end_to_end.py).
 #
 #   sh tests/all.sh              # two workers
 #   sh tests/all.sh --nightly    # with the full products of parameters, too

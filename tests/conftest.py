@@ -21,15 +21,18 @@ from everymode.server.outputs import plots
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.synthesis import calibration, projection
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan import files
 from everymode.wgan.portable import folder_for_sockets
 from tests.command_line import Call, run_command
 from tests.federated import Federation
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long an example takes says how busy the machine is. Examples differ from run to run, so that
+# few of them a run are many in a week; by night there are Hypothesis' usual hundred.
+settings.register_profile("few", deadline=None, max_examples=25)
+settings.register_profile("nightly", deadline=None)
+settings.load_profile("few")
 
 TINY: dict[str, Any] = {
     "model": {"generator_hidden": [16], "critic_hidden": [16], "noise": 8},
@@ -43,17 +46,25 @@ TINY: dict[str, Any] = {
     "output": {"checkpoint_every": 2},
 }
 
+TRAINING_ALONE = {"projection": False, "marginals": False}
+"""Keys of `[model]` of runs that fit nothing after training, which takes most of a tiny run."""
+
 
 SLOW = {
     "clients/test_environment.py": "imports Flower and Ray, in processes",
     "clients/test_gate.py": "starts Flower",
+    "fairness/test_audit_controls.py": "whole audits",
+    "fairness/test_audit_pooled.py": "whole audits",
+    "fairness/test_group_utility.py": "trains classifiers",
     "fairness/test_joint_metrics.py": "whole audits, with classifiers",
     "fairness/test_metric_table.py": "a whole audit",
     "server/test_agreement.py": "agreements over splits of a table",
     "server/test_app.py": "starts Flower",
     "server/test_arrays.py": "whole runs",
     "server/test_clusters.py": "whole runs",
+    "server/test_completion.py": "a training, and many rows rejected",
     "server/test_constraints.py": "whole runs",
+    "server/test_drawing.py": "a training, and many rows rejected",
     "server/test_figures.py": "whole runs",
     "server/test_locks.py": "processes that hold one another up",
     "server/test_plots.py": "draws every picture",
@@ -66,6 +77,7 @@ SLOW = {
     "server/test_synthesizer.py": "whole runs",
     "server/test_synthesizer_conditions.py": "whole runs",
     "server/test_trackers.py": "whole runs",
+    "server/test_trees.py": "a training",
     "simulations/claims/test_run.py": "processes that measure claims",
     "simulations/claims/test_structure.py": "trainings of claims",
     "simulations/claims/test_theory.py": "trainings of claims",
@@ -75,25 +87,29 @@ SLOW = {
     "simulations/compare/test_run.py": "whole comparisons",
     "simulations/compare/test_smoke.py": "a whole comparison from a preset",
     "simulations/test_api.py": "whole runs",
+    "simulations/test_audit.py": "whole audits from the command line",
     "simulations/test_cli.py": "whole runs from the command line",
     "simulations/test_completion.py": "whole runs",
     "simulations/test_examples.py": "whole runs, and a notebook",
     "simulations/test_file_form.py": "whole runs from the command line",
     "simulations/test_scenarios.py": "scores of scenarios",
+    "simulations/test_shadows.py": "imports Flower and Ray, in a process",
     "simulations/test_words.py": "whole runs over hostile tables",
     "test_bundle.py": "builds the bundle for Flower",
     "test_doctests.py": "trains for the examples",
     "test_end_to_end.py": "Flower and Ray",
     "test_killed_runs.py": "runs in processes that are killed",
     "test_reconstruction.py": "attacks on trainings",
-    "test_simulation_is_closed.py": "Flower, Ray and their sockets",
+    "wgan/test_constrained.py": "fits a schema for every example",
+    "wgan/test_contract.py": "every pair of parts",
+    "wgan/test_round_trips.py": "fits a schema for every example",
 }
 """Files whose tests are marked slow, each with the reason."""
 
 ALONE = ("server/test_strategies.py", "simulations/compare/test_smoke.py", "test_killed_runs.py")
 """Files whose tests share nothing: with two workers, each of them may go to either."""
 
-RAY = ("test_end_to_end.py", "test_simulation_is_closed.py")
+RAY = ("test_end_to_end.py",)
 """Files whose tests start Ray, one at a time: two that start at once on two cores may give up."""
 
 
@@ -102,6 +118,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Workers inherit it. pytest's own folders stay where they are looked for.
     """
+    if config.getoption("--nightly"):
+        settings.load_profile("nightly")
     if hasattr(config, "workerinput"):
         return
     usual = tempfile.gettempdir()
@@ -113,7 +131,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
+    parser.addoption(
+        "--nightly", action="store_true", help="run tests marked nightly, too, with more examples"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -254,6 +274,7 @@ def run(
 class Kit:
     """The helpers above, for tests."""
 
+    training_alone = TRAINING_ALONE
     people = staticmethod(people)
     tiny = staticmethod(tiny)
     run = staticmethod(run)
@@ -362,3 +383,16 @@ def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if not request.node.get_closest_marker("pictures"):
         monkeypatch.setattr(plots, "curves", lambda history, path: None)
         monkeypatch.setattr(plots, "groups", lambda summary, path: None)
+
+
+@pytest.fixture
+def few_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration and projection draw a quarter of the rows that they draw for a small table.
+
+    They take most of a tiny run. Not where a test looks at the run that all tests share, or at how
+    well they fit (marked `whole_fits`).
+    """
+    whole = request.node.get_closest_marker("whole_fits")
+    if whole is None and "finished" not in request.fixturenames:
+        monkeypatch.setattr(calibration, "MIN_ROWS", calibration.MIN_ROWS // 4)
+        monkeypatch.setattr(projection, "MIN_ROWS", projection.MIN_ROWS // 4)

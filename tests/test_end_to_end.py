@@ -1,16 +1,16 @@
-"""Real runs through Flower and Ray: equal to the run in process, for any number of actors.
+"""Real runs through Flower and Ray, each in a process of its own, as a user starts it.
 
-Every run through Ray is a process of its own, as a user starts it.
+They equal the run in process, for any number of actors. Nobody else can join them. To start Ray
+takes long, so each run is looked at from several sides.
 """
 
 import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -18,85 +18,36 @@ import pytest
 
 from tests.command_line import run_command
 from tests.decoys import lay_decoys
+from tests.ray_runs import (
+    PATIENCE,
+    actors,
+    assert_closed,
+    build_run_folder,
+    installed,
+    join,
+    listening,
+    relatives,
+    rounds,
+    running,
+    tree,
+    wait_for,
+)
 
+ROOT = Path(__file__).resolve().parents[1]
+
+# What stays: numbers with and without atoms, and categories, of which one has rare values.
 SMALL = (
     "train.rounds=6",
     "split.sites=5",
-    "data.drop=['fnlwgt','native-country','education','occupation']",
+    "data.drop=['fnlwgt','native-country','education','occupation','education-num','workclass',"
+    "'relationship','marital-status','capital-gain']",
 )
 
 TRAINING_ALONE = ("model.projection=false", "model.marginals=false")
 """What follows training takes most of such a run, and sites have no part in it."""
 
-LONG = ("train.rounds=120", "output.checkpoint_every=1000", *TRAINING_ALONE)
-
-
-def command(*arguments: str) -> list[str]:
-    # The installed command: `python -m` would put the working directory first.
-    return [str(Path(sys.executable).with_name("everymode")), *arguments]
-
-
-def words(out: Path, backend: str, *sets: str) -> list[str]:
-    options = [part for item in (*SMALL, *sets) for part in ("--set", item)]
-    return ["simulate", "quick", "--backend", backend, "--out", str(out), *options]
-
-
-def simulate(out: Path, *sets: str) -> subprocess.Popen[str]:
-    """Starts a run, from a folder full of files with the names of our packages."""
-    return subprocess.Popen(
-        command(*words(out, "ray", *sets)),
-        cwd=lay_decoys(out.with_name("decoys")),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out + err
-
-
-def relatives(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All processes of the session that the run leads."""
-    found = []
-    for other in psutil.process_iter():
-        try:
-            if os.getsid(other.pid) == process.pid and other.status() != psutil.STATUS_ZOMBIE:
-                found.append(other)
-        except (ProcessLookupError, psutil.Error):
-            continue
-    return found
-
-
-def wait_for_rounds(out: Path, rounds: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    metrics = out / "metrics.jsonl"
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < rounds:
-        assert process.poll() is None, finished(process)
-        assert time.monotonic() < deadline, "no round was finished in two minutes"
-        time.sleep(0.05)
-
-
-def actors(process: subprocess.Popen[str]) -> Sequence[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [c for c in children if "ClientAppActor" in " ".join(c.cmdline())]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted training in this process, long enough to be disturbed in."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    assert run_command(*words(out, "inline", *LONG)) == 0
-    return out
-
-
-def without_costs(run: Path) -> list[dict[str, object]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    costs = ("seconds", "bytes_up", "bytes_down")
-    return [{k: v for k, v in row.items() if k not in costs} for row in rows]
-
+LONG = ("train.rounds=60", "output.checkpoint_every=1000", *TRAINING_ALONE)
+"""Rounds enough to be disturbed in."""
 
 WAYS: dict[str, tuple[str, ...]] = {
     "sums": (),
@@ -114,13 +65,32 @@ WAYS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-SAMPLED = {("sums", 1), ("own critics", 2), ("clusters and minimax", 4)}
+
+def options(*sets: str) -> list[str]:
+    return [part for item in (*SMALL, *sets) for part in ("--set", item)]
 
 
+def words(out: Path, backend: str, *sets: str) -> list[str]:
+    return ["simulate", "quick", "--backend", backend, "--out", str(out), *options(*sets)]
+
+
+def without_costs(run: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    costs = ("seconds", "bytes_up", "bytes_down")
+    return [{k: v for k, v in row.items() if k not in costs} for row in rows]
+
+
+def assert_same(run: Path, inline: Path) -> None:
+    """A run through Flower has the rows and the metrics of the run in process."""
+    assert (run / "synthetic.csv").read_bytes() == (inline / "synthetic.csv").read_bytes()
+    assert without_costs(run) == without_costs(inline)
+
+
+# Two ways more are compared below, by other commands; by night all of them are.
 @pytest.mark.parametrize(
     ("way", "count"),
     [
-        pytest.param(way, n, marks=() if (way, n) in SAMPLED else pytest.mark.nightly)
+        pytest.param(way, n, marks=() if (way, n) == ("sums", 1) else pytest.mark.nightly)
         for way, n in itertools.product(WAYS, (1, 2, 4))
     ],
 )
@@ -128,14 +98,16 @@ def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_act
     tmp_path: Path, way: str, count: int
 ) -> None:
     inline, out = tmp_path / "inline", tmp_path / "ray"
-    assert run_command(*words(inline, "inline", *WAYS[way])) == 0
-    process = simulate(out, f"simulation.actors={count}", "simulation.num_cpus=0.5", *WAYS[way])
-    code, text = finished(process)
-    assert code == 0, text
-    assert (out / "synthetic.csv").read_bytes() == (inline / "synthetic.csv").read_bytes()
-    assert without_costs(out) == without_costs(inline)
-    assert relatives(process) == []
-    shown = text.lower()
+    spread = (f"simulation.actors={count}", "simulation.num_cpus=0.5")
+    command = installed(*words(out, "ray", *spread, *WAYS[way]))
+    with running(command, tmp_path / "shown") as process:
+        # Ray starts meanwhile.
+        assert run_command(*words(inline, "inline", *WAYS[way])) == 0
+        text = (tmp_path / "shown").read_text
+        assert process.wait(PATIENCE) == 0, text()
+    assert_same(out, inline)
+    assert relatives(process.pid) == []
+    shown = text().lower()
     assert "deprecat" not in shown and "traceback" not in shown and "warning" not in shown
     assert "deprecat" in (out / "log.txt").read_text().lower(), "Flower's talk goes to the log"
     summary = json.loads((out / "summary.json").read_text())
@@ -143,36 +115,127 @@ def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_act
     assert not (out / "sites").exists(), "private rows must not outlive the run"
 
 
-def test_a_site_process_that_dies_costs_no_round(tmp_path: Path, whole: Path) -> None:
-    out = tmp_path / "struck"
-    process = simulate(out, "simulation.actors=2", *LONG)
-    wait_for_rounds(out, 3, process)
-    victims = actors(process)
-    assert victims
-    victims[0].send_signal(signal.SIGKILL)
-    code, text = finished(process)
-    assert code == 0, text
-    assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
+def assert_nobody_joins(process: psutil.Popen, out: Path) -> Path:
+    """Listens on loopback alone, and runs code for those alone who have the token.
+
+    Returns: The private folder of Ray's session files.
+    """
+    processes = tree(process)
+    port = assert_closed(processes)["gcs_server"][0][1]
+    (raylet,) = (p for p in processes if p.name() == "raylet")
+    token = raylet.environ()["RAY_AUTH_TOKEN"]
+    assert raylet.environ()["RAY_AUTH_MODE"] == "token" and len(token) == 64
+    assert not any(token in word for p in processes for word in p.cmdline())
+
+    private = build_run_folder(processes).parent
+    assert private.stat().st_mode & 0o777 == 0o700
+    files = [p for top in (private, out) for p in top.rglob("*") if p.is_file()]
+    assert files and not any(token.encode() in path.read_bytes() for path in files)
+
+    # The one who has the token shows that the others would have joined if they could.
+    joins = {
+        "no token": join(port),
+        "a wrong token": join(port, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="f" * 64),
+        "the token": join(port, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token),
+    }
+    said = {who: stranger.communicate(timeout=PATIENCE)[0] for who, stranger in joins.items()}
+    assert {who: "ran as" in text for who, text in said.items()} == {
+        "no token": False,
+        "a wrong token": False,
+        "the token": True,
+    }, said
+    return private
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_resume_goes_on(
-    tmp_path: Path, whole: Path
-) -> None:
-    out = tmp_path / "broken"
-    process = simulate(out, *LONG)
-    wait_for_rounds(out, 2, process)
-    # A terminal sends Ctrl-C to the whole group: actors must not die of it in mid-round.
-    os.killpg(process.pid, signal.SIGINT)
-    code, text = finished(process)
-    assert code == 130, text
-    assert f"--resume {out}" in text
-    assert relatives(process) == []
+def test_a_run_lets_nobody_in_outlives_an_actor_and_goes_on_after_ctrl_c(tmp_path: Path) -> None:
+    out, whole = tmp_path / "broken", tmp_path / "whole"
+    metrics = out / "metrics.jsonl"
+    command = installed(*words(out, "ray", "simulation.actors=2", "simulation.num_cpus=0.5", *LONG))
+    with running(command, tmp_path / "shown") as process:
+        assert run_command(*words(whole, "inline", *LONG)) == 0
+        wait_for(lambda: rounds(metrics) >= 2, process)
+        # The run itself would end while others try; Ray's processes go on.
+        process.suspend()
+        private = assert_nobody_joins(process, out)
+        struck = rounds(metrics)
+        actors(process)[0].kill()
+        process.resume()
+        # Of the rounds, it costs none.
+        wait_for(lambda: rounds(metrics) >= struck + 3, process)
+        assert len(actors(process)) >= 1
+        # A terminal sends Ctrl-C to the whole group: actors must not die of it in mid-round.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+    assert f"--resume {out}" in (tmp_path / "shown").read_text()
+    assert relatives(process.pid) == []
+    assert not private.exists()
+    assert struck + 3 <= rounds(metrics) < 60
     resumed = subprocess.run(
-        command("simulate", "--resume", str(out)), capture_output=True, text=True
+        installed("simulate", "--resume", str(out)), capture_output=True, text=True
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert (out / "synthetic.csv").read_bytes() == (whole / "synthetic.csv").read_bytes()
-    assert without_costs(out) == without_costs(whole)
+    assert_same(out, whole)
+
+
+def test_a_comparison_on_ray_is_closed_and_equals_the_one_in_process(tmp_path: Path) -> None:
+    ray, inline = tmp_path / "ray", tmp_path / "inline"
+    # MD-GAN swaps its critics in round 10.
+    rounds_and_sites = ("train.rounds=11", "federation.sites_per_round=3", *TRAINING_ALONE)
+    sets = options(*rounds_and_sites, "simulation.actors=2", "simulation.num_cpus=0.5")
+    compare = ["compare", "quick", "--strategies", "md_gan", "--seeds", "0", *sets]
+    run = Path("md_gan", "seed-0")
+    command = installed(*compare, "--backend", "ray", "--out", str(ray))
+    with running(command, tmp_path / "shown") as process:
+        wait_for(lambda: rounds(ray / run / "metrics.jsonl") > 0, process)
+        assert_closed(tree(process))
+        assert process.wait(PATIENCE) == 0
+    assert run_command(*compare, "--out", inline) == 0
+    assert_same(ray / run, inline / run)
+
+
+def test_flowers_own_command_is_closed_and_equals_the_run_in_process(tmp_path: Path) -> None:
+    """`flwr run`, where Flower starts Ray and nothing is set in the environment."""
+    inline, out = tmp_path / "inline", tmp_path / "run"
+    more = ("train.rounds=30", *WAYS["clusters and minimax"])
+    assert run_command(*words(inline, "inline", *more)) == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {
+        "FLWR_HOME": str(tmp_path / "flower"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+    }
+    programs = Path(sys.executable).parent
+    # As `flwr run` starts it, but with more patience on a busy machine.
+    superlink = [str(programs / "flower-superlink"), "--insecure", "--simulation"]
+    superlink += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
+    run = [str(programs / "flwr"), "run", str(ROOT), "--stream"]
+    run += ["--run-config", f'config="{inline / "config.toml"}" out="{out}"']
+    with running(superlink, tmp_path / "link.log", **variables) as link:
+        wait_for(lambda: bool(listening([link])), link)
+        with running(run, tmp_path / "run.log", **variables) as command:
+            wait_for(lambda: rounds(out / "metrics.jsonl") > 0, command)
+            processes = tree(link)
+            assert_closed(processes)
+            private = build_run_folder(processes).parent
+            assert private.stat().st_mode & 0o777 == 0o700
+            command.wait(PATIENCE)
+        assert (out / "summary.json").exists()
+        wait_for(lambda: not private.exists(), link)
+    assert_same(out, inline)
+
+
+def test_doctor_starts_ray_as_closed_and_leaves_nothing(tmp_path: Path) -> None:
+    """In a folder of its own, which it removes: Ray's usual one is open to all users."""
+    usual = {entry.name for entry in Path("/tmp/ray").glob("session_2*")}
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = installed("doctor", "--ray", "--json")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["Flower and Ray"]["found"] == "started and stopped", done
+    assert {entry.name for entry in Path("/tmp/ray").glob("session_2*")} == usual
+    assert list(tmp_path.iterdir()) == []
 
 
 JOBS = """

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 KILL = """
 import os, signal, sys
+
+pytestmark = pytest.mark.usefixtures("few_rows")
 def end(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 {patch}

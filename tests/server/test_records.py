@@ -19,6 +19,8 @@ from everymode.server.outputs.run_directory import RunFolder
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import read_json, write_json
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 Finished = tuple[RunFolder, dict[str, Any]]
 
 

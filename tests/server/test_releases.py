@@ -22,6 +22,8 @@ from everymode.wgan.errors import StateError
 from everymode.wgan.files import read_json
 from tests.federated import Federation
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 
 def entries(run: RunFolder) -> dict[str, dict[str, Any]]:
     return {entry["task"]: entry for entry in read_json(run.releases)["releases"]}

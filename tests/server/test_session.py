@@ -27,6 +27,9 @@ from everymode.wgan.data.values import describe
 from everymode.wgan.data.write import write_table
 from everymode.wgan.errors import DataError, SettingsError, StateError
 from everymode.wgan.files import read_json
+from tests.conftest import TRAINING_ALONE
+
+pytestmark = pytest.mark.usefixtures("few_rows")
 
 FILES = (
     "config.toml",
@@ -144,9 +147,15 @@ def test_the_seed_decides(kit: Any, table: Path, tmp_path: Path) -> None:
     ("rounds", "changes"),
     [
         (1, {}),
-        (3, {}),
-        (2, {"federation": {"generator": "sites", "statistics": "frozen", "warmup": 1}}),
-        (0, {"strategy": "pooled"}),
+        (3, {"model": TRAINING_ALONE}),
+        (
+            2,
+            {
+                "federation": {"generator": "sites", "statistics": "frozen", "warmup": 1},
+                "model": TRAINING_ALONE,
+            },
+        ),
+        (0, {"strategy": "pooled", "model": TRAINING_ALONE}),
         (
             3,
             {
@@ -179,7 +188,7 @@ def test_stop_and_resume_equal_an_uninterrupted_run(
 
 
 def test_rounds_after_the_checkpoint_are_done_again(kit: Any, table: Path, tmp_path: Path) -> None:
-    settings = kit.tiny(table)
+    settings = kit.tiny(table, model=kit.training_alone)
     kit.run(settings, tmp_path / "whole")
     run = RunFolder(tmp_path / "killed")
     with pytest.raises(Interrupted):
@@ -196,7 +205,7 @@ def test_rounds_after_the_checkpoint_are_done_again(kit: Any, table: Path, tmp_p
 def test_resume_before_anything_was_agreed_starts_at_the_beginning(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
-    settings = kit.tiny(table)
+    settings = kit.tiny(table, model=kit.training_alone)
     kit.run(settings, tmp_path / "whole")
     run = RunFolder(tmp_path / "early")
     run.create(settings)
@@ -221,7 +230,11 @@ def test_a_run_that_stops_at_a_plateau_says_so_and_goes_on_to_the_same_end(
     monkeypatch.setattr(
         everymode.server.training.monitor, "calibrated", lambda estimate, slope: 1.0
     )
-    settings = kit.tiny(table, train={"rounds": 9, "evaluate_every": 1, "patience": 2})
+    settings = kit.tiny(
+        table,
+        model=kit.training_alone,
+        train={"rounds": 9, "evaluate_every": 1, "patience": 2},
+    )
     summary = kit.run(settings, tmp_path / "whole")
     # A constant estimate: as soon as the rule may fire at all.
     assert summary["stopped_at_plateau"] is True
@@ -256,12 +269,13 @@ def test_the_summary_says_what_the_training_showed(finished: Finished) -> None:
 
 def test_a_checkpoint_of_another_schema_is_refused(kit: Any, table: Path, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    kit.run(kit.tiny(table), one)
-    kit.run(kit.tiny(table, data={"sensitive": ["sex"]}), other)
+    settings = kit.tiny(table, model=kit.training_alone)
+    kit.run(settings, one)
+    kit.run(kit.tiny(table, data={"sensitive": ["sex"]}, model=kit.training_alone), other)
     shutil.rmtree(one / "checkpoints")
     shutil.copytree(other / "checkpoints", one / "checkpoints")
     with pytest.raises(StateError) as caught:
-        kit.run(kit.tiny(table), one, resume=True)
+        kit.run(settings, one, resume=True)
     plans = [read_json(p / "summary.json")["plan"] for p in (one, other)]
     assert plans[0] != plans[1]
     assert all(plan in str(caught.value) for plan in plans)
@@ -331,7 +345,7 @@ def test_nothing_but_damaged_checkpoints(kit: Any, finished: Finished, tmp_path:
 def test_a_full_disk_leaves_the_last_checkpoint(
     kit: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = kit.tiny(table)
+    settings = kit.tiny(table, model=kit.training_alone)
     kit.run(settings, tmp_path / "whole")
     run = RunFolder(tmp_path / "full")
     with monkeypatch.context() as patch:
@@ -355,7 +369,10 @@ def test_a_disk_full_from_the_first_file_on(
 
 
 def test_only_so_many_checkpoints_are_kept(kit: Any, table: Path, tmp_path: Path) -> None:
-    kit.run(kit.tiny(table, output={"checkpoint_every": 1, "keep": 2}), tmp_path / "run")
+    kit.run(
+        kit.tiny(table, model=kit.training_alone, output={"checkpoint_every": 1, "keep": 2}),
+        tmp_path / "run",
+    )
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [f"round-00000{r}.{s}" for r in (3, 4) for s in ("json", "safetensors")]
 
@@ -586,6 +603,7 @@ def test_rows_are_held_to_the_sites_second_moments(kit: Any, table: Path, tmp_pa
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "on/synthetic.csv").read_bytes()
 
 
+@pytest.mark.whole_fits
 def test_bins_bring_the_shapes_of_numbers_back(kit: Any, table: Path, tmp_path: Path) -> None:
     ks = {}
     for bins in (0, 8):
@@ -699,7 +717,7 @@ def test_a_bias_head_goes_on_bit_for_bit(kit: Any, table: Path, tmp_path: Path, 
 def test_each_matching_is_a_training_of_its_own(kit: Any, table: Path, tmp_path: Path) -> None:
     made = {}
     for kind in ("moments", "kernel", "sliced"):
-        kit.run(kit.tiny(table, model={"matching_by": kind}), tmp_path / kind)
+        kit.run(kit.tiny(table, model={"matching_by": kind, **kit.training_alone}), tmp_path / kind)
         run = RunFolder(tmp_path / kind)
         assert run.read_plan()[0].matching == kind
         made[kind] = run.synthetic.read_bytes()

@@ -21,6 +21,8 @@ from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan.errors import SettingsError
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""
 

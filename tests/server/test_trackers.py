@@ -19,6 +19,8 @@ from everymode.server.session import Interrupted
 from everymode.wgan.errors import SettingsError
 from tests.command_line import Call
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 BOTH = {"trackers": ["tensorboard", "mlflow"]}
 
 

@@ -24,6 +24,9 @@ from everymode.simulations.commands.examples import EXAMPLES
 from everymode.simulations.streams import Stop
 from everymode.wgan.data.frame import read_table
 from tests.command_line import Call
+from tests.decoys import lay_decoys
+
+pytestmark = pytest.mark.usefixtures("few_rows")
 
 TINY = (
     "--backend=inline",
@@ -324,11 +327,17 @@ def test_the_examples_of_split_do_what_they_say(call: Call, kit: Any) -> None:
     assert shares[0] < 0.3 < shares[1]
 
 
-def test_a_pipe_and_no_color_get_plain_lines(config: Any, tmp_path: Path) -> None:
+def test_a_pipe_and_no_color_get_plain_lines_whatever_files_lie_around(
+    config: Any, tmp_path: Path
+) -> None:
     command = str(Path(sys.executable).with_name("everymode"))
-    words = [command, "simulate", str(config()), *TINY, "--out", str(tmp_path / "run")]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = [command, "simulate", str(config()), *TINY, "--out", "run"]
+    folder = lay_decoys(tmp_path / "decoys")
+    # Ray's workers would import it; in process, nothing does.
+    (folder / "everymode.py").write_text("raise SystemExit('imported')")
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert (folder / "run" / "synthetic.csv").exists()
     assert "\x1b" not in done.stdout + done.stderr and "round 4/4" in done.stderr
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)

@@ -24,6 +24,8 @@ from everymode.wgan.errors import NumericalError
 from everymode.wgan.files import read_json, write_json
 from tests.command_line import run_command
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 
 @pytest.fixture
 def config(table: Path, kit) -> str:
