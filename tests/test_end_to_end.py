@@ -152,7 +152,6 @@ def test_a_run_lets_nobody_in_outlives_an_actor_and_goes_on_after_ctrl_c(tmp_pat
     metrics = out / "metrics.jsonl"
     command = installed(*words(out, "ray", "simulation.actors=2", "simulation.num_cpus=0.5", *LONG))
     with running(command, tmp_path / "shown") as process:
-        assert run_command(*words(whole, "inline", *LONG)) == 0
         wait_for(lambda: rounds(metrics) >= 2, process)
         # The run itself would end while others try; Ray's processes go on.
         process.suspend()
@@ -170,10 +169,10 @@ def test_a_run_lets_nobody_in_outlives_an_actor_and_goes_on_after_ctrl_c(tmp_pat
     assert relatives(process.pid) == []
     assert not private.exists()
     assert struck + 3 <= rounds(metrics) < 60
-    resumed = subprocess.run(
-        installed("simulate", "--resume", str(out)), capture_output=True, text=True
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    with running(installed("simulate", "--resume", str(out)), tmp_path / "more") as resumed:
+        # Ray starts meanwhile.
+        assert run_command(*words(whole, "inline", *LONG)) == 0
+        assert resumed.wait(PATIENCE) == 0, (tmp_path / "more").read_text()
     assert_same(out, whole)
 
 

@@ -68,7 +68,11 @@ def config(kit: Any, table: Path) -> Path:
     import tomli_w
 
     path = table.with_name("tiny.toml")
-    path.write_text(tomli_w.dumps(kit.tiny(table).model_dump(mode="json", exclude_unset=True)))
+    path.write_text(
+        tomli_w.dumps(
+            kit.tiny(table, model=kit.training_alone).model_dump(mode="json", exclude_unset=True)
+        )
+    )
     return path
 
 

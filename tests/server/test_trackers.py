@@ -89,7 +89,7 @@ def test_both_trackers_hold_parameters_rounds_and_figures(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "my run"
-    kit.run(kit.tiny(table, output=BOTH), run)
+    kit.run(kit.tiny(table, model=kit.training_alone, output=BOTH), run)
     check(run)
     only, _ = stored(run)
     assert only.info.run_name == "my run"
@@ -104,7 +104,7 @@ def test_the_result_is_the_same_with_trackers_and_without(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
     for name, output in (("with", BOTH), ("without", {})):
-        kit.run(kit.tiny(table, output=output), tmp_path / name)
+        kit.run(kit.tiny(table, model=kit.training_alone, output=output), tmp_path / name)
     one, other = (tmp_path / name / "synthetic.csv" for name in ("with", "without"))
     assert one.read_bytes() == other.read_bytes()
     assert not (tmp_path / "without" / "mlruns").exists()
@@ -112,7 +112,7 @@ def test_the_result_is_the_same_with_trackers_and_without(
 
 
 def test_a_run_that_goes_on_is_tracked_once(kit: Any, table: Path, tmp_path: Path) -> None:
-    run, settings = tmp_path / "run", kit.tiny(table, output=BOTH)
+    run, settings = tmp_path / "run", kit.tiny(table, model=kit.training_alone, output=BOTH)
     with pytest.raises(Interrupted):
         kit.run(settings, run, stop=kit.stop_after(3))
     assert stored(run)[0].info.status == "KILLED"
@@ -131,8 +131,8 @@ def test_trackers_that_join_later_get_the_rounds_before(
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
-        kit.run(kit.tiny(table), run, stop=kit.stop_after(2))
-    kit.run(kit.tiny(table, output=BOTH), run, resume=True)
+        kit.run(kit.tiny(table, model=kit.training_alone), run, stop=kit.stop_after(2))
+    kit.run(kit.tiny(table, model=kit.training_alone, output=BOTH), run, resume=True)
     check(run)
 
 
@@ -149,7 +149,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_costs_no_round(
         # What the failure leaves open would be told of by Python.
         monkeypatch.setattr(TensorBoardTracker, "close", lambda s, o: (real(s, o), full()))
     listener = kit.Recorder()
-    settings = kit.tiny(table, output={"trackers": "tensorboard"})
+    settings = kit.tiny(table, model=kit.training_alone, output={"trackers": "tensorboard"})
     summary = kit.run(settings, tmp_path / "run", reporter=listener)
     assert summary["rounds"] == 4 and len(listener.metrics) == 4
     notes = [text for text in listener.told if "output.trackers" in text]
@@ -165,7 +165,9 @@ def test_of_a_long_error_the_beginning_is_told(
 
     monkeypatch.setattr(TensorBoardTracker, "log_round", fail)
     listener = kit.Recorder()
-    settings = kit.tiny(table, output={"trackers": "tensorboard"}, train={"rounds": 1})
+    settings = kit.tiny(
+        table, model=kit.training_alone, output={"trackers": "tensorboard"}, train={"rounds": 1}
+    )
     kit.run(settings, tmp_path / "run", reporter=listener)
     (note,) = (text for text in listener.told if "output.trackers" in text)
     assert "disk I/O error" in note and len(note) < 400
@@ -174,9 +176,12 @@ def test_of_a_long_error_the_beginning_is_told(
 def test_what_lies_in_the_way_of_a_tracker_costs_no_round(
     kit: Any, table: Path, tmp_path: Path
 ) -> None:
-    settings, folder = kit.tiny(table, output=BOTH), RunFolder(tmp_path / "run")
+    settings, folder = (
+        kit.tiny(table, model=kit.training_alone, output=BOTH),
+        RunFolder(tmp_path / "run"),
+    )
     with pytest.raises(Interrupted):
-        kit.run(kit.tiny(table), folder.path, stop=kit.stop_after(2))
+        kit.run(kit.tiny(table, model=kit.training_alone), folder.path, stop=kit.stop_after(2))
     (folder.path / "mlruns").write_text("precious")
     (folder.path / "tensorboard").write_text("precious")
     listener = kit.Recorder()
@@ -204,7 +209,7 @@ def test_a_package_that_is_missing_is_told_of_before_any_work(
     )
     expected = f"output.trackers: '{name}' needs {product}; pip install 'everymode[{name}]'"
     with pytest.raises(SettingsError) as raised:
-        simulate(kit.tiny(table, output=BOTH), tmp_path / "run")
+        simulate(kit.tiny(table, model=kit.training_alone, output=BOTH), tmp_path / "run")
     assert raised.value.problems == (expected,)
     arguments = ("--backend=inline", f"--set=output.trackers={name}", "--out", tmp_path / "run")
     assert call("simulate", "quick", *arguments) == (2, "", f"error: {expected}\n")
@@ -218,7 +223,9 @@ def test_a_folder_of_a_packages_name_is_no_package(
     spec = importlib.util.spec_from_loader("tensorboard", None)
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: spec)
     with pytest.raises(SettingsError, match="needs TensorBoard"):
-        trackers.require_trackers(kit.tiny(table, output={"trackers": "tensorboard"}))
+        trackers.require_trackers(
+            kit.tiny(table, model=kit.training_alone, output={"trackers": "tensorboard"})
+        )
 
 
 def test_names_that_mlflow_refuses_are_changed_and_stay_apart() -> None:
@@ -235,5 +242,7 @@ def test_names_that_mlflow_refuses_are_changed_and_stay_apart() -> None:
 def test_mlflow_is_told_to_call_nobody(kit: Any, table: Path, tmp_path: Path) -> None:
     from mlflow.telemetry.utils import is_telemetry_disabled
 
-    kit.run(kit.tiny(table, output={"trackers": "mlflow"}), tmp_path / "run")
+    kit.run(
+        kit.tiny(table, model=kit.training_alone, output={"trackers": "mlflow"}), tmp_path / "run"
+    )
     assert is_telemetry_disabled()

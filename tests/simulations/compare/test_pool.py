@@ -10,7 +10,11 @@ from everymode.simulations.compare.run import perform, run_all
 
 def test_side_by_side_is_one_after_another(table: Path, tmp_path: Path, kit):
     config = table.with_name("tiny.toml")
-    config.write_text(tomli_w.dumps(kit.tiny(table).model_dump(mode="json", exclude_unset=True)))
+    config.write_text(
+        tomli_w.dumps(
+            kit.tiny(table, model=kit.training_alone).model_dump(mode="json", exclude_unset=True)
+        )
+    )
     apart = planned(str(config), "fedgan,everymode", "0", tmp_path / "a", jobs=2)
     begun = []
     outcomes = [*run_all(apart.runs, 2, "inline", lambda: False, begun.append)]

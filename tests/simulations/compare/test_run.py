@@ -30,7 +30,11 @@ pytestmark = pytest.mark.usefixtures("few_rows")
 @pytest.fixture
 def config(table: Path, kit) -> str:
     path = table.with_name("tiny.toml")
-    path.write_text(tomli_w.dumps(kit.tiny(table).model_dump(mode="json", exclude_unset=True)))
+    path.write_text(
+        tomli_w.dumps(
+            kit.tiny(table, model=kit.training_alone).model_dump(mode="json", exclude_unset=True)
+        )
+    )
     return str(path)
 
 

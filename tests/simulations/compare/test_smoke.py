@@ -16,6 +16,8 @@ def test_two_strategies_from_the_preset_to_the_table(tmp_path, call):
         "train.rounds=2",
         "output.rows=400",
         "model.projection=false",
+        "model.marginals=false",
+        "data.drop=['fnlwgt','native-country','education','occupation','relationship']",
         "model.generator_hidden=[16]",
         "model.critic_hidden=[16]",
     )
