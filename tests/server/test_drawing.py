@@ -42,7 +42,9 @@ def differs(one: "pd.Series[Any]", other: "pd.Series[Any]") -> float:
 WHERE = {"age": (30, 60), "member": [True]}
 
 
-@pytest.mark.parametrize("mixture", ["data", "uniform", "parity"])
+@pytest.mark.parametrize(
+    "mixture", ["data", pytest.param("uniform", marks=pytest.mark.nightly), "parity"]
+)
 def test_rows_are_distributed_as_by_brute_force_rejection(
     synthesizer: Synthesizer, mixture: str
 ) -> None:

@@ -82,7 +82,9 @@ def test_only_sites_that_took_part_are_listed(kit: Any, table: Path, tmp_path: P
     assert sent == sum(row["sites"] for row in run.read_metrics()) == 2 * 4
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 3])
+@pytest.mark.parametrize(
+    "rounds", [*(pytest.param(n, marks=pytest.mark.nightly) for n in (0, 1)), 3]
+)
 def test_a_resumed_run_lists_the_same(kit: Any, table: Path, tmp_path: Path, rounds: int) -> None:
     settings = kit.tiny(
         table, data={"clusters": 2}, train={"evaluate_every": 3}, federation={"sites_per_round": 2}

@@ -45,6 +45,8 @@ FILES = (
     "audit.junit.xml",
 )
 
+NIGHTLY = pytest.mark.nightly
+
 Finished = tuple[RunFolder, dict[str, Any]]
 
 
@@ -147,7 +149,7 @@ def test_the_seed_decides(kit: Any, table: Path, tmp_path: Path) -> None:
     ("rounds", "changes"),
     [
         (1, {}),
-        (3, {"model": TRAINING_ALONE}),
+        pytest.param(3, {"model": TRAINING_ALONE}, marks=NIGHTLY),
         (
             2,
             {
@@ -312,7 +314,9 @@ def damage(path: Path, how: str) -> None:
             path.write_bytes(content[:8] + b"\xff" * size + content[8 + size :])
 
 
-@pytest.mark.parametrize("how", ["short", "empty", "header", "noise"])
+@pytest.mark.parametrize(
+    "how", ["short", "header", *(pytest.param(h, marks=NIGHTLY) for h in ("empty", "noise"))]
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     kit: Any, finished: Finished, tmp_path: Path, how: str
 ) -> None:
@@ -388,7 +392,11 @@ def check_run(kit: Any, settings: Any, path: Path, real: pd.DataFrame) -> pd.Dat
     return made
 
 
-@pytest.mark.parametrize("by", ["iid", "dirichlet", "group", "quantity"])
+# How rows are dealt is tested in test_partition.py, and every other run here is by Dirichlet.
+@pytest.mark.parametrize(
+    "by",
+    ["group", *(pytest.param(b, marks=NIGHTLY) for b in ("iid", "dirichlet", "quantity"))],
+)
 def test_every_split(kit: Any, table: Path, tmp_path: Path, by: str) -> None:
     check_run(kit, kit.tiny(table, split={"by": by}), tmp_path / "run", read_table(table))
 
