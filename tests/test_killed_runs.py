@@ -18,12 +18,12 @@ from everymode.server.outputs.run_directory import RunFolder
 from everymode.wgan.files import is_temporary, temporary_beside
 from tests.command_line import Call
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 KILL = """
 import os, signal, sys
-
-pytestmark = pytest.mark.usefixtures("few_rows")
 def end(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 {patch}
