@@ -71,6 +71,9 @@ ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 BUSY, IDLE = 0.03, 0.25
 """Seconds between looks for a message, within a minute after the last and later."""
 
+RETRIED = 10.0
+"""Seconds for which a call to the SuperNode is repeated."""
+
 LASTING = 60.0
 """Seconds for which a site counts as busy."""
 
@@ -106,13 +109,16 @@ class Runtime:
         return self._client("flwr-clientapp", RuntimeTokenHttpInterceptor(token))
 
     def _client(self, name: str, identity: object) -> RuntimeHttpClient:
+        # Flower would try for ever where its SuperNode is gone.
+        retry = make_simple_http_retry_invoker()
+        retry.max_time = RETRIED
         interceptors = [RuntimeVersionHttpInterceptor(component_name=name), identity]
         return RuntimeHttpClient.from_server_address(
             server_address=self.address,
             insecure=True,
             root_certificates=None,
             interceptors=interceptors,  # type: ignore[arg-type]
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=retry,
         )
 
 

@@ -50,7 +50,7 @@ class Clock:
 
 def main() -> None:
     """Runs `flower-supernode`, and ends it when the process that started this one is gone."""
-    loop.time = Clock()  # type: ignore[assignment]
+    loop.__dict__["time"] = Clock()
     start_parent_process_monitor(os.getppid())
     flower_supernode()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import tomli_w
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -119,6 +120,7 @@ class Deployed:
     tables: dict[str, Path]
     warm: bool = True
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    helpers: list[psutil.Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Writes certificates, the app and the address."""
@@ -238,7 +240,10 @@ class Deployed:
         process.wait(30)
 
     def end(self) -> None:
-        """Ends the processes; a SuperNode's own helper ends itself once it misses its parent."""
+        """Ends the processes; a helper of theirs ends itself once it misses its parent."""
+        for process in self.processes.values():
+            with contextlib.suppress(psutil.Error):
+                self.helpers += psutil.Process(process.pid).children(recursive=True)
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 process.terminate()
@@ -251,17 +256,13 @@ class Deployed:
         with contextlib.suppress(AssertionError):
             until(lambda: not self.left(), 15, "nothing is left")
 
-    def left(self) -> list[int]:
-        """Processes of the sessions started here that still run."""
-        import psutil
-
+    def left(self) -> list[str]:
+        """Processes started here, and by those, that still run."""
+        started = {p.pid for p in self.processes.values()}
         found = []
-        for process in psutil.process_iter():
-            try:
-                session = os.getsid(process.pid)
-                dead = process.status() == psutil.STATUS_ZOMBIE
-            except (psutil.Error, ProcessLookupError):
-                continue
-            if session in {p.pid for p in self.processes.values()} and not dead:
-                found.append(process.pid)
+        for process in [*self.helpers, *psutil.process_iter()]:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                ours = process in self.helpers or os.getsid(process.pid) in started
+                if ours and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"{process.pid} {' '.join(process.cmdline())}")
         return found
