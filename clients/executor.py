@@ -28,7 +28,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from flwr.app import Context, Message
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -41,7 +40,6 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import (
     pull_task_input,
@@ -70,9 +68,6 @@ ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 BUSY, IDLE = 0.03, 0.25
 """Seconds between looks for a message, within a minute after the last and later."""
-
-RETRIED = 10.0
-"""Seconds for which a call to the SuperNode is repeated."""
 
 LASTING = 60.0
 """Seconds for which a site counts as busy."""
@@ -109,16 +104,15 @@ class Runtime:
         return self._client("flwr-clientapp", RuntimeTokenHttpInterceptor(token))
 
     def _client(self, name: str, identity: object) -> RuntimeHttpClient:
-        # Flower would try for ever where its SuperNode is gone.
-        retry = make_simple_http_retry_invoker()
-        retry.max_time = RETRIED
+        # Flower's way to repeat a call does so for ever, and ends the process with a signal where
+        # a task has lost its rights: its run was stopped, and the next may begin.
         interceptors = [RuntimeVersionHttpInterceptor(component_name=name), identity]
         return RuntimeHttpClient.from_server_address(
             server_address=self.address,
             insecure=True,
             root_certificates=None,
             interceptors=interceptors,  # type: ignore[arg-type]
-            retry_invoker=retry,
+            retry_invoker=None,
         )
 
 
@@ -148,7 +142,7 @@ def _beat(client: RuntimeHttpClient) -> bool:
     """Tells the SuperNode that its task goes on; an answer that nobody wants is not sent for."""
     try:
         client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
-    except httpx.HTTPError:
+    except Exception:
         return False
     return True
 
@@ -184,8 +178,8 @@ def serve(flags: Sequence[str]) -> int:
                 if found.HasField("task") and found.token:
                     answer_task(runtime, found.token)
                     last = time.monotonic()
-            except (httpx.HTTPError, RuntimeError) as error:
-                # The SuperNode gave the task up, or ends: of the latter its status tells.
+            except Exception as error:
+                # The run was stopped, or the SuperNode ends, of which its status tells.
                 _log.warning("a message was not answered: %s", type(error).__name__)
             stop.wait(BUSY if time.monotonic() - last < LASTING else IDLE)
         return 0 if stop.is_set() else node.wait()

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.sums import SiteSums
+from everymode.server.progress import Interrupted
 from everymode.server.replies.replies import Source
 from everymode.server.transport.exchange import ExchangeError
 from everymode.server.transport.grid import GridExchange
-from everymode.wgan.errors import DataError
+from everymode.wgan.errors import DataError, EveryModeError
 
 LOOK = 2.0
 """Seconds between looks at who is connected."""
@@ -41,6 +43,28 @@ class DeploymentExchange(GridExchange):
     _asked_of: dict[str, Life] = field(default_factory=dict, init=False, repr=False)
     _looked: float = field(default=0.0, init=False, repr=False)
     _away: set[str] = field(default_factory=set, init=False, repr=False)
+
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request; see `everymode.server.transport.exchange.Exchange`.
+
+        Raises:
+            Interrupted: The run is to end: `flwr stop` takes away its right to ask.
+            ExchangeError: The SuperLink does not answer either. Else as `GridExchange`.
+        """
+        try:
+            return super().__call__(request)
+        except EveryModeError:
+            raise
+        except BaseException as error:
+            kind = type(error)
+            if self.stop() or kind.__name__ == "RunNotRunningException":
+                raise Interrupted("the run was asked to stop, in the middle of a round") from error
+            if kind.__module__.partition(".")[0] == "httpx":
+                raise ExchangeError(
+                    f"the SuperLink does not answer ({kind.__name__}); mend the cause and go on "
+                    "from the last checkpoint"
+                ) from error
+            raise
 
     def _sources(self, request: Request) -> list[Source]:
         """The sites that are wanted, in the order of the configuration."""

@@ -278,3 +278,32 @@ def test_what_a_coordinator_cannot_do_is_said(config: Path, change: str, problem
 def test_a_simulation_of_real_sites_is_refused(config: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="reached by flwr run"):
         simulate(load(config), tmp_path / "out")
+
+
+class RunNotRunningException(BaseException):
+    """Flower's, by its name: no `Exception`."""
+
+
+def test_flwr_stop_and_a_superlink_that_is_gone_leave_a_checkpoint(
+    tables: Path, config: Path, tmp_path: Path
+) -> None:
+    """Flower's client raises both out of any call."""
+    for number, error in enumerate((RunNotRunningException(), _refused())):
+        out, grid = tmp_path / f"out-{number}", RealGrid(tables, {12: "north", 5: "south"})
+
+        def fail(_: int, out: Path = out, error: BaseException = error) -> None:
+            rounds = out / "metrics.jsonl"
+            if rounds.exists() and rounds.read_text().count("\n") == 3:
+                raise error
+
+        grid.at = fail
+        kind = ExchangeError if number else Interrupted
+        with pytest.raises(kind, match="SuperLink does not answer" if number else "resume="):
+            coordinate(grid, config=str(config), out=str(out))
+        assert (out / "checkpoints" / "round-000003.safetensors").exists()
+
+
+def _refused() -> Exception:
+    import httpx
+
+    return httpx.ConnectError("refused")
