@@ -92,7 +92,7 @@ class Runtime:
     address: str
     secret: bytes
 
-    def own(self) -> RuntimeHttpClient:
+    def supervisor(self) -> RuntimeHttpClient:
         """A client that may take tasks."""
         signed = SuperExecAuthHttpInterceptor(
             master_secret=self.secret, protected_methods=frozenset({ACQUIRE})
@@ -147,7 +147,7 @@ def _beat(client: RuntimeHttpClient) -> bool:
     return True
 
 
-def serve(flags: Sequence[str]) -> int:
+def run_site(flags: Sequence[str]) -> int:
     """Starts a SuperNode and answers its messages until it ends, or SIGTERM or SIGINT come.
 
     Args:
@@ -170,7 +170,7 @@ def serve(flags: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     with _node(flags) as (node, runtime):
         _await_port(node, runtime, stop)
-        client, last = runtime.own(), time.monotonic()
+        client, last = runtime.supervisor(), time.monotonic()
         wanted = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
         while not stop.is_set() and node.poll() is None:
             try:

@@ -14,9 +14,9 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(no_args_is_help=True, help="Serve a site of a federation.")
 
 
-@app.command(help=SERVE, context_settings=PASSED_ON)
-def serve(context: typer.Context) -> None:
+@app.command("serve", help=SERVE, context_settings=PASSED_ON)
+def serve_site(context: typer.Context) -> None:
     """See SERVE."""
-    from everymode.clients.executor import serve as run
+    from everymode.clients.executor import run_site
 
-    raise typer.Exit(run(context.args))
+    raise typer.Exit(run_site(context.args))
