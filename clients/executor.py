@@ -66,7 +66,7 @@ OWN_FLAGS = (
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 """The one call that is signed with the secret; a task's own calls carry its token."""
 
-BUSY, IDLE = 0.03, 0.25
+BUSY, IDLE = 0.1, 0.5
 """Seconds between looks for a message, within a minute after the last and later."""
 
 LASTING = 60.0

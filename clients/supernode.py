@@ -1,4 +1,4 @@
-"""A SuperNode that looks for messages ten times a second while a run is on.
+"""A SuperNode that looks for messages five times a second while a run is on.
 
 Flower 1.41 looks every three seconds, by a number in its source. Its loop sleeps by the name `time`
 of its own module, which is the one thing that is set here; nothing of Flower is copied. An idle
@@ -17,7 +17,7 @@ from flwr.supernode.cli import flower_supernode
 EMPTY = 3.0
 """Seconds that Flower sleeps after it found no message; while a reply is awaited they are fewer."""
 
-BUSY, IDLE, REPLY = 0.1, 1.0, 0.03
+BUSY, IDLE, REPLY = 0.2, 1.0, 0.03
 """Seconds that are slept instead: within a minute of a message, later, and for a reply."""
 
 LASTING = 60.0
@@ -40,7 +40,7 @@ class Clock:
 
         >>> clock = Clock()
         >>> clock.pause(3, 100.0), clock.pause(0.5, 101.0), clock.pause(3, 102.0)
-        (1.0, 0.03, 0.1)
+        (1.0, 0.03, 0.2)
         """
         if seconds < EMPTY:
             self._last = now

@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
     "deployment": {"sites": list(NAMES), "columns": ["age", "job", "sex", "income"]},
     **TINY,
 }
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds for a run; idle cores need a tenth."""
 
 
@@ -110,7 +110,7 @@ def test_a_site_that_comes_back_and_a_run_that_is_stopped_lose_nothing(
     deployed: Deployed, tables: dict[str, Path], tmp_path: Path
 ) -> None:
     """A site ends in mid-run and starts again; then `flwr stop`, and the run goes on."""
-    values, out = configured(deployed, 12), tmp_path / "out"
+    values, out = configured(deployed, 8), tmp_path / "out"
     run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
     until(lambda: rounds(out) >= 2, PATIENCE, "two rounds")
     deployed.kill("south", signal.SIGTERM)

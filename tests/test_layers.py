@@ -15,6 +15,7 @@ FLOWER = {
     "clients/protocol/wire.py",
     "clients/supernode.py",
     "server/app.py",
+    "server/transport/deployment.py",
     "server/transport/grid.py",
 }
 ORDER: dict[str, tuple[str, ...]] = {

@@ -7,16 +7,18 @@ a killed SuperNode after two heartbeats, a minute.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from flwr.app import Message
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.progress import Interrupted
 from everymode.server.replies.replies import Source
 from everymode.server.transport.exchange import ExchangeError
-from everymode.server.transport.grid import GridExchange
+from everymode.server.transport.grid import UNREADABLE, Failures, GridExchange
 from everymode.wgan.errors import DataError, EveryModeError
 
 LOOK = 2.0
@@ -38,7 +40,7 @@ class DeploymentExchange(GridExchange):
     """
 
     wait: float = 600.0
-    poll: ClassVar[float] = 0.05
+    poll: ClassVar[float] = 0.1
     _lives: dict[str, Life] = field(default_factory=dict, init=False, repr=False)
     _asked_of: dict[str, Life] = field(default_factory=dict, init=False, repr=False)
     _looked: float = field(default=0.0, init=False, repr=False)
@@ -105,6 +107,15 @@ class DeploymentExchange(GridExchange):
         self._away.update(missing)
         self._asked_of.update({n: self._lives[n] for n in names if n in self._lives})
         return [Source((n,), self._lives.get(n, (OFFLINE, ""))[0]) for n in names]
+
+    def _pulled(self, waiting: dict[str, Source], failures: Failures) -> Iterator[Message]:
+        """All replies by one call, which costs a request; one by one where one is unreadable."""
+        try:
+            replies = list(self.grid.pull_messages(list(waiting)))
+        except UNREADABLE:
+            yield from super()._pulled(waiting, failures)
+            return
+        yield from replies
 
     def _asked(self, request: Request, source: Source) -> str:
         return "" if source.node == OFFLINE else super()._asked(request, source)
