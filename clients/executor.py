@@ -75,6 +75,9 @@ LASTING = 60.0
 START = 120.0
 """Seconds in which a SuperNode must have opened its port."""
 
+LEAVE = 5.0
+"""Seconds in which a SuperNode leaves that was sent a signal itself."""
+
 LOOPBACK = "127.0.0.1"
 
 _log = logging.getLogger(__name__)
@@ -202,6 +205,10 @@ def _node(flags: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Runti
         try:
             yield node, runtime
         finally:
+            # A supervisor sends its signal to both. Flower takes a second one for impatience, and
+            # leaves without a word to the SuperLink, which then refuses the next for a minute.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(LEAVE)
             if node.poll() is None:
                 node.terminate()
             try:
