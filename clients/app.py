@@ -29,6 +29,7 @@ from everymode.clients.protocol.wire import pack_problems, pack_sums, unpack_req
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle
 from everymode.wgan.errors import DataError, EveryModeError
+from everymode.wgan.words import brief
 
 app = ClientApp()
 
@@ -70,6 +71,11 @@ def build_sites(
         table = Path(str(node["data"]))
         name = str(node.get("site", table.name.partition(".")[0]))
         workspace = Path(str(node.get("workspace", ".everymode"))) / name
+        if request.sites is not None and name not in request.sites:
+            raise RefusedError(
+                f"this SuperNode serves site '{name}', and is asked as {_named(request.sites)}; "
+                "register it under the name that its --node-config says"
+            )
         return [Site(name, table, workspace, floor=_floor(node.get("floor", 0)))]
     if "partition-id" not in node or not simulation_paths.folder:
         raise DataError(
@@ -80,6 +86,10 @@ def build_sites(
     if strangers := set(wanted) - here.keys():
         raise RefusedError(f"the request names {len(strangers)} sites that the simulation lacks")
     return [here[name] for name in wanted]
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(f"'{brief(name)}'" for name in names[:5])
 
 
 def _floor(value: object) -> int:

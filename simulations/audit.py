@@ -263,6 +263,11 @@ def _tables_of(
 ) -> tuple[Path, Path | None]:
     """The tables a run was trained and tested on, unless others are named."""
     if real is None:
+        if settings.deployment.sites:
+            raise SettingsError(
+                "the run's rows lie at real sites, which checked the table by sums (audit.json); "
+                "name a table of real rows with --real FILE"
+            )
         if settings.data.path.startswith("scenario:"):
             raise SettingsError("the run's table was made by a scenario: name one with --real FILE")
         real = resolve(settings.data.path)

@@ -21,6 +21,7 @@ from everymode.simulations.commands import (
     init,
     sample,
     simulate,
+    site,
     split,
 )
 from everymode.simulations.commands.examples import WithExamples
@@ -45,6 +46,7 @@ app.command(help=claims.HELP, cls=WithExamples)(claims.claims)
 app.command(help=compare.HELP, cls=compare.WithStrategies)(compare.compare)
 app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
+app.add_typer(site.app, name="site")
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
 
 

@@ -3,8 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from everymode.server.config.files import load, resolve
-from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
+from everymode.server.config.files import load, resolve, resumed
+from everymode.server.config.settings import Settings
 from everymode.server.outputs.locks import InUseError
 from everymode.server.outputs.run_directory import RunFolder, default_folder
 from everymode.server.outputs.terminal import say
@@ -48,7 +48,7 @@ def resume_run(path: Path, overrides: list[str], backend: str, quiet: bool) -> N
     if not folder.config.exists():
         raise SettingsError(f"--resume {path}: no config.toml there, so it is no run directory")
     with folder.locked():
-        settings = _resumed(folder, overrides)
+        settings = resumed(folder.config, overrides)
         require_trackers(settings)
         _run(settings, folder, True, backend, quiet)
 
@@ -90,18 +90,6 @@ def _held(config: str, out: Path | None, stack: contextlib.ExitStack) -> RunFold
             # Another run that was started just now took the name first; there are others.
             if out is not None:
                 raise
-
-
-def _resumed(folder: RunFolder, overrides: list[str]) -> Settings:
-    """The configuration of a run that goes on, with changes that leave its result as it is."""
-    before, settings = load(folder.config), load(folder.config, overrides)
-    if changed := differing(decisive(before), decisive(settings)):
-        raise SettingsError(
-            f"{' '.join(f'--set {o}' for o in overrides)}: would change the result of the run that "
-            f"is resumed: {'; '.join(changed)}. Only {', '.join(harmless_keys())} may change. "
-            "Start a new run instead"
-        )
-    return settings
 
 
 def _check_tables(settings: Settings) -> None:

@@ -9,7 +9,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("wgan", "fairness", "clients", "server", "simulations")
 LAZY = "from everymode.wgan.lazy import lazy_exports"
-FLOWER = {"clients/app.py", "clients/protocol/wire.py", "server/app.py", "server/transport/grid.py"}
+FLOWER = {
+    "clients/app.py",
+    "clients/executor.py",
+    "clients/protocol/wire.py",
+    "clients/supernode.py",
+    "server/app.py",
+    "server/transport/deployment.py",
+    "server/transport/grid.py",
+}
 ORDER: dict[str, tuple[str, ...]] = {
     "wgan": ("data", "theory"),
     "fairness": (

@@ -18,10 +18,15 @@ from everymode.clients.protocol.refusal import RefusedError, readable
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import Layout, ReplyError, SitePayload, SiteSums
 from everymode.wgan.errors import DataError, EveryModeError, NumericalError
+from everymode.wgan.versions import package_versions
+from everymode.wgan.words import brief
 
 ORDER = "query.everymode"
 """The message type: one handler on the client serves all orders."""
 
+
+VERSION = "version"
+"""Under which name a request says what the coordinator has installed."""
 
 MECHANISMS = "mechanisms"
 """Name of the record in which a node states what its sites' privacy mechanisms do."""
@@ -43,12 +48,19 @@ PROBLEMS, LENGTH = 100, 2000
 """Most problems that a node may name in a reply, and most characters of each."""
 
 
+@lru_cache(maxsize=1)
+def own_version() -> str:
+    """The version of this package."""
+    return package_versions(["everymode"])["everymode"]
+
+
 def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordDict:
     """A request as the content of a message to one node."""
     config: dict[str, Any] = {
         "order": to_json(request.order),
         "sites": json.dumps(request.sites),
         "run": request.run,
+        VERSION: own_version(),
         "folder": simulation_paths.folder,
         "token": simulation_paths.token,
     }
@@ -60,8 +72,15 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
     """The inverse of `pack_request`.
 
     Raises:
-        RefusedError: It is not one, or a part is missing or too long.
+        RefusedError: It is not one, or a part is missing or too long, or it is of another version.
     """
+    with readable("the request"):
+        theirs = str(content.config_records["order"].get(VERSION, "without a version"))
+    if theirs != own_version():
+        raise RefusedError(
+            f"the coordinator runs everymode {brief(theirs)} and this site {own_version()}; "
+            "install the same version at both"
+        )
     with readable("the request"):
         config = content.config_records["order"]
         text, names = str(config["order"]), str(config["sites"])

@@ -12,6 +12,7 @@ from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
 from everymode.wgan.data.formats import is_table
 from everymode.wgan.errors import SettingsError
+from everymode.wgan.words import file_name_problem
 
 
 def check_compatibility(settings: Settings) -> list[str]:
@@ -25,6 +26,8 @@ def check_compatibility(settings: Settings) -> list[str]:
         federation.swap_every
     """
     rules = (
+        _tables,
+        _deployment,
         _columns,
         _told,
         _federation,
@@ -40,6 +43,67 @@ def check_compatibility(settings: Settings) -> list[str]:
     return [problem for rule in rules for problem in rule(settings)]
 
 
+def _tables(settings: Settings) -> Iterator[str]:
+    """Whether the tables are named: by the coordinator's user, or by real sites themselves."""
+    data, sites = settings.data, settings.deployment.sites
+    if not sites and not data.path:
+        yield "data.path is missing; it must be given"
+    if sites and data.path:
+        yield (
+            f"data.path = '{data.path}': the sites of deployment.sites name their tables "
+            "themselves, and the coordinator reads none; leave it out"
+        )
+    if sites and data.holdout:
+        yield (
+            f"data.holdout = '{data.holdout}': a coordinator of real sites reads no table; leave "
+            "it out, and compare the finished table with everymode audit where real rows are"
+        )
+
+
+def _deployment(settings: Settings) -> Iterator[str]:
+    """What a run between real sites cannot do, and what it must know beforehand."""
+    data, deployment = settings.data, settings.deployment
+    if not deployment.sites:
+        if deployment.columns:
+            yield "deployment.columns is for real sites; name them in deployment.sites, or leave it"
+        return
+    for key in ("sites", "columns"):
+        names = getattr(deployment, key)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"deployment.{key} names {', '.join(twice)} twice; write each once"
+    if wrong := [name for name in deployment.sites if file_name_problem(name)]:
+        yield (
+            f"deployment.sites: {', '.join(map(repr, wrong))} cannot be the name of a site; write "
+            "letters and digits, as in flwr supernode register --name"
+        )
+    if not deployment.columns:
+        yield (
+            "deployment.columns is missing: no site sends its headers; write those that all "
+            "tables have, in order"
+        )
+    elif strangers := [
+        name
+        for name in dict.fromkeys((*data.sensitive, *filter(None, [data.target]), *data.columns))
+        if name not in deployment.columns
+    ]:
+        yield (
+            f"deployment.columns lacks {', '.join(strangers)}, named in data.sensitive, "
+            "data.target or data.columns; add it"
+        )
+    if settings.strategy == "pooled":
+        yield "strategy = 'pooled': real sites cannot pool their rows; name another strategy"
+    if settings.federation.sums_only and len(deployment.sites) == 1:
+        yield (
+            "federation.sums_only: one site in deployment.sites, whose sums are the total; write "
+            "sums_only = false, or two sites and more"
+        )
+    if (wanted := settings.federation.sites_per_round) > len(deployment.sites):
+        yield (
+            f"federation.sites_per_round = {wanted}, but deployment.sites names "
+            f"{len(deployment.sites)}; write at most that"
+        )
+
+
 def _columns(settings: Settings) -> Iterator[str]:
     data, split = settings.data, settings.split
     used = [*data.sensitive, *([data.target] if data.target else [])]
@@ -52,7 +116,7 @@ def _columns(settings: Settings) -> Iterator[str]:
         )
     if repeated := sorted({n for n in data.sensitive if data.sensitive.count(n) > 1}):
         yield f"data.sensitive names {', '.join(repeated)} twice"
-    if data.holdout is not None and data.holdout == data.path:
+    if data.path and data.holdout == data.path:
         yield (
             "data.holdout is the table of data.path: rows that were trained on cannot test; name "
             "other rows, or leave it out"
@@ -95,6 +159,8 @@ def _single_site(settings: Settings) -> Iterator[str]:
     if not settings.federation.sums_only:
         return
     dealt = is_table(settings.data.path) and settings.split.by != "column"
+    if settings.deployment.sites:
+        return
     if settings.strategy == "pooled" or (dealt and settings.split.sites == 1):
         which = "strategy = 'pooled'" if settings.strategy == "pooled" else "split.sites = 1"
         yield (

@@ -16,7 +16,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from everymode.server.config.settings import Settings
+from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
 from everymode.wgan.data.constraints import constraint_to_json
 from everymode.wgan.data.formats import SUFFIXES
 from everymode.wgan.errors import SettingsError, suggest
@@ -76,6 +76,22 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Settings:
     return parse(_merge(values, changed), str(path), changed)
 
 
+def resumed(config: Path, overrides: Sequence[str]) -> Settings:
+    """The configuration of a run that goes on, with changes that leave its result as it is.
+
+    Raises:
+        SettingsError: A change would make the result another one; or as `load`.
+    """
+    before, settings = load(config), load(config, overrides)
+    if changed := differing(decisive(before), decisive(settings)):
+        raise SettingsError(
+            f"{' '.join(f'--set {o}' for o in overrides)}: would change the result of the run that "
+            f"is resumed: {'; '.join(changed)}. Only {', '.join(harmless_keys())} may change. "
+            "Start a new run instead"
+        )
+    return settings
+
+
 def parse(
     values: Mapping[str, Any],
     where: str = "settings",
@@ -108,8 +124,14 @@ def resolve(path: str) -> Path:
     """The file that `data.path` or `data.holdout` means.
 
     Raises:
-        SettingsError: A built-in table that does not lie here: bundles for Flower carry no tables.
+        SettingsError: No path, that of real sites; or a built-in table that does not lie here:
+            bundles for Flower carry no tables.
     """
+    if not path:
+        raise SettingsError(
+            "the configuration names no table: deployment.sites are real sites, reached by flwr "
+            "run; for a simulation, leave [deployment] out and name data.path"
+        )
     if path.startswith(SCENARIO):
         raise SettingsError(
             f"data.path = '{path}': tables of scenarios are made by everymode simulate and "
@@ -146,11 +168,12 @@ def commented(settings: Settings) -> str:
             continue
         lines += ["", f"# {(type(section).__doc__ or '').splitlines()[0]}", f"[{name}]"]
         for key, info in type(section).model_fields.items():
-            if key in ("columns", "constraints"):
+            if name == "data" and key in ("columns", "constraints"):
                 lines += _comment(info.description)
             else:
                 lines += _entry(key, values[name], info.description)
-        for column, declared in values[name].get("columns", {}).items():
+        columns = values[name].get("columns", {}) if name == "data" else {}
+        for column, declared in columns.items():
             lines += ["", f"[{name}.columns.{_literal(column)}]"]
             lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).strip().split("\n")
         for constraint in getattr(section, "constraints", ()):

@@ -64,8 +64,10 @@ class DataSettings(Section):
     """The tables."""
 
     path: str = Field(
+        "",
         description="one table (CSV, Parquet, Excel, ...; then [split] deals it out), or a folder "
-        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table"
+        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table. Left out "
+        "between real sites, which name their tables themselves",
     )
     holdout: str | None = Field(
         None, description="a table of real rows never seen in training, for the utility figures"
@@ -205,6 +207,25 @@ class SiteSettings(Section):
         description="rows of a cell of group and label that a site must hold for them to take part "
         "at all; no count below it leaves a site. 0: all take part, and weights of groups are "
         "exact",
+    )
+
+
+class DeploymentSettings(Section):
+    """Real sites, which `flwr run` reaches through a SuperLink; empty in a simulation."""
+
+    sites: tuple[str, ...] = Field(
+        (),
+        description="the sites, by the names under which their SuperNodes are registered (flwr "
+        "supernode register --name); empty: this is a simulation",
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="headers of the sites' tables, in order; those of data.drop are left out"
+    )
+    wait: float = Field(
+        600.0,
+        ge=0,
+        description="seconds for which the coordinator waits for a site that is not connected",
+        json_schema_extra=HARMLESS,
     )
 
 
@@ -528,6 +549,13 @@ class TrainSettings(Section):
     )
     retries: int = Field(
         3, ge=0, description="how often a failed part is repeated", json_schema_extra=HARMLESS
+    )
+    retry_pause: float = Field(
+        2.0,
+        ge=0,
+        description="seconds before a failed part is repeated; each further repeat waits twice as "
+        "long as the one before, two minutes at most",
+        json_schema_extra=HARMLESS,
     )
     timeout: float = Field(
         600.0,

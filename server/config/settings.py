@@ -15,6 +15,7 @@ from everymode.server.config.federation import FederationSettings
 from everymode.server.config.sections import (
     HARMLESS,
     DataSettings,
+    DeploymentSettings,
     FairnessSettings,
     GroupSettings,
     ModelSettings,
@@ -47,6 +48,7 @@ class Settings(Section):
     data: DataSettings
     split: SplitSettings = SplitSettings()
     site: SiteSettings = SiteSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
     groups: GroupSettings = GroupSettings()
     fairness: FairnessSettings = FairnessSettings()
     model: ModelSettings = ModelSettings()

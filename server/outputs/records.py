@@ -258,7 +258,7 @@ class SummaryRecord(_Record):
         rows_left_out_by_sites: Rows below the floor of their site.
         parity: Gaps of the target, where parity was asked for.
         changed: What was read as something else, in sentences: rare values, strays.
-        not_judged: What the figures leave out, where sites hold arrays.
+        not_judged: What the figures leave out, where sites are real or hold arrays.
         audit: The verdict of `audit.json`.
     """
 

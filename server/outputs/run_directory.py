@@ -51,9 +51,11 @@ class RunFolder:
 
     Attributes:
         path: Where it is.
+        deployed: Whether its sites are real: then `flwr run` goes on with it.
     """
 
     path: Path
+    deployed: bool = False
 
     @property
     def config(self) -> Path:
@@ -170,6 +172,9 @@ class RunFolder:
     @property
     def resume(self) -> str:
         """The command that goes on with this run."""
+        if self.deployed:
+            override = shlex.quote(f'resume="{self.path.resolve()}"')
+            return f"flwr run APP SUPERLINK --run-config {override}"
         return f"everymode simulate --resume {shlex.quote(str(self.path))}"
 
     @property

@@ -27,6 +27,13 @@ from everymode.server.stages.sample import SyntheticTable
 from everymode.server.stages.train import TrainingResult
 from everymode.server.synthesis.synthesizer import Synthesizer
 
+NO_ROWS = (
+    "standardised coverage: it needs real rows, and they lie at the sites; recall from sums is "
+    "measured",
+    "utility on held-out rows: it needs real rows, and they lie at the sites",
+)
+"""What a coordinator without real rows leaves out."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -77,6 +84,8 @@ def evaluate(
     recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
     not_judged = choose_modality(plan.schema).not_judged
     real = run.real_rows() if run.real_rows and not not_judged else None
+    if run.real_rows is None and agreed.holdout is None:
+        not_judged = not_judged or NO_ROWS
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None
     if reference is not None:

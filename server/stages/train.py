@@ -16,7 +16,7 @@ from everymode.server.synthesis.trained import trained_generators
 from everymode.server.training.penalties import build_penalties
 from everymode.server.training.rounds import Metrics, Rounds
 from everymode.server.training.state import TrainingState
-from everymode.server.transport.exchange import Traffic
+from everymode.server.transport.exchange import ExchangeError, Traffic
 from everymode.wgan.diagnostics import Finding
 
 
@@ -109,16 +109,33 @@ def _train(run: RunContext, rounds: Rounds, total: int, name: str, history: list
     run.begin("train", "training")
     names = rounds.plan.conditions.names
     run.listener.on_train_begin(rounds.progress.round, total, names)
-    for metrics in rounds.run(run.stop):
-        folder.append(metrics)
-        history.append(metrics)
-        if rounds.progress.round % output.checkpoint_every == 0 or rounds.finished:
-            folder.write_releases(run.exchange.releases)
-            folder.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
-        run.listener.on_round_end(metrics)
-    if not rounds.finished:
+    saved = rounds.progress.round
+
+    def save() -> None:
+        nonlocal saved
         folder.write_releases(run.exchange.releases)
         folder.save(rounds.tensors(), rounds.progress, name, digest, output.keep)
+        saved = rounds.progress.round
+
+    try:
+        for metrics in rounds.run(run.stop):
+            folder.append(metrics)
+            history.append(metrics)
+            if rounds.progress.round % output.checkpoint_every == 0 or rounds.finished:
+                save()
+            run.listener.on_round_end(metrics)
+    except (ExchangeError, Interrupted) as error:
+        # The state is that after the last whole round: what broke off was asked of sites.
+        if saved < rounds.progress.round:
+            save()
+        if isinstance(error, Interrupted):
+            raise Interrupted(
+                f"stopped in round {rounds.progress.round + 1} of {total}; "
+                f"continue with: {folder.resume}"
+            ) from error
+        raise
+    if not rounds.finished:
+        save()
         raise Interrupted(
             f"stopped after round {rounds.progress.round} of {total}; "
             f"continue with: {folder.resume}"

@@ -12,6 +12,7 @@ asked for, came twice or came too late is told of and not counted.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -21,6 +22,7 @@ from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import ReplyError, SiteSums
 from everymode.clients.protocol.wire import ORDER, pack_request, unpack_reply
+from everymode.server.progress import Interrupted
 from everymode.server.replies.releases import Releases
 from everymode.server.replies.replies import Checker, Collector, Source
 from everymode.server.transport.exchange import ExchangeError, Traffic, payload_nbytes
@@ -31,6 +33,9 @@ POLL = 0.004
 
 RETRY_WAIT = 2.0
 """Seconds before a failed node is asked again, doubled each time: Ray restarts its process then."""
+
+LONGEST_WAIT = 120.0
+"""Most seconds between two tries."""
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What Flower raises where the parts of a reply do not make a message."""
@@ -56,6 +61,8 @@ class GridExchange:
         traffic: What was carried.
         tell: Is told what a user should know of replies.
         exact: Whether sites have no floor, so that they send all counts they have.
+        pause: Seconds before a failed node is asked again, doubled each time.
+        stop: Whether to give up at once: the run is to end.
     """
 
     grid: Grid
@@ -67,6 +74,9 @@ class GridExchange:
     traffic: Traffic = field(default_factory=Traffic)
     tell: Callable[[str], None] = lambda text: None
     exact: bool = True
+    pause: float = field(default_factory=lambda: RETRY_WAIT)
+    stop: Callable[[], bool] = lambda: False
+    poll: ClassVar[float] = POLL
     _checker: Checker = field(init=False, repr=False)
     _strangers: set[int] = field(default_factory=set, init=False, repr=False)
 
@@ -95,8 +105,9 @@ class GridExchange:
         left, failures = self._sources(request), Failures()
         for attempt in range(self.retries + 1):
             if attempt:
-                # A process that died is started anew by Ray, which takes it a moment.
-                time.sleep(min(RETRY_WAIT * 2 ** (attempt - 1), 10.0))
+                # Whoever supervises a process that died starts it anew, which takes a moment.
+                self._rest(min(self.pause * 2 ** (attempt - 1), LONGEST_WAIT))
+                left = self._again(request, left)
             failures = self._once(request, left, collector)
             left = list(failures)
             if not left or (collector.refusals and not self._may_skip(request)):
@@ -130,6 +141,28 @@ class GridExchange:
             advice += ", or set train.on_failure = 'skip' to go on without"
         raise ExchangeError([*again[:-1], f"{again[-1]}. {advice}"])
 
+    def _again(self, request: Request, failed: Sequence[Source]) -> list[Source]:
+        """Whom to ask in place of sources that failed: those themselves."""
+        return list(failed)
+
+    def _fallen(self, source: Source) -> str:
+        """Why a source will not answer what it was asked, "" where that is not known."""
+        return ""
+
+    def _rest(self, seconds: float) -> None:
+        """Waits.
+
+        Raises:
+            Interrupted: The run is to end.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.stop():
+                raise Interrupted("the run was asked to stop, in the middle of a round")
+            if (left := deadline - time.monotonic()) <= 0:
+                return
+            time.sleep(min(left, 0.1))
+
     def _once(self, request: Request, sources: Sequence[Source], collector: Collector) -> Failures:
         """Asks every source once and takes what comes back; returns those that failed, and why."""
         failures: Failures = {}
@@ -152,11 +185,14 @@ class GridExchange:
                 del waiting[reply.metadata.reply_to_message_id]
                 if reason := self._taken(reply, whose, collector):
                     failures[whose] = reason
+            for identity, source in list(waiting.items()):
+                if reason := self._fallen(source):
+                    failures[waiting.pop(identity)] = reason
             if waiting and time.monotonic() > deadline:
                 failures |= dict.fromkeys(waiting.values(), f"no reply in {self.timeout:g} seconds")
                 break
-            if not heard:
-                time.sleep(POLL)
+            if waiting and not heard:
+                self._rest(self.poll)
         # In the order in which they were asked, whoever failed first.
         return {source: failures[source] for source in sources if source in failures}
 

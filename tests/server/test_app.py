@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from everymode.clients.app import build_sites
 from everymode.clients.protocol.messages import Request, Train
+from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.clients.protocol.wire import (
     SimulationPaths,
@@ -197,9 +198,22 @@ def context(**node: str | int) -> Context:
 
 def test_a_real_site_serves_its_own_table_whatever_the_server_says(tmp_path: Path) -> None:
     own = context(site="north", data="/data/north.csv", workspace=str(tmp_path))
-    (site,) = build_sites(own, Request(LOOK, {}, ("other",)), SimulationPaths("/etc", "/tmp"))
+    (site,) = build_sites(own, Request(LOOK, {}, ("north",)), SimulationPaths("/etc", "/tmp"))
     assert (site.name, site.table) == ("north", Path("/data/north.csv"))
     assert site.workspace == tmp_path / "north"
+
+
+def test_a_real_site_that_is_registered_under_another_name_says_so(tmp_path: Path) -> None:
+    own = context(site="north", data="/data/north.csv", workspace=str(tmp_path))
+    with pytest.raises(RefusedError, match="serves site 'north', and is asked as 'other'"):
+        build_sites(own, Request(LOOK, {}, ("other",)), SimulationPaths())
+
+
+def test_a_site_of_another_version_answers_nothing() -> None:
+    content = pack_request(Request(LOOK), SimulationPaths())
+    content.config_records["order"]["version"] = "0.0.9"
+    with pytest.raises(RefusedError, match=r"everymode 0\.0\.9 and this site .*same version"):
+        unpack_request(content)
 
 
 def test_a_real_node_without_a_table_says_how_to_name_it() -> None:

@@ -771,8 +771,10 @@ def test_what_changes_no_result_may_be_edited(kit: Any, finished: Finished, tmp_
 def test_keys_that_change_no_result_are_these() -> None:
     assert harmless_keys() == (
         "device",
+        "deployment.wait",
         "train.on_failure",
         "train.retries",
+        "train.retry_pause",
         "train.timeout",
         "simulation.actors",
         "simulation.num_cpus",

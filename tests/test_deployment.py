@@ -1,0 +1,134 @@
+"""Between real processes: SuperLink, SuperNodes, TLS, registered keys; no mocks, no simulation."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from everymode.server.config.files import parse
+from everymode.server.in_process import simulate
+from everymode.server.outputs.locks import InUseError, locked
+from tests.conftest import TINY
+from tests.deployed import Deployed, until, write_key
+from tests.federated import people
+
+NAMES = ("north", "south", "east")
+CONFIG: dict[str, Any] = {
+    "data": {"sensitive": ["sex"], "target": "income"},
+    "deployment": {"sites": list(NAMES), "columns": ["age", "job", "sex", "income"]},
+    **TINY,
+}
+PATIENCE = 600.0
+"""Seconds for a run; idle cores need a tenth."""
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tables")
+    for number, name in enumerate(NAMES):
+        people(90 + 30 * number, number).to_csv(folder / f"{name}.csv", index=False)
+    return {name: folder / f"{name}.csv" for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    with Deployed(tmp_path_factory.mktemp("deployed"), tables) as running:
+        yield running
+    assert not running.left(), "processes outlive the deployment"
+
+
+def configured(deployed: Deployed, rounds: int) -> dict[str, Any]:
+    values = {**CONFIG, "train": {**CONFIG["train"], "rounds": rounds}}
+    (deployed.folder / "run.toml").write_text(tomli_w.dumps(values))
+    return values
+
+
+def expected(values: dict[str, Any], tables: dict[str, Path], out: Path) -> bytes:
+    pooled = {key: value for key, value in values.items() if key != "deployment"}
+    pooled["data"] = {**values["data"], "path": str(next(iter(tables.values())).parent)}
+    return simulate(parse(pooled), out).folder.synthetic.read_bytes()
+
+
+def until_finished(deployed: Deployed, run: str, out: Path) -> None:
+    """Waits for a run's results; one that failed shows what it said."""
+
+    def over() -> bool:
+        assert deployed.processes["link"].poll() is None, deployed.logs()
+        if (out / "summary.json").exists():
+            return True
+        waited[0] += 1
+        if waited[0] % 200 == 0 and "finished" in deployed.status(run):
+            pytest.fail(deployed.flwr("log", "--show", run, "here") + deployed.logs())
+        return False
+
+    waited = [0]
+    until(over, PATIENCE, "results")
+
+
+def rounds(out: Path) -> int:
+    path = out / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def held(out: Path) -> bool:
+    """Whether a process works in a run directory."""
+    try:
+        with locked(out):
+            return False
+    except InUseError:
+        return True
+
+
+def test_the_table_is_that_of_a_run_in_process(
+    deployed: Deployed, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    values, out = configured(deployed, 3), tmp_path / "out"
+    run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+    until_finished(deployed, run, out)
+    assert (out / "synthetic.csv").read_bytes() == expected(values, tables, tmp_path / "same")
+    # Nobody unpacks at a site what came with the run.
+    assert not list(deployed.folder.glob("home-*/apps"))
+
+
+def test_a_site_with_a_key_that_is_not_registered_is_refused(deployed: Deployed) -> None:
+    write_key(deployed.folder / "stranger")
+    deployed.tables["stranger"] = Path("stranger.csv")
+    deployed.start("stranger")
+    try:
+        assert deployed.processes["stranger"].wait(120) != 0
+        assert "2004" in deployed.log("stranger") or "not registered" in deployed.log("stranger")
+    finally:
+        del deployed.tables["stranger"], deployed.processes["stranger"]
+
+
+@pytest.mark.nightly
+def test_a_site_that_comes_back_and_a_run_that_is_stopped_lose_nothing(
+    deployed: Deployed, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """A site ends in mid-run and starts again; then `flwr stop`, and the run goes on."""
+    values, out = configured(deployed, 8), tmp_path / "out"
+    run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+    until(lambda: rounds(out) >= 2, PATIENCE, "two rounds")
+    deployed.kill("south", signal.SIGTERM)
+    deployed.start("south")
+    seen = rounds(out)
+
+    def went_on() -> bool:
+        # As a supervisor does: one that comes too early is refused, and ends.
+        if deployed.processes["south"].poll() is not None:
+            deployed.start("south")
+        return rounds(out) >= seen + 2
+
+    until(went_on, PATIENCE, "rounds after the site's return")
+    deployed.flwr("stop", run, "here")
+    until(lambda: not held(out), 120, "the run ends")
+    assert (out / "checkpoints" / f"round-{rounds(out):06d}.safetensors").exists()
+    assert not (out / "synthetic.csv").exists()
+    again = deployed.run(resume=str(out))
+    until_finished(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == expected(values, tables, tmp_path / "same")
