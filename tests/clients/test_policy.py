@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import tomli_w
+from flwr.app import Context, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everymode.clients.app import build_sites
 from everymode.clients.gate.log import NAME
 from everymode.clients.gate.permission import (
     approve_plan,
@@ -23,6 +25,7 @@ from everymode.clients.protocol.messages import Request, Task
 from everymode.clients.protocol.plan import fingerprint
 from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.schema_messages import DescribeColumns, HeldOut
+from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.tasks.dispatch import handle
 from everymode.wgan.errors import SettingsError
 from tests.federated import RUN, Federation
@@ -207,6 +210,24 @@ def test_plans_that_leave_out_other_cells_are_other_selections(asked: Federation
     other = replace(asked.prepare, conditions={**conditions, "counts": counts})
     one, two = describe_selection(asked.prepare), describe_selection(other)
     assert one[0] == two[0] and one[1] != two[1]
+
+
+def test_a_node_reads_its_policy_and_the_larger_floor_holds(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("min_rows = 10\n")
+    node: dict[str, Any] = {"data": "a.csv", "workspace": str(tmp_path), "policy": str(path)}
+    request = Request(DescribeColumns(("age",)))
+
+    def build(**more: int) -> Any:
+        context = Context(0, 0, {**node, **more}, RecordDict(), {})
+        return build_sites(context, request, SimulationPaths("", ""))[0]
+
+    assert (build().floor, build(floor=12).floor, build(floor=3).floor) == (10, 12, 10)
+    assert build().policy.min_rows == 10
+    # It is read again at every question, and a mistake in it lets nothing leave.
+    path.write_text("min_row = 10\n")
+    with pytest.raises(SettingsError, match="unknown key min_row"):
+        build()
 
 
 def test_the_page_describes_every_key() -> None:
