@@ -21,6 +21,7 @@ import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
+from everymode.clients.gate.policy import DEFAULT, load_policy
 from everymode.clients.gate.simulation import simulated
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.refusal import RefusedError
@@ -64,6 +65,7 @@ def build_sites(
 
     Raises:
         DataError: The node's configuration names no table, or cannot be used.
+        SettingsError: So for its policy.
         RefusedError: The request names no site of a simulation on this machine.
     """
     node = context.node_config
@@ -76,7 +78,9 @@ def build_sites(
                 f"this SuperNode serves site '{name}', and is asked as {_named(request.sites)}; "
                 "register it under the name that its --node-config says"
             )
-        return [Site(name, table, workspace, floor=_floor(node.get("floor", 0)))]
+        policy = load_policy(Path(str(node["policy"]))) if "policy" in node else DEFAULT
+        floor = max(_floor(node.get("floor", 0)), policy.min_rows)
+        return [Site(name, table, workspace, floor=floor, policy=policy)]
     if "partition-id" not in node or not simulation_paths.folder:
         raise DataError(
             "this SuperNode has no table: start it with --node-config "

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from everymode.clients.gate.mechanism import NO_MECHANISM, Mechanism
+from everymode.clients.gate.policy import DEFAULT, Policy
 from everymode.clients.protocol.refusal import checked_identity
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import ARRAYS, KINDS, MISSING, find_suffix
@@ -36,6 +37,7 @@ class Site:
             and what it was asked before a plan is not known to it once a run is resumed.
         mechanism: What every answer goes through before it leaves; see
             `everymode.clients.gate.release`.
+        policy: What it answers; see `everymode.clients.gate.permission`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Site:
     floor: int = 0
     simulated: bool = False
     mechanism: Mechanism = NO_MECHANISM
+    policy: Policy = DEFAULT
 
     def __post_init__(self) -> None:
         """Refuses a name that is more than a name: a folder of the site's is called so.

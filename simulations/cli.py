@@ -46,8 +46,8 @@ app.command(help=claims.HELP, cls=WithExamples)(claims.claims)
 app.command(help=compare.HELP, cls=compare.WithStrategies)(compare.compare)
 app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
-app.add_typer(site.app, name="site")
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
+app.add_typer(site.site)
 
 
 def _version(value: bool) -> None:

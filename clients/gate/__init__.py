@@ -11,12 +11,14 @@ A server may be wrong, broken or hostile, so a site believes nothing that it can
 - `balls`: the balls and the codebook of a recall.
 - `ledger`: every question is answered once.
 - `floor`: rows of levels too small for a site's policy take no part.
+- `policy`, `permission`: the site's policy, and whether it lets a question pass.
 - `admission`: all of these, in order.
 
 An answer leaves through one function:
 
 - `mechanism`: what a site does to an answer first: clip, add noise, refuse. Today: nothing.
 - `release`: applies it, packs the answer, and writes down what the answer held.
+- `log`: a chained line for each release of a deployed site.
 """
 
 from typing import TYPE_CHECKING

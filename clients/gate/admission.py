@@ -12,6 +12,7 @@ from everymode.clients.gate.inputs import (
     shared_shapes,
 )
 from everymode.clients.gate.ledger import Question, build_question, describe_table, enter
+from everymode.clients.gate.permission import check_permission
 from everymode.clients.gate.planned import check_plan
 from everymode.clients.protocol.messages import (
     CountBatchRows,
@@ -93,6 +94,7 @@ class Admission:
         request, order = self.request, self.request.order
         own = request.per_site.get(site.name, {})
         check_arrays(own, own_shapes(order), f"'{order.order}'")
+        check_permission(order, plan_named(order), request.run, site)
         if (plan := plan_named(order)) is not None:
             self._planned(site, order, plan)
         else:

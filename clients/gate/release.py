@@ -9,6 +9,8 @@ says what the answers held: one JSON object per scope and task, and another one 
 on in which the fields, the shapes or the mechanism differ. Together they list every release, and a
 round costs no further write. A line is written before its answer leaves, so the ledger may hold an
 answer that was lost on the way, and never lacks one.
+
+A deployed site keeps a log besides (`everymode.clients.gate.log`), with a line for every release.
 """
 
 import json
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from everymode.clients.gate.ledger import open_ledger
+from everymode.clients.gate.log import Entry, compute_sums_digest, write_entry
 from everymode.clients.gate.mechanism import Answer, ReleaseContext
 from everymode.clients.protocol.messages import CountBatchRows, Task, Train
 from everymode.clients.protocol.refusal import RefusedError, named
@@ -40,8 +43,17 @@ def build_context(order: Task, run: str, site: str) -> ReleaseContext:
     return ReleaseContext(site, scope, str(order.order), number)
 
 
-def release(answer: Answer, context: ReleaseContext, site: Site) -> SiteSums:
+def release(
+    answer: Answer, context: ReleaseContext, site: Site, run: str = "", plan: str | None = None
+) -> SiteSums:
     """What leaves the site: the answer after the site's mechanism, packed and written down.
+
+    Args:
+        answer: What a task computed.
+        context: The question. Not the run: noise that differed from run to run could be averaged.
+        site: Whose answer it is.
+        run: The run's name, for the site's log; "": the scope's.
+        plan: The plan's fingerprint, likewise; None: the scope's where that is no run.
 
     Raises:
         RefusedError: The mechanism refuses; the site is named.
@@ -69,7 +81,46 @@ def release(answer: Answer, context: ReleaseContext, site: Site) -> SiteSums:
         text = json.dumps({"name": mechanism.name, **statement}, sort_keys=True, allow_nan=False)
         sums = replace(sums, mechanisms=(text,))
     _enter(site, context, _content(layout, sums.mechanisms))
+    if not site.simulated:
+        write_entry(site, _entry(sums, changed, context, site, run or context.scope, plan))
     return sums
+
+
+def _entry(
+    sums: SiteSums,
+    answer: Answer,
+    context: ReleaseContext,
+    site: Site,
+    run: str,
+    plan: str | None,
+) -> Entry:
+    return Entry(
+        run=run,
+        plan=context.scope if context.scope != run else plan,
+        question=context.task,
+        round=context.round,
+        fields=_shapes(sums.layout.fields),
+        per_site=_shapes(sums.layout.per_site) if sums.per_site else {},
+        rows=count_rows(answer, context, site),
+        digest=compute_sums_digest(sums),
+        mechanism=site.mechanism.name if sums.mechanisms else "none",
+    )
+
+
+def count_rows(answer: Answer, context: ReleaseContext, site: Site) -> int | None:
+    """Rows of the site that an answer rests on; None where neither answer nor disk says it.
+
+    After a plan they are the encoded rows, those held out included.
+    """
+    try:
+        return len(site.array(context.scope, "cells"))
+    except (OSError, ValueError, RefusedError):
+        pass
+    wanted = {"look": "rows", "ranks": "cells", "cluster": "counts", "prepare": "rows"}
+    array = answer.sums.get(wanted.get(context.task, ""))
+    if context.task == "cluster" and array is None:
+        array = answer.sums.get("cells")
+    return None if array is None else int(array.sum())
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,9 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 1
 
     Everything that leaves a site passes `everymode.clients.gate.release.release` here.
     """
-    return release(compute(order, tensors, site), build_context(order, run, site.name), site)
+    context = build_context(order, run, site.name)
+    plan = fingerprint(order) if isinstance(order, EncodeData) else None
+    return release(compute(order, tensors, site), context, site, run, plan)
 
 
 def compute(order: Task, tensors: Tensors, site: Site) -> Answer:

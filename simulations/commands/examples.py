@@ -1,7 +1,7 @@
 """Two examples for each command, at the end of its help."""
 
 import click
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from everymode.server.outputs.terminal import say
 
@@ -37,8 +37,59 @@ EXAMPLES = {
         "--set coverage_group_min=0.9",
     ),
     "doctor": ("everymode doctor", "everymode doctor --ray --json"),
+    "site": (
+        "everymode site preview people.toml --data north.csv --policy policy.toml",
+        "everymode site log /var/everymode/north",
+    ),
+    "site serve": (
+        "everymode site serve --superlink coordinator:8000 --root-certificates ca.crt "
+        "--auth-supernode-private-key north --node-config site.toml",
+        "everymode site serve --superlink coordinator:8000 --root-certificates ca.crt "
+        "--auth-supernode-private-key north --node-config 'data=\"north.csv\"'",
+    ),
+    "site log": (
+        "everymode site log /var/everymode/north",
+        "everymode site log /var/everymode/north --json",
+    ),
+    "site preview": (
+        "everymode site preview people.toml --data north.csv",
+        "everymode site preview people.toml --data north.csv --policy policy.toml --floor 10",
+    ),
+    "site approve": (
+        "everymode site approve /var/everymode/north",
+        "everymode site approve /var/everymode/north 0123456789abcdef",
+    ),
+    "site policy": (
+        "everymode site policy check policy.toml",
+        "everymode site policy check /etc/everymode/policy.toml --json",
+    ),
+    "site policy check": (
+        "everymode site policy check policy.toml",
+        "everymode site policy check /etc/everymode/policy.toml --json",
+    ),
 }
-"""By command; a test runs the options of each past the command's own."""
+"""By command, those of a group by both names; a test runs the options of each past the command's
+own."""
+
+
+def _say_examples(context: click.Context) -> None:
+    """The examples of a command, which may be one of a group's."""
+    names, place = list[str](), context
+    while place.parent is not None:
+        names, place = [str(place.command.name), *names], place.parent
+    say("Examples")
+    for example in EXAMPLES[" ".join(names)]:
+        say(f"  {example}")
+    say("")
+
+
+class ExamplesOfGroup(TyperGroup):
+    """A group of commands whose help ends with examples."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the usual help and the examples."""
+        super().format_help(ctx, formatter)
+        _say_examples(ctx)
 
 
 class WithExamples(TyperCommand):
@@ -48,10 +99,7 @@ class WithExamples(TyperCommand):
         """Writes the usual help, what else the command has to say, and the examples."""
         super().format_help(ctx, formatter)
         self.format_more()
-        say("Examples")
-        for example in EXAMPLES[str(self.name)]:
-            say(f"  {example}")
-        say("")
+        _say_examples(ctx)
 
     def format_more(self) -> None:
         """What comes between help and examples: nothing."""
