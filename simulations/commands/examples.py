@@ -1,7 +1,7 @@
 """Two examples for each command, at the end of its help."""
 
 import click
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from everymode.server.outputs.terminal import say
 
@@ -37,8 +37,46 @@ EXAMPLES = {
         "--set coverage_group_min=0.9",
     ),
     "doctor": ("everymode doctor", "everymode doctor --ray --json"),
+    "deploy": (
+        "everymode deploy init kit --sites north,south --server fl.example.org:443",
+        "everymode deploy check kit/coordinator",
+    ),
+    "deploy init": (
+        "everymode deploy init kit --sites north,south --server fl.example.org:443",
+        "everymode deploy init kit --sites a,b,c --server 10.0.0.5:8443 --days 90 --force",
+    ),
+    "deploy check": (
+        "everymode deploy check kit/coordinator",
+        "everymode deploy check north --config config.toml --json",
+    ),
+    "deploy key": ("everymode deploy key .", "everymode deploy key /opt/everymode/north"),
+    "deploy renew": (
+        "everymode deploy renew kit/coordinator",
+        "everymode deploy renew kit/coordinator --days 90",
+    ),
 }
-"""By command; a test runs the options of each past the command's own."""
+"""By command, those of a group by both names; a test runs the options of each past the command's
+own."""
+
+
+def _say_examples(context: click.Context) -> None:
+    """The examples of a command, which may be one of a group's."""
+    names, place = list[str](), context
+    while place.parent is not None:
+        names, place = [str(place.command.name), *names], place.parent
+    say("Examples")
+    for example in EXAMPLES[" ".join(names)]:
+        say(f"  {example}")
+    say("")
+
+
+class ExamplesOfGroup(TyperGroup):
+    """A group of commands whose help ends with examples."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the usual help and the examples."""
+        super().format_help(ctx, formatter)
+        _say_examples(ctx)
 
 
 class WithExamples(TyperCommand):
@@ -48,10 +86,7 @@ class WithExamples(TyperCommand):
         """Writes the usual help, what else the command has to say, and the examples."""
         super().format_help(ctx, formatter)
         self.format_more()
-        say("Examples")
-        for example in EXAMPLES[str(self.name)]:
-            say(f"  {example}")
-        say("")
+        _say_examples(ctx)
 
     def format_more(self) -> None:
         """What comes between help and examples: nothing."""
