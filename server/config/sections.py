@@ -65,7 +65,9 @@ class DataSettings(Section):
 
     path: str = Field(
         description="one table (CSV, Parquet, Excel, ...; then [split] deals it out), or a folder "
-        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table"
+        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table, "
+        "'sqlite:///clinic.db#people' one in a database (any URL of SQLAlchemy, with #TABLE or "
+        "#select ...; passwords as ${NAME} or ${file:PATH})"
     )
     holdout: str | None = Field(
         None, description="a table of real rows never seen in training, for the utility figures"

@@ -51,9 +51,6 @@ INNER: Final = 8000
 
 _PLACE: Final = re.compile(r"/(?!.*/\.\.?(/|$))[A-Za-z0-9._/-]{0,200}")
 
-EXECUTOR: Final[tuple[str, ...]] = ()
-"""The command that answers for a site in a warm process; empty: the SuperNode starts Flower's."""
-
 
 @dataclass(frozen=True)
 class Kit:
@@ -232,8 +229,7 @@ def _fill(folder: Path, kit: Kit) -> None:
         write_json(own / ROLE, _role(kit, site, values))
     for site in kit.sites:
         for place, content in _rendered("site", {**values, "site": site}):
-            if values["executor"] or "executor" not in place.name:
-                _write(folder / site / place, content)
+            _write(folder / site / place, content)
 
 
 def _values(kit: Kit, authority: Issued) -> dict[str, Any]:
@@ -250,7 +246,6 @@ def _values(kit: Kit, authority: Issued) -> dict[str, Any]:
         "place": kit.place.rstrip("/"),
         "private": keys.PRIVATE,
         "public": keys.PUBLIC,
-        "executor": EXECUTOR,
         "version": versions["everymode"],
         "flower": versions["flwr"],
         "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(":").upper(),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from everymode.clients.database_copy import locate_table
 from everymode.clients.datasets.choice import open_dataset
 from everymode.clients.parsed import parsed
 from everymode.clients.site import Site
@@ -20,6 +21,12 @@ from everymode.server.outputs.leftovers import Scratch
 from everymode.server.schema.agreement import agree, check_names
 from everymode.server.simulated_sites import table_columns
 from everymode.server.transport.exchange import InProcess
+from everymode.wgan.data.database_source import (
+    anchored,
+    is_database,
+    parse_source,
+    secret_files,
+)
 from everymode.wgan.data.formats import ARRAYS
 from everymode.wgan.errors import DataError, EveryModeError
 
@@ -39,13 +46,17 @@ def table_findings(
     if not named:
         yield Finding("table", "none named in site.toml", 'write data = "PATH"')
         return
-    # The table of site.toml is relative to its folder, that of --data to the working directory.
-    table = Path(named) if data else role.folder / named
     floor = values.get("floor", 0)
+    # What site.toml names is relative to its folder, --data to the working directory.
+    folder = Path.cwd() if data else role.folder
+    if is_database(named):
+        named = anchored(named, folder.absolute())
+        yield from _secrets(named)
     with Scratch() as work:
         try:
+            table = locate_table(named, work, True) if is_database(named) else folder / named
             site = Site(str(role.site), table, work, floor=int(floor), durable=False)
-            yield _readable(site)
+            yield _readable(site, named)
         except (EveryModeError, ValueError, TypeError) as error:
             problems = error.problems if isinstance(error, EveryModeError) else (str(error),)
             yield Finding("table", "cannot be used", "; ".join(problems))
@@ -54,13 +65,23 @@ def table_findings(
             yield _fits(site, config)
 
 
-def _readable(site: Site) -> Finding:
+def _secrets(source: str) -> Iterator[Finding]:
+    """The findings on the files that a database's secrets lie in."""
+    for path in secret_files(source):
+        if path.exists() and path.stat().st_mode & 0o077:
+            yield Finding("secret", f"others may read {path}", f"chmod 600 {path}")
+
+
+def _readable(site: Site, named: str) -> Finding:
     if str(site.table).endswith(ARRAYS):
         open_dataset(site)
         return Finding("table", f"{site.table}: an archive of samples")
     frame = parsed(site, ())
-    found = f"{site.table}: {len(frame):,} rows, {frame.shape[1]} columns"
-    private = os.name == "nt" or not isinstance(site.table, Path) or not _open_to_all(site.table)
+    rows = f"{len(frame):,} rows, {frame.shape[1]} columns"
+    if is_database(named):
+        return Finding("table", f"{parse_source(named)}: {rows}")
+    found = f"{site.table}: {rows}"
+    private = os.name == "nt" or not _open_to_all(site.table)
     advice = "" if private else f"every user of this machine may read it: chmod o-r {site.table}"
     return Finding("table", found, advice)
 

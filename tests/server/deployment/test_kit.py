@@ -90,7 +90,7 @@ SCRIPTS = {
     "coordinator/start_superexec.sh": ("flower-superexec",),
     "coordinator/register.sh": ("flwr", "supernode", "register"),
     "coordinator/run.sh": ("flwr", "run"),
-    "north/start_supernode.sh": ("flower-supernode",),
+    "north/start_site.sh": ("flower-supernode",),
 }
 
 
@@ -100,7 +100,9 @@ def test_the_installed_flower_knows_every_option_that_a_script_gives(
 ) -> None:
     command = SCRIPTS[script]
     text = (written / script).read_text().replace("\\\n", " ")
-    (line,) = (x for x in text.splitlines() if re.match(rf"(exec )?{' '.join(command)}\b", x))
+    # A site's script adds options to whichever command it is.
+    name = rf"(exec |flower-supernode\) set -- )?{' '.join(command)}\b|exec \"\$@\" "
+    line = " ".join(x for x in text.splitlines() if re.match(name, x.strip()))
     given = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line))
     program = Path(sys.executable).with_name(command[0])
     words = [str(program), *command[1:], "--help"]
@@ -133,24 +135,9 @@ def test_scripts_and_files_are_well_formed(written: Path) -> None:
 
 def test_a_supernode_that_was_killed_is_started_again_until_flower_takes_it(written: Path) -> None:
     # Flower refuses it for up to 60 s; each try in between ends with an error.
-    unit = (written / "north/systemd/everymode-supernode.service").read_text()
+    unit = (written / "north/systemd/everymode-site.service").read_text()
     (seconds,) = re.findall(r"RestartSec=(\d+)", unit)
     assert 5 <= int(seconds) <= 30
-
-
-def test_an_executor_has_a_script_a_unit_and_a_container_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kits, "EXECUTOR", ("everymode", "site", "serve"))
-    write_kit(tmp_path / "kit", Kit(SERVER, ("north",)))
-    site = tmp_path / "kit/north"
-    assert "exec everymode site serve\n" in (site / "start_executor.sh").read_text()
-    assert "--isolation process" in (site / "start_supernode.sh").read_text()
-    assert (site / "systemd/everymode-executor.service").is_file()
-    assert set(yaml.safe_load((site / "compose.yaml").read_text())["services"]) == {
-        "supernode",
-        "executor",
-    }
 
 
 def test_the_site_makes_a_key_that_flower_takes(written: Path, tmp_path: Path, call: Call) -> None:
