@@ -4,7 +4,8 @@ In deployment a SuperNode is started with its site in the node's own configurati
 
     flower-supernode --node-config 'site="north" data="/data/north.csv" workspace="/var/everymode"'
 
-and nothing a server sends can point it at another file. In Flower's simulation a node has a
+or `data="sqlite:///clinic.db#people"` for a table in a database, and nothing a server sends can
+point it at another. In Flower's simulation a node has a
 partition instead, and the message says which of the simulated sites it serves this time: only those
 of a folder that the simulation marked as its own (`everymode.clients.gate.simulation`).
 """
@@ -21,14 +22,17 @@ import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
+from everymode.clients.database_copy import locate_table
 from everymode.clients.gate.policy import DEFAULT, load_policy
 from everymode.clients.gate.simulation import simulated
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.wire import pack_problems, pack_sums, unpack_request
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle
+from everymode.wgan.data.database_source import is_database, parse_source
 from everymode.wgan.errors import DataError, EveryModeError
 from everymode.wgan.words import brief
 
@@ -70,14 +74,17 @@ def build_sites(
     """
     node = context.node_config
     if "data" in node:
-        table = Path(str(node["data"]))
-        name = str(node.get("site", table.name.partition(".")[0]))
+        data = str(node["data"])
+        name = str(node.get("site", _default_name(data)))
         workspace = Path(str(node.get("workspace", ".everymode"))) / name
         if request.sites is not None and name not in request.sites:
             raise RefusedError(
                 f"this SuperNode serves site '{name}', and is asked as {_named(request.sites)}; "
                 "register it under the name that its --node-config says"
             )
+        # A run begins with this question: a database is read anew then, and not in between.
+        begins = isinstance(request.order, DescribeColumns)
+        table = locate_table(data, workspace, begins)
         policy = load_policy(Path(str(node["policy"]))) if "policy" in node else DEFAULT
         floor = max(_floor(node.get("floor", 0)), policy.min_rows)
         return [Site(name, table, workspace, floor=floor, policy=policy)]
@@ -94,6 +101,12 @@ def build_sites(
 
 def _named(names: tuple[str, ...]) -> str:
     return ", ".join(f"'{brief(name)}'" for name in names[:5])
+
+
+def _default_name(data: str) -> str:
+    if is_database(data):
+        return parse_source(data).table or "site"
+    return Path(data).name.partition(".")[0]
 
 
 def _floor(value: object) -> int:

@@ -17,6 +17,7 @@ from everymode.simulations.commands import (
     claims,
     clean,
     compare,
+    deploy,
     doctor,
     init,
     sample,
@@ -48,6 +49,7 @@ app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
 app.add_typer(site.site)
+app.add_typer(deploy.deploy)
 
 
 def _version(value: bool) -> None:

@@ -27,6 +27,7 @@ from everymode.server.trial import trial_site, try_agreement
 from everymode.simulations.options import joined_names
 from everymode.simulations.proposals import propose_constraints
 from everymode.wgan.data.constraints import Constraint
+from everymode.wgan.data.database_source import anchored, is_database, parse_source
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
@@ -52,7 +53,7 @@ ALL_DIFFER = 100
 
 
 def start_configuration(
-    file: Path,
+    file: str | Path,
     sensitive: tuple[str, ...],
     target: str | None,
     output: Path,
@@ -65,7 +66,7 @@ def start_configuration(
     Columns without values and text or identifiers go to `data.drop`.
 
     Args:
-        file: A table, or a folder of sites' tables.
+        file: A table, a folder of sites' tables, or a table in a database.
         sensitive: The sensitive features.
         target: The column to be predicted.
         output: The file to write.
@@ -81,13 +82,18 @@ def start_configuration(
     if output.exists() and not force:
         raise StateError(f"-o {output}: exists; name another file or replace it with --force")
     with Scratch() as work:
-        content, seen, notes = _looked(file, sensitive, target, output, missing, form, work)
+        content, seen, notes = _looked(str(file), sensitive, target, output, missing, form, work)
     write_bytes(output, content)
     return seen, notes
 
 
+def source_path(file: str) -> Path:
+    """Where the rows of a table lie: of one in a database in a copy."""
+    return resolve(file) if is_database(file) else Path(file)
+
+
 def _looked(
-    file: Path,
+    given: str,
     sensitive: tuple[str, ...],
     target: str | None,
     output: Path,
@@ -96,6 +102,8 @@ def _looked(
     work: Path,
 ) -> tuple[bytes, Table, tuple[str, ...]]:
     """The configuration, what was seen, and notes."""
+    file, database = source_path(given), is_database(given)
+    title = str(parse_source(given)) if database else given
     gaps = (*MISSING, *(m for m in missing if m not in MISSING))
     site = None
     if file.is_dir():
@@ -104,9 +112,9 @@ def _looked(
         # Parsed once: the trial below takes the same rows.
         site = trial_site(resolve(str(file)), work)
         frame = parsed(site, gaps, form)
-    check_count(len(frame.columns), str(file))
+    check_count(len(frame.columns), title)
     _check_columns([str(name) for name in frame.columns], sensitive, target)
-    seen = Table(title=told(f"{file}: {len(frame):,} rows"), title_justify="left")
+    seen = Table(title=told(f"{title}: {len(frame):,} rows"), title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "use"):
         seen.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
     dropped: list[str] = []
@@ -129,7 +137,10 @@ def _looked(
         seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
         looks[name] = kind.partition(" ")[0], distinct
     _check_use(looks, sensitive, target)
-    path = os.path.relpath(file.resolve(), output.resolve().parent)
+    if database:
+        path = anchored(given, Path.cwd())
+    else:
+        path = os.path.relpath(file.resolve(), output.resolve().parent)
     data: dict[str, Any] = {
         "path": path,
         "sensitive": sensitive,
@@ -152,8 +163,9 @@ def _looked(
     modelled = [n for n in frame.columns if n not in dropped and n not in codes]
     proposed = _propose(frame[modelled], readings, sensitive, target)
     settings, agreed = _agreed(values, proposed, file, work)
+    whose = title if database else file.name
     head = (
-        f"# Configuration for {visible(file.name)}, written by everymode init.\n"
+        f"# Configuration for {visible(whose)}, written by everymode init.\n"
         "# Relative paths are relative to this file. Run: everymode simulate "
         f"{visible(shlex.quote(output.name))}\n\n"
     )

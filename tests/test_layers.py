@@ -43,11 +43,18 @@ ORDER: dict[str, tuple[str, ...]] = {
         "synthesis",
         "evaluation",
         "stages",
+        "deployment",
     ),
     "simulations": ("scenarios", "claims", "compare", "api", "commands"),
 }
 """Subpackages of each layer; a file of one imports none that comes after it."""
-CONFIGURED = ("server/config/", "server/outputs/", "server/stages/", "simulations/")
+CONFIGURED = (
+    "server/config/",
+    "server/outputs/",
+    "server/stages/",
+    "server/deployment/",
+    "simulations/",
+)
 SETTINGS = {f"server.config.{name}" for name in ("settings", "sections", "federation")}
 """Configuration is translated into parts once, by the stages of a run; outputs write it down. Below
 them nothing knows a settings class."""

@@ -26,6 +26,9 @@ MADE = {
     "summary.json",
     "schema.json",
     "config.toml",
+    # In the folders of a deployment.
+    "site.toml",
+    "policy.toml",
     "compare.json",
 }
 """Files of a run directory or of a comparison, which no repository holds."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from everymode.server.config.settings import Settings, decisive, differing, harmless_keys
 from everymode.wgan.data.constraints import constraint_to_json
+from everymode.wgan.data.database_source import anchored, is_database
 from everymode.wgan.data.formats import SUFFIXES
 from everymode.wgan.errors import SettingsError, suggest
 from everymode.wgan.words import toml_text
@@ -121,9 +122,10 @@ def parse(
 
 
 def resolve(path: str) -> Path:
-    """The file that `data.path` or `data.holdout` means.
+    """The file that `data.path` or `data.holdout` means; of a table in a database a copy.
 
     Raises:
+        DataError: The database cannot be read.
         SettingsError: No path, that of real sites; or a built-in table that does not lie here:
             bundles for Flower carry no tables.
     """
@@ -137,6 +139,11 @@ def resolve(path: str) -> Path:
             f"data.path = '{path}': tables of scenarios are made by everymode simulate and "
             "everymode compare; run one of those, or give the path of a table"
         )
+    if is_database(path):
+        # Imported here: help texts and messages need no Arrow.
+        from everymode.clients.database_copy import copy_for_process
+
+        return copy_for_process(path)
     if not path.startswith(BUILTIN):
         return Path(path)
     name = path.removeprefix(BUILTIN)
@@ -237,7 +244,9 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
         return
     for key in ("path", "holdout"):
         value = data.get(key)
-        if isinstance(value, str) and value and not value.startswith((BUILTIN, SCENARIO)):
+        if isinstance(value, str) and is_database(value):
+            data[key] = anchored(value, folder)
+        elif isinstance(value, str) and value and not value.startswith((BUILTIN, SCENARIO)):
             data[key] = str((folder / Path(value).expanduser()).resolve())
 
 

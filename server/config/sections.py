@@ -66,7 +66,9 @@ class DataSettings(Section):
     path: str = Field(
         "",
         description="one table (CSV, Parquet, Excel, ...; then [split] deals it out), or a folder "
-        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table. Left out "
+        "with one table per site; 'builtin:adult-train.csv.gz' is the built-in table, "
+        "'sqlite:///clinic.db#people' one in a database (any URL of SQLAlchemy, with #TABLE or "
+        "#select ...; passwords as ${NAME} or ${file:PATH}). Left out "
         "between real sites, which name their tables themselves",
     )
     holdout: str | None = Field(

@@ -67,6 +67,23 @@ EXAMPLES = {
         "everymode site policy check policy.toml",
         "everymode site policy check /etc/everymode/policy.toml --json",
     ),
+    "deploy": (
+        "everymode deploy init kit --sites north,south --server fl.example.org:443",
+        "everymode deploy check kit/coordinator",
+    ),
+    "deploy init": (
+        "everymode deploy init kit --sites north,south --server fl.example.org:443",
+        "everymode deploy init kit --sites a,b,c --server 10.0.0.5:8443 --days 90 --force",
+    ),
+    "deploy check": (
+        "everymode deploy check kit/coordinator",
+        "everymode deploy check north --config config.toml --json",
+    ),
+    "deploy key": ("everymode deploy key .", "everymode deploy key /opt/everymode/north"),
+    "deploy renew": (
+        "everymode deploy renew kit/coordinator",
+        "everymode deploy renew kit/coordinator --days 90",
+    ),
 }
 """By command, those of a group by both names; a test runs the options of each past the command's
 own."""

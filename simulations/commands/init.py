@@ -18,7 +18,11 @@ from everymode.simulations.commands.written import (
 
 def init(
     file: Annotated[
-        Path, typer.Argument(help="A table (CSV, Parquet, Excel, ...) or a folder of them.")
+        str,
+        typer.Argument(
+            help="A table (CSV, Parquet, Excel, ...), a folder of them, or a table in a database, "
+            "'sqlite:///clinic.db#people'."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The TOML file to write.")],
     sensitive: Annotated[
@@ -36,14 +40,15 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Look at a table and write a configuration for it, with every key explained."""
-    from everymode.simulations.starter import start_configuration
+    from everymode.simulations.starter import source_path, start_configuration
     from everymode.wgan.data.frame import notes
 
     form = declared_form(separator, encoding, comment, header)
+    found_at = source_path(file)
     seen, found = start_configuration(
         file, tuple(sensitive or ()), target, output, force, tuple(missing or ()), form
     )
     Terminal().print(seen)
-    for note in (*notes(file, form), *found):
+    for note in (*notes(found_at, form), *found):
         say(f"note: {note}")
     say(f"wrote {output}; next: everymode simulate {shlex.quote(str(output))}")

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from everymode.wgan.data.database_source import is_database
+
 MISSING: Final[tuple[str, ...]] = (
     *("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"),
     *("#N/A", "#NA", "<NA>", "NaT"),
@@ -77,9 +79,9 @@ def split_sheet(path: Path) -> tuple[Path, str]:
 
 
 def is_table(path: str) -> bool:
-    """Whether a path names one table, not a folder, by its ending.
+    """Whether a path names one table, not a folder, by its ending; one in a database counts.
 
     >>> is_table("T.CSV"), is_table("book.xlsx#June"), is_table("tables")
     (True, True, False)
     """
-    return bool(find_suffix(split_sheet(Path(path))[0].name))
+    return is_database(path) or bool(find_suffix(split_sheet(Path(path))[0].name))
