@@ -18,6 +18,7 @@ import pandas as pd
 
 from everymode.clients.site import Site
 from everymode.wgan.data.cell_counts import CellCounts
+from everymode.wgan.data.coded import forget_texts
 from everymode.wgan.data.delimited import coded_frame, load_table, save_table
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
@@ -76,6 +77,7 @@ def forget() -> None:
     """Lets go of the table in memory: rounds train on encoded rows."""
     _frame.cache_clear()
     _counted.cache_clear()
+    forget_texts()
 
 
 @lru_cache(maxsize=1024)

@@ -33,7 +33,7 @@ from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
-from everymode.wgan.data.values import count_cells, parse_column
+from everymode.wgan.data.values import count_cells, count_values, parse_distinct
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
@@ -256,33 +256,42 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
     """Kind, distinct values and use of a column, as one reads it alone."""
     if found.kind is None:
         return "none", 0, "dropped: no values"
-    name = str(series.name)
-    values = pd.Series(
-        parse_column(series, found.kind, name, "", found.form, lenient=found.readable)
-    ).dropna()
-    distinct, kind = int(values.nunique()), found.kind
-    shown = f"{kind} {found.form}".rstrip()
-    if kind == "category" and distinct > capacity(LARGEST_SKETCH):
-        return shown, distinct, "dropped: text or identifier"
-    if kind == "category" and max(len(v.encode()) for v in values.unique()) > BYTES:
-        return shown, distinct, "dropped: long text"
-    counts_up = kind == "integer" and values.max() - values.min() == distinct - 1
-    unique = distinct == len(values) > 20
-    if counts_up and unique and YEARS[0] <= values.min() <= values.max() <= YEARS[1]:
+    kind, shown = found.kind, f"{found.kind} {found.form}".rstrip()
+    if kind in ("category", "boolean"):
+        return shown, *_look_at_texts(count_values(series), kind, len(series))
+    column = Column(str(series.name), kind, form=found.form, lenient=found.readable)
+    numbers, rows = parse_distinct(series, column, "")
+    distinct, size = len(numbers), int(rows.sum())
+    counts_up = kind == "integer" and size and numbers[-1] - numbers[0] == distinct - 1
+    unique = distinct == size > 20
+    if counts_up and unique and YEARS[0] <= numbers[0] <= numbers[-1] <= YEARS[1]:
         return shown, distinct, "modelled as years; an identifier? drop it"
     if counts_up and unique:
         return shown, distinct, CODES
-    if kind == "category" and unique and _patterned(values.tolist()):
-        return shown, distinct, CODES
-    if kind == "category" and distinct > CAPACITY and int(values.value_counts().iloc[0]) < FLOOR:
-        return shown, distinct, "dropped: text or identifier"
-    if kind == "category" and distinct > 0.9 * len(series) > 20:
-        return shown, distinct, "dropped: identifier"
-    if kind == "category" and int(values.value_counts().iloc[0]) < min(FLOOR, len(values)):
-        return shown, distinct, f"dropped: no value in {FLOOR} rows"
-    if kind == "integer" and distinct == len(values) > ALL_DIFFER:
+    if kind == "integer" and distinct == size > ALL_DIFFER:
         return shown, distinct, "modelled; an identifier? drop it"
     return shown, distinct, "modelled"
+
+
+def _look_at_texts(values: Mapping[str, int], kind: str, size: int) -> tuple[int, str]:
+    """Distinct values and use of a column of texts, each with its rows, in a table of `size`."""
+    distinct, present = len(values), sum(values.values())
+    if kind == "boolean":
+        return distinct, "modelled"
+    if distinct > capacity(LARGEST_SKETCH):
+        return distinct, "dropped: text or identifier"
+    if max(len(v.encode()) for v in values) > BYTES:
+        return distinct, "dropped: long text"
+    often = max(values.values())
+    if distinct == present > 20 and _patterned(list(values)):
+        return distinct, CODES
+    if distinct > CAPACITY and often < FLOOR:
+        return distinct, "dropped: text or identifier"
+    if distinct > 0.9 * size > 20:
+        return distinct, "dropped: identifier"
+    if often < min(FLOOR, present):
+        return distinct, f"dropped: no value in {FLOOR} rows"
+    return distinct, "modelled"
 
 
 def _patterned(codes: list[str]) -> bool:

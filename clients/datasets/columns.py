@@ -36,18 +36,25 @@ from everymode.clients.protocol.sketch import (
     vote,
 )
 from everymode.clients.site import Site
-from everymode.fairness.groups.conditions import MISSING, ConditionSpace, category_labels
+from everymode.fairness.groups.conditions import MISSING, ConditionSpace, count_labels
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.constrained import count_broken, with_hidden
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem, running_numbers
 from everymode.wgan.data.readings import Reading, read_counts
-from everymode.wgan.data.schema import Schema
-from everymode.wgan.data.values import count_cells, find_zone, parse_column, parse_values
+from everymode.wgan.data.schema import Column, Schema
+from everymode.wgan.data.values import (
+    count_cells,
+    count_values,
+    find_zone,
+    parse_column,
+    parse_distinct,
+)
 from everymode.wgan.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -120,24 +127,26 @@ class ColumnDataset(ABC):
             lenient = bool(order.lenient and order.lenient[i])
             if name in hidden and name not in frame.columns:
                 continue
+            series = frame[name]
             try:
-                column = parse_column(frame[name], kind, name, where, form, lenient)
                 if kind in ("category", "boolean"):
-                    counts = floor.frequent(_tally(column), site.floor)
+                    if kind == "boolean":
+                        parse_column(series, kind, name, where, form, lenient)
+                    counts = floor.frequent(count_values(series), site.floor)
                     size = order.sizes[i] if order.sizes else CELLS
                     answer[f"sketch.{i}"] = sketch(counts, name, where, size)
                     continue
+                column = Column(name, kind, form=form, lenient=lenient)
+                numbers, rows = parse_distinct(series, column, where)
             except DataError as error:
                 problems += error.problems
                 continue
-            present = column[~np.isnan(column)]
-            numbers, rows = np.unique(present, return_counts=True)
             often = rows >= site.floor
             answer[f"vote.{i}"] = vote(numbers[often], rows[often])
-            places = log_bin(present, order.shifts[i] if order.shifts else 0)
-            tiny = np.array([((places == HALF) & (present != 0)).sum()])
+            places = log_bin(numbers, order.shifts[i] if order.shifts else 0)
+            tiny = np.array([rows[(places == HALF) & (numbers != 0)].sum()])
             answer[f"tiny.{i}"] = floor.without_small(tiny, site.floor)
-            histogram = np.bincount(places, minlength=BINS)
+            histogram = _binned(places, rows, BINS)
             answer[f"histogram.{i}"] = floor.joined(histogram, site.floor)
         for i, name in enumerate(order.identifiers):
             if name not in frame.columns:
@@ -175,7 +184,7 @@ class ColumnDataset(ABC):
             frame = with_hidden(frame, schema, where)
         for i, column in enumerate(schema.counted):
             if not column.numeric:
-                tally = _tally(category_labels(frame[column.name], column, where))
+                tally = count_labels(frame[column.name], column)
                 counts = np.array([tally.get(c, 0) for c in column.categories], np.int64)
                 rare = sum(n for text, n in tally.items() if text != MISSING) - counts.sum()
                 kept = floor.without_small(counts, site.floor)
@@ -184,20 +193,18 @@ class ColumnDataset(ABC):
                 answer[f"categories.{i}"] = kept
                 answer[f"rare.{i}"] = floor.without_small(rare, site.floor)
                 continue
-            content = parse_values(frame, column, where)
-            present = content[~np.isnan(content)]
+            numbers, rows = parse_distinct(frame[column.name], column, where)
             atoms = np.array(column.atoms)
-            masses = np.array([(present == a).sum() for a in atoms], np.int64)
+            masses = np.array([rows[numbers == a].sum() for a in atoms], np.int64)
             answer[f"atoms.{i}"] = floor.without_small(masses, site.floor)
             # Point masses of too few rows are counted with the numbers around them.
-            rest = present[~np.isin(present, atoms[masses >= site.floor])]
+            rest = ~np.isin(numbers, atoms[masses >= site.floor])
             edges = np.array(column.edges)
             bins = max(len(edges) - 1, 0)
             if bins:
-                position = np.clip(np.searchsorted(edges, rest, side="right") - 1, 0, bins - 1)
-                answer[f"bins.{i}"] = floor.joined(
-                    np.bincount(position, minlength=bins), site.floor
-                )
+                position = np.searchsorted(edges, numbers[rest], side="right") - 1
+                counts = _binned(np.clip(position, 0, bins - 1), rows[rest], bins)
+                answer[f"bins.{i}"] = floor.joined(counts, site.floor)
             else:
                 answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
         return Answer(order.layout(), answer)
@@ -237,11 +244,9 @@ class ColumnDataset(ABC):
         return frame.loc[~held_out(len(frame), held.share, held.seed, self.site.name)]
 
 
-def _tally(values: npt.NDArray[np.object_]) -> dict[str, int]:
-    """Rows of every text in a column, in the order in which they come; `None` is not counted."""
-    codes, texts = pd.factorize(values)
-    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
-    return dict(zip(map(str, texts), counts.tolist(), strict=True))
+def _binned(places: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], bins: int) -> Ints:
+    """Rows in each bin, `(bins,)`, of numbers at `places` `(n,)` with `rows` `(n,)`."""
+    return np.bincount(places, rows, bins).astype(np.int64)
 
 
 def _extent(
@@ -254,9 +259,10 @@ def _extent(
     if reading.kind in ("integer", "float"):
         # Numbers that are infinite are refused with the values.
         with contextlib.suppress(DataError):
-            size = magnitude(parse_column(column, reading.kind, "", "", reading.form, lenient=True))
+            own = Column("", reading.kind, form=reading.form, lenient=True)
+            size = magnitude(parse_distinct(column, own, "")[0])
     elif reading.kind == "category":
-        values = distinct(_tally(parse_column(column, "category", "", "")))
+        values = distinct(count_values(column))
     elif reading.kind == "datetime" and (zone := find_zone(column, reading)):
         names.append(f"zone {zone}")
     style = sketch(dict.fromkeys(names, 1), "", cells=STYLES)

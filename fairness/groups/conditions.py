@@ -19,7 +19,7 @@ from everymode.fairness.groups.conditioned_on import ConditionedOn
 from everymode.wgan.data.codec import Codec, TableCodec
 from everymode.wgan.data.constrained import construction
 from everymode.wgan.data.schema import Column, Schema
-from everymode.wgan.data.values import parse_column, parse_values
+from everymode.wgan.data.values import factorize_texts, parse_values
 
 MISSING = "(missing)"
 """The value that stands for no value, in a sensitive feature or a label."""
@@ -34,11 +34,37 @@ def category_labels(series: pd.Series, column: Column, where: str) -> npt.NDArra
 
     TRUE and True are one value of a boolean column, spelled as its schema says.
     """
-    values = parse_column(series, "category", column.name, where)
+    codes, labels = _label_codes(series, column)
+    return np.array(labels, dtype=object)[codes]
+
+
+def count_labels(series: pd.Series, column: Column) -> dict[str, int]:
+    """Rows of each of `category_labels`."""
+    codes, labels = _label_codes(series, column)
+    counts: dict[str, int] = {}
+    for label, rows in zip(labels, np.bincount(codes, minlength=len(labels)), strict=True):
+        if rows:
+            counts[label] = counts.get(label, 0) + int(rows)
+    return counts
+
+
+def _positions(series: pd.Series, column: Column, labels: Sequence[str]) -> Ints:
+    """The place of each row's label in `labels`, `(n,)`; -1 for any other."""
+    known = {label: i for i, label in enumerate(labels)}
+    codes, own = _label_codes(series, column)
+    return np.array([known.get(label, -1) for label in own], np.int64)[codes]
+
+
+def _label_codes(series: pd.Series, column: Column) -> tuple[Ints, list[str]]:
+    """The place of each row's label among labels, `(n,)`, and these; the last is `MISSING`.
+
+    Two places of a boolean column can have one label.
+    """
+    codes, texts = factorize_texts(series)
     if column.kind == "boolean":
         known = {c.lower(): c for c in column.categories}
-        values = np.array([v and known.get(v.lower(), v) for v in values], dtype=object)
-    return np.array([MISSING if v is None else v for v in values], dtype=object)
+        texts = [known.get(text.lower(), text) for text in texts]
+    return np.where(codes < 0, len(texts), codes), [*texts, MISSING]
 
 
 @dataclass(frozen=True)
@@ -138,9 +164,17 @@ class ConditionSpace:
         """The group of each row, `(n,)`; -1 for a row of no known group."""
         if not self.sensitive:
             return np.zeros(len(frame), dtype=np.int64)
-        known = {group: i for i, group in enumerate(self.groups)}
-        values = [category_labels(frame[name], schema[name], where) for name in self.sensitive]
-        return np.array([known.get(group, -1) for group in zip(*values, strict=True)], np.int64)
+        place = np.zeros(len(frame), dtype=np.int64)
+        unknown = np.zeros(len(frame), dtype=np.bool_)
+        values = [sorted({group[i] for group in self.groups}) for i in range(len(self.sensitive))]
+        for name, own in zip(self.sensitive, values, strict=True):
+            codes = _positions(frame[name], schema[name], own)
+            unknown |= codes < 0
+            place = place * len(own) + codes
+        known = np.full([len(own) for own in values], -1, dtype=np.int64)
+        for i, group in enumerate(self.groups):
+            known[tuple(own.index(v) for own, v in zip(values, group, strict=True))] = i
+        return np.where(unknown, -1, known.reshape(-1)[np.where(unknown, 0, place)])
 
     def label_index(self, frame: pd.DataFrame, schema: Schema, where: str) -> Ints:
         """The label of each row, `(n,)`; -1 for a label that is not known."""
@@ -152,9 +186,7 @@ class ConditionSpace:
             label = assign_bins(values, self.label_edges)
             label[label >= len(self.labels)] = -1
             return label
-        known = {label: i for i, label in enumerate(self.labels)}
-        texts = category_labels(frame[self.target], column, where)
-        return np.array([known.get(label, -1) for label in texts], np.int64)
+        return _positions(frame[self.target], column, self.labels)
 
     def cell_index(
         self, frame: pd.DataFrame, schema: Schema, where: str = "the table", codes: Codes = None

@@ -89,6 +89,7 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
         zone=_zone(styles, reading),
         storage=common_storage({t.removeprefix("type ") for t in styles if t.startswith("type ")}),
         lenient=numeric and reading.strays > 0,
+        step=reading.step if kind == "datetime" else "",
     )
     distinct = estimate(looked.units(f"distinct.{i}"))
     return Draft(

@@ -160,9 +160,14 @@ def measured(example: Example, folder: Path) -> dict[str, Any]:
 
 
 def _said_before(surprise: str, notes: list[str]) -> bool:
-    """Whether `init` names a column as one of mostly rare values."""
-    name = surprise.partition(": ")[0]
-    return surprise.endswith(RARE) and any(note.startswith(f"column '{name}':") for note in notes)
+    """Whether `init` says it of the column: rare values, strays, codes that may be real ones."""
+    name, _, what = surprise.partition(": ")
+    said = " ".join(note for note in notes if note.startswith(f"column '{name}':"))
+    return bool(
+        (what.endswith(RARE) and said)
+        or (what.endswith("codes are real ones") and "is a real one with probability" in said)
+        or (what.startswith("read as") and "is taken for missing" in said)
+    )
 
 
 def _notes(out: str) -> list[str]:

@@ -344,9 +344,9 @@ def test_a_table_without_headers_keeps_its_first_row(tmp_path: Path) -> None:
     site = Site("a", table, tmp_path / "work")
     with pytest.raises(DataError, match="none of those expected") as caught:
         handle(Request(DescribeColumns(("age", "job", "sex", "income"))), [site])
-    assert not any(
-        cell in str(caught.value).split("expected;")[0] for cell in ("39", "Ada", "high")
-    )
+    # The folder's own name may hold the number.
+    said = str(caught.value).replace(str(tmp_path), "")
+    assert not any(cell in said.split("expected;")[0] for cell in ("39", "Ada", "high"))
 
 
 # Honest orders

@@ -4,7 +4,7 @@ Each site counts how many of its cells read as truth values, as numbers in each 
 date-times in each form. What follows from the sums is in `everymode.wgan.data.readings`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from everymode.wgan.data.calendar_steps import STEPS, on_steps
 from everymode.wgan.data.date_forms import (
     DATE_FORMS,
     READING_FORMS,
@@ -66,6 +67,7 @@ _FIELDS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("needed", (len(MARKS), DIGITS)),
     ("dates", (len(READING_FORMS),)),
     ("spelled", (len(DATE_FORMS),)),
+    ("stepped", (len(READING_FORMS), len(STEPS))),
 )
 
 
@@ -85,6 +87,7 @@ SIZE: Final = max(place.stop for place, _ in _PLACES.values())
 _CODE = r"^[+-]?0[0-9]+([.,][0-9]*)?$"
 _BARE = r"^[-+(\x{2212}≤≥<>~≈=]*[0-9.,](.*[0-9.,])?[-)]?$"
 _USUAL = r"^-?[0-9]+(\.[0-9]+)?$"
+_DATED = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]*([+-][0-9:]+|Z)?)?$"
 _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _TOO_LONG = r"^([0-9]{20,}|9[3-9][0-9]{17}|92[3-9][0-9]{16})$"
 """Whole numbers beyond 2^63 (about): they are codes."""
@@ -121,40 +124,45 @@ class CellCounts:
         return CellCounts(np.zeros(SIZE, dtype=np.int64))
 
 
-def count_texts(texts: Sequence[str], rows: Ints, missing: int, form: str = "") -> CellCounts:
+def count_texts(array: pa.Array, rows: Ints, missing: int, form: str = "") -> CellCounts:
     """Counts of cells that are text.
 
     Args:
-        texts: The distinct ones, `(n,)`.
+        array: The distinct ones, `(n,)`.
         rows: Cells of each, `(n,)`.
         missing: Cells without a value.
         form: How dates or numbers are declared to be written; empty: not.
     """
     counts = CellCounts.blank()
     counts["missing"], counts["present"] = missing, int(rows.sum())
-    if not len(texts):
+    if not len(array):
         return counts
-    array = pa.array(texts, pa.large_string())
 
     def of(mask: npt.NDArray[np.bool_]) -> int:
         return int(rows[mask].sum())
 
-    blank = np.array([text in MISSING_NUMBERS for text in texts])
+    blank = _mask(pc.is_in(array, pa.array(sorted(MISSING_NUMBERS), array.type)))
     counts["blank"] = of(blank)
     counts["boolean"] = of(_matches(array, r"(?i)^(true|false)$"))
     counts["code"] = of(_matches(array, _CODE))
     if form:
-        _count_declared(counts, texts, rows, form)
+        _count_declared(counts, array, rows, form)
         return counts
     _count_numbers(counts, array, rows)
     _count_dates(counts, array, rows, blank)
     return counts
 
 
-def _count_declared(counts: CellCounts, texts: Sequence[str], rows: Ints, form: str) -> None:
+def _count_declared(counts: CellCounts, texts: pa.Array, rows: Ints, form: str) -> None:
     """Counts of what fits the one form that counts."""
     if is_date_form(form):
-        fits = ~np.isnan(read_dates(texts, form))
+        moments = read_dates(texts, form)
+        fits = ~np.isnan(moments)
+        if "%z" not in reading_form(form):
+            stepped = counts["stepped"].copy()
+            # Of a declared form there is one reading alone.
+            stepped[0] = rows[fits] @ on_steps(moments[fits])
+            counts["stepped"] = stepped
     else:
         numbers, wrong, bounds = read_numbers(texts, form)
         fits = ~wrong
@@ -177,6 +185,12 @@ def _mask(found: Any) -> npt.NDArray[np.bool_]:
 
 
 def _count_numbers(counts: CellCounts, array: pa.Array, rows: Ints) -> None:
+    if _matches(array, _DATED).all():
+        # No number holds two signs without an exponent: nothing else can be counted.
+        affixes = counts["affixes"].copy()
+        affixes[0] = int(rows[_matches(array, _BARE)].sum())
+        counts["affixes"] = affixes
+        return
     usual = bool(_matches(array, _USUAL).all())
     infinite = np.zeros(len(rows), bool) if usual else _matches(array, _NOT_FINITE)
     counts["infinite"] = int(rows[infinite].sum())
@@ -324,21 +338,24 @@ def _count_dates(
         return
     index = np.flatnonzero(possible)
     part, weights = array.take(pa.array(index)), rows[index]
-    texts = np.array(part.to_pylist(), dtype=object)
-    step = max(1, len(texts) // 40)
-    sample = part.take(pa.array(np.arange(0, len(texts), step)))
+    step = max(1, len(part) // 40)
+    sample = part.take(pa.array(np.arange(0, len(part), step)))
     dates, spelled = np.zeros(len(READING_FORMS), np.int64), np.zeros(len(DATE_FORMS), np.int64)
+    stepped = np.zeros((len(READING_FORMS), len(STEPS)), np.int64)
     for r, form in enumerate(READING_FORMS):
         # A few values rule out most forms; each attempt on a whole column is slow.
         if (form in COMPACT) != bool(compact[index].all()):
             continue
         if _matches(sample, f"^{pattern(form, loose=True)}$").mean() < ENOUGH / 2:
             continue
-        fits = ~np.isnan(read_dates(texts, form))
+        moments = read_dates(part, form)
+        fits = ~np.isnan(moments)
         dates[r] = int(weights[fits].sum())
         if dates[r]:
+            if "%z" not in form:
+                stepped[r] = weights[fits] @ on_steps(moments[fits])
             for d, own in enumerate(DATE_FORMS):
                 if reading_form(own) == form:
                     right = fits & _matches(part, f"^{pattern(own)}$")
                     spelled[d] = int(weights[right].sum())
-    counts["dates"], counts["spelled"] = dates, spelled
+    counts["dates"], counts["spelled"], counts["stepped"] = dates, spelled, stepped

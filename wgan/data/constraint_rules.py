@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from everymode.wgan.data.calendar_steps import nearest, step_seconds
 from everymode.wgan.data.constraints import (
     Combination,
     Constraint,
@@ -239,4 +240,6 @@ def on_grid(values: Numbers, column: Column) -> Numbers:
     step = resolution(column)
     if column.kind == "float":
         return np.round(values, column.decimals) if step else values
+    if column.step and not step_seconds(column.step):
+        return nearest(values, column.step)
     return np.asarray(np.rint(values / step) * step if step else np.round(values, 6))

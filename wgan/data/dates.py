@@ -19,17 +19,22 @@ from everymode.wgan.data.date_forms import DIRECTIVE, has_day, pattern, reading_
 Numbers = npt.NDArray[np.float64]
 
 
-def read_dates(texts: Sequence[str] | npt.NDArray[np.object_], form: str) -> Numbers:
+def read_dates(texts: Sequence[str] | npt.NDArray[np.object_] | pa.Array, form: str) -> Numbers:
     """Seconds since 1970, `(n,)`, in UTC where offsets are written; NaN where a form does not fit.
 
     >>> read_dates(["31-Jan-2024", "1970-01-01"], "%d-%b-%Y").tolist()
     [1706659200.0, nan]
     """
     plain = reading_form(form)
+    array = texts
+    if not isinstance(array, pa.Array):
+        array = pa.array(np.asarray(texts, dtype=object), pa.large_string(), from_pandas=True)
+    if plain in _ISO and len(array) and (found := _read_iso(array, plain)) is not None:
+        return found
     # pandas reads "now" and "today" in any form.
-    index = pd.Series(np.asarray(texts, dtype=object), dtype=object)
-    found = pc.match_substring_regex(pa.array(index, pa.large_string()), f"^{pattern(form, True)}$")
+    found = pc.match_substring_regex(array, f"^{pattern(form, True)}$")
     fits = np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    index = pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
     if "%V" in plain:
         return _read_weeks(index, fits, plain)
     if not has_day(plain):
@@ -39,6 +44,25 @@ def read_dates(texts: Sequence[str] | npt.NDArray[np.object_], form: str) -> Num
         dates = pd.to_datetime(index[fits], format=plain, errors="coerce", utc=True)
         seconds[fits] = to_seconds(pd.DatetimeIndex(dates))
     return seconds
+
+
+_ISO = tuple(
+    f"%Y-%m-%d{clock}"
+    for clock in ("", *(f"{t}%H:%M:%S{part}" for t in " T" for part in ("", ".%f")))
+)
+"""Forms that Arrow reads, several times as fast as pandas."""
+
+
+def _read_iso(array: pa.Array, form: str) -> Numbers | None:
+    """Seconds since 1970, `(n,)`; None where not all texts are written in full, or no dates."""
+    strict = pattern(form).replace("{1,9}", "{1,6}")
+    if array.null_count or not pc.all(pc.match_substring_regex(array, f"^{strict}$")).as_py():
+        return None
+    try:
+        moments = pc.cast(array, pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
+    return np.asarray(pc.cast(moments, pa.int64()).to_numpy(zero_copy_only=False) / 1e6)
 
 
 def _read_weeks(index: "pd.Series[str]", fits: npt.NDArray[np.bool_], form: str) -> Numbers:

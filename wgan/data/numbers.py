@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-def read_numbers(texts: Sequence[str], pattern: str = "") -> tuple[Numbers, Mask, Mask]:
+def read_numbers(texts: Sequence[str] | pa.Array, pattern: str = "") -> tuple[Numbers, Mask, Mask]:
     """Numbers in a notation, whatever their digits and however those below zero are written.
 
     Args:
@@ -30,7 +30,7 @@ def read_numbers(texts: Sequence[str], pattern: str = "") -> tuple[Numbers, Mask
     ([1234.5, -2.0, 5.0, nan], [False, False, False, True], [False, False, True, False])
     """
     notation = parse_notation(pattern)
-    array = pa.array(texts, pa.large_string())
+    array = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
     plain = pattern in ("", "0") and len(array) > 0
     # Nearly all columns are plain: read at once.
     if plain and pc.all(pc.match_substring_regex(array, f"^{PLAIN}$")).as_py():

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from everymode.wgan.data.calendar_steps import nearest, step_seconds
 from everymode.wgan.data.date_forms import form_step
 from everymode.wgan.data.schema import Column
 
@@ -36,7 +37,7 @@ def resolution(column: Column) -> float:
         return 1.0
     if column.kind == "float":
         return 10.0**-column.decimals if column.decimals < 15 else 0.0
-    return form_step(column.form) if column.form else 0.0
+    return max(form_step(column.form), step_seconds(column.step)) if column.form else 0.0
 
 
 def jitter(column: Column) -> float:
@@ -71,6 +72,9 @@ def from_scores(scores: Numbers, column: Column) -> Numbers:
         numbers = np.interp(ranks, column.cumulative, column.edges)
         if not resolution(column):
             numbers = np.where(_nothing(numbers, column), 0.0, numbers)
+    if column.step and not step_seconds(column.step):
+        # Months and quarters are not equally long.
+        return nearest(np.clip(numbers, column.low, column.high), column.step)
     low, high = _rounded(np.array([column.low, column.high]), column)
     # Edges need not be multiples of the resolution; rounding must not lead past them.
     low += resolution(column) * (low < column.low)

@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from everymode.wgan.data.calendar_steps import common_step
 from everymode.wgan.data.cell_counts import COMPACT, DIGITS, ENOUGH, CellCounts
-from everymode.wgan.data.date_forms import DATE_FORMS, READING_FORMS, is_date_form, reading_form
+from everymode.wgan.data.date_forms import (
+    DATE_FORMS,
+    READING_FORMS,
+    form_step,
+    is_date_form,
+    reading_form,
+)
 from everymode.wgan.data.notation import (
     AFFIXES,
     BRACKETS,
@@ -33,6 +40,7 @@ class Reading:
         strays: Cells that do not fit, and are taken for missing.
         bounds: Cells such as `≤5`, which are read as their bound.
         alike: Share of the cells of a category that read as numbers or dates.
+        step: The step of `everymode.wgan.data.calendar_steps` on which all date-times lie.
         values: Cells with a value.
     """
 
@@ -43,6 +51,7 @@ class Reading:
     strays: int = 0
     bounds: int = 0
     alike: float = 0.0
+    step: str = field(default="", repr=False)
     values: int = field(default=0, compare=False, repr=False)
 
     @property
@@ -88,7 +97,8 @@ def read_counts(
         chosen = _date_form(counts, family)
         strays = values - dates
         gaps = missing or blank > 0 or strays > 0
-        return Reading("datetime", gaps, chosen, strays=strays, values=values)
+        step = common_step(counts["stepped"][family], dates, form_step(chosen))
+        return Reading("datetime", gaps, chosen, strays=strays, step=step, values=values)
     if kind in ("integer", "float"):
         strays = values - numbers
         chosen = _notation(counts, mark, kind).pattern
@@ -107,7 +117,8 @@ def _declared(counts: CellCounts, kind: Kind | None, form: str) -> Reading:
     strays = values - counts["declared"]
     missing = counts["missing"] > 0 or counts["blank"] > 0 or strays > 0
     if is_date_form(form):
-        return Reading("datetime", missing, form, strays=strays, values=values)
+        step = common_step(counts["stepped"][0], counts["declared"], form_step(form))
+        return Reading("datetime", missing, form, strays=strays, step=step, values=values)
     needed = counts["needed"][0].nonzero()[0]
     decimals = int(needed.max()) if len(needed) else 0
     if kind not in ("integer", "float"):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from everymode.wgan.data.calendar_steps import at_least, nearest, step_seconds
 from everymode.wgan.data.codec import typed
 from everymode.wgan.data.constrained import construction, date_unit, hidden_name
 from everymode.wgan.data.constraint_rules import (
@@ -270,6 +271,10 @@ class _Rows:
                 most = -round_up(np.array([-column.high]), column)[0]
                 # In the range of the column, unless the constraint leads beyond.
                 found = np.clip(found, least, max(least, most))
+                if column.step and not step_seconds(column.step):
+                    found = nearest(found, column.step)
+                    # The nearest month may begin before `low`.
+                    found = np.where(found < base, at_least(base, column.step), found)
                 if self.schema[low].missing:
                     own = self.cells[high]
                     found = np.where(np.isnan(base), own, found)

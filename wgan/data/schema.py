@@ -33,6 +33,7 @@ _OPTIONAL: Mapping[str, object] = {
     "shares": (),
     "states": (),
     "scale": "ranks",
+    "step": "",
 }
 """Attributes of a column that are written where they say something."""
 
@@ -64,6 +65,8 @@ class Column:
         states: Of each category the state that encodes it, from 0 on; empty: each has its own.
         scale: How a number is encoded: by its rank, or linearly, from its range to [-1, 1], which
             keeps distances (points, pixels).
+        step: The step of the calendar or the clock on which a `datetime` lies, as
+            `everymode.wgan.data.calendar_steps` names it; empty: that of its form.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Column:
     shares: tuple[float, ...] = ()
     states: tuple[int, ...] = ()
     scale: Literal["ranks", "linear"] = "ranks"
+    step: str = ""
 
     @property
     def numeric(self) -> bool:

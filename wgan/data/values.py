@@ -15,11 +15,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from everymode.wgan.data.cell_counts import (
-    DIGITS,
-    MISSING_NUMBERS,
-    CellCounts,
-    count_texts,
+from everymode.wgan.data.calendar_steps import on_steps
+from everymode.wgan.data.cell_counts import DIGITS, MISSING_NUMBERS, CellCounts
+from everymode.wgan.data.coded import (
+    Codes,
+    DistinctTexts,
+    distinct_dates,
+    distinct_numbers,
+    factorize_cells,
+    is_coded,
+    used_texts,
 )
 from everymode.wgan.data.date_forms import (
     DATE_FORMS,
@@ -28,8 +33,7 @@ from everymode.wgan.data.date_forms import (
     is_date_form,
     reading_form,
 )
-from everymode.wgan.data.dates import find_offset, read_dates, to_seconds
-from everymode.wgan.data.numbers import read_numbers
+from everymode.wgan.data.dates import find_offset, to_seconds
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.errors import DataError
@@ -41,7 +45,6 @@ Mask = npt.NDArray[np.bool_]
 LARGEST: Final = 2.0**63
 """Whole numbers beyond are codes."""
 
-_NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -64,9 +67,8 @@ def count_cells(series: "pd.Series[Any]", form: str = "") -> CellCounts:
         series: The column.
         form: How its dates or numbers are declared to be written; empty: not.
     """
-    if _is_coded(series.dtype):
-        codes, texts = _factorized(series)
-        return _counted(codes, texts, form)
+    if is_coded(series.dtype):
+        return _counted(*_factorized(series), form)
     present = series.dropna()
     dtype, size = present.dtype, len(present)
     counts = CellCounts.blank()
@@ -87,9 +89,10 @@ def count_cells(series: "pd.Series[Any]", form: str = "") -> CellCounts:
     return counts
 
 
-def _counted(codes: npt.NDArray[np.intp], texts: list[str], form: str) -> CellCounts:
-    rows = np.bincount(codes[codes >= 0], minlength=len(texts)).astype(np.int64)
-    return count_texts(texts, rows, int((codes < 0).sum()), form)
+def _counted(codes: Codes, texts: DistinctTexts, form: str) -> CellCounts:
+    codes, texts = used_texts(codes, texts)
+    rows = np.bincount(codes + 1, minlength=len(texts) + 1).astype(np.int64)
+    return texts.counts(rows[1:], int(rows[0]), form)
 
 
 def _count_typed_numbers(counts: CellCounts, present: "pd.Series[Any]") -> None:
@@ -123,6 +126,9 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
         if not aware or ("T" in form and "%:z" in form):
             spelled[d] = len(present)
     counts["dates"], counts["spelled"] = dates, spelled
+    if not aware:
+        there = on_steps(to_seconds(pd.DatetimeIndex(present))).sum(0)
+        counts["stepped"] = np.where(dates[:, None] > 0, there, 0)
 
 
 def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
@@ -132,7 +138,8 @@ def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
         return str(zone)
     if reading.kind != "datetime" or "%z" not in reading_form(reading.form):
         return ""
-    return find_offset([t for t in _factorized(series)[1] if t not in MISSING_NUMBERS])
+    _, texts = used_texts(*_factorized(series))
+    return find_offset([t for t in texts.array.to_pylist() if t not in MISSING_NUMBERS])
 
 
 def parse_values(frame: pd.DataFrame, column: Column, where: str) -> npt.NDArray[Any]:
@@ -187,18 +194,75 @@ def parse_column(
     numbers, wrong = _typed_numbers(series)
     if numbers is None:
         numbers, wrong = _parse_numbers(series, form)
-    infinite = np.isinf(numbers)
-    if infinite.any():
-        raise DataError(
-            f"{where}: column {name!r} is infinite or not a number in {_rows(infinite)}; expected "
-            "finite numbers, leave the cell empty where there is no value"
-        )
+    _refuse_infinite(np.isinf(numbers), name, where)
     if kind == "integer":
-        odd = ~np.isnan(numbers) & ((np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST))
+        odd = _odd(numbers)
         numbers, wrong = np.where(odd, np.nan, numbers), wrong | odd
     if not lenient:
         _refuse(wrong, kind, name, where)
     return numbers
+
+
+def parse_distinct(
+    series: "pd.Series[Any]", column: Column, where: str
+) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    """The distinct numbers of a numeric column, ascending, and their rows; `(n,)` each.
+
+    They are those of `parse_values`, less what is missing; a column of coded text is read by its
+    distinct cells.
+
+    Raises:
+        DataError: As `parse_values`.
+    """
+    if not is_coded(series.dtype):
+        return _tallied(
+            parse_column(series, column.kind, column.name, where, column.form, column.lenient)
+        )
+    codes, texts = factorize_cells(series)
+    own = column.form if is_date_form(column.form) == (column.kind == "datetime") else ""
+    read = distinct_dates if column.kind == "datetime" else distinct_numbers
+    numbers, wrong = read(texts, own)
+    rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
+    if column.kind == "integer":
+        wrong = wrong | _odd(numbers)
+    if (np.isinf(numbers) & (rows > 0)).any() or (
+        (wrong & (rows > 0)).any() and not column.lenient
+    ):
+        # Says in which rows.
+        parse_values(series.to_frame(column.name), column, where)
+    return _tallied(np.where(wrong, np.nan, numbers), rows)
+
+
+def _tallied(
+    numbers: Numbers, rows: npt.NDArray[np.int64] | None = None
+) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    there = ~np.isnan(numbers)
+    if rows is None:
+        found, counts = np.unique(numbers[there], return_counts=True)
+        return found, counts.astype(np.int64)
+    there &= rows > 0
+    found, places = np.unique(numbers[there], return_inverse=True)
+    counts = np.bincount(places.reshape(-1), rows[there], len(found))
+    return found, counts.astype(np.int64)
+
+
+def factorize_texts(series: "pd.Series[Any]") -> tuple[Codes, list[str]]:
+    """The place of each cell's text among the distinct ones, `(n,)`, and these; -1: missing."""
+    codes, texts = used_texts(*_factorized(series))
+    return codes, texts.array.to_pylist()
+
+
+def count_values(series: "pd.Series[Any]") -> dict[str, int]:
+    """Rows of each distinct text in a column; what is missing is not counted."""
+    codes, texts = factorize_texts(series)
+    rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
+    return dict(zip(texts, rows.tolist(), strict=True))
+
+
+def _odd(numbers: Numbers) -> Mask:
+    """Which numbers are not whole, or too large to be."""
+    broken: Mask = (np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST)
+    return ~np.isnan(numbers) & broken
 
 
 def _typed_numbers(series: "pd.Series[Any]") -> tuple[Numbers | None, Mask]:
@@ -219,37 +283,22 @@ def _is_boolean(text: str) -> bool:
     return text.lower() in ("true", "false")
 
 
-def _is_coded(dtype: Any) -> bool:
-    """Whether cells are dictionary-encoded text, as `everymode.wgan.data.delimited` reads them."""
-    return isinstance(dtype, pd.ArrowDtype) and pa.types.is_dictionary(dtype.pyarrow_dtype)
-
-
-def _codes_of(series: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], Objects]:
-    """Of dictionary-encoded text the code of each cell, -1 where missing, and what codes mean."""
-    array = series.array.__arrow_array__().combine_chunks()
-    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.intp)
-    # The last is where -1 points to.
-    return codes, np.array([*array.dictionary.to_pylist(), None], dtype=object)
-
-
-def _factorized(series: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[str]]:
-    """The code of each cell's text, -1 where missing, and the distinct texts, each used."""
-    if not _is_coded(series.dtype):
-        codes, uniques = pd.factorize(_texts(series))
-        return codes, [str(text) for text in uniques]
-    codes, texts = _codes_of(series)
-    used = np.bincount(codes + 1, minlength=len(texts)) > 0
-    used[0] = False
-    renumbered = np.where(used, np.cumsum(used) - 1, -1)
-    return renumbered[codes + 1], texts[:-1][used[1:]].tolist()
+def _factorized(series: "pd.Series[Any]") -> tuple[Codes, DistinctTexts]:
+    """The code of each cell's text, -1 where missing, and the distinct texts."""
+    if is_coded(series.dtype):
+        return factorize_cells(series)
+    codes, uniques = pd.factorize(_texts(series))
+    texts = pa.array([str(text) for text in uniques], pa.large_string())
+    return codes, DistinctTexts(texts)
 
 
 def _texts(series: "pd.Series[Any]") -> Objects:
     """The cells as text, `None` where missing."""
     cells: Iterable[Any]
-    if _is_coded(series.dtype):
-        codes, distinct = _codes_of(series)
-        return distinct[codes]
+    if is_coded(series.dtype):
+        codes, distinct = factorize_cells(series)
+        # The last is where -1 points to.
+        return np.array([*distinct.array.to_pylist(), None], dtype=object)[codes]
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         cells = series.dt.strftime(_form_of_typed(series.dropna()))
     elif isinstance(series.dtype, np.dtype):
@@ -314,50 +363,26 @@ def _step_of_typed(present: "pd.Series[Any]") -> float:
 def _parse_dates(
     series: "pd.Series[Any]", name: str, where: str, form: str, lenient: bool
 ) -> Numbers:
-    codes, values = _factorized(series)
-    if not values:
-        return np.full(len(codes), np.nan)
-    blank = np.array([value in MISSING_NUMBERS for value in values])
-    parsed = read_dates(values, form) if form else np.full(len(values), np.nan)
-    if (np.isnan(parsed) & ~blank).any():
-        own = describe(pd.Series(values, dtype=object))
-        if own.kind == "datetime":
-            other = read_dates(values, own.form)
-        else:
-            other = min((read_dates(values, f) for f in READING_FORMS), key=_gaps)
-        parsed = min(parsed, other, key=_gaps)
-    seconds = np.append(parsed, np.nan)[codes]
+    codes, texts = _factorized(series)
+    moments, wrong = distinct_dates(texts, form)
     if not lenient:
-        gone = np.append(blank, True)[codes]
-        _refuse(np.isnan(seconds) & ~gone, "datetime", name, where)
-    return seconds
-
-
-def _gaps(parsed: Numbers) -> int:
-    return int(np.isnan(parsed).sum())
+        _refuse(np.append(wrong, False)[codes], "datetime", name, where)
+    return np.append(moments, np.nan)[codes]
 
 
 def _parse_numbers(series: "pd.Series[Any]", form: str) -> tuple[Numbers, Mask]:
     """Numbers, NaN where missing or not a number, and where it is no number at all."""
-    codes, uniques = _factorized(series)
-    parsed, wrong, _ = read_numbers(uniques, form)
-    if wrong.any():
-        # Written otherwise than agreed: by another program, say.
-        own = describe(pd.Series(uniques, dtype=object))
-        for other in ("", own.form if own.kind in ("integer", "float") else ""):
-            found, still, _ = read_numbers(uniques, other)
-            if still.sum() < wrong.sum():
-                parsed, wrong = found, still
-        special = [_special(text) if bad else 0.0 for text, bad in zip(uniques, wrong, strict=True)]
-        parsed = np.where(wrong, special, parsed)
-        wrong = wrong & np.isnan(parsed) & ~np.array([t in MISSING_NUMBERS for t in uniques])
-    numbers = np.append(parsed, np.nan)[codes]
-    return numbers, np.append(wrong, False)[codes]
+    codes, texts = _factorized(series)
+    numbers, wrong = distinct_numbers(texts, form)
+    return np.append(numbers, np.nan)[codes], np.append(wrong, False)[codes]
 
 
-def _special(text: str) -> float:
-    """Infinity for what is a number and none that can be modelled; NaN for all else."""
-    return np.inf if _NOT_FINITE.fullmatch(text) and text not in MISSING_NUMBERS else np.nan
+def _refuse_infinite(infinite: Mask, name: str, where: str) -> None:
+    if infinite.any():
+        raise DataError(
+            f"{where}: column {name!r} is infinite or not a number in {_rows(infinite)}; expected "
+            "finite numbers, leave the cell empty where there is no value"
+        )
 
 
 def _rows(mask: Mask) -> str:
