@@ -352,6 +352,6 @@ def _natural(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
         unit = "s" if resolution(column) >= 1 else "us"
         return pd.Series(times.view("datetime64[us]").astype(f"datetime64[{unit}]"))
     if column.kind == "boolean" and {c.lower() for c in column.categories} <= {"true", "false"}:
-        truth = series.map(lambda text: None if text is None else text.lower() == "true")
+        truth = series.map(lambda text: None if pd.isna(text) else text.lower() == "true")
         return truth.astype("boolean" if column.missing else "bool")
     return series if column.kind == "float" else pd.Series(series.to_numpy(), dtype="str")

@@ -1,6 +1,9 @@
 """Writes tables, whole or not at all."""
 
+import datetime as dt
 import io
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +66,10 @@ def write_table(
     elif name.endswith(".feather"):
         content = write_feather(to_arrow(frame, schema))
     elif name.endswith(".jsonl"):
-        text = frame.to_json(None, orient="records", lines=True, date_format="iso", index=False)
-        content = text.encode()
+        content = _json_lines(to_arrow(frame, schema))
     elif name.endswith(".xlsx"):
-        table, marked = safe_table(frame) if spreadsheet_safe else (frame, marked)
+        table = _as_cells(frame, schema)
+        table, marked = safe_table(table) if spreadsheet_safe else (table, marked)
         content = write_sheet(table, path)
     else:
         separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
@@ -90,6 +93,39 @@ def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             for name in frame.columns
         }
     )
+
+
+def _json_lines(table: pa.Table) -> bytes:
+    """A JSON object a row: text is a string, a number a number, a missing value null."""
+    lines = [json.dumps(row, ensure_ascii=False, default=_iso) for row in table.to_pylist()]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _iso(value: Any) -> Any:
+    """What JSON has no type for."""
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.total_seconds() if isinstance(value, dt.timedelta) else str(value)
+
+
+def _as_cells(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Columns as cells of a workbook: text as text, also where it reads as numbers or dates."""
+    texts = {c.name: c for c in schema.columns if "string" in c.storage}
+    columns = {}
+    for name in frame.columns:
+        series = frame[name]
+        if name in texts:
+            spelled = spell_column(series, texts[name]).astype(object)
+            series = spelled.map(str, na_action="ignore")
+        elif pd.api.types.is_datetime64_dtype(series.dtype):
+            days = series.dropna()
+            if (days == days.dt.normalize()).all():
+                # A date cell shows no time of day.
+                series = series.astype(object).map(lambda day: day.date(), na_action="ignore")
+        columns[name] = series
+    return pd.DataFrame(columns)
 
 
 def spell_column(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
