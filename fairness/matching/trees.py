@@ -61,6 +61,17 @@ class Tree:
         leaf: Ints = self.left[node].astype(np.int64)
         return leaf
 
+    @property
+    def inner(self) -> tuple[Ints, ...]:
+        """Nodes that are no leaves, one array a depth, the root's first."""
+        found: list[Ints] = []
+        nodes = np.zeros(1, dtype=np.int64)
+        while len(nodes := nodes[self.column[nodes] != LEAF]):
+            found.append(nodes)
+            left = self.left[nodes].astype(np.int64)
+            nodes = np.concatenate([left, left + 1])
+        return tuple(found)
+
     def counts(self, codes: Codes, size: int) -> Ints:
         """Rows of each leaf that have each code of the target, `(leaves, size)`."""
         place = self.apply(codes) * size + codes[:, self.target]

@@ -16,8 +16,7 @@ from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.trees import LEAF, Tree, split_counts, trees_to_tensors
 from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
-from everymode.fairness.weighting.group_weights import row_weights
-from everymode.server.synthesis.calibration import ProgressCallback, fit_proposal
+from everymode.server.synthesis.calibration import ProgressCallback
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.codec import TableCodec
@@ -102,8 +101,7 @@ class FitTrees:
             expected.append(leaf)
             sizes = [coding.sizes[tree.target] for tree in trees]
             found = self._counted(coding, trees, number, sizes)
-            own = [tree.counts(codes, size) for tree, size in zip(trees, sizes, strict=True)]
-            proposal = ConditionalTrees.of(coding, trees, found, own)
+            proposal = ConditionalTrees.of(coding, trees, found, leaf)
             synthesizer = replace(synthesizer, proposal=proposal)
             leaves.append(sum(tree.leaves for tree in trees))
             sums.append(sum(part.size for part in found))
@@ -235,12 +233,15 @@ def _single(target: int) -> Tree:
 
 
 def _made(synthesizer: Synthesizer, coding: Coding, count: int, number: int) -> Codes:
-    """Codes of synthetic rows, `(count, columns)`, small cells a little more often."""
+    """Codes of synthetic rows, `(count, columns)`, of cells in the shares of the data.
+
+    Were small groups drawn more often, as they are elsewhere, their leaves would hold fewer of the
+    data's rows than asked for.
+    """
     plan = synthesizer.plan
-    each = row_weights(plan.mass, plan.conditions.group_counts)
-    mass = (plan.conditions.table * each[:, None]).reshape(-1)
+    table = plan.conditions.table.reshape(-1)
     rng = np.random.default_rng(derive_seed(plan.seed, "rows for trees", number))
-    cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
+    cells = rng.choice(len(table), count, p=table / table.sum())
     drawn = torch.Generator().manual_seed(derive_seed(plan.seed, "drawn for trees", number))
     parts = []
     with torch.no_grad(), flush_denormals():
