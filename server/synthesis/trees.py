@@ -53,7 +53,7 @@ class TreeSpec:
     Attributes:
         exchanges: How often trees are grown anew, on rows of those before, and counted.
         leaf: Rows of the data that a leaf is expected to hold at least. One that turns out to hold
-            fewer than half is filled up to half by its parent's.
+            fewer is filled up by its parent's.
     """
 
     exchanges: int = 1
@@ -107,7 +107,7 @@ class FitTrees:
                     progress((number - 1) * (len(targets) + 1) + place, steps)
             expected.append(leaf)
             found = request_counts(self.exchange, self.plan_name, trees, number, coding)
-            proposal = ConditionalTrees.of(coding, trees, found, leaf // 2)
+            proposal = ConditionalTrees.of(coding, trees, found, leaf)
             synthesizer = replace(synthesizer, proposal=proposal)
             leaves.append(sum(tree.leaves for tree in trees))
             sums.append(sum(part.size for part in found))
