@@ -34,7 +34,7 @@ def follow(
         run: The run directory.
         once: Whether to print the state and return.
         console: Where; None: standard output.
-        sleep: Waits for so many seconds.
+        sleep: Waits for a number of seconds.
 
     Raises:
         StateError: It is no directory of a run that can be watched.
