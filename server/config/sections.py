@@ -613,6 +613,13 @@ class OutputSettings(Section):
         json_schema_extra=HARMLESS,
     )
 
+    watch: bool = Field(
+        True,
+        description="whether watch.html, watch.json and metrics.prom (for Prometheus) in the run "
+        "directory follow the run, for a browser and everymode watch",
+        json_schema_extra=HARMLESS,
+    )
+
     @field_validator("trackers", mode="before")
     @classmethod
     def _one_tracker(cls, value: object) -> object:
