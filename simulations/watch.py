@@ -22,7 +22,7 @@ GROUPS, NOTES, WIDTH = 12, 5, 24
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def follow(
+def show_progress(
     run: Path,
     once: bool = False,
     console: Console | None = None,
@@ -64,10 +64,10 @@ def follow(
 def summary_line(status: Status) -> str:
     """The state on one line, without what changes while nothing happens.
 
-    >>> summary_line(Status(run="r", stage="train", done=3, total=5, round_seconds=2.0))
+    >>> summary_line(Status(run="r", activity="train", done=3, total=5, round_seconds=2.0))
     'r: running, train, round 3 of 5, left 4 s, down 0 B, up 0 B'
     """
-    parts = [f"{status.run}: {status.state}", status.stage]
+    parts = [f"{status.run}: {status.state}", status.activity]
     if status.total:
         parts.append(f"round {status.done} of {status.total}")
     if status.seconds_left is not None:

@@ -7,7 +7,7 @@ rows' own has the density
 
     p(z | c) = q(z | c) exp(s(z)) / Z_c,     s(z) = sum over trees t of theta_t(leaf of z in t),
 
-and is drawn from by keeping each row with the probability exp(s(z) - ceiling_c). Most theta are 0:
+and is drawn from by keeping each row with the probability exp(s(z) - log_envelope_c). Most theta are 0:
 only what chance does not explain is moved.
 
 Sources: Dudik, Phillips, Schapire, "Maximum Entropy Density Estimation with Generalized
@@ -62,13 +62,13 @@ class LeafWeights:
         coding: Codes of encoded rows.
         trees: The trees, none of which predicts a column.
         scores: theta of the leaves of each tree, `(leaves,)` each.
-        ceilings: Score from which a row of each cell is surely kept, `(cells,)`.
+        log_envelopes: Score from which a row of each cell is surely kept, `(cells,)`.
     """
 
     coding: Coding
     trees: tuple[Tree, ...]
     scores: tuple[Floats, ...]
-    ceilings: Floats
+    log_envelopes: Floats
 
     def score(self, codes: Codes) -> Floats:
         """The score of rows with codes `(n, columns)`, `(n,)`."""
@@ -90,12 +90,12 @@ class LeafWeights:
         """Which encoded rows `(n, D)` of cells `(n,)` to keep, `(n,)`."""
         score = self.score(self.coding.codes(rows, cells))
         chance = torch.rand(len(rows), generator=rng, dtype=torch.float64).log().numpy()
-        kept: npt.NDArray[np.bool_] = chance < score - self.ceilings[cells]
+        kept: npt.NDArray[np.bool_] = chance < score - self.log_envelopes[cells]
         return kept
 
     def tensors(self) -> dict[str, Tensor]:
         """What a saved generator holds of it."""
-        found = {f"{PREFIX}_ceilings": torch.from_numpy(self.ceilings.astype(np.float32))}
+        found = {f"{PREFIX}_log_envelopes": torch.from_numpy(self.log_envelopes.astype(np.float32))}
         for k, (tree, scores) in enumerate(zip(self.trees, self.scores, strict=True)):
             found[f"{PREFIX}_{k}_nodes"] = torch.from_numpy(tree.to_array())
             found[f"{PREFIX}_{k}_scores"] = torch.from_numpy(scores.astype(np.float32))
@@ -119,10 +119,13 @@ class LeafWeights:
                 raise ValueError(f"critic tree {k}: scores of other leaves than its own")
             trees.append(tree)
             scores.append(own)
-        ceilings = tensors[f"{PREFIX}_ceilings"].numpy().astype(np.float64)
-        if ceilings.shape != (coding.conditions.table.size,) or not np.isfinite(ceilings).all():
-            raise ValueError("ceilings of other cells than the plan's")
-        return LeafWeights(coding, tuple(trees), tuple(scores), ceilings)
+        log_envelopes = tensors[f"{PREFIX}_log_envelopes"].numpy().astype(np.float64)
+        if (
+            log_envelopes.shape != (coding.conditions.table.size,)
+            or not np.isfinite(log_envelopes).all()
+        ):
+            raise ValueError("envelopes of other cells than the plan's")
+        return LeafWeights(coding, tuple(trees), tuple(scores), log_envelopes)
 
 
 @dataclass(frozen=True)
@@ -289,7 +292,7 @@ class LeafProblem:
                 break
         return max(MARGIN * size, 1e-9)
 
-    def ceilings(self, theta: Tensor) -> Floats:
+    def log_envelopes(self, theta: Tensor) -> Floats:
         """The score from which a row of each cell is surely kept, `(cells,)`.
 
         Of cells without rows here that of all rows.

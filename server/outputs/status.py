@@ -35,7 +35,7 @@ class Status(BaseModel):
         version: Of the layout of this record.
         run: Name of the run directory.
         state: Whether the run goes on, and how it ended.
-        stage: What is being done, in words.
+        activity: What is being done, in words.
         done: Rounds finished, over all sessions.
         total: All rounds; 0: not known yet.
         updated: Seconds since 1970 of this record.
@@ -55,7 +55,7 @@ class Status(BaseModel):
     version: Literal[1] = 1
     run: str
     state: State = "running"
-    stage: str = ""
+    activity: str = ""
     done: int = Field(0, ge=0)
     total: int = Field(0, ge=0)
     updated: float = 0.0

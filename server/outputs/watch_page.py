@@ -60,7 +60,7 @@ def watch_page(status: Status) -> str:
     parts = [
         head,
         f'<h1>{_safe(status.run)}: <span class="{status.state}">{status.state}</span></h1>',
-        f'<p class="soft">{_safe(status.stage)} · written {_clock(status.updated)}</p>',
+        f'<p class="soft">{_safe(status.activity)} · written {_clock(status.updated)}</p>',
         f'<progress max="{max(status.total, 1)}" value="{status.done}">{share}</progress>',
         f'<div class="figures">{shown}</div>',
     ]

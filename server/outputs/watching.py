@@ -125,7 +125,7 @@ class Watching:
         found = Status(
             run=self._folder.path.resolve().name,
             state=state,
-            stage=self._stage,
+            activity=self._stage,
             total=self._total,
             updated=time.time(),
             last_seen=dict(self._last_seen),

@@ -91,8 +91,8 @@ class FitCriticTrees:
         before, after = (problem.off(x) for x in (0 * theta, theta))
         trees = tuple(asked[k] for k in kept)
         scores = np.split(theta.numpy(), np.cumsum([tree.leaves for tree in trees])[:-1])
-        weights = LeafWeights(coding, trees, tuple(scores), problem.ceilings(theta))
-        stay = np.exp(np.minimum(weights.score(codes) - weights.ceilings[cells], 0))
+        weights = LeafWeights(coding, trees, tuple(scores), problem.log_envelopes(theta))
+        stay = np.exp(np.minimum(weights.score(codes) - weights.log_envelopes[cells], 0))
         report = {
             "asked": len(asked),
             "trees": len(trees),

@@ -18,6 +18,6 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print the state once and end.")] = False,
 ) -> None:
     """See HELP."""
-    from everymode.simulations.watch import follow
+    from everymode.simulations.watch import show_progress
 
-    follow(run, once)
+    show_progress(run, once)

@@ -115,7 +115,7 @@ def test_rows_are_kept_in_proportion_to_their_weights_within_a_cell() -> None:
     fit, _ = problem(real, made, cells, trees)
     theta = fit.solved()
     scores = np.split(theta.numpy(), np.cumsum([t.leaves for t in trees])[:-1])
-    weights = LeafWeights(CODING, tuple(trees), tuple(scores), fit.ceilings(theta))
+    weights = LeafWeights(CODING, tuple(trees), tuple(scores), fit.log_envelopes(theta))
     encoded = CODING.rows(made, np.random.default_rng(0))
     assert (CODING.codes(encoded, cells) == made).all()
     kept = weights.accept(encoded, cells, torch.Generator().manual_seed(0))
@@ -126,14 +126,14 @@ def test_rows_are_kept_in_proportion_to_their_weights_within_a_cell() -> None:
     assert (again == kept).mean() > 0.999
 
 
-@pytest.mark.parametrize("what", ["nodes", "scores", "ceilings", "infinite"])
+@pytest.mark.parametrize("what", ["nodes", "scores", "log_envelopes", "infinite"])
 def test_tensors_that_are_none_of_its_own_are_refused(what: str) -> None:
     made, cells = rows(3_000, 8, 0.0)
     trees = grown(made, 2)
     fit, _ = problem(made, made, cells, trees)
     theta = fit.solved()
     scores = np.split(theta.numpy(), np.cumsum([t.leaves for t in trees])[:-1])
-    tensors = LeafWeights(CODING, tuple(trees), tuple(scores), fit.ceilings(theta)).tensors()
+    tensors = LeafWeights(CODING, tuple(trees), tuple(scores), fit.log_envelopes(theta)).tensors()
     match what:
         case "nodes":
             tensors["critic_1_nodes"][0, 0] = 9
@@ -142,8 +142,8 @@ def test_tensors_that_are_none_of_its_own_are_refused(what: str) -> None:
         case "infinite":
             tensors["critic_0_scores"][0] = torch.inf
         case _:
-            tensors["critic_ceilings"] = tensors["critic_ceilings"][:1]
-    with pytest.raises(ValueError, match=r"critic tree|ceilings"):
+            tensors["critic_log_envelopes"] = tensors["critic_log_envelopes"][:1]
+    with pytest.raises(ValueError, match=r"critic tree|envelopes"):
         LeafWeights.from_tensors(CODING, 2, tensors)
 
 
@@ -155,7 +155,7 @@ def test_cells_and_leaves_without_rows_are_no_fault() -> None:
     counts[0][0] = 40
     fit = LeafProblem.of([t.apply(made) for t in trees], counts, cells, np.array([40, 0]))
     theta = fit.solved()
-    assert bool(torch.isfinite(theta).all()) and np.isfinite(fit.ceilings(theta)).all()
+    assert bool(torch.isfinite(theta).all()) and np.isfinite(fit.log_envelopes(theta)).all()
 
 
 def test_the_distance_is_that_of_two_counts() -> None:
