@@ -7,8 +7,8 @@ rows' own has the density
 
     p(z | c) = q(z | c) exp(s(z)) / Z_c,     s(z) = sum over trees t of theta_t(leaf of z in t),
 
-and is drawn from by keeping each row with the probability exp(s(z) - log_envelope_c). Most theta are 0:
-only what chance does not explain is moved.
+and is drawn from by keeping each row with the probability exp(s(z) - log_envelope_c). Most theta
+are 0: only what chance does not explain is moved.
 
 Sources: Dudik, Phillips, Schapire, "Maximum Entropy Density Estimation with Generalized
 Regularization", 2007 (tolerances are an L1 penalty); Beck, Teboulle, "A Fast Iterative

@@ -123,14 +123,14 @@ def test_plain_lines_follow_a_run_and_a_killed_one_ends(tmp_path: Path) -> None:
     """Nobody holds the directory, so the run that is said to go on was killed."""
     (tmp_path / "watch.json").write_text(Status(run="r", done=1, total=2).model_dump_json())
     out = io.StringIO()
-    watch.follow(tmp_path, console=Terminal(file=out, width=200))
+    watch.show_progress(tmp_path, console=Terminal(file=out, width=200))
     assert out.getvalue().count("\n") == 1
     assert "it was killed" in out.getvalue()
 
 
 def test_a_state_that_is_damaged_or_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"holds no watch\.json"):
-        watch.follow(tmp_path, once=True)
+        watch.show_progress(tmp_path, once=True)
     (tmp_path / "watch.json").write_text("{}")
     with pytest.raises(StateError, match="not what a run wrote"):
-        watch.follow(tmp_path, once=True)
+        watch.show_progress(tmp_path, once=True)
