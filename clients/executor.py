@@ -49,6 +49,7 @@ from flwr.supernode.runtime.run_clientapp import (
 
 from everymode.clients.app import app
 from everymode.wgan.errors import SettingsError, StateError
+from everymode.wgan.files import write_whole
 from everymode.wgan.portable import folder_for_sockets
 
 OWN_FLAGS = (
@@ -195,7 +196,7 @@ def _node(flags: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Runti
         # Python's folder is for this user only.
         secret = Path(folder) / "secret"
         runtime = Runtime(f"{LOOPBACK}:{_free_port()}", secrets.token_bytes(32))
-        secret.write_bytes(runtime.secret)
+        write_whole(secret, lambda file: file.write(runtime.secret), durable=False, private=True)
         own = [
             *("--isolation", "process", "--superexec-auth-secret-file", str(secret)),
             *("--host", LOOPBACK, "--port", runtime.address.rpartition(":")[2]),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from everymode.server.outputs.trackers import tracked
+from everymode.server.outputs.watching import watched
 from everymode.server.progress import Interrupted
 from everymode.server.stages.agree import agree
 from everymode.server.stages.context import RunContext, choose_device
@@ -31,7 +32,11 @@ class Session(RunContext):
         Raises:
             EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
         """
-        with tracked(self.settings, self.folder, self.listener) as listener:
+        watch, seen = self.settings.output.watch, self.exchange.releases.last_seen
+        with (
+            watched(watch, self.folder, self.listener, seen) as watching,
+            tracked(self.settings, self.folder, watching) as listener,
+        ):
             run = self.heard_by(listener)
             with self.folder.recorded(self.exchange.releases, self.resume):
                 summary = run._stages()

@@ -24,6 +24,7 @@ from everymode.simulations.commands import (
     simulate,
     site,
     split,
+    watch,
 )
 from everymode.simulations.commands.examples import WithExamples
 from everymode.wgan.errors import INTERRUPTED, EveryModeError
@@ -47,6 +48,7 @@ app.command(help=claims.HELP, cls=WithExamples)(claims.claims)
 app.command(help=compare.HELP, cls=compare.WithStrategies)(compare.compare)
 app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
+app.command(help=watch.HELP, cls=WithExamples)(watch.watch)
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
 app.add_typer(site.site)
 app.add_typer(deploy.deploy)

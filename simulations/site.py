@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from everymode.clients.database_copy import locate_table
 from everymode.clients.gate.log import NAME, read_head, verify_log
 from everymode.clients.gate.permission import WAITING, approve_plan, waiting_plans
 from everymode.clients.gate.policy import DEFAULT, Policy, load_policy
@@ -144,7 +145,7 @@ class _Preview:
 
 
 def show_preview(
-    config: str, data: Path, policy: Path | None, floor: int, overrides: list[str], as_json: bool
+    config: str, data: str, policy: Path | None, floor: int, overrides: list[str], as_json: bool
 ) -> bool:
     """Prints what would leave a site; whether its policy lets all of it pass.
 
@@ -153,23 +154,26 @@ def show_preview(
     """
     rules = DEFAULT if policy is None else load_policy(policy)
     # One site alone waits for nobody.
-    settings = load(config, [*overrides, f"data.path={json.dumps(str(data))}", "train.rounds=1"])
     with tempfile.TemporaryDirectory(prefix="everymode-preview-") as folder:
-        answers, refusal = _ask(settings, data, rules, floor, Path(folder))
+        table = locate_table(data, Path(folder) / "copy", True)
+        # A coordinator's file may name sites and columns; the preview asks this table alone.
+        alone = ["deployment.sites=[]", "deployment.columns=[]", "train.rounds=1"]
+        settings = load(config, [*overrides, *alone, f"data.path={json.dumps(str(table))}"])
+        answers, refusal = _ask(settings, table, rules, floor, Path(folder))
     if as_json:
         say(json.dumps({"answers": answers, "refused": refusal}))
         return not refusal
-    table = Table("question", "rows", "numbers", "smallest count", "examples")
+    shown = Table("question", "rows", "numbers", "smallest count", "examples")
     for answer in answers:
         least, rows = answer["smallest_count"], answer["rows"]
-        table.add_row(
+        shown.add_row(
             answer["question"],
             "-" if rows is None else f"{rows:,}",
             f"{answer['numbers']:,}",
             "-" if least is None else f"{least:,}",
             ", ".join(f"{name} {value:g}" for name, value in answer["examples"]),
         )
-    Terminal().print(table)
+    Terminal().print(shown)
     rounds = load(config, overrides).train.rounds
     say(f"'train' is asked {rounds:,} times (train.rounds); here it was asked once")
     for problem in refusal:

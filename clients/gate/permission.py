@@ -47,7 +47,7 @@ CONFIGURED = {
     "profile": "strategy",
     "feel": "groups.weights",
     "measure": "train.site_minimum",
-    "leaves": "model.trees",
+    "leaves": "model.trees, model.critic_trees",
 }
 """The key of the coordinator's configuration that makes a run ask a question."""
 

@@ -100,7 +100,7 @@ def _leaves(order: CountLeaves, plan: Plan, tensors: Tensors) -> None:
     for number, (tree, size) in enumerate(zip(trees, order.sizes, strict=True), 1):
         if problem := tree.problem(coding.sizes, coding.given):
             raise RefusedError(f"tree {number} of {len(trees)}: {problem}")
-        same("codes", size, coding.sizes[tree.target])
+        same("codes", size, tree.size(coding.sizes))
 
 
 def _train(order: Train, plan_text: str) -> None:

@@ -270,9 +270,10 @@ class CountLeaves:
         plan: Fingerprint of the `EncodeData` whose rows are meant.
         exchange: Number of the exchange, from 1.
         bins: Into how many bins numbers are cut (`everymode.fairness.matching.codes`).
-        targets: The column that each tree predicts, by its place among the codes, `(T,)`.
+        targets: The column that each tree predicts, by its place among the codes, `(T,)`; -2: none,
+            and only rows are counted.
         nodes: Nodes of each tree, `(T,)`.
-        sizes: Codes of the column that each tree predicts, `(T,)`.
+        sizes: Codes of the column that each tree predicts, `(T,)`; 1 where it predicts none.
     """
 
     plan: str

@@ -23,13 +23,16 @@ WHOLE = 2**24
 LEAF = -1
 """Column of a node that does not split."""
 
+NO_COLUMN = -2
+"""Target of a tree that predicts no column: of its leaves rows are counted, and nothing else."""
+
 
 @dataclass(frozen=True)
 class Tree:
     """One tree. Node 0 is its root, and children come after their parents.
 
     Attributes:
-        target: The column that it predicts.
+        target: The column that it predicts, or `NO_COLUMN`.
         column: The column that each node splits on, `(N,)`; `LEAF`: none.
         cut: The code that it splits at, `(N,)`.
         equal: Whether rows of just this code go left, `(N,)`, instead of those up to it.
@@ -61,9 +64,26 @@ class Tree:
         leaf: Ints = self.left[node].astype(np.int64)
         return leaf
 
+    @property
+    def inner(self) -> tuple[Ints, ...]:
+        """Nodes that are no leaves, one array a depth, the root's first."""
+        found: list[Ints] = []
+        nodes = np.zeros(1, dtype=np.int64)
+        while len(nodes := nodes[self.column[nodes] != LEAF]):
+            found.append(nodes)
+            left = self.left[nodes].astype(np.int64)
+            nodes = np.concatenate([left, left + 1])
+        return tuple(found)
+
+    def size(self, sizes: Sequence[int]) -> int:
+        """Counts of each leaf, where columns have `sizes` codes."""
+        return 1 if self.target == NO_COLUMN else sizes[self.target]
+
     def counts(self, codes: Codes, size: int) -> Ints:
         """Rows of each leaf that have each code of the target, `(leaves, size)`."""
-        place = self.apply(codes) * size + codes[:, self.target]
+        place = self.apply(codes)
+        if self.target != NO_COLUMN:
+            place = place * size + codes[:, self.target]
         found: Ints = np.bincount(place, minlength=self.leaves * size).reshape(self.leaves, size)
         return found
 
@@ -86,7 +106,8 @@ class Tree:
             given: The first columns, which it predicts none of.
         """
         nodes = np.arange(len(self.column))
-        if not len(nodes) or not given <= self.target < len(sizes):
+        own = self.target == NO_COLUMN or given <= self.target < len(sizes)
+        if not len(nodes) or not own:
             return "no tree, or one that predicts no column of its own"
         leaf = self.column == LEAF
         inner = ~leaf
@@ -107,15 +128,51 @@ class Tree:
         return ""
 
 
+def from_sklearn(grown: Any, target: int, meaning: Sequence[tuple[int, int | None]]) -> Tree:
+    """A tree of scikit-learn's over codes.
+
+    Args:
+        grown: Its `tree_`.
+        target: The column that it predicts, or `NO_COLUMN`.
+        meaning: Of each feature its column, and the code that it tells apart; None: it is the code.
+    """
+    column = np.full(grown.node_count, LEAF, dtype=np.int32)
+    cut = np.zeros(grown.node_count, dtype=np.int32)
+    equal = np.zeros(grown.node_count, dtype=np.bool_)
+    left = np.zeros(grown.node_count, dtype=np.int32)
+    # Breadth first, so that both children of a node come one after the other.
+    queue = [0]
+    place = 0
+    leaves = 0
+    while place < len(queue):
+        node = queue[place]
+        if grown.children_left[node] < 0:
+            left[place] = leaves
+            leaves += 1
+        else:
+            column[place], code = meaning[grown.feature[node]]
+            children = [grown.children_left[node], grown.children_right[node]]
+            equal[place] = code is not None
+            if code is None:
+                cut[place] = int(np.floor(grown.threshold[node]))
+            else:
+                cut[place] = code
+                children.reverse()
+            left[place] = len(queue)
+            queue += children
+        place += 1
+    return Tree(target, column, cut, equal, left)
+
+
 def leaf_counts(trees: Sequence[Tree], codes: Codes, sizes: Sequence[int]) -> Ints:
     """Counts of all trees, one after another, `(sum of leaves x codes,)`."""
-    parts = [tree.counts(codes, sizes[tree.target]).reshape(-1) for tree in trees]
+    parts = [tree.counts(codes, tree.size(sizes)).reshape(-1) for tree in trees]
     return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
 def split_counts(trees: Sequence[Tree], counts: Ints, sizes: Sequence[int]) -> list[Ints]:
     """The inverse: counts of each tree, `(leaves, codes)`."""
-    shapes = [(tree.leaves, sizes[tree.target]) for tree in trees]
+    shapes = [(tree.leaves, tree.size(sizes)) for tree in trees]
     ends = np.cumsum([leaves * size for leaves, size in shapes])
     return [
         part.reshape(shape) for part, shape in zip(np.split(counts, ends[:-1]), shapes, strict=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from everymode.fairness.matching.codes import Codes, Coding
-from everymode.fairness.matching.trees import Tree
+from everymode.fairness.matching.trees import LEAF, Tree
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ class ConditionalTrees:
 
     @staticmethod
     def of(
-        coding: Coding, trees: Sequence[Tree], counts: Sequence[Ints], own: Sequence[Ints]
+        coding: Coding, trees: Sequence[Tree], counts: Sequence[Ints], least: int
     ) -> "ConditionalTrees":
         """From counts of the data's rows.
 
@@ -56,16 +56,11 @@ class ConditionalTrees:
             coding: Between encoded rows and codes.
             trees: One for each column, in the order of drawing.
             counts: Of each tree the data's rows by leaf and code, `(leaves, codes)`.
-            own: The same of the synthetic rows that it was grown on; these decide where the data
-                have no row.
+            least: Rows that a leaf's distribution rests on at least; see `filled_shares`.
         """
-        shares = []
-        for count, made in zip(counts, own, strict=True):
-            # A leaf without rows is never reached by the data, and rarely by what is drawn.
-            weight = np.where(count.sum(1, keepdims=True) > 0, count, made).astype(np.float64)
-            total = weight.sum(1, keepdims=True)
-            even = np.full(weight.shape, 1 / weight.shape[1])
-            shares.append(np.where(total > 0, weight / np.maximum(total, 1), even))
+        shares = [
+            filled_shares(tree, count, least) for tree, count in zip(trees, counts, strict=True)
+        ]
         return ConditionalTrees(coding, tuple(trees), tuple(shares))
 
     def codes(self, cells: Ints, rng: np.random.Generator) -> Codes:
@@ -126,3 +121,35 @@ class ConditionalTrees:
             trees.append(tree)
             shares.append(own / total)
         return ConditionalTrees(coding, tuple(trees), tuple(shares))
+
+
+def filled_shares(tree: Tree, counts: Ints, least: int) -> Floats:
+    """What every leaf holds of every code, `(leaves, codes)`, resting on rows enough.
+
+    A tree is grown on synthetic rows, so that some of its leaves hold few of the data's rows, and
+    what these hold is then nearly a record. A node of fewer than `least` rows is therefore filled
+    up to that number by rows in the shares of its parent, which has been filled up before it. A
+    leaf that the data never reach has its parent's shares.
+
+    Args:
+        tree: The tree.
+        counts: The data's rows by leaf and code, `(leaves, codes)`.
+        least: Rows that shares rest on at least, unless all the data are fewer.
+    """
+    rows = np.zeros((len(tree.column), counts.shape[1]))
+    leaf = tree.column == LEAF
+    rows[leaf] = counts
+    for nodes in reversed(tree.inner):
+        left = tree.left[nodes]
+        rows[nodes] = rows[left] + rows[left + 1]
+    total = rows[0].sum()
+    rows[0] = rows[0] / total if total else 1 / rows.shape[1]
+    # From here on a node's row holds its shares once its parent has been seen.
+    for nodes in tree.inner:
+        for child in (tree.left[nodes], tree.left[nodes] + 1):
+            own = rows[child]
+            held = own.sum(1, keepdims=True)
+            lacking = np.maximum(least - held, 0)
+            rows[child] = (own + lacking * rows[nodes]) / np.maximum(held + lacking, 1)
+    found: Floats = rows[leaf]
+    return found

@@ -441,11 +441,19 @@ class ModelSettings(Section):
     trees: int = Field(
         0,
         ge=0,
-        le=limits.LEAF_EXCHANGES,
+        le=limits.LEAF_EXCHANGES - 1,
         description="exchanges in which sites count their rows in the leaves of trees that are "
         "grown on synthetic rows; rows are then drawn from these counts, column by column, which "
         "is closer to the data and faster than the generator alone, and too close to rows of small "
         "groups, as the audit says; 0: none",
+    )
+    critic_trees: int = Field(
+        0,
+        ge=0,
+        le=limits.COLUMNS,
+        description="trees, grown at random on finished rows, in whose leaves sites count theirs, "
+        "in one exchange; rows are then kept by how well they go with the counts that are farthest "
+        "off, so that trees tell them from real rows less easily; 300 are many, 0: none",
     )
     tree_leaf: int = Field(
         50,
@@ -602,6 +610,13 @@ class OutputSettings(Section):
         description="who records each round's metrics and the final figures beside metrics.jsonl, "
         "in the run directory: tensorboard (folder tensorboard), mlflow (folder mlruns); needs "
         "pip install 'everymode[tensorboard,mlflow]'",
+        json_schema_extra=HARMLESS,
+    )
+
+    watch: bool = Field(
+        True,
+        description="whether watch.html, watch.json and metrics.prom (for Prometheus) in the run "
+        "directory follow the run, for a browser and everymode watch",
         json_schema_extra=HARMLESS,
     )
 

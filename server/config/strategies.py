@@ -276,7 +276,13 @@ def apply_strategy(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     changed = dict(values)
     changed["federation"] = {**strategy.switches, **federation}
     # What is ours alone.
-    plain_model = {"matching": 0.0, "marginals": False, "projection": False, "trees": 0}
+    plain_model = {
+        "matching": 0.0,
+        "marginals": False,
+        "projection": False,
+        "trees": 0,
+        "critic_trees": 0,
+    }
     changed["model"] = {**values.get("model", {}), **plain_model, **strategy.model}
     if name != "local":
         changed["groups"] = {**values.get("groups", {}), "weights": "share"}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import psutil
 
+from everymode.clients.gate.policy import load_policy
 from everymode.server.deployment import keys
 from everymode.server.deployment.certificates import certificate_problems, days_left
 from everymode.server.deployment.connection import connection_findings, date_finding
@@ -198,11 +199,12 @@ def _policy(folder: Path, values: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("policy", "none named in site.toml", 'write policy = "policy.toml"')
         return
     try:
-        policy = _read_toml(folder / name)
-    except DataError as error:
+        policy = load_policy(folder / name)
+    except SettingsError as error:
         yield Finding("policy", "cannot be used", "; ".join(error.problems))
-    else:
-        yield Finding("policy", f"{name}, {len(policy)} keys")
+        return
+    chosen = ", ".join(sorted(policy.model_fields_set)) or "none, all defaults hold"
+    yield Finding("policy", f"{name}; keys that are set: {chosen}")
 
 
 def _disk(what: str, folder: Path) -> Finding:

@@ -7,16 +7,19 @@ renamed: it is there whole or not at all.
 
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import tomli_w
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from jinja2 import Environment, StrictUndefined
 
+from everymode.clients.gate.policy import Policy
 from everymode.server.deployment import keys
 from everymode.server.deployment.address import COORDINATOR, Address, check_sites
 from everymode.server.deployment.certificates import (
@@ -50,6 +53,14 @@ INNER: Final = 8000
 """The port at which the SuperLink listens behind the proxy: Flower's own."""
 
 _PLACE: Final = re.compile(r"/(?!.*/\.\.?(/|$))[A-Za-z0-9._/-]{0,200}")
+
+
+_EXAMPLES: Final = {
+    "questions": ("look", "values", "ranks", "prepare", "train", "audit"),
+    "columns": ("age", "sex", "income"),
+    "sensitive": ("sex",),
+}
+"""Values of keys of a policy whose default, all, TOML cannot express."""
 
 
 @dataclass(frozen=True)
@@ -246,11 +257,26 @@ def _values(kit: Kit, authority: Issued) -> dict[str, Any]:
         "place": kit.place.rstrip("/"),
         "private": keys.PRIVATE,
         "public": keys.PUBLIC,
+        "policy": _policy_lines(),
         "version": versions["everymode"],
         "flower": versions["flwr"],
         "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
         "ends": (datetime.now(UTC) + timedelta(days=kit.days)).date().isoformat(),
     }
+
+
+def _policy_lines() -> list[tuple[str, str]]:
+    """A comment and a line of TOML for each key of a policy, with its default."""
+    shown = []
+    for key, field in Policy.model_fields.items():
+        comment = textwrap.wrap(
+            f"{field.description}.", 100, initial_indent="# ", subsequent_indent="# "
+        )
+        # TOML has no value that stands for "all": such a key is shown with an example.
+        default = _EXAMPLES.get(key, field.default)
+        line = tomli_w.dumps({key: list(default) if isinstance(default, tuple) else default})
+        shown.append(("\n".join(comment), " ".join(line.split())))
+    return shown
 
 
 def _role(kit: Kit, site: str | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 - `records`: types and JSON Schemas of `metrics.jsonl`, `summary.json` and `audit.json`.
 - `locks`, `leftovers`: one process a folder; private files that a killed one left.
 - `console`, `terminal`: progress and tables, with control characters escaped.
+- `watching`, `status`, `watch_page`, `prometheus`: files for those who watch a run.
 - `plots`, `plot_style`: `curves.png` and `groups.png`.
 """
 

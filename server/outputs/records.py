@@ -149,6 +149,26 @@ class TreesRecord(_Record):
     counts: list[int]
 
 
+class CriticTreesRecord(_Record):
+    """How rows are kept by counts in leaves of random trees.
+
+    Attributes:
+        asked: Trees in whose leaves sites counted their rows.
+        trees: Those of them whose counts were farthest off, which decide.
+        leaves: Leaves of these.
+        leaves_off_before: Leaves whose share was off by more than 1.5 standard errors.
+        leaves_off_after: Likewise with rows kept as they are.
+        kept: Share of the rows that is kept.
+    """
+
+    asked: int
+    trees: int
+    leaves: int
+    leaves_off_before: int
+    leaves_off_after: int
+    kept: float
+
+
 class RecallRecord(_Record):
     """Recall of a group from counts of the sites; see `everymode.fairness.metrics.codebook`."""
 
@@ -297,6 +317,7 @@ class SummaryRecord(_Record):
     per_group: dict[str, GroupRecord]
     versions: dict[str, str]
     trees: TreesRecord | None = None
+    critic_trees: CriticTreesRecord | None = None
     rows_left_out_by_sites: int | None = None
     parity: ParityRecord | None = None
     changed: list[str] | None = None

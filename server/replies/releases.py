@@ -8,6 +8,7 @@ not nodes, so it does not depend on how sites are dealt to nodes or on the order
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -213,9 +214,12 @@ class Releases:
 
     Attributes:
         entries: By task and mechanisms.
+        last_seen: Seconds since 1970 of each site's last accepted reply in this session; for
+            display, no part of the record.
     """
 
     entries: dict[tuple[str, tuple[str, ...]], Entry] = field(default_factory=dict)
+    last_seen: dict[str, float] = field(default_factory=dict, compare=False)
     _asked: dict[str, int] = field(default_factory=dict)
 
     def number(self, order: Task) -> int:
@@ -234,6 +238,8 @@ class Releases:
             sites: Names of the sites whose answers it is the sum of.
             sums: The reply.
         """
+        sites = tuple(sites)
+        self.last_seen.update(dict.fromkeys(sites, time.time()))
         key = task, sums.mechanisms
         if key not in self.entries:
             self.entries[key] = Entry(task, sums.mechanisms)

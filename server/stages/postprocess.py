@@ -10,6 +10,7 @@ from everymode.server.config.training import build_mixture
 from everymode.server.stages.context import RunContext
 from everymode.server.stages.encode import Encoded
 from everymode.server.stages.train import TrainingResult
+from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.generator_file import save_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
@@ -43,13 +44,20 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     )
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
-    trees = None
-    if settings.model.trees and (obstacle := _obstacle(run, agreed.plan)):
-        run.listener.on_note(f"no trees are grown (model.trees): {obstacle}")
-    elif settings.model.trees:
-        spec = TreeSpec(settings.model.trees, settings.model.tree_leaf)
-        trees = FitTrees(run.exchange, agreed.name, spec)
-    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees):
+    trees, critics = None, None
+    model = settings.model
+    wanted = [key for key in ("trees", "critic_trees") if getattr(model, key)]
+    if wanted and (obstacle := _obstacle(run, agreed.plan)):
+        keys = ", ".join(f"model.{key}" for key in wanted)
+        run.listener.on_note(f"no trees are grown ({keys}): {obstacle}")
+    else:
+        if model.trees:
+            trees = FitTrees(run.exchange, agreed.name, TreeSpec(model.trees, model.tree_leaf))
+        if model.critic_trees:
+            critics = FitCriticTrees(
+                run.exchange, agreed.name, model.critic_trees, model.tree_leaf, model.trees + 1
+            )
+    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))

@@ -122,7 +122,7 @@ def _figures(reports: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -
         "missing": distances["missing"],
         "calibration": reports.get("calibration"),
         "projection": projection,
-        **({"trees": reports["trees"]} if "trees" in reports else {}),
+        **{name: reports[name] for name in ("trees", "critic_trees") if name in reports},
         "coverage_reference": evaluation.coverage_reference,
         "coverage_group_min": coverage and coverage["coverage_group_min"],
         "coverage_difference": coverage and coverage["coverage_difference"],

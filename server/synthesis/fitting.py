@@ -7,6 +7,7 @@ from everymode.clients.protocol.plan import Plan
 from everymode.fairness.matching.moments import LevelMoments
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.synthesis.calibration import CalibrateCategories
+from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import FitTrees
@@ -40,18 +41,21 @@ def build_fits(
     marginals: CategoryMarginals | None,
     moments: LevelMoments | None,
     trees: FitTrees | None = None,
+    critics: FitCriticTrees | None = None,
 ) -> tuple[Fit, ...]:
     """The fits of a run, in the order in which they are applied.
 
     The calibration comes first, since it changes the rows that the others are fitted on; the
-    projection last, since it rejects rows that are otherwise finished. Trees stand between them:
-    they are grown on rows of the calibrated generator, and what they draw is projected.
+    projection late, since it rejects rows that are otherwise finished. Trees stand between them:
+    they are grown on rows of the calibrated generator, and what they draw is projected. Trees as
+    critics judge finished rows.
 
     Args:
         plan: What server and sites agreed on.
         marginals: Shares of categories; None where sites were not asked for them.
         moments: Second moments; None where rows are not projected onto them.
         trees: Asks sites for counts in leaves; None where rows stay the generator's.
+        critics: Asks for those of trees at random; None where rows are not weighted by them.
     """
     fits: list[Fit] = []
     if marginals is not None:
@@ -60,4 +64,6 @@ def build_fits(
         fits.append(trees)
     if moments is not None and can_project(plan):
         fits += [FindDependencies(moments), FitProjection(moments)]
+    if critics is not None:
+        fits.append(critics)
     return tuple(fits)

@@ -16,10 +16,13 @@ from everymode.fairness.matching.codes import Coding
 from everymode.fairness.parity.mixture import ParityMixture
 from everymode.fairness.postprocessing.conditional_trees import PREFIX, ConditionalTrees
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency
+from everymode.fairness.postprocessing.leaf_weights import PREFIX as CRITIC_PREFIX
+from everymode.fairness.postprocessing.leaf_weights import LeafWeights
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.synthesis.steps import (
     ImputeDependencies,
+    KeepByLeaves,
     PostprocessingStep,
     ProjectByRejection,
 )
@@ -41,6 +44,9 @@ FOLLOWING = "following"
 
 TREES = "trees"
 """Entry of the header with the bins of numbers and the column of each tree; absent: no trees."""
+
+CRITICS = "critics"
+"""Entry of the header with the bins of numbers and how many trees are critics; absent: none."""
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -78,6 +84,10 @@ def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings
         state |= synthesizer.proposal.tensors()
         targets = [tree.target for tree in synthesizer.proposal.trees]
         meta[TREES] = json.dumps({"bins": BINS, "targets": targets})
+    critics = synthesizer.find(KeepByLeaves)
+    if critics is not None:
+        state |= critics.weights.tensors()
+        meta[CRITICS] = json.dumps({"bins": BINS, "trees": len(critics.weights.trees)})
     if dependencies:
         meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in dependencies])
     if synthesizer.parity is not None:
@@ -165,6 +175,11 @@ def _steps(
         _expect("projection_levels", projection.levels, (condition + 1, joined, joined))
         _expect("projection_ceilings", projection.log_envelopes, (cells,), lowest=-math.inf)
         post.append(ProjectByRejection.of(plan, projection))
+    if CRITICS in meta:
+        told = parse_json(meta[CRITICS].encode())
+        coding = Coding.of(plan.codec, plan.conditions, told["bins"])
+        own = {n: tensors.pop(n) for n in list(tensors) if n.startswith(f"{CRITIC_PREFIX}_")}
+        post.append(KeepByLeaves(LeafWeights.from_tensors(coding, told["trees"], own)))
     return tuple(post)
 
 

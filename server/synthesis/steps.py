@@ -18,6 +18,7 @@ from torch import Tensor
 from everymode.clients.protocol.plan import Plan
 from everymode.fairness.matching.binning import Binning
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
+from everymode.fairness.postprocessing.leaf_weights import LeafWeights
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.wgan.generators import Head
 
@@ -95,3 +96,20 @@ class ProjectByRejection:
             binned = self.binning(self.choose(rows[piece]))
             kept[piece] = self.projection.accept(binned, conditions[piece], cells[piece], rng)
         return rows, kept
+
+
+@dataclass(frozen=True)
+class KeepByLeaves:
+    """Rejects rows so that leaves of trees hold as many as of the data; changes none.
+
+    Attributes:
+        weights: The probability with which a row stays.
+    """
+
+    weights: LeafWeights
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `PostprocessingStep`."""
+        return rows, torch.from_numpy(self.weights.accept(rows.numpy(), cells, rng))

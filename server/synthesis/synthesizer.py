@@ -155,8 +155,13 @@ class Synthesizer:
         rows = torch.from_numpy(self.propose(cells, seed, rng))
         kept = torch.ones(len(cells), dtype=torch.bool)
         for step in self.post:
-            rows, stay = step(rows, conditions, cells, rng)
-            kept &= stay
+            if bool(kept.all()):
+                rows, kept = step(rows, conditions, cells, rng)
+                continue
+            # Rows that one step has rejected are of no use to the next.
+            left = kept.nonzero()[:, 0]
+            changed, stay = step(rows[left], conditions[left], cells[left.numpy()], rng)
+            rows[left], kept[left] = changed, stay
         return rows.numpy(), kept.numpy()
 
     def propose(self, cells: Ints, seed: int, rng: torch.Generator) -> Rows:

@@ -14,10 +14,15 @@ import torch
 from everymode.clients.protocol.messages import CountLeaves, Request
 from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
-from everymode.fairness.matching.trees import LEAF, Tree, split_counts, trees_to_tensors
+from everymode.fairness.matching.trees import (
+    LEAF,
+    Tree,
+    from_sklearn,
+    split_counts,
+    trees_to_tensors,
+)
 from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
-from everymode.fairness.weighting.group_weights import row_weights
-from everymode.server.synthesis.calibration import ProgressCallback, fit_proposal
+from everymode.server.synthesis.calibration import ProgressCallback
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.codec import TableCodec
@@ -47,7 +52,8 @@ class TreeSpec:
 
     Attributes:
         exchanges: How often trees are grown anew, on rows of those before, and counted.
-        leaf: Rows of the data that a leaf is expected to hold at least.
+        leaf: Rows of the data that a leaf is expected to hold at least. One that turns out to hold
+            fewer is filled up by its parent's.
     """
 
     exchanges: int = 1
@@ -100,10 +106,8 @@ class FitTrees:
                     trees.append(grow(codes, coding, target, least, seed))
                     progress((number - 1) * (len(targets) + 1) + place, steps)
             expected.append(leaf)
-            sizes = [coding.sizes[tree.target] for tree in trees]
-            found = self._counted(coding, trees, number, sizes)
-            own = [tree.counts(codes, size) for tree, size in zip(trees, sizes, strict=True)]
-            proposal = ConditionalTrees.of(coding, trees, found, own)
+            found = request_counts(self.exchange, self.plan_name, trees, number, coding)
+            proposal = ConditionalTrees.of(coding, trees, found, leaf)
             synthesizer = replace(synthesizer, proposal=proposal)
             leaves.append(sum(tree.leaves for tree in trees))
             sums.append(sum(part.size for part in found))
@@ -111,19 +115,29 @@ class FitTrees:
         report = {"exchanges": len(leaves), "leaf": expected, "leaves": leaves, "counts": sums}
         return synthesizer, report
 
-    def _counted(
-        self, coding: Coding, trees: Sequence[Tree], number: int, sizes: Sequence[int]
-    ) -> list[npt.NDArray[np.int64]]:
-        order = CountLeaves(
-            self.plan_name,
-            number,
-            BINS,
-            tuple(tree.target for tree in trees),
-            tuple(len(tree.column) for tree in trees),
-            tuple(sizes),
-        )
-        found = self.exchange(Request(order, tensors=trees_to_tensors(trees)))
-        return split_counts(trees, found.units("counts"), coding.sizes)
+
+def request_counts(
+    exchange: Exchange, plan_name: str, trees: Sequence[Tree], number: int, coding: Coding
+) -> list[npt.NDArray[np.int64]]:
+    """Has sites count their rows in the leaves of trees; of each tree `(leaves, codes)`.
+
+    Args:
+        exchange: The way to the sites.
+        plan_name: Fingerprint of the plan.
+        trees: The trees.
+        number: Number of the exchange, which rises within a run.
+        coding: What codes of columns mean.
+    """
+    order = CountLeaves(
+        plan_name,
+        number,
+        BINS,
+        tuple(tree.target for tree in trees),
+        tuple(len(tree.column) for tree in trees),
+        tuple(tree.size(coding.sizes) for tree in trees),
+    )
+    found = exchange(Request(order, tensors=trees_to_tensors(trees)))
+    return split_counts(trees, found.units("counts"), coding.sizes)
 
 
 def find_obstacle(plan: Plan) -> str:
@@ -157,48 +171,28 @@ def grow(codes: Codes, coding: Coding, target: int, least: int, seed: int) -> Tr
     """
     from sklearn.tree import DecisionTreeClassifier
 
-    features, meaning = _features(codes, coding, target)
+    features, meaning = split_features(codes, coding, range(target))
     if not meaning or len(codes) < 2 * least:
-        return _single(target)
+        return single_leaf(target)
     grown = DecisionTreeClassifier(
         criterion="entropy", min_samples_leaf=least, random_state=seed
     ).fit(features, _classes(codes[:, target], coding.columns[target].ordered))
-    nodes = grown.tree_
-    column = np.full(nodes.node_count, LEAF, dtype=np.int32)
-    cut = np.zeros(nodes.node_count, dtype=np.int32)
-    equal = np.zeros(nodes.node_count, dtype=np.bool_)
-    left = np.zeros(nodes.node_count, dtype=np.int32)
-    # Breadth first, so that both children of a node come one after the other.
-    queue = [0]
-    place = 0
-    leaves = 0
-    while place < len(queue):
-        node = queue[place]
-        if nodes.children_left[node] < 0:
-            left[place] = leaves
-            leaves += 1
-        else:
-            column[place], code = meaning[nodes.feature[node]]
-            children = [nodes.children_left[node], nodes.children_right[node]]
-            equal[place] = code is not None
-            if code is None:
-                cut[place] = int(np.floor(nodes.threshold[node]))
-            else:
-                cut[place] = code
-                children.reverse()
-            left[place] = len(queue)
-            queue += children
-        place += 1
-    return Tree(target, column, cut, equal, left)
+    return from_sklearn(grown.tree_, target, meaning)
 
 
-def _features(
-    codes: Codes, coding: Coding, target: int
+def split_features(
+    codes: Codes, coding: Coding, places: Sequence[int]
 ) -> tuple[npt.NDArray[np.float32], list[tuple[int, int | None]]]:
-    """What splits look at, `(n, F)`; and of each its column, and the code that it tells apart."""
+    """What splits look at, `(n, F)`; and of each its column, and the code that it tells apart.
+
+    Args:
+        codes: Rows, `(n, columns)`.
+        coding: What their codes mean.
+        places: The columns to split on.
+    """
     parts: list[npt.NDArray[np.float32]] = []
     meaning: list[tuple[int, int | None]] = []
-    for place in range(target):
+    for place in places:
         column, own = coding.columns[place], codes[:, place]
         if column.ordered:
             parts.append(own.astype(np.float32)[:, None])
@@ -228,19 +222,22 @@ def _classes(codes: npt.NDArray[np.int16], ordered: bool) -> npt.NDArray[np.int6
     return place[codes]
 
 
-def _single(target: int) -> Tree:
+def single_leaf(target: int) -> Tree:
     """A tree of one leaf."""
     none = np.zeros(1, dtype=np.int32)
     return Tree(target, none + LEAF, none, none.astype(np.bool_), none)
 
 
 def _made(synthesizer: Synthesizer, coding: Coding, count: int, number: int) -> Codes:
-    """Codes of synthetic rows, `(count, columns)`, small cells a little more often."""
+    """Codes of synthetic rows, `(count, columns)`, of cells in the shares of the data.
+
+    Were small groups drawn more often, as they are elsewhere, their leaves would hold fewer of the
+    data's rows than asked for.
+    """
     plan = synthesizer.plan
-    each = row_weights(plan.mass, plan.conditions.group_counts)
-    mass = (plan.conditions.table * each[:, None]).reshape(-1)
+    table = plan.conditions.table.reshape(-1)
     rng = np.random.default_rng(derive_seed(plan.seed, "rows for trees", number))
-    cells = rng.choice(len(mass), count, p=fit_proposal(mass / mass.sum()))
+    cells = rng.choice(len(table), count, p=table / table.sum())
     drawn = torch.Generator().manual_seed(derive_seed(plan.seed, "drawn for trees", number))
     parts = []
     with torch.no_grad(), flush_denormals():

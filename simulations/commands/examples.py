@@ -36,6 +36,7 @@ EXAMPLES = {
         "everymode audit --real a.csv --synthetic b.csv --sensitive sex --out audit "
         "--set coverage_group_min=0.9",
     ),
+    "watch": ("everymode watch runs/people", "everymode watch runs/people --once"),
     "doctor": ("everymode doctor", "everymode doctor --ray --json"),
     "site": (
         "everymode site preview people.toml --data north.csv --policy policy.toml",

@@ -62,7 +62,9 @@ def log(workspace: Workspace, json: AsJson = False) -> None:
 @site.command(cls=WithExamples)
 def preview(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="The coordinator's file.")],
-    data: Annotated[Path, typer.Option("--data", help="The site's table.")],
+    data: Annotated[
+        str, typer.Option("--data", help="The site's table: a file, or a database's URL.")
+    ],
     policy: Annotated[Path | None, typer.Option("--policy", help="The site's policy.")] = None,
     floor: Annotated[
         int, typer.Option("--floor", min=0, help="`floor` of the node's configuration.")

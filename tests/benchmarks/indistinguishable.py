@@ -25,6 +25,8 @@ RECORD = HERE / "indistinguishable.json"
 ROWS: dict[str, tuple[str, ...]] = {
     "generator": ("model.trees=0",),
     "trees": ("model.trees=2",),
+    "trees and critics": ("model.trees=2", "model.critic_trees=300"),
+    "critics": ("model.critic_trees=300",),
     "trees, one exchange": ("model.trees=1",),
     "trees, leaves of 30": ("model.trees=2", "model.tree_leaf=30"),
     "trees, unprojected": ("model.trees=2", "model.projection=false"),

@@ -23,6 +23,7 @@ from everymode.clients.protocol.schema_messages import (
     KMeansStep,
 )
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.trees import NO_COLUMN
 from everymode.fairness.metrics.codebook import Codebook, alike, ball_radii, codebook_reach
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.wgan.data.file_form import FileForm
@@ -425,10 +426,23 @@ def test_leaves_are_counted_of_the_plans_columns_once_an_exchange(ready: Federat
     with pytest.raises(RefusedError, match=r"round 1 of .* has been answered already"):
         ready.ask(replace(other, exchange=1), more)
     ready.ask(other, more)
-    with pytest.raises(RefusedError, match="exchange: 5; expected 1 to 4"):
-        ready.ask(replace(other, exchange=5), more)
+    with pytest.raises(RefusedError, match="exchange: 6; expected 1 to 5"):
+        ready.ask(replace(other, exchange=6), more)
     with pytest.raises(RefusedError, match="other codes"):
         ready.ask(replace(order, exchange=3, sizes=(order.sizes[0], 99)), tensors)
+
+
+def test_of_trees_that_predict_no_column_rows_alone_are_counted(ready: Federation) -> None:
+    order, tensors = ready.trees()
+    full = ready.ask(order, tensors).units("counts")
+    none = replace(order, exchange=2, targets=(NO_COLUMN,) * 2, sizes=(1, 1))
+    found = ready.ask(none, tensors).units("counts")
+    sizes = [(n + 1) // 2 * size for n, size in zip(order.nodes, order.sizes, strict=True)]
+    parts = np.split(full, np.cumsum(sizes)[:-1])
+    added = [part.reshape(-1, n).sum(1) for part, n in zip(parts, order.sizes, strict=True)]
+    assert (found == np.concatenate(added)).all()
+    with pytest.raises(RefusedError, match="other codes"):
+        ready.ask(replace(none, exchange=3, sizes=order.sizes), tensors)
 
 
 def test_counts_of_leaves_below_a_sites_floor_do_not_leave(tmp_path: Path) -> None:

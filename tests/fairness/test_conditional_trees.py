@@ -6,13 +6,17 @@ import pytest
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.codes import Coding
 from everymode.fairness.matching.trees import (
+    LEAF,
     Tree,
     leaf_counts,
     split_counts,
     trees_from_tensors,
     trees_to_tensors,
 )
-from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
+from everymode.fairness.postprocessing.conditional_trees import (
+    ConditionalTrees,
+    filled_shares,
+)
 from everymode.server.synthesis.trees import grow
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
@@ -87,13 +91,13 @@ def test_rows_have_ties_of_three_columns_that_only_the_counts_know() -> None:
     made[:, 4] = 1 - made[:, 4]
     counts = split_counts(trees, leaf_counts(trees, real, CODING.sizes), CODING.sizes)
     own = split_counts(trees, leaf_counts(trees, made, CODING.sizes), CODING.sizes)
-    found = ConditionalTrees.of(CODING, trees, counts, own)
+    found = ConditionalTrees.of(CODING, trees, counts, 20)
     cells = np.repeat([0, 1], [6000, 4000])
     drawn = found.codes(cells, np.random.default_rng(0))
     assert (drawn[:, 0] == cells).all()
     parity = drawn[:, 0] ^ (drawn[:, 2] == 1) ^ (drawn[:, 3] > 4)
     assert 0.96 < (parity == drawn[:, 4]).mean() < 0.99
-    control = ConditionalTrees.of(CODING, trees, own, own).codes(cells, np.random.default_rng(0))
+    control = ConditionalTrees.of(CODING, trees, own, 20).codes(cells, np.random.default_rng(0))
     parity = control[:, 0] ^ (control[:, 2] == 1) ^ (control[:, 3] > 4)
     assert (parity == control[:, 4]).mean() < 0.04
 
@@ -103,7 +107,7 @@ def test_no_code_is_drawn_that_no_row_of_the_leaf_has() -> None:
     real[real[:, 2] == 2, 3] = 7
     trees = grown(data(5000, 4))
     tables = split_counts(trees, leaf_counts(trees, real, CODING.sizes), CODING.sizes)
-    found = ConditionalTrees.of(CODING, trees, tables, tables)
+    found = ConditionalTrees.of(CODING, trees, tables, 1)
     drawn = found.codes(np.zeros(50_000, dtype=np.int64), np.random.default_rng(1))
     seen = {tuple(row) for row in np.stack([trees[1].apply(real), real[:, 3]], 1).tolist()}
     made = {tuple(row) for row in np.stack([trees[1].apply(drawn), drawn[:, 3]], 1).tolist()}
@@ -114,7 +118,7 @@ def test_a_saved_one_draws_the_same_rows() -> None:
     codes = data(3000, 5)
     trees = grown(codes)
     tables = split_counts(trees, leaf_counts(trees, codes, CODING.sizes), CODING.sizes)
-    found = ConditionalTrees.of(CODING, trees, tables, tables)
+    found = ConditionalTrees.of(CODING, trees, tables, 1)
     saved = ConditionalTrees.from_tensors(CODING, [2, 3, 4], found.tensors())
     cells = np.zeros(9000, dtype=np.int64)
     one, other = (f.rows(cells, np.random.default_rng(2)) for f in (found, saved))
@@ -125,12 +129,30 @@ def test_a_saved_one_draws_the_same_rows() -> None:
         ConditionalTrees.from_tensors(CODING, [2, 3, 4], tensors)
 
 
-def test_a_leaf_without_rows_of_the_data_draws_from_those_it_was_grown_on() -> None:
-    codes = data(2000, 6)
-    trees = grown(codes)
-    own = split_counts(trees, leaf_counts(trees, codes, CODING.sizes), CODING.sizes)
-    none = [np.zeros_like(table) for table in own]
-    found = ConditionalTrees.of(CODING, trees, none, own)
-    expected = [table / table.sum(1, keepdims=True) for table in own]
-    for shares, wanted in zip(found.shares, expected, strict=True):
-        np.testing.assert_allclose(shares, wanted)
+def test_a_leaf_of_few_rows_is_filled_up_by_its_parents() -> None:
+    left = np.array([1, 3, 0, 1, 2], dtype=np.int32)
+    column = np.array([2, 3, LEAF, LEAF, LEAF], dtype=np.int32)
+    tree = Tree(4, column, np.zeros(5, dtype=np.int32), np.zeros(5, dtype=np.bool_), left)
+    # Leaves: the root's right child, then the two children of its left one.
+    counts = np.array([[10, 30], [20, 0], [0, 5]])
+    root = np.array([30, 35]) / 65
+    inner = (np.array([20, 5]) + 15 * root) / 40
+    expected = [np.array([10, 30]) / 40, (np.array([20, 0]) + 20 * inner) / 40]
+    expected.append((np.array([0, 5]) + 35 * inner) / 40)
+    found = filled_shares(tree, counts, 40)
+    assert found == pytest.approx(np.array(expected))
+    assert found.sum(1) == pytest.approx(1)
+    # The control: leaves that hold enough keep what they hold.
+    assert filled_shares(tree, counts, 5) == pytest.approx(counts / counts.sum(1, keepdims=True))
+
+
+def test_leaves_that_no_row_reaches_have_their_parents_shares() -> None:
+    trees = grown(data(3000, 6), 50)
+    tree, size = trees[2], CODING.sizes[4]
+    real = data(3000, 7)
+    real[:, 2] = 0
+    found = filled_shares(tree, tree.counts(real, size), 1)
+    held = tree.counts(real, size).sum(1)
+    assert (held == 0).any() and found.sum(1) == pytest.approx(1)
+    none = filled_shares(tree, np.zeros((tree.leaves, size), dtype=np.int64), 30)
+    assert (none == 1 / size).all()

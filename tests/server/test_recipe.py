@@ -134,7 +134,11 @@ VIEWS = [
 ]
 
 # What is no part of the recipe.
-ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins", "trees", "tree_leaf"}
+ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"} | {
+    "trees",
+    "critic_trees",
+    "tree_leaf",
+}
 
 
 def test_defaults_are_the_recipe_there_always_was():

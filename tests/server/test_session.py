@@ -43,6 +43,8 @@ FILES = (
     "audit.json",
     "audit.html",
     "audit.junit.xml",
+    "watch.html",
+    "metrics.prom",
 )
 
 NIGHTLY = pytest.mark.nightly
@@ -782,6 +784,7 @@ def test_keys_that_change_no_result_are_these() -> None:
         "output.checkpoint_every",
         "output.keep",
         "output.trackers",
+        "output.watch",
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import everymode.server.synthesis.trees as trees
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.synthesis.generator_file import load_generator
+from everymode.server.synthesis.steps import KeepByLeaves
 from everymode.wgan.files import read_json
 
 
@@ -127,3 +128,34 @@ def test_too_many_columns_are_said(
     settings = kit.tiny(tmp_path / "t.csv", model={"trees": 1}, train={"rounds": 1})
     assert "trees" not in kit.run(settings, tmp_path / "run", reporter=reporter)
     assert any("4 columns are more than 3; leave some out" in note for note in reporter.told)
+
+
+@pytest.fixture(scope="module")
+def judged(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose rows are weighted by trees as critics, without a column drawn from counts."""
+    folder = tmp_path_factory.mktemp("judged")
+    table().to_csv(folder / "t.csv", index=False)
+    model = {"critic_trees": 60, "projection": False}
+    kit.run(kit.tiny(folder / "t.csv", model=model, train={"rounds": 1}), folder / "run")
+    return folder / "run"
+
+
+def test_critics_bring_a_tie_that_the_generator_lacks(judged: Path, runs: dict[int, Path]) -> None:
+    made = pd.read_csv(judged / "synthetic.csv")
+    control = pd.read_csv(runs[0] / "synthetic.csv")
+    assert exclusive(made) > exclusive(control) + 0.15
+    assert abs((made["group"] == "b").mean() - (table()["group"] == "b").mean()) < 0.001
+    found = read_json(judged / "summary.json")["critic_trees"]
+    assert found["asked"] == 60 and found["trees"] == 20 and 0 < found["kept"] < 1
+    assert found["leaves_off_after"] < found["leaves_off_before"] / 4
+    released = read_json(judged / "releases.json")["releases"]
+    assert [r["task"] for r in released].count("leaves") >= 1
+    assert "critic_trees" not in read_json(runs[0] / "summary.json")
+
+
+def test_a_saved_generator_keeps_its_critics(judged: Path) -> None:
+    synthesizer = load_generator(RunFolder(judged))
+    assert synthesizer.find(KeepByLeaves) is not None
+    made = pd.read_csv(judged / "synthetic.csv")
+    again = synthesizer.sample_matching_data(len(made), 0)
+    assert (again["both"].to_numpy() == made["both"].to_numpy()).mean() > 0.99

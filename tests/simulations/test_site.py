@@ -1,6 +1,8 @@
 """`everymode site`: what a site's administrator sees, and exit codes."""
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,17 @@ def test_a_preview_shows_every_question_in_its_order(call: Call, config: Path) -
     assert all(answer["rows"] == 200 for answer in answers if answer["question"] != "values")
     assert all((answer["smallest_count"] or 5) >= 5 for answer in answers)
     assert sorted(config.parent.iterdir()) == before
+
+
+def test_a_preview_reads_a_database_and_the_file_of_a_deployment(call: Call, config: Path) -> None:
+    sites = '[deployment]\nsites = ["north"]\ncolumns = ["age", "job", "sex", "income"]\n'
+    config.write_text(sites + CONFIG.replace('path = "elsewhere.csv"', ""))
+    with contextlib.closing(sqlite3.connect(config.with_name("clinic.db"))) as database:
+        people(200, 0).to_sql("people", database, index=False)
+        database.commit()
+    url = f"sqlite:///{config.with_name('clinic.db')}#people"
+    code, out, _ = call("site", "preview", config, "--data", url, "--json")
+    assert code == 0 and json.loads(out)["answers"][0]["rows"] == 200
 
 
 def test_a_preview_says_what_the_policy_refuses(call: Call, config: Path) -> None:

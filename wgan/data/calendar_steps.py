@@ -44,7 +44,7 @@ def nearest(seconds: Numbers, step: str) -> Numbers:
     """For each date-time the nearest one on a step, in seconds since 1970; `(n,)`.
 
     >>> nearest(np.array([1.7e9]), "quarter end").astype("datetime64[s]").astype(str).tolist()
-    ['2023-12-31T00:00:00']
+    ['2023-09-30T00:00:00']
     """
     if size := _SECONDS.get(step):
         return np.asarray(np.rint(seconds / size) * size)

@@ -153,7 +153,13 @@ def test_a_site_is_checked_without_a_server(tmp_path: Path, call: Call, kit: obj
     advice = {f["what"]: f["advice"] for f in json.loads(printed)}
     assert code == 1 and "chmod 600" in advice["key"]
     assert "chmod o-r" in advice["table"] and "north" in advice["site.toml"]
-    assert "age_group" in advice["table and configuration"] and "missing" in advice["policy"]
+    assert "age_group" in advice["table and configuration"]
+    assert "no such policy file" in advice["policy"]
+    # Every problem of a policy is named.
+    (site / "none.toml").write_text("min_row = 3\nmasking = 1\n")
+    _, printed, _ = call("deploy", "check", site, "--json")
+    advice = {f["what"]: f["advice"] for f in json.loads(printed)}
+    assert "min_rows" in advice["policy"] and "masking" in advice["policy"]
     # No trace is left beside the table.
     assert not (site / "work").exists()
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cryptography import x509
 
+from everymode.clients.gate.policy import DEFAULT, Policy, load_policy
 from everymode.server.deployment import keys
 from everymode.server.deployment import kit as kits
 from everymode.server.deployment.address import Address, parse_address, parse_sites
@@ -131,6 +132,17 @@ def test_scripts_and_files_are_well_formed(written: Path) -> None:
         (started,) = re.findall(r"ExecStart=/opt/everymode/(\S+)", text)
         assert (written / started).is_file()
     assert not any("{{" in p.read_text() for p in written.rglob("*") if p.is_file())
+
+
+def test_the_policy_shows_all_keys_and_its_defaults_hold(written: Path, tmp_path: Path) -> None:
+    path = written / "north/policy.toml"
+    assert load_policy(path) == DEFAULT
+    keys_shown = tmp_path / "policy.toml"
+    keys_shown.write_text(re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", path.read_text()))
+    shown = load_policy(keys_shown)
+    assert shown.model_fields_set == set(Policy.model_fields)
+    examples = {"questions", "columns", "sensitive"}
+    assert shown.model_dump(exclude=examples) == DEFAULT.model_dump(exclude=examples)
 
 
 def test_a_supernode_that_was_killed_is_started_again_until_flower_takes_it(written: Path) -> None:

@@ -1,26 +1,35 @@
 """A kit at work: SuperLink, proxy and two sites as processes, started by the scripts of the kit."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import tomli_w
 
+from everymode.server.config.files import parse
 from everymode.server.deployment.address import Address
 from everymode.server.deployment.certificates import make_authority
 from everymode.server.deployment.kit import Kit, write_kit
+from everymode.server.in_process import simulate
 from tests.command_line import Call
+from tests.conftest import TINY
+from tests.databases import write_duckdb
+from tests.federated import people
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +77,7 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kit = folder / "kit"
-        self.port, self.inner, *self.nodes = free_ports(5)
+        self.port, self.inner = free_ports(2)
         kit = Kit(Address("127.0.0.1", self.port), ("north", "south"), 397, str(self.kit))
         # Without nginx sites reach the SuperLink itself.
         self.proxied = NGINX is not None
@@ -77,7 +86,12 @@ class Deployment:
         self.coordinator = self.kit / "coordinator"
         self._processes: list[subprocess.Popen[bytes]] = []
         binaries = Path(sys.executable).parent
-        self.environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
+        self.environment = {
+            **os.environ,
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+            "OMP_NUM_THREADS": "1",
+        }
         if not self.proxied:
             self.environment["SUPERLINK_PORT"] = str(self.port)
 
@@ -93,9 +107,8 @@ class Deployment:
         self._processes.append(process)
         return process
 
-    def start_site(self, folder: Path, port: int) -> subprocess.Popen[bytes]:
-        node = {"SITE_COMMAND": "flower-supernode", "SUPERNODE_PORT": str(port)}
-        return self.start(folder.name, folder / "start_site.sh", **node)
+    def start_site(self, folder: Path) -> subprocess.Popen[bytes]:
+        return self.start(folder.name, folder / "start_site.sh")
 
     def said(self, name: str) -> str:
         return (self.folder / f"{name}.out").read_text(errors="replace")
@@ -112,6 +125,7 @@ class Deployment:
             self.start("nginx", NGINX, "-c", self.folder / "nginx.conf")
         until(lambda: listens(self.port), "the server listens")
         until(lambda: listens(self.inner if self.proxied else self.port), "the SuperLink listens")
+        self.start("superexec", self.coordinator / "start_superexec.sh")
 
     def status(self, path: str, method: str = "POST", authority: Path | None = None) -> int:
         """What the server answers to a stranger's request."""
@@ -138,6 +152,28 @@ class Deployment:
                 process.wait()
 
 
+TABLES = {"north": people(120, 0), "south": people(90, 1)}
+"""North's lies in DuckDB, or in SQLite where that is not installed; south's is a file."""
+
+
+def write_tables(kit: Path) -> None:
+    """Gives each site its table, and south a policy, as their administrators would."""
+    database = kit / "north/clinic.db"
+    if importlib.util.find_spec("duckdb") is not None:
+        write_duckdb(TABLES["north"], database)
+        url = f"duckdb:///{database}#people"
+    else:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            TABLES["north"].to_sql("people", connection, index=False)
+            connection.commit()
+        url = f"sqlite:///{database}#people"
+    north = kit / "north/site.toml"
+    north.write_text(north.read_text().replace('data = "table.csv"', f'data = "{url}"'))
+    TABLES["south"].to_csv(kit / "south/table.csv", index=False)
+    policy = kit / "south/policy.toml"
+    policy.write_text(f'{policy.read_text()}\nsensitive = ["sex"]\nselections = 1\n')
+
+
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     made = Deployment(tmp_path_factory.mktemp("loopback"))
@@ -149,6 +185,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             shutil.copy(made.kit / site / "site.key.pub", key)
             done = made.do(made.coordinator / "register.sh", site, key)
             assert done.returncode == 0, done.stdout + done.stderr
+        write_tables(made.kit)
         yield made
     finally:
         made.end()
@@ -163,10 +200,7 @@ def test_registered_sites_connect_and_a_stranger_does_not(
         file.unlink()
     assert deployment.do(stranger / "make_key.sh").returncode == 0
     folders = (kit / "north", kit / "south", stranger)
-    north, south, refused = (
-        deployment.start_site(folder, port)
-        for folder, port in zip(folders, deployment.nodes, strict=True)
-    )
+    north, south, refused = (deployment.start_site(folder) for folder in folders)
     for site in ("north", "south"):
         until(lambda name=site: "SuperNode ID" in deployment.said(name), f"{site} connects")
     # Flower's code for a key that is not registered, and its exit status.
@@ -182,6 +216,41 @@ def test_registered_sites_connect_and_a_stranger_does_not(
     else:
         assert "starts runs" in found["control interface"]["advice"]
     assert code in (0, 1)
+
+
+def test_a_run_goes_through_the_kit_and_each_site_has_its_log(
+    deployment: Deployment, call: Call, tmp_path: Path
+) -> None:
+    """Follows the test above, which starts the sites."""
+    config = deployment.coordinator / "config.toml"
+    values = {**tomllib.loads(config.read_text()), **TINY}
+    values["deployment"]["columns"] = list(TABLES["north"])
+    values["data"].update(sensitive=["sex"], target="income")
+    values["train"] = {**values["train"], "rounds": 2}
+    config.write_text(tomli_w.dumps(values))
+    done = deployment.do(deployment.coordinator / "run.sh", "first")
+    out = deployment.coordinator / "runs/first"
+    assert (out / "synthetic.csv").exists(), done.stdout + done.stderr + deployment.said("south")
+    # The same run in one process, over files, with the floor that the kit gives its sites.
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for site, table in TABLES.items():
+        table.to_csv(folder / f"{site}.csv", index=False)
+    pooled = {key: value for key, value in values.items() if key != "deployment"}
+    pooled |= {"data": {**values["data"], "path": str(folder)}, "site": {"floor": 5}}
+    same = simulate(parse(pooled), tmp_path / "same").folder
+    assert (out / "synthetic.csv").read_bytes() == same.synthetic.read_bytes()
+    # What left a site is what the coordinator says it received of it, in both logs.
+    released = json.loads((out / "releases.json").read_text())["releases"]
+    for site in TABLES:
+        code, printed, _ = call("site", "log", deployment.kit / site / "work" / site, "--json")
+        log = json.loads(printed)
+        assert code == 0 and log["intact"]
+        received: list[str] = []
+        for entry in released:
+            if any(site in group["names"] for group in entry["sites"]):
+                received += [entry["task"]] * entry["count"]
+        assert [entry["question"] for entry in log["entries"]] == received
 
 
 def test_a_key_is_registered_once_and_for_a_site_of_the_kit(deployment: Deployment) -> None:
