@@ -444,8 +444,7 @@ class ModelSettings(Section):
         le=limits.LEAF_EXCHANGES - 1,
         description="exchanges in which sites count their rows in the leaves of trees that are "
         "grown on synthetic rows; rows are then drawn from these counts, column by column, which "
-        "is closer to the data and faster than the generator alone, and too close to rows of small "
-        "groups, as the audit says; 0: none",
+        "is closer to the data and faster than the generator alone; 0: none",
     )
     critic_trees: int = Field(
         0,
@@ -458,8 +457,8 @@ class ModelSettings(Section):
     tree_leaf: int = Field(
         50,
         ge=5,
-        description="rows that a leaf is expected to hold at least, of small groups fewer; fewer "
-        "come closer to the data, and to single rows of it",
+        description="rows that a leaf is expected to hold at least, and that what is drawn from it "
+        "rests on; fewer come closer to the data, and to single rows of it",
     )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")

@@ -13,7 +13,7 @@ from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.status import History, State, Status
 from everymode.server.progress import Interrupted, ProgressListener, StageName
 from everymode.wgan.files import write_bytes
-from everymode.wgan.words import brief
+from everymode.wgan.words import brief, json_text
 
 PAUSE = 1.0
 """Seconds between two writings, but for those at the beginning and the end."""
@@ -135,7 +135,7 @@ class Watching:
             **self._history.values(),
         )
         contents = {
-            status.FILE: found.model_dump_json() + "\n",
+            status.FILE: json_text(found.model_dump(mode="json")) + "\n",
             watch_page.FILE: watch_page.watch_page(found),
             prometheus.FILE: prometheus.prometheus_text(found),
         }
