@@ -46,16 +46,13 @@ def size_of_moments(published: Bools) -> int:
 def eligible_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
     """Which groups' rows are in the moments, `(G,)`, and which levels have moments, `(C,)`.
 
-    A group that is too small has no moments of its own. The difference between the labels' and the
-    other groups' moments would be those of all small groups together. So their rows are in no sum
-    at all, unless they are enough together. Where groups are not told, no level is a group's.
+    Rows of a group that is too small are in no sum at all: the difference between the labels' and
+    the other groups' moments would be its own. Where groups are not told, no level is a group's.
     """
     told = conditions.blocks
-    large = conditions.group_counts >= MINIMUM
-    together = conditions.group_counts[~large].sum() >= MINIMUM
-    groups = large | together | (not told[0])
+    groups = (conditions.group_counts >= MINIMUM) | (not told[0])
     counts = conditions.table[groups].reshape(-1, len(conditions.labels), conditions.clusters)
-    levels = (large, counts.sum((0, 2)) >= MINIMUM, counts.sum((0, 1)) >= MINIMUM)
+    levels = (groups, counts.sum((0, 2)) >= MINIMUM, counts.sum((0, 1)) >= MINIMUM)
     parts = [level for level, size in zip(levels, told, strict=True) if size]
     return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 

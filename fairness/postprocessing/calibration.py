@@ -47,14 +47,12 @@ class CategoryMarginals:
         rows: How many rows each stands for, `(C + 1,)`; 0: the level takes no part.
         vectors: Lengths of the one-hot vectors of a condition; 0: there is none.
         spans: Outputs of each one-hot group of a row.
-        left_out: Rows that are in no sum: those of small groups.
     """
 
     means: Floats
     rows: Floats
     vectors: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-    left_out: float = 0.0
 
     @staticmethod
     def of(
@@ -68,13 +66,7 @@ class CategoryMarginals:
         total = sums[:, -1:]
         rows[total[:, 0] <= 0] = 0
         means = np.divide(sums[:, :-1], total, out=np.zeros_like(sums[:, :-1]), where=total > 0)
-        return CategoryMarginals(
-            means,
-            rows.astype(np.float64),
-            conditions.blocks,
-            tuple(spans),
-            float(conditions.table.sum() - counts.sum()),
-        )
+        return CategoryMarginals(means, rows.astype(np.float64), conditions.blocks, tuple(spans))
 
     def without_groups(self) -> "CategoryMarginals":
         """The same, with no group held to its own shares: labels, clusters and all rows are."""
@@ -105,9 +97,8 @@ def fit_calibration(
 ) -> MarginalCalibration:
     """Fits the tilt on raw outputs of a generator.
 
-    A level of n rows is held to (n p + m q) / (n + m): p its share in the data, q the generator's.
-    Of all rows, m is the number of rows that are in no sum, mostly 0, and q is as trained. Of
-    other levels, m = `BELIEF`, and q has the shares of all rows already.
+    A level of n rows is held to (n p + m q) / (n + m): p its share in the data, q the generator's
+    as trained, m = `BELIEF`.
 
     Args:
         raw: Outputs before categories are drawn, `(N, D)`.
@@ -139,13 +130,7 @@ def fit_calibration(
         data = torch.from_numpy(shares.means[:, first:last]).float()
         data = data / data.sum(1, keepdim=True).clamp_min(TINY)
         trained = found()
-        target = trained.clone()
-        if active[-1]:
-            target[-1] = rows[-1] * data[-1] + shares.left_out * trained[-1]
-            target[-1] /= rows[-1] + shares.left_out
-            for _ in range(SWEEPS):
-                own[-1] += (target[-1].clamp_min(TINY) / found()[-1].clamp_min(TINY)).log()
-        target[:-1] = ((rows * data + BELIEF * found()) / (rows + BELIEF))[:-1]
+        target = (rows * data + BELIEF * trained) / (rows + BELIEF)
         for _ in range(SWEEPS):
             worst = 0.0
             for turn in turns:

@@ -1,7 +1,5 @@
 """Shares of categories: summed over sites, begun with, and met level by level."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -92,31 +90,15 @@ def test_of_all_laws_with_the_shares_the_tilted_is_the_nearest():
     assert moved[same].std(0).max() < 1e-5
 
 
-def test_shares_of_all_rows_are_met_however_few_these_are():
-    # A table of 60 rows had 4 % missing where the sites said 61 %.
+def test_few_rows_are_outweighed_by_what_was_learnt():
     row, told, cells = rows(20_000, 0)
     found = shares(row, told, cells)
     few = CategoryMarginals(found.means, np.array([0, 0, 0, 0, BELIEF]), found.vectors, SPANS)
     raw, asked = torch.zeros(20_000, 6), torch.from_numpy(told)
     tilt = fit_calibration(raw, asked, torch.ones(20_000), few)
     made = torch.softmax((raw + tilt.bias)[0, :3], 0)
-    assert made.numpy() == pytest.approx(row[:, :3].mean(0), abs=3e-4)
-    # Of rows that are in no sum, the shares are those that were learnt.
-    half = replace(few, left_out=BELIEF)
-    tilt = fit_calibration(raw, asked, torch.ones(20_000), half)
-    made = torch.softmax((raw + tilt.bias)[0, :3], 0)
-    assert made.numpy() == pytest.approx((row[:, :3].mean(0) + 1 / 3) / 2, abs=3e-4)
-
-
-def test_levels_of_few_rows_are_outweighed_by_what_all_rows_have():
-    row, told, cells = rows(20_000, 0)
-    found = shares(row, told, cells)
-    few = CategoryMarginals(found.means, np.array([1, 0, 0, 0, 9_999]), found.vectors, SPANS)
-    raw, asked = torch.zeros(20_000, 6), torch.from_numpy(told)
-    tilt = fit_calibration(raw, asked, torch.ones(20_000), few)
-    first = torch.softmax((raw + tilt.bias + tilt.levels[0])[0, :3], 0).numpy()
-    wanted, everyone = found.means[0, :3], found.means[-1, :3]
-    assert first == pytest.approx((wanted + BELIEF * everyone) / (1 + BELIEF), abs=0.02)
+    assert made.numpy() == pytest.approx((row[:, :3].mean(0) + 1 / 3) / 2, abs=1e-4)
+    assert not tilt.levels.any()
 
 
 def test_a_tilted_generator_gives_tilted_outputs():

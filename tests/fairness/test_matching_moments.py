@@ -454,18 +454,6 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
     assert levels.tolist() == [True, True, False, True, True, False]
 
 
-def test_small_groups_that_are_many_rows_together_are_in_the_sums_of_all_rows() -> None:
-    # A table of small groups alone would have no sums at all: no share of it would be met.
-    small = ConditionSpace(
-        ("diet",), None, (("a",), ("b",), ("c",)), ("all",), (), ((MINIMUM - 1,), (1,), (2,))
-    )
-    groups, levels = eligible_strata(small)
-    assert groups.tolist() == [True] * 3
-    assert levels.tolist() == [False] * 3 + [True]
-    fewer = replace(small, counts=((MINIMUM,), (1,), (2,)))
-    assert eligible_strata(fewer)[0].tolist() == [True, False, False]
-
-
 @pytest.mark.parametrize("told", ["group_and_label", "group", "label", "none"])
 @pytest.mark.parametrize("clusters", [1, 3])
 def test_moments_of_all_rows_are_known_whatever_is_told(told, clusters):
