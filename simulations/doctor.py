@@ -9,20 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich import box
-from rich.table import Table
 
-from everymode.server.outputs.terminal import Terminal, say, told
+from everymode.server.outputs.findings import Finding, show_findings
 from everymode.simulations.shadows import find_shadow
 from everymode.wgan.versions import package_versions
-from everymode.wgan.words import json_text
 
 GIGABYTE = 1024**3
 
@@ -37,23 +33,6 @@ PATIENCE = 120.0
 IMPORTS = "from everymode.simulations import flower"
 
 START_RAY = f"{IMPORTS}; flower.try_ray()"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one thing.
-
-    Attributes:
-        what: The thing.
-        found: What it is here.
-        advice: What to do about it; empty: it is as it should be.
-        fatal: Whether `everymode simulate` would fail.
-    """
-
-    what: str
-    found: str
-    advice: str = ""
-    fatal: bool = False
 
 
 def examine(start_ray: bool = False) -> list[Finding]:
@@ -77,22 +56,14 @@ def examine(start_ray: bool = False) -> list[Finding]:
 
 def show(findings: list[Finding], as_json: bool = False) -> None:
     """Prints the findings on standard output."""
-    if as_json:
-        say_json = [asdict(finding) for finding in findings]
-        Terminal(soft_wrap=True).print(json_text(say_json, indent=2))
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("what", "found", "verdict"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        style = "bold red" if finding.fatal else "yellow" if finding.advice else "green"
-        table.add_row(told(finding.what), told(finding.found), told(finding.advice or "ok", style))
-    Terminal().print(table)
     fatal = sum(finding.fatal for finding in findings)
-    if fatal:
-        say(f"everymode simulate would fail: {fatal} of {len(findings)} things are in the way")
-    else:
-        say("everymode simulate can run here")
+    show_findings(
+        findings,
+        f"everymode simulate would fail: {fatal} of {len(findings)} things are in the way"
+        if fatal
+        else "everymode simulate can run here",
+        as_json,
+    )
 
 
 def _python() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from everymode.wgan.errors import SettingsError, suggest
 
@@ -96,8 +96,10 @@ class Policy(_Section):
 
     @field_validator("questions", "columns", "sensitive", "hours", "plans", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _listed(cls, value: Any, info: ValidationInfo) -> Any:
         """TOML has lists only; a policy is hashable, because a site is."""
+        if isinstance(value, str) and info.field_name != "plans":
+            raise ValueError(f'expected a list, such as ["{value}"]')
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("plans")

@@ -4,7 +4,6 @@
 - `certificates`: the certificate authority and the server's certificate.
 - `keys`: the key that a site makes.
 - `kit`: the folders, written from `templates`.
-- `findings`: what a check found, and how it is shown.
 - `connection`: what can be seen of the server from outside.
 - `checks`: what `everymode deploy check` looks at.
 """
@@ -16,7 +15,6 @@ from everymode.wgan.lazy import lazy_exports
 if TYPE_CHECKING:
     from everymode.server.deployment.address import Address, parse_address, parse_sites
     from everymode.server.deployment.checks import check_folder
-    from everymode.server.deployment.findings import Finding, show_findings
     from everymode.server.deployment.keys import make_key
     from everymode.server.deployment.kit import Kit, Role, read_role, renew_certificate, write_kit
 else:
@@ -25,7 +23,6 @@ else:
         {
             "everymode.server.deployment.address": ("Address", "parse_address", "parse_sites"),
             "everymode.server.deployment.checks": ("check_folder",),
-            "everymode.server.deployment.findings": ("Finding", "show_findings"),
             "everymode.server.deployment.keys": ("make_key",),
             "everymode.server.deployment.kit": (
                 "Kit",
@@ -39,7 +36,6 @@ else:
 
 __all__ = [
     "Address",
-    "Finding",
     "Kit",
     "Role",
     "check_folder",
@@ -48,6 +44,5 @@ __all__ = [
     "parse_sites",
     "read_role",
     "renew_certificate",
-    "show_findings",
     "write_kit",
 ]

@@ -16,9 +16,9 @@ from everymode.clients.gate.policy import load_policy
 from everymode.server.deployment import keys
 from everymode.server.deployment.certificates import certificate_problems, days_left
 from everymode.server.deployment.connection import connection_findings, date_finding
-from everymode.server.deployment.findings import Finding
 from everymode.server.deployment.kit import Role, read_role
 from everymode.server.deployment.table_check import table_findings
+from everymode.server.outputs.findings import Finding
 from everymode.wgan.errors import DataError, EveryModeError, SettingsError
 from everymode.wgan.versions import package_versions
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from everymode.server.deployment.address import Address
 from everymode.server.deployment.certificates import days_left
-from everymode.server.deployment.findings import Finding
+from everymode.server.outputs.findings import Finding
 
 PATIENCE: Final = 10.0
 """Seconds until a server counts as away."""

@@ -15,8 +15,8 @@ from everymode.clients.parsed import parsed
 from everymode.clients.site import Site
 from everymode.server.config.files import load
 from everymode.server.config.tables import build_table_spec
-from everymode.server.deployment.findings import Finding
 from everymode.server.deployment.kit import Role
+from everymode.server.outputs.findings import Finding
 from everymode.server.outputs.leftovers import Scratch
 from everymode.server.schema.agreement import agree, check_names
 from everymode.server.simulated_sites import table_columns

@@ -86,11 +86,13 @@ def check(
 ) -> None:
     """See CHECK."""
     from everymode.server.deployment.checks import check_folder
-    from everymode.server.deployment.findings import show_findings
+    from everymode.server.outputs.findings import show_findings
 
     findings = check_folder(folder, data, config)
-    show_findings(findings, as_json=json)
-    if any(finding.advice for finding in findings):
+    left = sum(bool(finding.advice) for finding in findings)
+    conclusion = f"{left} of {len(findings)} things need attention" if left else "all is ready"
+    show_findings(findings, conclusion, as_json=json)
+    if left:
         raise typer.Exit(1)
 
 

@@ -18,15 +18,17 @@ class Finding:
         what: The thing.
         found: What it is here.
         advice: What to do about it; empty: it is as it should be.
+        fatal: Whether what was asked for would fail.
     """
 
     what: str
     found: str
     advice: str = ""
+    fatal: bool = False
 
 
-def show_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
-    """Prints findings on standard output, one a line of a table."""
+def show_findings(findings: Sequence[Finding], conclusion: str, as_json: bool = False) -> None:
+    """Prints findings on standard output, one a line of a table, and what follows from them."""
     if as_json:
         text = json_text([asdict(finding) for finding in findings], indent=2)
         Terminal(soft_wrap=True).print(text)
@@ -35,8 +37,7 @@ def show_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
     for heading in ("what", "found", "verdict"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        style = "yellow" if finding.advice else "green"
+        style = "bold red" if finding.fatal else "yellow" if finding.advice else "green"
         table.add_row(told(finding.what), told(finding.found), told(finding.advice or "ok", style))
     Terminal().print(table)
-    left = sum(bool(finding.advice) for finding in findings)
-    say(f"{left} of {len(findings)} things need attention" if left else "all is ready")
+    say(conclusion)
