@@ -114,22 +114,40 @@ ALONE = ("server/test_strategies.py", "simulations/compare/test_smoke.py", "test
 RAY = ("test_end_to_end.py",)
 """Files whose tests start Ray, one at a time: two that start at once on two cores may give up."""
 
+MEMORY = "/dev/shm"
+"""Linux's disk in memory. A site waits until its disk holds what it wrote, and thousands of tests are
+such sites: on a busy disk they wait several times as long as they compute."""
+
+ENOUGH = 4 << 30
+"""Bytes that must be free there; all tests together write a tenth of it."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives the tests a temporary folder of their own, without leftovers of killed runs.
 
-    Workers inherit it. pytest's own folders stay where they are looked for.
+    Workers inherit it. pytest's own folders lie next to it, and stay if a test fails.
     """
     if config.getoption("--nightly"):
         settings.load_profile("nightly")
     if hasattr(config, "workerinput"):
         return
     usual = tempfile.gettempdir()
+    if "TMPDIR" not in os.environ and _free(MEMORY) >= ENOUGH:
+        usual = MEMORY
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)
     # A short name: Ray's sockets lie in it.
-    folder = tempfile.mkdtemp(prefix="em", dir=folder_for_sockets())
+    short = MEMORY if usual == MEMORY else folder_for_sockets()
+    folder = tempfile.mkdtemp(prefix="em", dir=short)
     os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = tempfile.tempdir = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _free(folder: str) -> int:
+    """Bytes that are free on a folder's disk; 0 where there is no such folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
