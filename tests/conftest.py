@@ -115,8 +115,8 @@ RAY = ("test_end_to_end.py",)
 """Files whose tests start Ray, one at a time: two that start at once on two cores may give up."""
 
 MEMORY = "/dev/shm"
-"""Linux's disk in memory. A site waits until its disk holds what it wrote, and thousands of tests are
-such sites: on a busy disk they wait several times as long as they compute."""
+"""Linux's disk in memory. A site waits until its disk holds what it wrote, and thousands of tests
+are such sites: on a busy disk they wait several times as long as they compute."""
 
 ENOUGH = 4 << 30
 """Bytes that must be free there; all tests together write a tenth of it."""
