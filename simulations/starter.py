@@ -33,6 +33,7 @@ from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
+from everymode.wgan.data.threads import in_threads
 from everymode.wgan.data.values import count_cells, count_values, parse_distinct
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
@@ -121,10 +122,14 @@ def _looked(
     codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     readings: dict[str, Reading] = {}
-    for name in frame.columns:
+
+    def look(name: str) -> tuple[Reading, str, int, str]:
         alone = count_cells(frame[name]) if site is None else counted(site, name, gaps, form)
-        readings[name] = read_counts(alone)
-        kind, distinct, use = _look(frame[name], readings[name])
+        found = read_counts(alone)
+        return found, *_look(frame[name], found)
+
+    for name, alone in zip(frame.columns, in_threads(look, frame.columns), strict=True):
+        readings[name], kind, distinct, use = alone
         if name in sensitive:
             use = "sensitive feature"
         elif name == target:

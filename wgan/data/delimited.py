@@ -23,6 +23,7 @@ import pyarrow.csv as pa_csv
 
 from everymode.wgan.data.dialect import DecodedText, Dialect, read_text
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
+from everymode.wgan.data.threads import in_threads
 from everymode.wgan.errors import DataError
 
 _CHUNK: Final = 1 << 14
@@ -108,9 +109,8 @@ def _parse_regular(text: DecodedText, path: Path, missing: frozenset[str]) -> pa
         return None
     if table.num_rows != len(starts) - named:
         return None
-    return pa.Table.from_arrays(
-        [_cleaned(column, missing) for column in table.columns], names=header
-    )
+    cleaned = in_threads(lambda column: _cleaned(column, missing), table.columns)
+    return pa.Table.from_arrays(cleaned, names=header)
 
 
 def _cleaned(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.DictionaryArray:

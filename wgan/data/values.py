@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from everymode.wgan.data.coded import (
     DistinctTexts,
     distinct_dates,
     distinct_numbers,
+    distinct_ranks,
     factorize_cells,
     is_coded,
+    odd_numbers,
     used_texts,
 )
 from everymode.wgan.data.date_forms import (
@@ -41,9 +43,6 @@ from everymode.wgan.errors import DataError
 Objects = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-LARGEST: Final = 2.0**63
-"""Whole numbers beyond are codes."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -196,7 +195,7 @@ def parse_column(
         numbers, wrong = _parse_numbers(series, form)
     _refuse_infinite(np.isinf(numbers), name, where)
     if kind == "integer":
-        odd = _odd(numbers)
+        odd = odd_numbers(numbers)
         numbers, wrong = np.where(odd, np.nan, numbers), wrong | odd
     if not lenient:
         _refuse(wrong, kind, name, where)
@@ -223,26 +222,22 @@ def parse_distinct(
     read = distinct_dates if column.kind == "datetime" else distinct_numbers
     numbers, wrong = read(texts, own)
     rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
-    if column.kind == "integer":
-        wrong = wrong | _odd(numbers)
+    whole = column.kind == "integer"
+    if whole:
+        wrong = wrong | odd_numbers(numbers)
     if (np.isinf(numbers) & (rows > 0)).any() or (
         (wrong & (rows > 0)).any() and not column.lenient
     ):
         # Says in which rows.
         parse_values(series.to_frame(column.name), column, where)
-    return _tallied(np.where(wrong, np.nan, numbers), rows)
+    found, places = distinct_ranks(texts, own, column.kind == "datetime", whole)
+    read_as = places >= 0
+    counts = np.bincount(places[read_as], rows[read_as], len(found)).astype(np.int64)
+    return found[counts > 0], counts[counts > 0]
 
 
-def _tallied(
-    numbers: Numbers, rows: npt.NDArray[np.int64] | None = None
-) -> tuple[Numbers, npt.NDArray[np.int64]]:
-    there = ~np.isnan(numbers)
-    if rows is None:
-        found, counts = np.unique(numbers[there], return_counts=True)
-        return found, counts.astype(np.int64)
-    there &= rows > 0
-    found, places = np.unique(numbers[there], return_inverse=True)
-    counts = np.bincount(places.reshape(-1), rows[there], len(found))
+def _tallied(numbers: Numbers) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    found, counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)
     return found, counts.astype(np.int64)
 
 
@@ -257,12 +252,6 @@ def count_values(series: "pd.Series[Any]") -> dict[str, int]:
     codes, texts = factorize_texts(series)
     rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
     return dict(zip(texts, rows.tolist(), strict=True))
-
-
-def _odd(numbers: Numbers) -> Mask:
-    """Which numbers are not whole, or too large to be."""
-    broken: Mask = (np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST)
-    return ~np.isnan(numbers) & broken
 
 
 def _typed_numbers(series: "pd.Series[Any]") -> tuple[Numbers | None, Mask]:
