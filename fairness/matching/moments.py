@@ -30,6 +30,8 @@ Bools = npt.NDArray[np.bool_]
 MINIMUM = 50
 """Levels with fewer rows over all sites take no part: moments would describe those rows."""
 
+_CACHED = 1 << 12
+
 
 def width_of_moments(row: int, condition: int) -> int:
     """Entries of one symmetric matrix over an encoded row beside its condition."""
@@ -70,7 +72,12 @@ def level_counts(joined: npt.NDArray[np.float32], member: npt.NDArray[np.float32
         joined: Rows beside their conditions, `(n, W)`.
         member: Which levels each is in, `(n, C + 1)`.
     """
-    counts: Ints = np.rint(member.astype(np.float64).T @ (joined != 0)).astype(np.int64)
+    counts: Ints = np.zeros((member.shape[1], joined.shape[1]), dtype=np.int64)
+    # Small pieces stay in the processor's cache; counts are exact in any.
+    for start in range(0, len(joined), _CACHED):
+        some = slice(start, start + _CACHED)
+        held = (joined[some] != 0).astype(np.float64)
+        counts += np.rint(member[some].astype(np.float64).T @ held).astype(np.int64)
     return counts
 
 
@@ -109,7 +116,8 @@ def second_moments(
     taken = published if own is None else published & own
     for weight, coordinates, mine in zip(weights.T, published, taken, strict=True):
         upper = np.triu_indices(int(coordinates.sum()))
-        part = (joined[weight > 0] * mine)[:, coordinates].astype(np.float64)
+        part = joined[weight > 0][:, coordinates].astype(np.float64)
+        part *= mine[coordinates]
         parts.append(((part * weight[weight > 0, None]).T @ part)[upper])
     return np.concatenate(parts)
 
