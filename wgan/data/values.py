@@ -114,9 +114,11 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
     """Of typed moments any form is right that loses nothing."""
     aware = getattr(present.dtype, "tz", None) is not None
     needed = _step_of_typed(present)
+    finest = needed == 0 and bool((present != present.dt.floor("us")).any())
     dates, spelled = counts["dates"].copy(), counts["spelled"].copy()
     for d, form in enumerate(DATE_FORMS):
         whole = "%Y" in form and re.search("%-?d", form) is not None
+        whole = whole and ("%9f" in form) == (finest and form_step(form) == 0)
         step = form_step(form)
         fine = step == needed or (needed == 86400 and not aware)
         if not (whole and fine and ("%z" in reading_form(form)) == aware) or form.endswith("Z"):
@@ -247,6 +249,14 @@ def factorize_texts(series: "pd.Series[Any]") -> tuple[Codes, list[str]]:
     return codes, texts.array.to_pylist()
 
 
+def blank_cells(series: "pd.Series[Any]") -> dict[str, int]:
+    """Rows of each text that stands for no value among numbers and dates."""
+    codes, texts = used_texts(*_factorized(series))
+    blank = np.flatnonzero(texts.among(MISSING_NUMBERS))
+    rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
+    return {texts.array[int(i)].as_py(): int(rows[i]) for i in blank}
+
+
 def count_values(series: "pd.Series[Any]") -> dict[str, int]:
     """Rows of each distinct text in a column; what is missing is not counted."""
     codes, texts = factorize_texts(series)
@@ -334,7 +344,7 @@ def _form_of_typed(present: "pd.Series[Any]") -> str:
 
 
 def _step_of_typed(present: "pd.Series[Any]") -> float:
-    """The coarsest of day, second, millisecond and microsecond (0) that loses nothing, in seconds.
+    """The coarsest of day, second, millisecond and finer (0) that loses nothing, in seconds.
 
     Moments with a time zone are never days: where clocks are changed, a day has another length.
     """
