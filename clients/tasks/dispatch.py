@@ -189,11 +189,11 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
         sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
     layout = order.layout()
     wanted = {field.name for field in layout.fields}
-    if wanted & {"counts", "marginals"}:
-        mine = level_sums.published(plan, rows, cells, site.floor)
     if "counts" in wanted:
+        mine = level_sums.published(plan, rows, cells, site.floor)
         sums["counts"] = level_sums.sum_counts(plan, rows, cells, mine)
     if "marginals" in wanted:
+        mine = level_sums.published(plan, rows, cells, site.floor, shares=True)
         sums["marginals"] = level_sums.sum_shares(plan, rows, cells, mine)
     return Answer(layout, sums)
 

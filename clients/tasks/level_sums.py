@@ -15,6 +15,7 @@ from everymode.fairness.matching.moments import (
     first_moments,
     level_counts,
     second_moments,
+    share_strata,
     size_of_moments,
     stratum_memberships,
 )
@@ -35,11 +36,21 @@ def pieces(rows: Rows, cells: Cells) -> Iterator[tuple[Rows, Cells]]:
         yield rows[start : start + PIECE], cells[start : start + PIECE]
 
 
-def published(plan: Plan, rows: Rows, cells: Cells, least: int) -> Bools:
-    """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor."""
-    _, levels = eligible_strata(plan.conditions)
+def published(plan: Plan, rows: Rows, cells: Cells, least: int, shares: bool = False) -> Bools:
+    """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor.
+
+    Args:
+        plan: What server and sites agreed on.
+        rows: The rows, `(n, D)`.
+        cells: Their cells, `(n,)`.
+        least: The site's floor; 0: in all.
+        shares: Whether shares of categories are summed, in which groups may be that are too small
+            for products.
+    """
+    _, levels = (share_strata if shares else eligible_strata)(plan.conditions)
+    weigh = plan.share_weights if shares else plan.weights
     counts = sum(
-        level_counts(plan.joined(some, own), (plan.weights(own) > 0).astype(np.float32))
+        level_counts(plan.joined(some, own), (weigh(own) > 0).astype(np.float32))
         for some, own in pieces(rows, cells)
     )
     assert not isinstance(counts, int)
@@ -67,7 +78,7 @@ def sum_shares(plan: Plan, rows: Rows, cells: Cells, mine: Bools) -> Floats:
         joined = plan.joined(some, own)
         # The sum of a number over few rows would be theirs; shares are asked of categories only.
         joined[:, ~plan.choices] = 0
-        total += first_moments(joined, plan.weights(own))
+        total += first_moments(joined, plan.share_weights(own))
     total[:, :-1] *= mine
     return total
 

@@ -59,6 +59,18 @@ def eligible_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
     return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
+def share_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
+    """As `eligible_strata`, for shares of categories and of what is missing.
+
+    Where every group is too small, all groups are in the sums over all rows, if those are enough
+    together: there is no other sum from which one could be told.
+    """
+    groups, levels = eligible_strata(conditions)
+    if not groups.any() and conditions.table.sum() >= MINIMUM:
+        return np.ones_like(groups), np.zeros_like(levels)
+    return groups, levels
+
+
 def stratum_memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Which levels rows are in, the last being that of all rows, `(n, C + 1)`; from `(n, C)`."""
     everyone = np.ones((len(conditions), 1), dtype=conditions.dtype)
