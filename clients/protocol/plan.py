@@ -118,7 +118,7 @@ class Plan:
         return self._weights(cells, *eligible_strata(self.conditions))
 
     def share_weights(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """The same for shares of categories (`everymode.fairness.matching.moments.share_strata`)."""
+        """The same for shares of categories; see `share_strata`."""
         return self._weights(cells, *share_strata(self.conditions))
 
     def _weights(
