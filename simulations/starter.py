@@ -21,6 +21,7 @@ from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+from everymode.server.schema.drafts import ALIKE
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.simulated_sites import check_count
 from everymode.server.trial import trial_site, try_agreement
@@ -263,7 +264,10 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return "none", 0, "dropped: no values"
     kind, shown = found.kind, f"{found.kind} {found.form}".rstrip()
     if kind in ("category", "boolean"):
-        return shown, *_look_at_texts(count_values(series), kind, len(series))
+        distinct, use = _look_at_texts(count_values(series), kind, len(series))
+        if use.startswith("dropped") and found.alike >= ALIKE:
+            use += f"; {found.alike:.0%} of its cells look like numbers or dates"
+        return shown, distinct, use
     column = Column(str(series.name), kind, form=found.form, lenient=found.readable)
     numbers, rows = parse_distinct(series, column, "")
     distinct, size = len(numbers), int(rows.sum())

@@ -15,8 +15,8 @@ from everymode.wgan.data.schema import Column
 
 _UNITS: Final = (
     "mg g kg t oz lb lbs nm um mm cm m km in inch inches ft feet yd mi miles ml l gal ms s sec "
-    "secs seconds mins minutes h hr hrs hours days weeks months years yrs usd eur gbp chf jpy cents "
-    "pct percent ppm ppb hpa mmhg kw kwh kj kcal hz mph kmh"
+    "secs seconds mins minutes h hr hrs hours days weeks months years yrs usd eur gbp chf jpy "
+    "cents pct percent ppm ppb hpa mmhg kw kwh kj kcal hz mph kmh"
 )
 _NAMED: Final = frozenset(_UNITS.split(" "))
 """Units as headers end in them."""

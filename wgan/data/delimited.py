@@ -324,7 +324,7 @@ def header_problems(header: Sequence[str], path: Path, text: bool = False) -> li
     if empty:
         problems.append(
             f"{path}: no header for column {', '.join(empty)}; name it, or remove it if it only "
-            "numbers the rows"
+            "numbers the rows or if every line ends with a separator"
         )
     counts = Counter(header)
     twice = [str(i) for i, name in enumerate(header, 1) if name and counts[name] > 1]
