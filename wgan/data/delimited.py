@@ -259,6 +259,7 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
     codes: list[list[npt.NDArray[np.int32]]] = []
     pending: list[list[str]] = []
     uneven: list[str] = []
+    causes: set[str] = set()
 
     def flush() -> None:
         for cells, column, chunks in zip(zip(*pending, strict=True), columns, codes, strict=True):
@@ -282,6 +283,7 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
                     flush()
             else:
                 uneven.append(f"line {reader.line_num + above} ({len(cells)} cells)")
+                causes.add(_cause(cells, len(header)))
     except csv.Error:
         raise DataError(
             f"{path}: the quotes of line {reader.line_num + above} do not pair up; write a "
@@ -294,7 +296,8 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
         more = f" and {len(uneven) - 3} more" if len(uneven) > 3 else ""
         problems.append(
             f"{path}: {', '.join(uneven[:3])}{more}: expected {len(header)} cells as in the "
-            f"{'header' if dialect.header else 'first row'}; quote cells that hold the separator"
+            f"{'header' if dialect.header else 'first row'}; "
+            f"{causes.pop() if len(causes) == 1 else _QUOTE}"
         )
     elif not codes or not codes[0]:
         below = " below the header" if dialect.header else ""
@@ -312,6 +315,18 @@ def _encoded(distinct: pa.Array, codes: npt.NDArray[np.int32]) -> pa.DictionaryA
     small = np.maximum(codes, -1).astype(np.min_scalar_type(-len(distinct) - 1))
     indices = pa.array(small, mask=small < 0)
     return pa.DictionaryArray.from_arrays(indices, distinct.cast(pa.large_string()))
+
+
+_QUOTE: Final = "quote cells that hold the separator"
+
+
+def _cause(cells: Sequence[str], expected: int) -> str:
+    """What helps where a row has another number of cells than expected."""
+    if len(cells) < expected:
+        return "write a separator for each cell, empty ones included"
+    if len(cells) == expected + 1 and not cells[-1].strip():
+        return "remove the separator at the end of the line"
+    return _QUOTE
 
 
 _NO_HEADER: Final = "if it is a row, declare data.header = false (with init and split: --no-header)"
