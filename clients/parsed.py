@@ -10,8 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 
 import pandas as pd
@@ -19,7 +19,7 @@ import pandas as pd
 from everymode.clients.site import Site
 from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.data.coded import forget_texts
-from everymode.wgan.data.delimited import coded_frame, load_table, save_table
+from everymode.wgan.data.delimited import coded_frame, load_table, missing_marks, save_table
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.frame import is_delimited, read_delimited, read_table
@@ -52,7 +52,18 @@ def parsed(site: Site, missing: Sequence[str], form: FileForm = RECOGNISED) -> p
     if stamp is None:
         # Whoever reads it says what is wrong.
         return read_table(site.table, spellings, form)
-    return _frame(site, spellings, form, stamp)
+    return _rows(site, spellings, form, stamp).frame
+
+
+def marks(
+    site: Site, missing: Sequence[str], form: FileForm = RECOGNISED
+) -> Mapping[str, Mapping[str, int]]:
+    """Of each column of a text file, how many cells spell "no value" in which way.
+
+    Of other files nothing: they have a value for it.
+    """
+    stamp = _stamp(site)
+    return {} if stamp is None else _rows(site, tuple(missing) or MISSING, form, stamp).marks
 
 
 def counted(
@@ -75,7 +86,7 @@ def counted(
 
 def forget() -> None:
     """Lets go of the table in memory: rounds train on encoded rows."""
-    _frame.cache_clear()
+    _rows.cache_clear()
     _counted.cache_clear()
     forget_texts()
 
@@ -89,13 +100,21 @@ def _counted(
     name: str,
     declared: str,
 ) -> CellCounts:
-    return count_cells(_frame(site, missing, form, stamp)[name], declared)
+    return count_cells(_rows(site, missing, form, stamp).frame[name], declared)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A parsed table, and how its text spells that there is no value."""
+
+    frame: pd.DataFrame
+    marks: Mapping[str, Mapping[str, int]]
 
 
 @lru_cache(maxsize=1)
-def _frame(site: Site, missing: tuple[str, ...], form: FileForm, stamp: Stamp) -> pd.DataFrame:
+def _rows(site: Site, missing: tuple[str, ...], form: FileForm, stamp: Stamp) -> _Parsed:
     if not is_delimited(site.table):
-        return read_table(site.table, missing)
+        return _Parsed(read_table(site.table, missing), {})
     text = json.dumps([os.path.abspath(site.table), stamp, missing, asdict(form)])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.arrow"
     path = site.workspace / FOLDER / name
@@ -110,7 +129,7 @@ def _frame(site: Site, missing: tuple[str, ...], form: FileForm, stamp: Stamp) -
                 for other in path.parent.iterdir():
                     if other.name != name and other.suffix == path.suffix:
                         other.unlink(missing_ok=True)
-    return coded_frame(table)
+    return _Parsed(coded_frame(table), missing_marks(table))
 
 
 def _stamp(site: Site) -> Stamp | None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from everymode.clients.protocol.sketch import BYTES
+from everymode.simulations.units import comparable, unit_of
 from everymode.wgan.data.constrained import construction, hidden_columns
 from everymode.wgan.data.constraint_rules import broken
 from everymode.wgan.data.constraints import Combination, Constraint, OneHot, OnlyIf, Order, Sum
@@ -49,6 +50,7 @@ class _Look:
         flags: Columns of 0 and 1, or of true and false, without gaps.
         texts: Columns of categories.
         floor: Rows that a combination needs.
+        units: Of each column, by `everymode.simulations.units`.
     """
 
     values: ParsedColumns
@@ -57,6 +59,7 @@ class _Look:
     flags: list[str]
     texts: list[str]
     floor: int
+    units: dict[str, tuple[str, str]]
 
 
 def propose_constraints(
@@ -116,7 +119,8 @@ def _look(frame: pd.DataFrame, columns: Sequence[Column], floor: int) -> _Look:
         values[name] = own
         if len(kinds[kind]) < MOST_COLUMNS:
             kinds[kind].append(name)
-    return _Look(values, floor=floor, **kinds)
+    units = {column.name: unit_of(column, frame[column.name]) for column in columns}
+    return _Look(values, floor=floor, units=units, **kinds)
 
 
 def _candidates(look: _Look, schema: Schema, fixed: Sequence[str]) -> Iterator[Constraint]:
@@ -158,6 +162,8 @@ def _sums(look: _Look, schema: Schema) -> Iterator[Sum]:
                     groups.append(tuple(sorted(block)))
         for group in groups:
             if not used[list(group)].all():
+                continue
+            if not all(comparable(look.units[names[i]], look.units[total]) for i in group):
                 continue
             off = np.abs(first[:, list(group)].sum(1) - first[:, t]).max()
             if off <= 0.51 * 10.0 ** -min(schema[total].decimals, 12) + 1e-9 * size[t]:
@@ -242,9 +248,14 @@ def _combinations(look: _Look, fixed: Sequence[str]) -> Iterator[Combination]:
 
 
 def _orders(look: _Look, names: Sequence[str]) -> Iterator[Order]:
-    """Pairs in order in every row, which independent values in these ranges would not be."""
+    """Pairs in order in every row, which independent values in these ranges would not be.
+
+    Values of unlike units are not compared, nor numbers of which one is ten times as large.
+    """
     rng = np.random.default_rng(0)
     for low, high in permutations(names, 2):
+        if not comparable(look.units[low], look.units[high]):
+            continue
         one, other = look.values[low], look.values[high]
         both = ~(np.isnan(one.astype(np.float64)) | np.isnan(other.astype(np.float64)))
         if both.sum() < FEWEST:

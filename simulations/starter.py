@@ -21,6 +21,7 @@ from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.terminal import named, told
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.cells import LABEL_CLASSES, SENSITIVE_VALUES
+from everymode.server.schema.drafts import ALIKE
 from everymode.server.schema.table_spec import TableSpec
 from everymode.server.simulated_sites import check_count
 from everymode.server.trial import trial_site, try_agreement
@@ -33,6 +34,7 @@ from everymode.wgan.data.formats import MISSING
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
+from everymode.wgan.data.threads import in_threads
 from everymode.wgan.data.values import count_cells, count_values, parse_distinct
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
@@ -121,10 +123,14 @@ def _looked(
     codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     readings: dict[str, Reading] = {}
-    for name in frame.columns:
+
+    def look(name: str) -> tuple[Reading, str, int, str]:
         alone = count_cells(frame[name]) if site is None else counted(site, name, gaps, form)
-        readings[name] = read_counts(alone)
-        kind, distinct, use = _look(frame[name], readings[name])
+        found = read_counts(alone)
+        return found, *_look(frame[name], found)
+
+    for name, alone in zip(frame.columns, in_threads(look, frame.columns), strict=True):
+        readings[name], kind, distinct, use = alone
         if name in sensitive:
             use = "sensitive feature"
         elif name == target:
@@ -258,7 +264,10 @@ def _look(series: "pd.Series[Any]", found: Reading) -> tuple[str, int, str]:
         return "none", 0, "dropped: no values"
     kind, shown = found.kind, f"{found.kind} {found.form}".rstrip()
     if kind in ("category", "boolean"):
-        return shown, *_look_at_texts(count_values(series), kind, len(series))
+        distinct, use = _look_at_texts(count_values(series), kind, len(series))
+        if use.startswith("dropped") and found.alike >= ALIKE:
+            use += f"; {found.alike:.0%} of its cells look like numbers or dates"
+        return shown, distinct, use
     column = Column(str(series.name), kind, form=found.form, lenient=found.readable)
     numbers, rows = parse_distinct(series, column, "")
     distinct, size = len(numbers), int(rows.sum())

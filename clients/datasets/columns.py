@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ from everymode.wgan.data.identifiers import find_patterns, pattern_problem, runn
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.data.values import (
+    blank_cells,
     count_cells,
     count_values,
     find_zone,
@@ -52,6 +53,9 @@ from everymode.wgan.data.values import (
     parse_distinct,
 )
 from everymode.wgan.errors import DataError
+
+LONGEST_MARK = 40
+"""Bytes of a spelling of no value that is told."""
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -79,6 +83,10 @@ class ColumnDataset(ABC):
         """How the cells of a column are written; `declared`: how they are said to be."""
         return count_cells(self.frame(order.missing, order.form)[name], declared)
 
+    def marks(self, order: DescribeColumns) -> Mapping[str, Mapping[str, int]]:
+        """Of each column of text, how many cells spell "no value" in which way."""
+        return {}
+
     def types(self) -> dict[str, str]:
         """How a typed file stores its columns; see `everymode.wgan.data.storage`."""
         return {}
@@ -102,12 +110,18 @@ class ColumnDataset(ABC):
             "rows": np.array([len(frame)]),
             "held": np.array([held.sum()]),
         }
-        stored = self.types()
+        stored, marks = self.types(), self.marks(order)
         for i, name in enumerate(order.columns):
             column = frame[name]
             counts = self.counts(name, order, order.formats[i] if order.formats else "")
             answer[f"cells.{i}"] = floor.lifted(counts.vector, site.floor)
-            answer |= _extent(i, column, read_counts(counts), stored.get(name, ""))
+            reading = read_counts(counts)
+            gaps = dict(marks.get(name, {}))
+            if reading.kind in ("integer", "float", "datetime") and counts["blank"]:
+                gaps |= blank_cells(column)
+            styles = _styles(column, reading, stored.get(name, ""), gaps, site.floor)
+            answer[f"sketch.style.{i}"] = sketch(styles, "", cells=STYLES)
+            answer |= _extent(i, column, reading)
         return Answer(order.layout(), answer)
 
     def vocabulary(self, order: CollectVocabulary) -> Answer:
@@ -249,11 +263,26 @@ def _binned(places: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], bins: in
     return np.bincount(places, rows, bins).astype(np.int64)
 
 
-def _extent(
-    i: int, column: "pd.Series[Any]", reading: Reading, stored: str
-) -> dict[str, npt.NDArray[Any]]:
-    """How large a column's numbers are, about how many values it has, and how it is stored."""
-    names = [f"type {stored}"] if stored else []
+def _styles(
+    column: "pd.Series[Any]", reading: Reading, stored: str, gaps: Mapping[str, int], floor: int
+) -> dict[str, int]:
+    """How a column is stored: its type, its time zone, and the commonest spelling of no value.
+
+    Spellings are those that the server named, and those of `MISSING_NUMBERS`; their number is that
+    of the cells. A spelling of fewer cells than the floor is not told.
+    """
+    found = {f"type {stored}": 1} if stored else {}
+    if reading.kind == "datetime" and (zone := find_zone(column, reading)):
+        found[f"zone {zone}"] = 1
+    if gaps:
+        mark = max(gaps, key=lambda text: (gaps[text], text))
+        if gaps[mark] >= max(floor, 1) and len(mark.encode()) <= LONGEST_MARK:
+            found[f"missing {mark}"] = gaps[mark]
+    return found
+
+
+def _extent(i: int, column: "pd.Series[Any]", reading: Reading) -> dict[str, npt.NDArray[Any]]:
+    """How large a column's numbers are, and about how many values it has."""
     size = np.zeros(MAGNITUDES, dtype=np.int64)
     values = np.zeros((LEVELS, BUCKETS), dtype=np.int64)
     if reading.kind in ("integer", "float"):
@@ -263,7 +292,4 @@ def _extent(
             size = magnitude(parse_distinct(column, own, "")[0])
     elif reading.kind == "category":
         values = distinct(count_values(column))
-    elif reading.kind == "datetime" and (zone := find_zone(column, reading)):
-        names.append(f"zone {zone}")
-    style = sketch(dict.fromkeys(names, 1), "", cells=STYLES)
-    return {f"magnitude.{i}": size, f"distinct.{i}": values, f"sketch.style.{i}": style}
+    return {f"magnitude.{i}": size, f"distinct.{i}": values}

@@ -1,6 +1,6 @@
 """A site's table: every column is encoded, those that follow from the condition excepted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from everymode.clients.datasets.columns import ColumnDataset, Mask
-from everymode.clients.parsed import counted, parsed
+from everymode.clients.parsed import counted, marks, parsed
 from everymode.clients.protocol.messages import EncodeData
 from everymode.clients.protocol.plan import derive_seed
 from everymode.clients.protocol.schema_messages import DescribeColumns, KMeansStep
@@ -33,6 +33,10 @@ class TableDataset(ColumnDataset):
     def counts(self, name: str, order: DescribeColumns, declared: str) -> CellCounts:
         """See `ColumnDataset.counts`; they are counted once."""
         return counted(self.site, name, order.missing, order.form, declared)
+
+    def marks(self, order: DescribeColumns) -> Mapping[str, Mapping[str, int]]:
+        """See `ColumnDataset.marks`."""
+        return marks(self.site, order.missing, order.form)
 
     def types(self) -> dict[str, str]:
         """See `ColumnDataset.types`."""

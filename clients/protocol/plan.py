@@ -12,7 +12,11 @@ import torch
 from everymode.clients.protocol.messages import EncodeData, from_json, to_json
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.binning import Binning
-from everymode.fairness.matching.moments import eligible_strata, stratum_memberships
+from everymode.fairness.matching.moments import (
+    eligible_strata,
+    share_strata,
+    stratum_memberships,
+)
 from everymode.fairness.weighting.group_weights import row_weights
 from everymode.wgan.data.codec import Codec
 from everymode.wgan.data.schema import Schema
@@ -111,7 +115,18 @@ class Plan:
         Rows of groups that are too small count in none
         (`everymode.fairness.matching.moments.eligible_strata`).
         """
-        taking, levels = eligible_strata(self.conditions)
+        return self._weights(cells, *eligible_strata(self.conditions))
+
+    def share_weights(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The same for shares of categories; see `share_strata`."""
+        return self._weights(cells, *share_strata(self.conditions))
+
+    def _weights(
+        self,
+        cells: npt.NDArray[np.int64],
+        taking: npt.NDArray[np.bool_],
+        levels: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.float64]:
         each = row_weights(self.mass, self.conditions.group_counts) * taking
         member = stratum_memberships(self.conditions.encode(cells))
         weights: npt.NDArray[np.float64] = (

@@ -75,7 +75,7 @@ class DescribeColumns:
         """Rows and those held out; per column cells by how they are written, and more.
 
         That is the range of its largest number, about how many values it has, and in a sketch the
-        types and time zones of sites' files.
+        types and time zones of sites' files, and their commonest spelling of a missing value.
         """
         fields = [Field("rows", (1,)), Field("held", (1,))]
         for i in range(len(self.columns)):

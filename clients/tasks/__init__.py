@@ -1,6 +1,7 @@
 """What a site does when it is asked, one file a request.
 
 - `dispatch`: from a request to its answer; encoding, moments, the audit's counts.
+- `level_sums`: sums of encoded rows within every level, in bounded memory.
 - `schema`: clusters, and rows encoded once for them and for training.
 - `statistics`: what rules of weights read.
 - `train`: a round.

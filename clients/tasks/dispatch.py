@@ -38,19 +38,12 @@ from everymode.clients.protocol.schema_messages import (
 from everymode.clients.protocol.sums import SiteSums
 from everymode.clients.rows import opened
 from everymode.clients.site import Site
-from everymode.clients.tasks import schema
+from everymode.clients.tasks import level_sums, schema
 from everymode.clients.tasks.leaves import count_leaves
 from everymode.clients.tasks.statistics import held_out_feature_sums, site_statistics
 from everymode.clients.tasks.train import count_batch_rows, train
 from everymode.fairness.matching.features import FeatureMap
-from everymode.fairness.matching.moments import (
-    eligible_strata,
-    first_moments,
-    level_counts,
-    second_moments,
-    stratum_memberships,
-)
-from everymode.fairness.matching.suppression import of_text, publishable
+from everymode.fairness.matching.suppression import of_text
 from everymode.fairness.metrics.codebook import Codebook
 from everymode.fairness.weighting.group_weights import row_weights, site_mass
 from everymode.wgan.errors import DataError, NumericalError, named
@@ -181,7 +174,6 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
         rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
     present = np.bincount(groups, minlength=len(conditions.groups)) > 0
-    taking, _ = eligible_strata(conditions)
     sums: dict[str, npt.NDArray[Any]] = {
         "rows": np.array([len(rows)]),
         "weight": np.array([site_mass(row_weights(plan.mass, conditions.group_counts), groups)]),
@@ -197,33 +189,13 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
         sums["description"] = described_by.sums(rows, conditions.encode(cells), weights)
     layout = order.layout()
     wanted = {field.name for field in layout.fields}
-    if wanted & {"counts", "marginals"}:
-        joined = plan.joined(rows, cells)
-        mine = _published(plan, joined, cells, site.floor)
     if "counts" in wanted:
-        member = stratum_memberships(conditions.encode(cells)) * taking[groups, None]
-        sums["counts"] = level_counts(joined, member) * mine
+        mine = level_sums.published(plan, rows, cells, site.floor)
+        sums["counts"] = level_sums.sum_counts(plan, rows, cells, mine)
     if "marginals" in wanted:
-        # The sum of a number over few rows would be theirs; shares are asked of categories only.
-        joined[:, ~plan.choices] = 0
-        sums["marginals"] = first_moments(joined, weights)
-        sums["marginals"][:, :-1] *= mine
+        mine = level_sums.published(plan, rows, cells, site.floor, shares=True)
+        sums["marginals"] = level_sums.sum_shares(plan, rows, cells, mine)
     return Answer(layout, sums)
-
-
-def _published(
-    plan: Plan,
-    joined: npt.NDArray[np.float32],
-    cells: npt.NDArray[np.int64],
-    least: int,
-) -> npt.NDArray[np.bool_]:
-    """Coordinates of each level in which a site's rows take part, `(C + 1, W)`, by its floor."""
-    _, levels = eligible_strata(plan.conditions)
-    counts = level_counts(joined, (plan.weights(cells) > 0).astype(np.float32))
-    if not least:
-        return np.ones(counts.shape, dtype=np.bool_)
-    active = np.append(levels, True)
-    return publishable(counts, active, plan.conditions.blocks, plan.spans, least)
 
 
 def moments(order: SumMoments, site: Site) -> Answer:
@@ -232,9 +204,11 @@ def moments(order: SumMoments, site: Site) -> Answer:
     plan = parse_plan(text)
     trained = ~data.held_out.numpy()
     cells = data.cells.numpy()[trained]
-    joined = plan.joined(data.rows.numpy()[trained], cells)
-    mine = _published(plan, joined, cells, site.floor)
-    sums = second_moments(joined, plan.weights(cells), of_text(order.published), mine)
+    rows = data.rows.numpy()
+    # Mapped from the disk: without rows held out, no copy is made of them.
+    rows = rows if trained.all() else rows[trained]
+    mine = level_sums.published(plan, rows, cells, site.floor)
+    sums = level_sums.sum_products(plan, rows, cells, of_text(order.published), mine)
     return Answer(order.layout(), {"moments": sums})
 
 

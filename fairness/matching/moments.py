@@ -30,6 +30,8 @@ Bools = npt.NDArray[np.bool_]
 MINIMUM = 50
 """Levels with fewer rows over all sites take no part: moments would describe those rows."""
 
+_CACHED = 1 << 12
+
 
 def width_of_moments(row: int, condition: int) -> int:
     """Entries of one symmetric matrix over an encoded row beside its condition."""
@@ -57,6 +59,18 @@ def eligible_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
     return groups, np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
+def share_strata(conditions: ConditionSpace) -> tuple[Bools, Bools]:
+    """As `eligible_strata`, for shares of categories and of what is missing.
+
+    Where every group is too small, all groups are in the sums over all rows, if those are enough
+    together: there is no other sum from which one could be told.
+    """
+    groups, levels = eligible_strata(conditions)
+    if not groups.any() and conditions.table.sum() >= MINIMUM:
+        return np.ones_like(groups), np.zeros_like(levels)
+    return groups, levels
+
+
 def stratum_memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Which levels rows are in, the last being that of all rows, `(n, C + 1)`; from `(n, C)`."""
     everyone = np.ones((len(conditions), 1), dtype=conditions.dtype)
@@ -70,7 +84,12 @@ def level_counts(joined: npt.NDArray[np.float32], member: npt.NDArray[np.float32
         joined: Rows beside their conditions, `(n, W)`.
         member: Which levels each is in, `(n, C + 1)`.
     """
-    counts: Ints = np.rint(member.astype(np.float64).T @ (joined != 0)).astype(np.int64)
+    counts: Ints = np.zeros((member.shape[1], joined.shape[1]), dtype=np.int64)
+    # Small pieces stay in the processor's cache; counts are exact in any.
+    for start in range(0, len(joined), _CACHED):
+        some = slice(start, start + _CACHED)
+        held = (joined[some] != 0).astype(np.float64)
+        counts += np.rint(member[some].astype(np.float64).T @ held).astype(np.int64)
     return counts
 
 
@@ -109,7 +128,8 @@ def second_moments(
     taken = published if own is None else published & own
     for weight, coordinates, mine in zip(weights.T, published, taken, strict=True):
         upper = np.triu_indices(int(coordinates.sum()))
-        part = (joined[weight > 0] * mine)[:, coordinates].astype(np.float64)
+        part = joined[weight > 0][:, coordinates].astype(np.float64)
+        part *= mine[coordinates]
         parts.append(((part * weight[weight > 0, None]).T @ part)[upper])
     return np.concatenate(parts)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.fairness.matching.moments import eligible_strata
+from everymode.fairness.matching.moments import share_strata
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class CategoryMarginals:
         sums: Floats, conditions: ConditionSpace, spans: Sequence[tuple[int, int]]
     ) -> "CategoryMarginals":
         """Reads totals of `everymode.fairness.matching.moments.first_moments`, `(C + 1, W + 1)`."""
-        taking, levels = eligible_strata(conditions)
+        taking, levels = share_strata(conditions)
         cells = conditions.encode(np.arange(conditions.table.size))
         counts = (conditions.table * taking[:, None]).reshape(-1)
         rows = np.append(cells.T @ counts * levels, counts.sum())

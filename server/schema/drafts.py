@@ -90,6 +90,7 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
         storage=common_storage({t.removeprefix("type ") for t in styles if t.startswith("type ")}),
         lenient=numeric and reading.strays > 0,
         step=reading.step if kind == "datetime" else "",
+        gap=_gap(styles),
     )
     distinct = estimate(looked.units(f"distinct.{i}"))
     return Draft(
@@ -99,6 +100,13 @@ def _draft(looked: SiteSums, i: int, name: str, data: TableSpec) -> Draft:
         cells_for(0.0 if numeric or name in data.sensitive else distinct),
         tuple(_notes(name, counts, reading, column)),
     )
+
+
+def _gap(styles: dict[str, int]) -> str:
+    """The spelling of no value that most cells have."""
+    told = {text: n for text, n in styles.items() if text.startswith("missing ")}
+    marks = {text.removeprefix("missing "): n for text, n in told.items()}
+    return max(marks, key=lambda mark: (marks[mark], mark), default="")
 
 
 def _zone(styles: dict[str, int], reading: Reading) -> str:

@@ -178,11 +178,22 @@ def decoded(
         own = draws or np.random.default_rng(derive_seed(plan.seed, "decode"))
         table = choose_modality(schema).decode(plan, rows, cells, own).rows
         return {name: table[name] for name in names}
-    codec = plan.conditions.table_codec(schema)
-    return {
-        name: TableCodec(Schema((schema[name],))).decode(rows[:, codec.span(name)], draws)[name]
-        for name in names
-    }
+    return {name: _column(plan, name, rows, draws) for name in names}
+
+
+def _column(
+    plan: Plan, name: str, rows: Rows, draws: np.random.Generator | None = None
+) -> "pd.Series[Any]":
+    """One column of encoded rows `(n, D)`, which no constraint determines."""
+    span = plan.conditions.table_codec(plan.schema).span(name)
+    own = TableCodec(Schema((plan.schema[name],)))
+    return own.decode(rows[:, span], draws)[name]
+
+
+def _untouched(schema: Schema) -> frozenset[str]:
+    """Columns that no constraint names, and whose codes say their value."""
+    named = {name for constraint in schema.constraints for name in constraint.columns}
+    return frozenset(c.name for c in schema.columns if c.name not in named and not c.states)
 
 
 def piece_rows(piece: int, width: int) -> int:
@@ -261,6 +272,14 @@ def _fitting(
     """Those of encoded rows that meet the conditions."""
     kept: dict[str, Objects] = {}
     if plan.schema.constraints:
+        # Columns that no constraint names are known from the codes: rare rows are found without
+        # decoding all others.
+        for condition in sought:
+            if (name := condition.column.name) in _untouched(plan.schema):
+                mask = condition.fits(_column(plan, name, encoded))
+                encoded, cells = encoded[mask], cells[mask]
+        if not len(cells):
+            return _Found(encoded, cells, kept)
         # What a constraint determines is known of whole rows alone, and these stay what they are.
         table = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows
         mask = np.ones(len(cells), dtype=np.bool_)

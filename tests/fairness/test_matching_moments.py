@@ -18,6 +18,7 @@ from everymode.fairness.matching.moments import (
     eligible_strata,
     level_counts,
     second_moments,
+    share_strata,
     size_of_moments,
     stratum_memberships,
     width_of_moments,
@@ -452,6 +453,23 @@ def test_rows_of_a_small_group_are_in_no_sum() -> None:
     groups, levels = eligible_strata(conditions)
     assert groups.tolist() == [True, True, False]
     assert levels.tolist() == [True, True, False, True, True, False]
+
+
+def test_where_all_groups_are_small_their_shares_are_summed_over_all_rows_alone() -> None:
+    # A table of such groups (msleep, by diet) had no sums at all: 4 % missing instead of 61 %.
+    small = ConditionSpace(
+        ("diet",), None, (("a",), ("b",), ("c",)), ("all",), (), ((MINIMUM - 1,), (1,), (2,))
+    )
+    groups, levels = share_strata(small)
+    assert groups.tolist() == [True] * 3 and levels.tolist() == [False] * 3 + [False]
+    # Products, from which the shapes of numbers follow, are summed of no row, as before.
+    assert not eligible_strata(small)[0].any()
+    # Fewer rows than a level needs are in no sum.
+    fewer = replace(small, counts=((MINIMUM - 4,), (1,), (2,)))
+    assert not share_strata(fewer)[0].any()
+    # Beside a large group, the difference to its sums would be the small ones'.
+    mixed = replace(small, counts=((MINIMUM,), (MINIMUM - 1,), (2,)))
+    assert share_strata(mixed)[0].tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("told", ["group_and_label", "group", "label", "none"])

@@ -20,6 +20,7 @@ from everymode.server.config.files import commented, parse
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.schema.table_spec import TableSpec
+from everymode.server.synthesis import drawing
 from everymode.server.synthesis.completion import complete
 from everymode.server.synthesis.drawing import Search
 from everymode.server.synthesis.generator_file import load_generator
@@ -38,7 +39,9 @@ def rows(count: int, seed: int) -> pd.DataFrame:
     frame = table(count, seed)
     rng = np.random.default_rng(seed)
     likely = np.where(frame["sex"] == "f", 0.8, 0.3)
-    return frame.assign(outcome=np.where(rng.random(count) < likely, "yes", "no"))
+    frame = frame.assign(outcome=np.where(rng.random(count) < likely, "yes", "no"))
+    # A column that no constraint names.
+    return frame.assign(wing=rng.choice(["east", "north", "west"], count, p=[0.45, 0.1, 0.45]))
 
 
 def agreed(folder: Path, spec: TableSpec, *frames: pd.DataFrame) -> Agreement:
@@ -126,6 +129,32 @@ def test_every_row_drawn_fulfils_them(
             .apply(lambda own: (own == "yes").mean())
         )
         assert abs(rate["f"] - rate["m"]) < 0.01
+
+
+def test_rare_rows_are_found_without_decoding_all_others(
+    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = synthesizer.plan.schema
+    assert drawing._untouched(schema) - {*synthesizer.plan.conditions.given} == {"wing"}
+    sizes: list[int] = []
+    real = drawing.choose_modality
+
+    def counting(own: Any) -> Any:
+        modality = real(own)
+
+        class Counting:
+            def decode(self, plan: Any, rows: Any, cells: Any, draws: Any) -> Any:
+                sizes.append(len(rows))
+                return modality.decode(plan, rows, cells, draws)
+
+        return Counting()
+
+    monkeypatch.setattr(drawing, "choose_modality", counting)
+    drawn = synthesizer.draw(200, 2, where={"wing": ["north"], "gross": (50, 120)})
+    assert (drawn["wing"] == "north").all() and drawn["gross"].between(50, 120).all()
+    assert breaking(drawn, schema) == {}
+    # Of the first piece only what fits was decoded.
+    assert sizes and max(sizes) < drawing.FIRST
 
 
 def test_completed_rows_fulfil_them_and_keep_what_was_given(synthesizer: Synthesizer) -> None:

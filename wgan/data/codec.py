@@ -338,6 +338,16 @@ def typed(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
         return plain
 
 
+def from_seconds(series: "pd.Series[Any]", digits: int) -> npt.NDArray[np.int64]:
+    """Seconds as whole numbers of 10^-digits seconds, the least number where there are none."""
+    ticks = (series * 10.0**digits).round().astype("Int64")
+    return ticks.to_numpy(dtype="int64", na_value=np.iinfo("int64").min)
+
+
+NANOSECONDS = 9e9
+"""Seconds before and after 1970 within which a date-time in nanoseconds fits into 64 bits."""
+
+
 def _natural(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     if column.kind == "integer":
         # 2^63 itself is the next float below which all whole numbers are.
@@ -347,8 +357,9 @@ def _natural(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
             return series.astype("UInt64") if wide else series.astype("Int64")
         return series.astype("uint64") if wide else series.astype("int64")
     if column.kind == "datetime":
-        micros = (series * 1e6).round()
-        times = micros.astype("Int64").to_numpy(dtype="int64", na_value=np.iinfo("int64").min)
+        if "%9f" in column.form and max(abs(column.low), abs(column.high)) < NANOSECONDS:
+            return pd.Series(from_seconds(series, 9).view("datetime64[ns]"))
+        times = from_seconds(series, 6)
         unit = "s" if resolution(column) >= 1 else "us"
         return pd.Series(times.view("datetime64[us]").astype(f"datetime64[{unit}]"))
     if column.kind == "boolean" and {c.lower() for c in column.categories} <= {"true", "false"}:

@@ -6,7 +6,7 @@ for the next question about the same column; rows that are taken from it share i
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from everymode.wgan.data.readings import Reading, read_counts
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.intp]
+
+LARGEST: Final = 2.0**63
+"""Whole numbers beyond are codes."""
 
 _KEPT = 64
 """Columns whose numbers or dates are kept."""
@@ -143,6 +146,40 @@ def distinct_dates(texts: DistinctTexts, form: str) -> tuple[Numbers, Mask]:
     return _shared(parsed), _shared(np.isnan(parsed) & ~blank)
 
 
+@lru_cache(maxsize=_KEPT)
+def distinct_ranks(
+    texts: DistinctTexts, form: str, dates: bool, whole: bool
+) -> tuple[Numbers, Codes]:
+    """The distinct numbers among those that texts stand for, ascending, and each text's place.
+
+    Several texts may stand for one number, `2.50` and `2.5`.
+
+    Args:
+        texts: The texts, `(n,)`.
+        form: The form that they are written in.
+        dates: Whether they are dates.
+        whole: Whether numbers that are not whole stand for none.
+
+    Returns:
+        Numbers `(m,)`, and `(n,)` places from 0 on, -1 for what stands for none.
+    """
+    numbers, wrong = (distinct_dates if dates else distinct_numbers)(texts, form)
+    there = ~(np.isnan(numbers) | wrong)
+    if whole:
+        there &= ~odd_numbers(numbers)
+    found, at = np.unique(numbers[there], return_inverse=True)
+    places = np.full(len(numbers), -1, dtype=np.intp)
+    places[there] = at.reshape(-1)
+    return _shared(found), _shared(places)
+
+
+def odd_numbers(numbers: Numbers) -> Mask:
+    """Which numbers are not whole, or too large to be."""
+    with np.errstate(invalid="ignore"):
+        broken: Mask = (np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST)
+    return ~np.isnan(numbers) & broken
+
+
 def _shared(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array.flags.writeable = False
     return array
@@ -156,3 +193,4 @@ def forget_texts() -> None:
     """Lets go of what distinct texts stand for."""
     distinct_numbers.cache_clear()
     distinct_dates.cache_clear()
+    distinct_ranks.cache_clear()

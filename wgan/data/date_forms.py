@@ -1,15 +1,16 @@
 """The forms in which date-times and times of day are written: no pandas is needed.
 
 A form is one of `strftime`, with these directives beside the usual ones: `%-d`, `%-m`, `%-H` and
-`%-I` without leading zeros, `%3f` for milliseconds, `%^b` for a month in capitals, `%:z` for an
-offset with a colon. A time of day is a date-time on the first of January 1970.
+`%-I` without leading zeros, `%3f` for milliseconds, `%9f` for nanoseconds, `%^b` for a month in
+capitals, `%:z` for an offset with a colon. A time of day is a date-time on the first of January
+1970.
 """
 
 import re
 from functools import lru_cache
 from typing import Final
 
-_CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%3f", "%H:%M:%S.%f")
+_CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%3f", "%H:%M:%S.%9f", "%H:%M:%S.%f")
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y")
 _OF_DAYS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _SHORT = ("%d.%m.%y", "%m/%d/%y", "%d/%m/%y")
@@ -37,7 +38,7 @@ def _forms() -> tuple[str, ...]:
 DATE_FORMS: Final[tuple[str, ...]] = _forms()
 """The forms that are recognised, in the order in which they are preferred."""
 
-_DIGITS = {"Y": "[0-9]{4}", "y": "[0-9]{2}", "f": "[0-9]{1,9}", "3f": "[0-9]{3}"}
+_DIGITS = {"Y": "[0-9]{4}", "y": "[0-9]{2}", "f": "[0-9]{1,9}", "3f": "[0-9]{3}", "9f": "[0-9]{9}"}
 _TWO = dict.fromkeys("dmHIMS", "[0-9]{2}") | {
     f"-{name}": "([1-9][0-9]?|0)" for name in ("d", "m", "H", "I")
 }
@@ -56,7 +57,7 @@ _TEXT = {
 _PIECES = _DIGITS | _TWO | _TEXT
 _LOOSE = dict.fromkeys("dmHIMS", "[0-9]{1,2}") | {"b": "[A-Za-z]{3,4}", "B": "[A-Za-z]+"}
 _LOOSE |= {"z": r"([+-][0-9]{2}:?[0-9]{2}|Z)", "p": "[AaPp][Mm]"}
-DIRECTIVE: Final = re.compile(r"%(-?[a-zA-Z]|\^b|3f|:z|%)")
+DIRECTIVE: Final = re.compile(r"%(-?[a-zA-Z]|\^b|3f|9f|:z|%)")
 """A part of a form that stands for a part of a moment."""
 
 
@@ -67,7 +68,7 @@ def reading_form(form: str) -> str:
     >>> reading_form("%-d/%-m/%Y %H:%M:%S.%3f"), reading_form("%^b-%y")
     ('%d/%m/%Y %H:%M:%S.%f', '%b-%y')
     """
-    for ours, plain in (("%-", "%"), ("%3f", "%f"), ("%^b", "%b"), ("%:z", "%z")):
+    for ours, plain in (("%-", "%"), ("%3f", "%f"), ("%9f", "%f"), ("%^b", "%b"), ("%:z", "%z")):
         form = form.replace(ours, plain)
     return form
 
@@ -110,7 +111,7 @@ def is_date_form(form: str) -> bool:
     >>> is_date_form("%H:%M"), is_date_form("0.0%")
     (True, False)
     """
-    return re.search(r"%(-?[a-zA-Z]|\^b|3f|:z)", form) is not None
+    return re.search(r"%(-?[a-zA-Z]|\^b|3f|9f|:z)", form) is not None
 
 
 def form_problem(form: str) -> str | None:
@@ -131,12 +132,20 @@ def form_problem(form: str) -> str | None:
 
 
 def form_step(form: str) -> float:
-    """Seconds between neighbouring moments that a form tells apart; 0: microseconds.
+    """Seconds between neighbouring moments that a form tells apart; 0: microseconds or nanoseconds.
 
     >>> [form_step(form) for form in ("%Y-%m-%d", "%H:%M", "%H:%M:%S.%3f", "%G-W%V")]
     [86400.0, 60.0, 0.001, 604800.0]
     """
-    steps = (("%f", 0.0), ("%3f", 1e-3), ("%S", 1.0), ("%M", 60.0), ("%H", 3600.0), ("%I", 3600.0))
+    steps = (
+        ("%f", 0.0),
+        ("%9f", 0.0),
+        ("%3f", 1e-3),
+        ("%S", 1.0),
+        ("%M", 60.0),
+        ("%H", 3600.0),
+        ("%I", 3600.0),
+    )
     plain = form.replace("%-", "%")
     for directive, step in steps:
         if directive in plain:

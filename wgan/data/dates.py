@@ -81,8 +81,12 @@ def to_seconds(index: pd.DatetimeIndex) -> Numbers:
     """Seconds since 1970 (UTC where there is a time zone), NaN where missing."""
     if index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
-    micros = index.to_numpy().astype("datetime64[us]")
+    moments = index.to_numpy()
+    micros = moments.astype("datetime64[us]")
     seconds = micros.astype(np.int64) / 1e6
+    if index.unit == "ns":
+        # A double holds the moments of these years to a quarter of a microsecond.
+        seconds += (moments - micros).astype(np.int64) / 1e9
     seconds[np.isnat(micros)] = np.nan
     return seconds
 
@@ -120,11 +124,14 @@ def write_dates(index: pd.DatetimeIndex, form: str, zone: str = "") -> npt.NDArr
     """
     codes, moments = pd.factorize(index)
     place = parse_zone(zone) or UTC
-    spelled = [_write(m.to_pydatetime(warn=False), form, place) for m in pd.DatetimeIndex(moments)]
+    spelled = [
+        _write(m.to_pydatetime(warn=False), form, place, m.nanosecond)
+        for m in pd.DatetimeIndex(moments)
+    ]
     return np.array([*spelled, None], dtype=object)[codes]
 
 
-def _write(moment: datetime, form: str, zone: tzinfo) -> str:
+def _write(moment: datetime, form: str, zone: tzinfo, nanosecond: int) -> str:
     local = moment.replace(tzinfo=UTC).astimezone(zone)
 
     def piece(match: "re.Match[str]") -> str:
@@ -133,6 +140,8 @@ def _write(moment: datetime, form: str, zone: tzinfo) -> str:
             return f"{local.year:04d}"
         if name == "3f":
             return f"{local.microsecond // 1000:03d}"
+        if name == "9f":
+            return f"{local.microsecond:06d}{nanosecond:03d}"
         if name == ":z":
             offset = local.strftime("%z")
             return f"{offset[:3]}:{offset[3:5]}"

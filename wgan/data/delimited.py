@@ -8,6 +8,7 @@ among the column's distinct ones. It is a fraction of the file's size, and readi
 import codecs
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,29 +24,40 @@ import pyarrow.csv as pa_csv
 
 from everymode.wgan.data.dialect import DecodedText, Dialect, read_text
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
+from everymode.wgan.data.threads import in_threads
 from everymode.wgan.errors import DataError
+
+_MARKS: Final = b"missing"
+"""Key of a field's metadata: its cells of each spelling of no value."""
 
 _CHUNK: Final = 1 << 14
 """Rows held as lists of cells at a time."""
 
 
 class _Distinct(dict[str, int]):
-    """Codes of a column's cells as they are written; -1 where one stands for no value.
+    """Codes of a column's cells as they are written; below 0 where one stands for no value.
 
     Cells repeat: each distinct one is cleaned, and kept in memory, once.
     """
 
     def __init__(self, missing: frozenset[str]) -> None:
         self.values_by_code: dict[str, int] = {}
+        self.gaps: dict[str, int] = {}
         self._missing = missing
 
     def __missing__(self, cell: str) -> int:
         text = cell.strip()
-        code = -1
-        if text not in self._missing:
+        if text in self._missing:
+            code = -1 - self.gaps.setdefault(text, len(self.gaps))
+        else:
             code = self.values_by_code.setdefault(text, len(self.values_by_code))
         self[cell] = code
         return code
+
+    def marks(self, codes: npt.NDArray[np.int32]) -> dict[str, int]:
+        """Cells of each spelling of no value, among cells of these codes."""
+        rows = np.bincount(-1 - codes[codes < 0], minlength=len(self.gaps))
+        return dict(zip(self.gaps, rows.tolist(), strict=True))
 
 
 def parse_delimited(
@@ -108,12 +120,30 @@ def _parse_regular(text: DecodedText, path: Path, missing: frozenset[str]) -> pa
         return None
     if table.num_rows != len(starts) - named:
         return None
-    return pa.Table.from_arrays(
-        [_cleaned(column, missing) for column in table.columns], names=header
-    )
+    cleaned = in_threads(lambda column: _cleaned(column, missing), table.columns)
+    return _table(header, cleaned)
 
 
-def _cleaned(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.DictionaryArray:
+def _table(header: Sequence[str], columns: Sequence[tuple[pa.Array, dict[str, int]]]) -> pa.Table:
+    """Columns under their headers, with the cells of each spelling of no value."""
+    fields = [
+        pa.field(name, array.type, metadata={_MARKS: json.dumps(marks)})
+        for name, (array, marks) in zip(header, columns, strict=True)
+    ]
+    return pa.Table.from_arrays([array for array, _ in columns], schema=pa.schema(fields))
+
+
+def missing_marks(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Of each column of a parsed file, how many cells spell "no value" in which way."""
+    found = {}
+    for field in table.schema:
+        found[field.name] = json.loads((field.metadata or {}).get(_MARKS, b"{}"))
+    return found
+
+
+def _cleaned(
+    column: pa.ChunkedArray, missing: frozenset[str]
+) -> tuple[pa.DictionaryArray, dict[str, int]]:
     array = column.unify_dictionaries().combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0)
@@ -122,10 +152,17 @@ def _cleaned(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.DictionaryA
         # Nothing to strip, and no two of them are one: what most long columns are like.
         gone = pc.is_in(cells, pa.array(sorted(missing), cells.type)).to_numpy(zero_copy_only=False)
         codes = np.where(gone, -1, np.cumsum(~gone) - 1).astype(np.int32)
-        return _encoded(cells.filter(pa.array(~gone)), codes[indices])
+        marks = {}
+        if gone.any():
+            rows = np.bincount(indices, minlength=len(cells))
+            spelled = cells.filter(pa.array(gone)).to_pylist()
+            marks = dict(zip(spelled, rows[gone].tolist(), strict=True))
+        return _encoded(cells.filter(pa.array(~gone)), codes[indices]), marks
     distinct = _Distinct(missing)
     codes = np.fromiter(map(distinct.__getitem__, cells.to_pylist()), np.int32, len(cells))
-    return _encoded(pa.array(list(distinct.values_by_code), pa.large_string()), codes[indices])
+    codes = codes[indices]
+    texts = pa.array(list(distinct.values_by_code), pa.large_string())
+    return _encoded(texts, codes), distinct.marks(codes)
 
 
 def _bare(cells: pa.StringArray) -> bool:
@@ -222,6 +259,7 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
     codes: list[list[npt.NDArray[np.int32]]] = []
     pending: list[list[str]] = []
     uneven: list[str] = []
+    causes: set[str] = set()
 
     def flush() -> None:
         for cells, column, chunks in zip(zip(*pending, strict=True), columns, codes, strict=True):
@@ -245,6 +283,7 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
                     flush()
             else:
                 uneven.append(f"line {reader.line_num + above} ({len(cells)} cells)")
+                causes.add(_cause(cells, len(header)))
     except csv.Error:
         raise DataError(
             f"{path}: the quotes of line {reader.line_num + above} do not pair up; write a "
@@ -257,24 +296,37 @@ def _parse(lines: Iterable[str], dialect: Dialect, path: Path, missing: frozense
         more = f" and {len(uneven) - 3} more" if len(uneven) > 3 else ""
         problems.append(
             f"{path}: {', '.join(uneven[:3])}{more}: expected {len(header)} cells as in the "
-            f"{'header' if dialect.header else 'first row'}; quote cells that hold the separator"
+            f"{'header' if dialect.header else 'first row'}; "
+            f"{causes.pop() if len(causes) == 1 else _QUOTE}"
         )
     elif not codes or not codes[0]:
         below = " below the header" if dialect.header else ""
         problems.append(f"{path}: no rows{below}; expected at least one")
     if problems:
         raise DataError(problems)
-    arrays = [
-        _encoded(pa.array(list(column.values_by_code), pa.large_string()), np.concatenate(own))
-        for column, own in zip(columns, codes, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, names=header)
+    arrays = []
+    for column, own in zip(columns, map(np.concatenate, codes), strict=True):
+        texts = pa.array(list(column.values_by_code), pa.large_string())
+        arrays.append((_encoded(texts, own), column.marks(own)))
+    return _table(header, arrays)
 
 
 def _encoded(distinct: pa.Array, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    small = codes.astype(np.min_scalar_type(-len(distinct) - 1))
+    small = np.maximum(codes, -1).astype(np.min_scalar_type(-len(distinct) - 1))
     indices = pa.array(small, mask=small < 0)
     return pa.DictionaryArray.from_arrays(indices, distinct.cast(pa.large_string()))
+
+
+_QUOTE: Final = "quote cells that hold the separator"
+
+
+def _cause(cells: Sequence[str], expected: int) -> str:
+    """What helps where a row has another number of cells than expected."""
+    if len(cells) < expected:
+        return "write a separator for each cell, empty ones included"
+    if len(cells) == expected + 1 and not cells[-1].strip():
+        return "remove the separator at the end of the line"
+    return _QUOTE
 
 
 _NO_HEADER: Final = "if it is a row, declare data.header = false (with init and split: --no-header)"
@@ -287,7 +339,7 @@ def header_problems(header: Sequence[str], path: Path, text: bool = False) -> li
     if empty:
         problems.append(
             f"{path}: no header for column {', '.join(empty)}; name it, or remove it if it only "
-            "numbers the rows"
+            "numbers the rows or if every line ends with a separator"
         )
     counts = Counter(header)
     twice = [str(i) for i, name in enumerate(header, 1) if name and counts[name] > 1]

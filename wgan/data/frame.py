@@ -1,5 +1,6 @@
 """Reads tables. Cells of CSV files stay text: what they mean is decided over all sites."""
 
+import datetime as dt
 import difflib
 import io
 from collections.abc import Sequence
@@ -73,18 +74,29 @@ def read_table(
 def table_types(path: Path) -> dict[str, str]:
     """How a typed file stores its columns, by `everymode.wgan.data.storage`; of text nothing.
 
-    Of workbooks only the columns of text are named: their other cells keep their kind as they are.
+    Of workbooks only text, times of day and durations are named: other cells keep their kind as it
+    is.
     """
     file, sheet = split_sheet(path)
     name = file.name.lower()
     if name.endswith(SHEETS):
         frame = read_sheet(_content(file), file, sheet)
-        texts = [n for n in frame.columns if pd.api.types.is_object_dtype(frame[n].dtype)]
-        return {str(n).strip(): "string" for n in texts}
+        found = {str(name).strip(): _cell_type(frame[name]) for name in frame.columns}
+        return {name: stored for name, stored in found.items() if stored}
     if not name.endswith((*COLUMNAR, *LINES)):
         return {}
     schema = pq.read_schema(path) if name.endswith(".parquet") else _arrow_schema(path)
     return {field.name.strip(): name_storage(field.type) for field in schema}
+
+
+def _cell_type(series: "pd.Series[Any]") -> str:
+    """The type of a workbook's cells where they are text, times of day or durations."""
+    if pd.api.types.is_timedelta64_dtype(series.dtype):
+        return "duration[us]"
+    if not pd.api.types.is_object_dtype(series.dtype):
+        return ""
+    first = next((cell for cell in series if cell is not None), None)
+    return "time64[us]" if isinstance(first, dt.time) else "string"
 
 
 def _arrow_schema(path: Path) -> pa.Schema:

@@ -98,6 +98,6 @@ def _rounded(numbers: Numbers, column: Column) -> Numbers:
     step = resolution(column)
     if column.kind == "float":
         return np.round(numbers, column.decimals) if step else numbers
-    # Microseconds are as fine as a date-time gets.
     found = np.rint(numbers / step) * step if step else numbers
-    return found if step >= 1 else np.round(found, 6)
+    # A form says whether a date-time is finer than microseconds.
+    return found if step >= 1 or "%9f" in column.form else np.round(found, 6)

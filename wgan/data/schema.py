@@ -34,6 +34,7 @@ _OPTIONAL: Mapping[str, object] = {
     "states": (),
     "scale": "ranks",
     "step": "",
+    "gap": "",
 }
 """Attributes of a column that are written where they say something."""
 
@@ -67,6 +68,7 @@ class Column:
             keeps distances (points, pixels).
         step: The step of the calendar or the clock on which a `datetime` lies, as
             `everymode.wgan.data.calendar_steps` names it; empty: that of its form.
+        gap: What stands for no value in text; empty: nothing.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Column:
     states: tuple[int, ...] = ()
     scale: Literal["ranks", "linear"] = "ranks"
     step: str = ""
+    gap: str = ""
 
     @property
     def numeric(self) -> bool:

@@ -19,7 +19,8 @@ EXCEL = "pip install 'everymode[excel]'"
 def read_sheet(content: bytes, path: Path, sheet: str) -> pd.DataFrame:
     """A sheet of a workbook; headers in its first row that holds something.
 
-    Columns of one type keep it (whole numbers, numbers, booleans, dates); others are text.
+    Columns of one type keep it (whole numbers, numbers, booleans, dates, times of day, durations);
+    others are text.
 
     Args:
         content: The file's bytes.
@@ -99,6 +100,10 @@ def _column(cells: list[Any]) -> "pd.Series[Any]":
         return pd.Series(values, dtype="float64")
     if kinds and kinds <= {dt.date, dt.datetime}:
         return pd.Series(pd.to_datetime(pd.Series(values)))
+    if kinds == {dt.timedelta}:
+        return pd.Series(values, dtype="timedelta64[us]")
+    if kinds == {dt.time}:
+        return pd.Series(values, dtype=object)
     return pd.Series([None if v is None else _text(v) for v in values], dtype=object)
 
 

@@ -128,9 +128,11 @@ def _array(series: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:
 
 
 def _moments(series: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:
-    moments = pa.array(series.astype("datetime64[us]"), pa.timestamp("us"), from_pandas=True)
+    unit = "ns" if "ns" in str(series.dtype) else "us"
+    plain = series.astype(f"datetime64[{unit}]")
+    moments = pa.array(plain, pa.timestamp(unit), from_pandas=True)
     if pa.types.is_time(kind):
-        return moments.cast(pa.time64("us")).cast(kind, safe=False)
+        return moments.cast(pa.time64(unit)).cast(kind, safe=False)
     if pa.types.is_timestamp(kind) and kind.tz:
-        return moments.cast(pa.timestamp("us", "UTC")).cast(kind, safe=False)
+        return moments.cast(pa.timestamp(unit, "UTC")).cast(kind, safe=False)
     return moments.cast(kind, safe=False)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from everymode.wgan.data.coded import (
     DistinctTexts,
     distinct_dates,
     distinct_numbers,
+    distinct_ranks,
     factorize_cells,
     is_coded,
+    odd_numbers,
     used_texts,
 )
 from everymode.wgan.data.date_forms import (
@@ -41,9 +43,6 @@ from everymode.wgan.errors import DataError
 Objects = npt.NDArray[np.object_]
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-LARGEST: Final = 2.0**63
-"""Whole numbers beyond are codes."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -115,9 +114,11 @@ def _count_typed_dates(counts: CellCounts, present: "pd.Series[Any]") -> None:
     """Of typed moments any form is right that loses nothing."""
     aware = getattr(present.dtype, "tz", None) is not None
     needed = _step_of_typed(present)
+    finest = needed == 0 and bool((present != present.dt.floor("us")).any())
     dates, spelled = counts["dates"].copy(), counts["spelled"].copy()
     for d, form in enumerate(DATE_FORMS):
         whole = "%Y" in form and re.search("%-?d", form) is not None
+        whole = whole and ("%9f" in form) == (finest and form_step(form) == 0)
         step = form_step(form)
         fine = step == needed or (needed == 86400 and not aware)
         if not (whole and fine and ("%z" in reading_form(form)) == aware) or form.endswith("Z"):
@@ -196,7 +197,7 @@ def parse_column(
         numbers, wrong = _parse_numbers(series, form)
     _refuse_infinite(np.isinf(numbers), name, where)
     if kind == "integer":
-        odd = _odd(numbers)
+        odd = odd_numbers(numbers)
         numbers, wrong = np.where(odd, np.nan, numbers), wrong | odd
     if not lenient:
         _refuse(wrong, kind, name, where)
@@ -223,26 +224,22 @@ def parse_distinct(
     read = distinct_dates if column.kind == "datetime" else distinct_numbers
     numbers, wrong = read(texts, own)
     rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
-    if column.kind == "integer":
-        wrong = wrong | _odd(numbers)
+    whole = column.kind == "integer"
+    if whole:
+        wrong = wrong | odd_numbers(numbers)
     if (np.isinf(numbers) & (rows > 0)).any() or (
         (wrong & (rows > 0)).any() and not column.lenient
     ):
         # Says in which rows.
         parse_values(series.to_frame(column.name), column, where)
-    return _tallied(np.where(wrong, np.nan, numbers), rows)
+    found, places = distinct_ranks(texts, own, column.kind == "datetime", whole)
+    read_as = places >= 0
+    counts = np.bincount(places[read_as], rows[read_as], len(found)).astype(np.int64)
+    return found[counts > 0], counts[counts > 0]
 
 
-def _tallied(
-    numbers: Numbers, rows: npt.NDArray[np.int64] | None = None
-) -> tuple[Numbers, npt.NDArray[np.int64]]:
-    there = ~np.isnan(numbers)
-    if rows is None:
-        found, counts = np.unique(numbers[there], return_counts=True)
-        return found, counts.astype(np.int64)
-    there &= rows > 0
-    found, places = np.unique(numbers[there], return_inverse=True)
-    counts = np.bincount(places.reshape(-1), rows[there], len(found))
+def _tallied(numbers: Numbers) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    found, counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)
     return found, counts.astype(np.int64)
 
 
@@ -252,17 +249,19 @@ def factorize_texts(series: "pd.Series[Any]") -> tuple[Codes, list[str]]:
     return codes, texts.array.to_pylist()
 
 
+def blank_cells(series: "pd.Series[Any]") -> dict[str, int]:
+    """Rows of each text that stands for no value among numbers and dates."""
+    codes, texts = used_texts(*_factorized(series))
+    blank = np.flatnonzero(texts.among(MISSING_NUMBERS))
+    rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
+    return {texts.array[int(i)].as_py(): int(rows[i]) for i in blank}
+
+
 def count_values(series: "pd.Series[Any]") -> dict[str, int]:
     """Rows of each distinct text in a column; what is missing is not counted."""
     codes, texts = factorize_texts(series)
     rows = np.bincount(codes + 1, minlength=len(texts) + 1)[1:]
     return dict(zip(texts, rows.tolist(), strict=True))
-
-
-def _odd(numbers: Numbers) -> Mask:
-    """Which numbers are not whole, or too large to be."""
-    broken: Mask = (np.rint(numbers) != numbers) | (np.abs(numbers) > LARGEST)
-    return ~np.isnan(numbers) & broken
 
 
 def _typed_numbers(series: "pd.Series[Any]") -> tuple[Numbers | None, Mask]:
@@ -345,7 +344,7 @@ def _form_of_typed(present: "pd.Series[Any]") -> str:
 
 
 def _step_of_typed(present: "pd.Series[Any]") -> float:
-    """The coarsest of day, second, millisecond and microsecond (0) that loses nothing, in seconds.
+    """The coarsest of day, second, millisecond and finer (0) that loses nothing, in seconds.
 
     Moments with a time zone are never days: where clocks are changed, a day has another length.
     """

@@ -33,8 +33,9 @@ def write_table(
 ) -> Marked:
     """Writes a decoded table; the ending of `path` says in which format.
 
-    Text has missing values as empty cells, date-times in the form and booleans in the spelling of
-    the schema. A file of that name is replaced once the new one is complete.
+    Text has missing values as the schema's mark for them, mostly empty cells, date-times in the
+    form and booleans in the spelling of the schema. A file of that name is replaced once the new
+    one is complete.
 
     Args:
         frame: The table.
@@ -87,12 +88,15 @@ def write_table(
 
 def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     known = {column.name: column for column in schema.columns}
-    return pd.DataFrame(
-        {
-            name: spell_column(frame[name], known[name]) if name in known else frame[name]
-            for name in frame.columns
-        }
-    )
+    columns = {}
+    for name in frame.columns:
+        series = frame[name]
+        if name in known:
+            series = spell_column(series, known[name])
+            if (gap := known[name].gap) and (gone := series.isna()).any():
+                series = series.astype(object).mask(gone, gap)
+        columns[name] = series
+    return pd.DataFrame(columns)
 
 
 def _json_lines(table: pa.Table) -> bytes:
@@ -113,12 +117,19 @@ def _iso(value: Any) -> Any:
 def _as_cells(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Columns as cells of a workbook: text as text, also where it reads as numbers or dates."""
     texts = {c.name: c for c in schema.columns if "string" in c.storage}
+    times = {c.name for c in schema.columns if c.storage.startswith(("time32", "time64"))}
+    durations = {c.name for c in schema.columns if c.storage.startswith("duration")}
     columns = {}
     for name in frame.columns:
         series = frame[name]
         if name in texts:
             spelled = spell_column(series, texts[name]).astype(object)
             series = spelled.map(str, na_action="ignore")
+        elif pd.api.types.is_datetime64_dtype(series.dtype) and name in times:
+            series = series.astype(object).map(lambda moment: moment.time(), na_action="ignore")
+        elif name in durations:
+            series = pd.to_timedelta(series, unit="s").astype(object)
+            series = series.map(lambda span: span.to_pytimedelta(), na_action="ignore")
         elif pd.api.types.is_datetime64_dtype(series.dtype):
             days = series.dropna()
             if (days == days.dt.normalize()).all():
