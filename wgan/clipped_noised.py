@@ -7,11 +7,11 @@ What it gives, and what it leaves to others:
   its condition, the fake row made for that condition, and the point between them; so a row that is
   in a batch once moves one example. The step is a Gaussian mechanism of noise multiplier `noise`
   (Abadi et al., "Deep Learning with Differential Privacy", 2016, algorithm 1).
-- **Many steps.** An accountant composes them, by how batches are drawn (`sampling`). "poisson": a
-  row enters a step with a probability that the other rows do not change, and the subsampled Gaussian
-  mechanism applies, with the largest of these probabilities. "fixed": sites draw with replacement.
-  A row may then be in a step several times, up to the batch's size, and neither the bound `clip`
-  for a row nor any amplification by subsampling may be assumed.
+- **Many steps.** An accountant composes them, by how batches are drawn (`sampling`). "poisson":
+  a row enters a step with a probability that the other rows do not change, so that the subsampled
+  Gaussian mechanism applies, with the largest of these probabilities. "fixed": sites draw with
+  replacement. A row may then be in a step several times, up to the batch's size, and an accountant
+  may assume neither the bound `clip` for a row nor amplification by subsampling.
 - **No epsilon is claimed.** The noise is drawn in floating point from the generator that it is
   given, a Mersenne Twister whose seed others may know. Noise on integers from a source that the
   site keeps secret, and the budget, belong to the ledger of what leaves a site.
@@ -131,12 +131,13 @@ def vmapped_sum(losses: CriticLosses, clip: float) -> tuple[Tensor, CriticReport
     Returns:
         The sum `(P,)`, valid until the next call, and what the losses showed.
     """
-    vector, weights = losses.critic.vector, losses.weights
+    critic, weights = losses.critic, losses.weights
+    parameters = {n: p.detach() for n, p in critic.parameters(critic.vector).items()}
     total = losses.critic.gradient.zero_()
     if not len(weights):
-        _, report = losses.at(vector, losses.examples)
+        _, report = losses.at(parameters, losses.examples)
         return total, report
-    chunk = max(CHUNK // len(vector), 1)
+    chunk = max(CHUNK // len(critic.vector), 1)
 
     def cut(at: Tensor, weight: Tensor) -> Tensor:
         """Weighted gradients `(b, P)` of some examples -> the sum of the cut ones."""
@@ -150,8 +151,8 @@ def vmapped_sum(losses: CriticLosses, clip: float) -> tuple[Tensor, CriticReport
     reports = []
     for start in range(0, len(weights), chunk):
         part = slice(start, start + chunk)
-        gradients, report = each(vector, losses.examples.part(part))
-        total += cut(gradients, weights[part])
+        gradients, report = each(parameters, losses.examples.part(part))
+        total += cut(critic.vectors(gradients), weights[part])
         reports.append(report)
     return total, CriticReport(*(torch.cat(values) for values in zip(*reports, strict=True)))
 

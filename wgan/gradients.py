@@ -8,7 +8,7 @@ A rule is a frozen dataclass with a `kind`, in a file of its own, and an entry i
 `everymode.wgan.recipe.GradientRuleSpec`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, NamedTuple, Protocol
@@ -79,6 +79,9 @@ class CriticReport(NamedTuple):
 Sampling = Literal["fixed", "poisson"]
 """How the rows of a step are drawn: so many, or each independently of the others."""
 
+Parameters = Tensor | Mapping[str, Tensor]
+"""All parameters as one vector `(P,)`, or by name."""
+
 LossFn = Callable[[Scores, SlopeFn, Examples], tuple[Tensor, CriticReport]]
 """A critic, a way to take its slopes, and examples -> losses `(B,)` and what they show."""
 
@@ -106,13 +109,13 @@ class CriticLosses:
         """Losses `(B,)` with a graph to the critic's own parameters, for `backward`."""
         return self.loss(self.critic.module, slopes, self.examples)
 
-    def at(self, vector: Tensor, examples: Examples) -> tuple[Tensor, CriticReport]:
-        """Losses `(B,)` at any parameters `(P,)`: a pure function, for `torch.func`."""
-        return self.loss(partial(self.critic.call, vector), functional_slopes, examples)
+    def at(self, parameters: Parameters, examples: Examples) -> tuple[Tensor, CriticReport]:
+        """Losses `(B,)` at any parameters: a pure function, for `torch.func`."""
+        return self.loss(partial(self.critic.call, parameters), functional_slopes, examples)
 
-    def of_one(self, vector: Tensor, example: Examples) -> tuple[Tensor, CriticReport]:
+    def of_one(self, parameters: Parameters, example: Examples) -> tuple[Tensor, CriticReport]:
         """The loss `()` of one example, all without the first axis: what `vmap` maps over."""
-        losses, report = self.at(vector, example.unsqueezed())
+        losses, report = self.at(parameters, example.unsqueezed())
         return losses[0], CriticReport(*(value[0] for value in report))
 
 
