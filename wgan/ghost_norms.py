@@ -107,7 +107,7 @@ class Chain:
     def backward(self, trace: _Trace, seed: Tensor) -> list[Tensor]:
         """d_1 to d_{L-1} for `seed` `(n, 1)` times the score."""
         signal = seed * trace.directions
-        signals = []
+        signals: list[Tensor] = []
         for place in reversed(range(len(self.layers))):
             if signals:
                 signal = signals[-1] @ self.layers[place + 1][0].weight
@@ -284,7 +284,7 @@ def _find_chain(critic: nn.Module) -> Chain:
     for module in critic.features:
         # Exactly these classes: a parametrized layer is of a subclass of its own.
         kind = type(module)
-        if kind is nn.Linear and waiting is None:
+        if isinstance(module, nn.Linear) and kind is nn.Linear and waiting is None:
             waiting = module
         elif kind in (nn.LeakyReLU, nn.ReLU) and waiting is not None:
             layers.append((waiting, getattr(module, "negative_slope", 0.0)))

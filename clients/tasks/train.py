@@ -151,7 +151,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         # batches costs a fraction of making them step by step.
         drawn, sizes = batches.draw(steps, rng)
         made = players.fake(data.conditions[drawn], rng)
-        for index, fake in zip(drawn.split(sizes), made.split(sizes), strict=True):
+        for index, fake in zip(torch.split(drawn, sizes), torch.split(made, sizes), strict=True):
             ones = torch.ones(len(index), device=order.device)
             real = Batch(data.rows[index], data.conditions[index], ones, batches.expected)
             gradient, report = players.critic_gradient(real, fake, rng, done)
