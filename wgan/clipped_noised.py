@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from everymode.wgan.chains import NotRankOne
 from everymode.wgan.critics import CommitteeSpec, CriticSpec, MLPCriticSpec
 from everymode.wgan.errors import SettingsError
-from everymode.wgan.ghost_norms import NotRankOne, clip_factors, ghost_sum
+from everymode.wgan.ghost_norms import clip_factors, ghost_sum
 from everymode.wgan.gradients import CriticLosses, CriticReport, GradientRule, Sampling
 from everymode.wgan.penalties import CriticPenalty
 

@@ -57,7 +57,6 @@ DIGITS: dict[str, GradientRule] = {
     "plain": Plain(),
     "clipped": ClippedNoised(1.0, 0.0),
     "noise 0.1": ClippedNoised(1.0, 0.1),
-    "noise 0.3": ClippedNoised(1.0, 0.3),
     "noise 1": ClippedNoised(1.0, 1.0),
 }
 

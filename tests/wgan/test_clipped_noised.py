@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from everymode.wgan.augmentations import InstanceNoise
+from everymode.wgan.chains import NotRankOne
 from everymode.wgan.clipped_noised import ClippedNoised, vmapped_sum
 from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
 from everymode.wgan.edges import EdgePenalty
 from everymode.wgan.errors import SettingsError
 from everymode.wgan.generators import MLPGeneratorSpec, SkipGeneratorSpec
-from everymode.wgan.ghost_norms import NotRankOne, ghost_sum
+from everymode.wgan.ghost_norms import ghost_sum
 from everymode.wgan.gradients import CriticLosses, CriticReport, GradientRule, Plain
 from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm
 from everymode.wgan.objectives import Hinge, JensenShannon
