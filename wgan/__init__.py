@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         InstanceNoise,
         TableAugmentation,
     )
+    from everymode.wgan.clipped_noised import ClippedNoised
     from everymode.wgan.critics import CommitteeSpec, ConvCriticSpec, MLPCriticSpec, MultipliersSpec
     from everymode.wgan.diagnostics import Finding, Observation, diagnose
     from everymode.wgan.edges import EdgePenalty
@@ -75,6 +76,7 @@ else:
                 "InstanceNoise",
                 "TableAugmentation",
             ),
+            "everymode.wgan.clipped_noised": ("ClippedNoised",),
             "everymode.wgan.critics": (
                 "CommitteeSpec",
                 "ConvCriticSpec",
@@ -134,6 +136,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Block",
+    "ClippedNoised",
     "Clipping",
     "CommitteeSpec",
     "ConditionPenalty",

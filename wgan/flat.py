@@ -5,6 +5,7 @@ gradient: a step costs a handful of vector operations instead of a loop over ten
 same module as a pure function of such a vector, for `torch.func`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -75,16 +76,34 @@ class FlatModule(Generic[M]):
             for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
         }
 
-    def call(self, vector: Tensor, *inputs: Any) -> Any:
-        """The module at the parameters `vector` `(P,)` instead of its own, as a pure function.
+    def vectors(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `parameters`, for B of them at once: `(B, ...)` by name -> `(B, P)`.
 
-        It can be differentiated with respect to `vector` and the inputs, also under `torch.func`.
+        Values under two names of one parameter are added, as its gradients must be.
+        """
+        count = len(next(iter(parts.values())))
+        joined = self.vector.new_zeros(count, len(self.vector))
+        for name, (place, _) in self._places.items():
+            joined[:, place] += parts[name].flatten(1)
+        return joined
+
+    def call(self, at: Tensor | Mapping[str, Tensor], *inputs: Any) -> Any:
+        """The module at other parameters instead of its own, as a pure function.
+
+        It can be differentiated with respect to the parameters and the inputs, also under
+        `torch.func`. Gradients by name cost less than those of a vector, of which each parameter
+        is a slice.
+
+        Args:
+            at: All parameters as one vector `(P,)`, or by name as in `parameters`.
+            inputs: What the module is called with.
 
         >>> layer = FlatModule(nn.Linear(2, 1, bias=False))
         >>> layer.call(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]])).item()
         11.0
         """
-        return functional_call(self.module, self.parameters(vector), inputs, tie_weights=False)
+        by_name = self.parameters(at) if isinstance(at, Tensor) else dict(at)
+        return functional_call(self.module, by_name, inputs, tie_weights=False)
 
     def load(self, vector: Tensor) -> None:
         """Copies `vector` `(P,)` in.

@@ -8,7 +8,7 @@ A rule is a frozen dataclass with a `kind`, in a file of its own, and an entry i
 `everymode.wgan.recipe.GradientRuleSpec`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, NamedTuple, Protocol
@@ -16,8 +16,16 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from everymode.wgan.critics import CriticSpec
 from everymode.wgan.flat import FlatModule
-from everymode.wgan.penalties import Drawn, Scores, SlopeFn, functional_slopes, slopes
+from everymode.wgan.penalties import (
+    CriticPenalty,
+    Drawn,
+    Scores,
+    SlopeFn,
+    functional_slopes,
+    slopes,
+)
 
 
 class Examples(NamedTuple):
@@ -45,6 +53,11 @@ class Examples(NamedTuple):
         drawn = tuple({name: t[None] for name, t in each.items()} for each in self.drawn)
         return Examples(self.real[None], self.fake[None], self.condition[None], drawn)
 
+    def part(self, which: slice) -> "Examples":
+        """Some of the examples."""
+        drawn = tuple({name: t[which] for name, t in each.items()} for each in self.drawn)
+        return Examples(self.real[which], self.fake[which], self.condition[which], drawn)
+
 
 class CriticReport(NamedTuple):
     """What one critic gradient showed, one value per example, detached.
@@ -63,6 +76,12 @@ class CriticReport(NamedTuple):
     fake: Tensor
 
 
+Sampling = Literal["fixed", "poisson"]
+"""How the rows of a step are drawn: so many, or each independently of the others."""
+
+Parameters = Tensor | Mapping[str, Tensor]
+"""All parameters as one vector `(P,)`, or by name."""
+
 LossFn = Callable[[Scores, SlopeFn, Examples], tuple[Tensor, CriticReport]]
 """A critic, a way to take its slopes, and examples -> losses `(B,)` and what they show."""
 
@@ -76,24 +95,27 @@ class CriticLosses:
         examples: The batch.
         weights: The examples' weights, `(B,)`; only ratios matter.
         loss: Objective plus penalties.
+        expected: How many examples there are on average over draws of the batch, where their
+            number is random; None: as many as there are.
     """
 
     critic: FlatModule[nn.Module]
     examples: Examples
     weights: Tensor
     loss: LossFn
+    expected: float | None = None
 
     def plain(self) -> tuple[Tensor, CriticReport]:
         """Losses `(B,)` with a graph to the critic's own parameters, for `backward`."""
         return self.loss(self.critic.module, slopes, self.examples)
 
-    def at(self, vector: Tensor, examples: Examples) -> tuple[Tensor, CriticReport]:
-        """Losses `(B,)` at any parameters `(P,)`: a pure function, for `torch.func`."""
-        return self.loss(partial(self.critic.call, vector), functional_slopes, examples)
+    def at(self, parameters: Parameters, examples: Examples) -> tuple[Tensor, CriticReport]:
+        """Losses `(B,)` at any parameters: a pure function, for `torch.func`."""
+        return self.loss(partial(self.critic.call, parameters), functional_slopes, examples)
 
-    def of_one(self, vector: Tensor, example: Examples) -> tuple[Tensor, CriticReport]:
+    def of_one(self, parameters: Parameters, example: Examples) -> tuple[Tensor, CriticReport]:
         """The loss `()` of one example, all without the first axis: what `vmap` maps over."""
-        losses, report = self.at(vector, example.unsqueezed())
+        losses, report = self.at(parameters, example.unsqueezed())
         return losses[0], CriticReport(*(value[0] for value in report))
 
 
@@ -107,6 +129,29 @@ class GradientRule(Protocol):
     def kind(self) -> str:
         """Its name in JSON."""
         ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """How sites draw the rows of a critic's step."""
+        return "fixed"
+
+    def check(
+        self, critic: CriticSpec, penalties: Sequence[CriticPenalty], pack: int
+    ) -> Iterator[str]:
+        """What is wrong with its fields, or does not go with the critic's loss; what to write.
+
+        Args:
+            critic: The critic.
+            penalties: The terms of its loss that count.
+            pack: Samples of an example.
+        """
+        if critic.batch_statistics and self.per_example:
+            yield (
+                f"a critic with batch statistics (norm = 'batch') under the gradient rule "
+                f"'{self.kind}': it takes the gradient of each example alone, and with batch "
+                "statistics every score depends on the whole batch; write norm = 'layer' or "
+                "'group'"
+            )
 
     def __call__(self, losses: CriticLosses, rng: torch.Generator) -> tuple[Tensor, CriticReport]:
         """The gradient `(P,)`, valid until the next call, and what the losses showed.

@@ -146,6 +146,11 @@ class CriticPenalty(Protocol):
     the critic there is no such thing."""
 
     @property
+    def couples(self) -> bool:
+        """Whether an example's value depends on other examples of the batch, by what is drawn."""
+        return False
+
+    @property
     def name(self) -> str:
         """Its name in reports and errors."""
         ...
@@ -186,6 +191,7 @@ class CriticPenalty(Protocol):
         """One unweighted value per example, `(B,)`; deterministic and differentiable.
 
         Slopes are taken by `step.slopes`. An example's value depends on its own entries alone.
+        Where the critic is called on several points an example, row j is of example j modulo B.
         """
         ...
 
@@ -236,6 +242,11 @@ class GradientPenalty(CriticPenalty):
     def slope_target(self) -> float:
         """The target."""
         return self.target
+
+    @property
+    def couples(self) -> bool:
+        """Yes where conditions count the same, or where the points look for neighbours."""
+        return self.per_condition or self.points.couples
 
     def check(self, shape: Shape | None = None) -> Iterator[str]:
         """As in `CriticPenalty`; also the points, and one class weight for each condition."""
@@ -294,6 +305,11 @@ class ConditionPenalty(CriticPenalty):
     kind: Literal["condition_penalty"] = "condition_penalty"
 
     conditions_needed: ClassVar[bool] = True
+
+    @property
+    def couples(self) -> bool:
+        """Yes: conditions are mixed with those of other examples."""
+        return True
 
     def draw(self, step: CriticStep, rng: torch.Generator) -> Drawn:
         """Interpolates of the samples, and of each condition with that of another example."""

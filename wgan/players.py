@@ -38,12 +38,16 @@ class Batch:
     Attributes:
         real: Encoded rows, `(B, D)`.
         condition: Their conditions, `(B, C)`.
-        weights: Their weights, `(B,)`; only ratios matter.
+        weights: Their weights, `(B,)`; only ratios matter, but for rules that bound what each
+            example adds (`everymode.wgan.clipped_noised`).
+        expected: How many rows there are on average, where their number is random (a Poisson
+            sample); None: as many as there are.
     """
 
     real: Tensor
     condition: Tensor
     weights: Tensor
+    expected: float | None = None
 
 
 class Players:
@@ -111,7 +115,7 @@ class Players:
         augment = compose(self.recipe.augmentations, batch.real, self.shape, self.strength, rng)
         real, seen = self._packed(augment(batch.real)), self._packed(augment(fake))
         condition = self._packed(batch.condition)
-        weights = batch.weights.view(-1, pack).mean(1)
+        weights = batch.weights.view(len(real), pack).mean(1)
         recipe, scale = self.recipe, self.shape.scale
         number = self.critic_statistics.steps if number is None else number
         due = [term for term in recipe.lipschitz.penalties if number % term.every == 0]
@@ -129,7 +133,9 @@ class Players:
             estimate = recipe.objective.estimate(on_real, on_fake)
             return value + penalty, CriticReport(estimate, penalty.detach(), on_real, on_fake)
 
-        losses = CriticLosses(self.critic, Examples(real, seen, condition, drawn), weights, loss)
+        expected = None if batch.expected is None else batch.expected / pack
+        examples = Examples(real, seen, condition, drawn)
+        losses = CriticLosses(self.critic, examples, weights, loss, expected)
         gradient, report = recipe.gradient_rule(losses, rng)
         return gradient, CriticReport(*(value.repeat_interleave(pack) for value in report))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -23,6 +23,9 @@ class Probe(NamedTuple):
 
 class Points(Protocol):
     """A choice of points between, at or around the samples."""
+
+    couples: ClassVar[bool] = False
+    """Whether an example's point depends on other examples of the batch."""
 
     def check(self) -> Iterator[str]:
         """What is wrong with its fields, with what was expected."""
@@ -99,6 +102,8 @@ class Manifold(Points):
     neighbours: int = 6
     noise: float = 0.25
     kind: Literal["manifold"] = "manifold"
+
+    couples: ClassVar[bool] = True
 
     def check(self) -> Iterator[str]:
         """As in `Points`."""

@@ -7,10 +7,12 @@ same steps.
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from everymode.wgan.augmentations import AugmentationSpec
+from everymode.wgan.clipped_noised import ClippedNoised
 from everymode.wgan.critics import CriticSpec, MLPCriticSpec
 from everymode.wgan.errors import SettingsError, StateError
 from everymode.wgan.generators import GeneratorSpec, SkipGeneratorSpec
@@ -23,8 +25,8 @@ from everymode.wgan.strength import Constant, StrengthSpec
 
 __all__ = ["GradientRuleSpec", "Recipe", "Shape"]
 
-GradientRuleSpec = Plain
-"""Any gradient rule; with a second one, `Annotated[Plain | ..., Field(discriminator="kind")]`."""
+GradientRuleSpec = Annotated[Plain | ClippedNoised, Field(discriminator="kind")]
+"""Any gradient rule, told apart by its `kind` in JSON; a new one is added here."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,7 @@ def _combinations(recipe: Recipe) -> Iterator[str]:
             "depends on the whole batch (Gulrajani et al., 2017, section 4); write norm = 'layer' "
             "or 'group', or hold the slope by clipping"
         )
-    if critic.batch_statistics and recipe.gradient_rule.per_example:
-        yield (
-            f"a critic with batch statistics (norm = 'batch') under the gradient rule "
-            f"'{recipe.gradient_rule.kind}': it takes the gradient of each example alone, and with "
-            "batch statistics every score depends on the whole batch; write norm = 'layer' or "
-            "'group'"
-        )
+    yield from recipe.gradient_rule.check(critic, acting, recipe.pack)
     held = lipschitz.constrains or any(p.holds_slope for p in acting)
     if not held and not recipe.objective.bounded:
         yield (

@@ -136,7 +136,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     risk = _risk(order, plan, players, data, urn, site) if risk_time == "before" else 0.0
     rng = torch.Generator(order.device).manual_seed(derive_seed(plan.seed, site.name, order.round))
     batch = _rows(order, order.batch, weight, plan.recipe.pack)
-    ones = torch.ones(batch, device=order.device)
+    batches = urn.batches(batch, plan.recipe.gradient_rule.sampling)
     critic = LocalSteps.of(order, "critic", players.critic.vector, received, weight)
     generator = LocalSteps.of(order, "generator", players.generator.vector, received, weight)
     estimates: list[Tensor] = []
@@ -149,12 +149,11 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
     for steps in turns:
         # The generator stands still in a turn: its rows are made in one go, which for small
         # batches costs a fraction of making them step by step.
-        drawn = urn.draw(steps * batch, rng)
+        drawn, sizes = batches.draw(steps, rng)
         made = players.fake(data.conditions[drawn], rng)
-        for step in range(steps):
-            part = slice(step * batch, (step + 1) * batch)
-            index, fake = drawn[part], made[part]
-            real = Batch(data.rows[index], data.conditions[index], ones)
+        for index, fake in zip(torch.split(drawn, sizes), torch.split(made, sizes), strict=True):
+            ones = torch.ones(len(index), device=order.device)
+            real = Batch(data.rows[index], data.conditions[index], ones, batches.expected)
             gradient, report = players.critic_gradient(real, fake, rng, done)
             players.step_critic(critic.correct(gradient), order.factor, critic.guard)
             done += 1
@@ -163,6 +162,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         groups_drawn.append(data.groups[drawn])
         if generator.number:
             conditions = data.conditions[urn.draw(batch, rng)]
+            ones = torch.ones(batch, device=order.device)
             gradient, loss = players.generator_gradient(conditions, ones, rng)
             players.step_generator(generator.correct(gradient), order.factor, generator.guard)
             losses.append(loss.mean())
@@ -173,7 +173,7 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         "weight": np.array([weight]),
         "estimate": _by_group(torch.cat(estimates), members, order.groups),
         "estimated": torch.bincount(members, minlength=order.groups).cpu().numpy(),
-        "penalty": np.array([weight * float(penalty.double().mean())]),
+        "penalty": np.array([weight * _mean([penalty.double().mean()] if len(penalty) else [])]),
         "penalties": _by_group(penalty, members, order.groups),
         "generator_loss": np.array([weight * _mean(losses)]),
     }

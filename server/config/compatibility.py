@@ -7,6 +7,7 @@ training that the sections describe together.
 
 from collections.abc import Iterator
 
+from everymode.server.config.gradients import GradientSettings
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
@@ -37,6 +38,7 @@ def check_compatibility(settings: Settings) -> list[str]:
         _bias_head,
         _parity,
         _views,
+        _gradients,
         _devices,
         _recipe,
     )
@@ -257,6 +259,24 @@ def _views(settings: Settings) -> Iterator[str]:
         yield (
             "views.rule = 'adaptive' follows rows that the sites hold out, and data.held_out is 0; "
             "set data.held_out = 0.05, say, or views.rule = 'decay'"
+        )
+
+
+def _gradients(settings: Settings) -> Iterator[str]:
+    gradients, federation = settings.gradients, settings.federation
+    if not gradients.clip:
+        plain = GradientSettings()
+        differ = [key for key, value in gradients if value != getattr(plain, key)]
+        if unused := [f"gradients.{key}" for key in differ]:
+            yield (
+                f"{' and '.join(unused)}: nothing is clipped, as "
+                "gradients.clip is 0; write gradients.clip = 1, say, or leave it out"
+            )
+    elif federation.generator != "server":
+        yield (
+            f"gradients.clip = {gradients.clip} bounds what a row changes in critics, and with "
+            f"federation.generator = '{federation.generator}' rows reach generators at the sites, "
+            "too, by their conditions; write federation.generator = 'server'"
         )
 
 

@@ -1,4 +1,4 @@
-"""From the keys under [model] and [views] to the parts of a training."""
+"""From the keys under [model], [views] and [gradients] to the parts of a training."""
 
 from everymode.server.config.sections import ModelSettings, ViewSettings
 from everymode.server.config.settings import Settings
@@ -64,6 +64,7 @@ def build_recipe(settings: Settings, samples: SampleLayout | None = None) -> Rec
         generator_optimizer=_optimizer(model, model.generator_rate),
         critic_optimizer=_optimizer(model, model.critic_rate),
         averaging=model.averaging,
+        gradient_rule=settings.gradients.rule(),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from everymode.fairness.audit.thresholds import Thresholds
 from everymode.server.config.federation import FederationSettings
+from everymode.server.config.gradients import GradientSettings
 from everymode.server.config.sections import (
     HARMLESS,
     DataSettings,
@@ -53,6 +54,7 @@ class Settings(Section):
     fairness: FairnessSettings = FairnessSettings()
     model: ModelSettings = ModelSettings()
     views: ViewSettings = ViewSettings()
+    gradients: GradientSettings = GradientSettings()
     train: TrainSettings = TrainSettings()
     federation: FederationSettings = FederationSettings()
     simulation: SimulationSettings = SimulationSettings()

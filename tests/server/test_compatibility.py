@@ -56,6 +56,17 @@ def test_conflicts_of_all_sections_come_at_once(file: Path) -> None:
         (("data.sensitive=['a', 'b', 'a']",), "data.sensitive names a twice"),
         (("device=cpu", "simulation.num_gpus=0.5"), "asks for a GPU while device is 'cpu'"),
         (
+            ("gradients.noise=2", "gradients.sampling=fixed"),
+            "gradients.noise and gradients.sampling: nothing is clipped, as gradients.clip is 0",
+        ),
+        (
+            ("gradients.clip=1", "federation.generator=sites"),
+            "gradients.clip = 1.0 bounds what a row changes in critics",
+        ),
+        (("gradients.clip=1", "model.penalty_points=manifold"), "depends on other rows"),
+        (("gradients.clip=1", "model.condition_penalty=1"), "depends on other rows"),
+        (("gradients.clip=1", "model.pack=2"), "one row more would shift the others"),
+        (
             ("split.by=column", "split.column=ward", "data.target=ward"),
             "split.column = ward says whose a row is",
         ),

@@ -1,4 +1,4 @@
-"""Every value of every key under [model] and [views] becomes the part it names."""
+"""Every value of every key under [model], [views] and [gradients] becomes the part it names."""
 
 from dataclasses import replace
 from typing import get_args
@@ -6,10 +6,12 @@ from typing import get_args
 import pytest
 import torch
 
+from everymode.server.config.gradients import GradientSettings
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.sections import ModelSettings, ViewSettings
 from everymode.server.config.settings import Settings
 from everymode.wgan.augmentations import Diffusion, InstanceNoise, TableAugmentation
+from everymode.wgan.clipped_noised import ClippedNoised
 from everymode.wgan.critics import CommitteeSpec, MLPCriticSpec, MultipliersSpec
 from everymode.wgan.generators import SkipGeneratorSpec
 from everymode.wgan.lipschitz import Clipping, Penalised, SpectralNorm, Unconstrained
@@ -133,6 +135,12 @@ VIEWS = [
     ),
 ]
 
+GRADIENTS = [
+    ({"clip": 0.5}, {"gradient_rule": ClippedNoised(0.5)}),
+    ({"clip": 1, "noise": 0}, {"gradient_rule": ClippedNoised(1.0, 0.0)}),
+    ({"clip": 1, "sampling": "fixed"}, {"gradient_rule": ClippedNoised(1.0, 1.0, "fixed")}),
+]
+
 # What is no part of the recipe.
 ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"} | {
     "trees",
@@ -161,6 +169,13 @@ def test_every_key_of_the_views_is_its_part(change, parts):
     made.check()
 
 
+@pytest.mark.parametrize(("change", "parts"), GRADIENTS, ids=lambda v: str(v)[:40])
+def test_every_key_of_the_gradients_is_its_part(change, parts):
+    made = build_recipe(settings(gradients=change))
+    assert made == replace(DEFAULT, **parts)
+    made.check()
+
+
 def test_the_sign_goes_with_scores_that_are_logits():
     views = {"use": ["noise"], "rule": "adaptive", "statistic": "sign"}
     made = build_recipe(settings(model={"objective": "hinge"}, views=views))
@@ -170,8 +185,8 @@ def test_the_sign_goes_with_scores_that_are_logits():
 
 def test_no_key_and_no_value_is_forgotten():
     """Of the tables above, which would otherwise pass over a key that comes later."""
-    told = [change for change, _ in MODEL + VIEWS] + [{"statistic": "sign"}]
-    for section in (ModelSettings, ViewSettings):
+    told = [change for change, _ in MODEL + VIEWS + GRADIENTS] + [{"statistic": "sign"}]
+    for section in (ModelSettings, ViewSettings, GradientSettings):
         for name, field in section.model_fields.items():
             if name in ELSEWHERE:
                 continue
@@ -185,7 +200,9 @@ def test_no_key_and_no_value_is_forgotten():
 
 @pytest.mark.parametrize(
     "sections",
-    [{"model": change} for change, _ in MODEL] + [{"views": change} for change, _ in VIEWS],
+    [{"model": change} for change, _ in MODEL]
+    + [{"views": change} for change, _ in VIEWS]
+    + [{"gradients": change} for change, _ in GRADIENTS],
     ids=lambda v: str(v)[:40],
 )
 def test_every_recipe_travels_and_trains(sections):
