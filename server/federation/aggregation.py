@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from everymode.wgan.errors import NumericalError
 from everymode.wgan.theory.median import geometric_median
 
 Floats = npt.NDArray[np.float64]
@@ -32,6 +33,9 @@ Updates = npt.NDArray[np.floating[Any]]
 
 SHARE = 1 / 3
 """Most of the weight that f sites may have together: a weighted median breaks down at a half."""
+
+FAR = 1e4
+"""Times the median length from which on an update is as good as infinitely far away."""
 
 COLUMNS = 2**16
 """Coordinates that are sorted at a time, which bounds the memory."""
@@ -140,10 +144,17 @@ class GeometricMedian(Robust):
         >>> GeometricMedian(1).combine(np.array([[0.0, 1.0], [0.0, 1.0], [9.0, 9.0]]), np.ones(3))
         array([0., 1.])
         """
+        lengths = np.linalg.norm(updates.astype(np.float64), axis=1)
+        middle = float(np.median(lengths[lengths > 0])) if lengths.any() else 1.0
+        # Of what is far away the direction alone counts, and the rest must keep its digits.
+        near = np.minimum(1.0, FAR * middle / np.maximum(lengths, middle))
+        scaled = updates.astype(np.float64) * (near / middle)[:, None]
         # The median lies in the span of the updates: K dimensions are enough to look for it.
-        axes, places = np.linalg.qr(np.asarray(updates, np.float64).T)
-        found: Floats = axes @ geometric_median(places.T, capped(weights, self.hostile), 1e-8)
-        return found
+        axes, places = np.linalg.qr(scaled.T)
+        # Equal updates become equal points.
+        places = np.rint(places.T * 2.0**20) * 2.0**-20
+        found: Floats = axes @ _median(places, capped(weights, self.hostile))
+        return found * middle
 
 
 @dataclass(frozen=True)
@@ -205,14 +216,22 @@ def capped(weights: Floats, hostile: int) -> Floats:
     share = max(SHARE, hostile / len(weights))
     if not hostile or ranking[:hostile].sum() <= share * weights.sum():
         return weights
-    # With the m largest at the cut c: f c = share (m c + the rest), for the first m that fits.
-    rest = weights.sum() - np.cumsum(ranking)
-    for m in range(hostile, len(weights)):
-        slope = hostile - share * m
-        cut = share * rest[m - 1] / slope if slope > 0 else math.inf
+    # With the m largest at the cut c, the f largest have share (m c + the rest) together.
+    for m in range(1, len(weights)):
+        slope = min(m, hostile) - share * m
+        least = share * ranking[m:].sum() - ranking[m:hostile].sum()
+        cut = least / slope if slope > 0 else math.inf
         if ranking[m] <= cut <= ranking[m - 1]:
             return np.minimum(weights, cut)
     return np.minimum(weights, ranking[-1])
+
+
+def _median(places: Floats, weights: Floats) -> Floats:
+    """The geometric median; a coarse one where some points almost coincide, as if on purpose."""
+    try:
+        return geometric_median(places, weights, 1e-6)
+    except NumericalError:
+        return geometric_median(places, weights, 1e-2)
 
 
 def _mean(updates: Updates, weights: Floats) -> Floats:

@@ -5,7 +5,7 @@
 
 A case is `ATTACK/DEFENCE`: `sign/median`, say. Every run is the preset `adult` in this process with
 fewer rounds and without the projection, which takes longest; or, as regime `critic`, also without
-matching and calibration, so that nothing but the critic teaches the generator. The hostile sites
+matching, so that nothing but the critic teaches the generator. The hostile sites
 are the two largest of those that are not the only ones with rows of a group (`split.isolate_below`
 puts the small groups on one site each; without that site nobody knows them).
 `hostile_sites.json` beside this script gets the single figures by case and seed; a case that is
@@ -60,7 +60,6 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "matching": ("model.projection=false",),
     "critic": (
         "model.projection=false",
-        "model.calibrate=false",
         "model.matching=0",
         "model.critic_rate=5e-4",
         "model.generator_rate=5e-4",
