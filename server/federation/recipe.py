@@ -54,7 +54,7 @@ class Federation:
         return bool(self.training.weighting.per_site_updates or own or drawn)
 
     @property
-    def updates_apart(self) -> bool:
+    def single_updates(self) -> bool:
         """Whether the server must see each site's updates to withstand hostile ones."""
         return self.aggregation.per_site_updates or self.update_bound is not None
 
@@ -90,7 +90,7 @@ class Federation:
     def _aggregation(self) -> Iterator[str]:
         """What rules that see single updates do not go with."""
         rule = self.aggregation
-        if not self.updates_apart:
+        if not self.single_updates:
             return
         told = f"federation.aggregation = '{rule.name}'"
         if not rule.per_site_updates:

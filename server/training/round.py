@@ -161,7 +161,7 @@ def task(setup: Setup, state: ServerState, number: int) -> Train:
         training=replace(
             training,
             statistics=training.statistics.in_round(number),
-            apart=recipe.federation.updates_apart,
+            single_updates=recipe.federation.single_updates,
         ),
     )
 
@@ -290,7 +290,7 @@ def _aggregated(
     optimizer = map_vectors(state.optimizer, torch.clone)
     corrections = {k: map_vectors(v, torch.clone) for k, v in state.corrections.items()}
     scale = setup.sampler.scale(order.round, float(sums["weight"][0]))
-    if federation.updates_apart:
+    if federation.single_updates:
         # A site must not scale the others' updates by what it says it counts.
         scale = 1.0
     rule = federation.aggregation

@@ -1,7 +1,7 @@
 """What two hostile sites of ten do to a table, and what each defence leaves of it.
 
     python tests/benchmarks/hostile_sites.py --work DIR [--cases CASE ...] [--seeds 0 1 2]
-        [--rounds 60] [--regime matching|critic]
+        [--rounds 60] [--rows 0] [--regime matching|critic]
 
 A case is `ATTACK/DEFENCE`: `sign/median`, say. Every run is the preset `adult` in this process with
 fewer rounds and without the projection, which takes longest; or, as regime `critic`, also without
@@ -47,6 +47,8 @@ from everymode.wgan.data.frame import read_table
 from everymode.wgan.errors import EveryModeError
 
 RECORD = Path(__file__).resolve().parent / "hostile_sites.json"
+
+TABLE = RECORD.parents[2] / "simulations" / "data" / "adult-train.csv.gz"
 
 HOSTILE = 2
 
@@ -129,6 +131,16 @@ def drawn(stage: SimulatedSites, settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(able[:HOSTILE]))
 
 
+def sample(rows: int, work: Path) -> Path:
+    """So many rows of the built-in table, the same in every run."""
+    path = work / f"adult-{rows}.csv"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        frame = pd.read_csv(TABLE, dtype=str, keep_default_na=False)
+        frame.sample(rows, random_state=0).to_csv(path, index=False)
+    return path
+
+
 def flip(table: Path, target: str, copies: int) -> None:
     """Flips the target of all rows of a table of two labels, and repeats them."""
     frame = pd.read_csv(table, dtype=str, keep_default_na=False)
@@ -137,10 +149,12 @@ def flip(table: Path, target: str, copies: int) -> None:
     pd.concat([frame] * copies).to_csv(table, index=False)
 
 
-def run(case: str, seed: int, rounds: int, regime: str, work: Path) -> dict[str, Any]:
+def run(case: str, seed: int, rounds: int, regime: str, rows: int, work: Path) -> dict[str, Any]:
     """One run's figures."""
     attack, _, defence = case.partition("/")
     sets = (f"seed={seed}", f"train.rounds={rounds}", "train.on_failure=skip")
+    if rows:
+        sets = (*sets, f"data.path={sample(rows, work)}")
     settings = load("adult", (*sets, *REGIMES[regime], *DEFENCES[defence]))
     path = work / f"{regime}-{case.replace('/', '-')}-{seed}"
     shutil.rmtree(path, ignore_errors=True)
@@ -199,15 +213,16 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=["honest/none"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=0, help="0: all")
     parser.add_argument("--regime", choices=list(REGIMES), default="matching")
     options = parser.parse_args()
     for seed in options.seeds:
         for case in options.cases:
             known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-            name = f"{options.regime}, {options.rounds} rounds"
+            name = f"{options.regime}, {options.rounds} rounds, {options.rows or 'all'} rows"
             if str(seed) in known.get(name, {}).get(case, {}):
                 continue
-            found = run(case, seed, options.rounds, options.regime, options.work)
+            found = run(case, seed, options.rounds, options.regime, options.rows, options.work)
             known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
             known.setdefault(name, {}).setdefault(case, {})[str(seed)] = found
             RECORD.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

@@ -137,7 +137,7 @@ def order(**changes: Any) -> Train:
         "sizes": (3, 40),
         "groups": 1,
         "sites": 9,
-        "training": LocalTraining(apart=True),
+        "training": LocalTraining(single_updates=True),
     }
     return Train(**usual | changes)
 

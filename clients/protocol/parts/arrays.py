@@ -28,8 +28,9 @@ class LocalTraining:
         weighting: What a site's update counts.
         sampling: Whether a site draws its rows by their groups' weights or all alike.
         corrections: What corrects its steps.
-        apart: Whether each site sends its updates apart from the sum, with what it counts: for
-            aggregation that withstands hostile sites. Left out of a message where it is not so.
+        single_updates: Whether each site sends its updates apart from the sum, with what it
+            counts: for aggregation that withstands hostile sites. Left out of a message where
+            it is not so.
     """
 
     placement: Placement = field(default_factory=Placement)
@@ -37,17 +38,17 @@ class LocalTraining:
     weighting: WeightingRule = field(default_factory=GroupWeights)
     sampling: Literal["groups", "rows"] = "groups"
     corrections: tuple[LocalCorrection, ...] = ()
-    apart: Annotated[bool, pydantic.Field(exclude_if=operator.not_)] = False
+    single_updates: Annotated[bool, pydantic.Field(exclude_if=operator.not_)] = False
 
     @property
     def per_site_updates(self) -> bool:
         """Whether the server sees each site's updates."""
-        return self.apart or self.weighting.per_site_updates
+        return self.single_updates or self.weighting.per_site_updates
 
     @property
     def reports_share(self) -> bool:
         """Whether a site says what its updates count, which no rule of the server finds out."""
-        return self.apart and not self.weighting.per_site_updates
+        return self.single_updates and not self.weighting.per_site_updates
 
     def incompatibilities(self) -> Iterator[str]:
         """What does not go together, in the words of the parts."""
