@@ -141,11 +141,10 @@ def sample(rows: int, work: Path) -> Path:
     return path
 
 
-def flip(table: Path, target: str, copies: int) -> None:
+def flip(table: Path, target: str, labels: list[str], copies: int) -> None:
     """Flips the target of all rows of a table of two labels, and repeats them."""
     frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-    first, second = sorted(frame[target].unique())
-    frame[target] = frame[target].map({first: second, second: first})
+    frame[target] = frame[target].map(dict(zip(labels, labels[::-1], strict=True)))
     pd.concat([frame] * copies).to_csv(table, index=False)
 
 
@@ -164,11 +163,11 @@ def run(case: str, seed: int, rounds: int, regime: str, rows: int, work: Path) -
         folder.create(settings)
         stage = create_simulated_sites(settings, folder.fresh_sites())
         hostile = drawn(stage, settings)
-        real = stage.frame(settings.data.missing)
+        real, target = stage.frame(settings.data.missing), str(settings.data.target)
         whole = {s.name: len(read_table(s.table)) / len(real) for s in stage.sites}
         for site in stage.sites:
             if attack in COPIES and site.name in hostile:
-                flip(site.table, str(settings.data.target), COPIES[attack])
+                flip(site.table, target, sorted(real[target].unique()), COPIES[attack])
         exchange = HostileExchange(
             stage.sites,
             tell=notes.append,
