@@ -220,10 +220,13 @@ def capped(weights: Floats, hostile: int) -> Floats:
     for m in range(1, len(weights)):
         slope = min(m, hostile) - share * m
         least = share * ranking[m:].sum() - ranking[m:hostile].sum()
-        cut = least / slope if slope > 0 else math.inf
+        cut = float(least / slope) if slope > 0 else math.inf
         if ranking[m] <= cut <= ranking[m - 1]:
-            return np.minimum(weights, cut)
-    return np.minimum(weights, ranking[-1])
+            break
+    else:
+        cut = float(ranking[-1])
+    found: Floats = np.minimum(weights, cut)
+    return found
 
 
 def _median(places: Floats, weights: Floats) -> Floats:

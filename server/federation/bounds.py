@@ -41,4 +41,5 @@ class UpdateBound:
         lengths = np.array([np.linalg.norm(update.astype(np.float64)) for update in updates])
         median = float(np.sort(lengths)[(len(lengths) - 1) // 2])
         most = self.times ** (2 if squared else 1) * median
-        return np.divide(most, lengths, out=np.ones(len(lengths)), where=lengths > most)
+        found: Floats = np.divide(most, lengths, out=np.ones(len(lengths)), where=lengths > most)
+        return found

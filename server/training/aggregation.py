@@ -10,7 +10,7 @@ from torch import Tensor
 from everymode.clients.protocol.messages import Train
 from everymode.clients.protocol.parts.placement import PLAYERS, Player
 from everymode.clients.protocol.sums import SiteSums
-from everymode.server.federation.aggregation import Aggregation, Mean
+from everymode.server.federation.aggregation import Aggregation, Mean, Updates
 from everymode.server.federation.bounds import Floats, UpdateBound
 from everymode.server.federation.optimizers import ServerMean, ServerOptimizer
 from everymode.server.training.state import Vectors
@@ -60,7 +60,7 @@ def means(
     weights = np.array([shares[site] for site in taking])
     found: Means = {}
     for name in order.updates():
-        updates = np.stack([sums.per_site[site][name] for site in taking])
+        updates: Updates = np.stack([sums.per_site[site][name] for site in taking])
         if bound is not None:
             factors = bound.factors(updates, squared=name.endswith("_second"))
             updates = updates * factors[:, None]
