@@ -1,6 +1,7 @@
 """Aggregation that withstands hostile sites: formulas, breakdown, and rounds with such sites."""
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from everymode.clients.protocol.messages import Train
 from everymode.clients.protocol.parts.arrays import LocalTraining
 from everymode.clients.protocol.parts.control_variates import ControlVariates
 from everymode.clients.protocol.parts.placement import Placement
+from everymode.clients.protocol.sums import ReplyError
 from everymode.server.federation.aggregation import (
     GeometricMedian,
     Krum,
@@ -24,6 +26,7 @@ from everymode.server.federation.aggregation import (
 from everymode.server.federation.bounds import UpdateBound
 from everymode.server.federation.participation import Absence, Participation
 from everymode.server.federation.recipe import Federation
+from everymode.server.in_process import simulate
 from everymode.server.training.aggregation import means
 from everymode.server.training.participation import ClientSampler
 from everymode.wgan.errors import NumericalError, SettingsError
@@ -221,3 +224,26 @@ def test_the_number_of_hostile_sites_is_checked_against_those_of_every_round() -
     away = Participation(absences=(Absence("a", 5, 9), Absence("b", 7, 8)))
     with pytest.raises(SettingsError, match=r"needs 7 .* 6 take part in round 5;"):
         ClientSampler(names, away, 0).check(TrimmedMean(3))
+
+
+def test_a_run_ends_before_training_where_one_site_claims_too_much(
+    kit: Any, table: Any, tmp_path: Any
+) -> None:
+    settings = kit.tiny(table, federation={"largest_share": 0.2})
+    with pytest.raises(ReplyError, match=r"^site 'site-0\d': .* share of 0.2 that federation"):
+        simulate(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_run_records_that_single_updates_left_the_sites(
+    kit: Any, table: Any, tmp_path: Any
+) -> None:
+    robust = {"aggregation": "trimmed_mean", "hostile_sites": 1, "update_bound": 1.001}
+    run = simulate(kit.tiny(table, federation=robust), tmp_path / "run")
+    releases = json.loads((run.folder.path / "releases.json").read_text(encoding="utf-8"))
+    (train,) = (r for r in releases["releases"] if r["task"] == "train")
+    forms = {array["name"]: array["form"] for array in train["arrays"]}
+    assert forms["critic"] == forms["critic_second"] == forms["share"] == "per site"
+    assert forms["weight"] == "sum"
+    lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert any("shortened_updates" in json.loads(line) for line in lines)
