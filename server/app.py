@@ -123,6 +123,7 @@ def _simulated(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             tell=display.on_note,
             exact=settings.site.floor == 0,
             pause=train.retry_pause,
+            largest_share=settings.federation.largest_share,
         )
         Session(
             settings=settings,
@@ -164,6 +165,7 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
             # Each site has a floor of its own, which it need not tell.
             exact=False,
             pause=train.retry_pause,
+            largest_share=settings.federation.largest_share,
             stop=asked.is_set,
             wait=settings.deployment.wait,
         )

@@ -110,7 +110,12 @@ def run_in_process(
     session = Session(
         settings=settings,
         folder=folder,
-        exchange=InProcess(sites.sites, tell=listener.on_note),
+        exchange=InProcess(
+            sites.sites,
+            tell=listener.on_note,
+            skip=settings.train.on_failure == "skip",
+            largest_share=settings.federation.largest_share,
+        ),
         columns=sites.columns,
         samples=sites.samples,
         form=sites.form,

@@ -148,6 +148,7 @@ def run_flower(
                 train.timeout,
                 tell=hears.on_note,
                 exact=settings.site.floor == 0,
+                largest_share=settings.federation.largest_share,
             )
             try:
                 with display:

@@ -185,13 +185,14 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, order.groups, looking)
     result = _result(order, start, players, {"critic": critic, "generator": generator})
     sums |= {name: weight * value for name, value in result.totals.items()}
-    if not order.training.weighting.per_site_updates:
+    if not order.training.per_site_updates:
         sums |= {name: weight * value for name, value in result.updates.items()}
     if not layout.per_site:
         return Answer(layout, sums)
     if risk_time == "after":
         risk = _risk(order, plan, players, data, urn, site)
-    own = {**result.state, **result.updates, "risk": np.array([risk])}
+    own = {**result.state, **result.updates}
+    own |= {"risk": np.array([risk]), "share": np.array([weight])}
     return Answer(layout, sums, own)
 
 

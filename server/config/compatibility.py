@@ -149,6 +149,11 @@ def _told(settings: Settings) -> Iterator[str]:
 def _federation(settings: Settings) -> Iterator[str]:
     """What the parts of the federation say of one another, and of the objective."""
     yield from build_federation(settings.federation).incompatibilities()
+    if settings.federation.hostile_sites and settings.federation.aggregation == "mean":
+        yield (
+            f"federation.hostile_sites = {settings.federation.hostile_sites}: a mean withstands "
+            "none; write federation.aggregation = 'trimmed_mean', say, or leave hostile_sites out"
+        )
     logits = settings.model.objective.startswith("jensen_shannon")
     if settings.federation.mixture == "odds" and not logits:
         yield (

@@ -62,8 +62,34 @@ class FederationSettings(Section):
         description="further corrections of local steps, by their kind and parameters: "
         "[{kind = 'proximal', mu = 0.01}], say",
     )
+    aggregation: Literal[
+        "mean", "median", "trimmed_mean", "geometric_median", "krum", "multi_krum"
+    ] = Field(
+        "mean",
+        description="how the sites' updates become one: by their mean, from sums alone; or by a "
+        "rule that withstands hostile sites, for which each site's update is sent apart",
+    )
+    hostile_sites: int = Field(
+        0,
+        ge=0,
+        description="how many sites may send whatever they like; median, trimmed_mean and "
+        "geometric_median need more than twice, krum and multi_krum twice as many and 3 in a round",
+    )
+    update_bound: float = Field(
+        0.0,
+        ge=0,
+        description="how many times as long as the median of a round an update may be, longer ones "
+        "are shortened to it: 3, say; 0: any length. Each site's update is sent apart for it",
+    )
+    largest_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of all rows that one site may claim to have, where its counts are seen "
+        "singly; the run ends with its name before training. 1: any",
+    )
     optimizer: Literal["mean", "momentum", "adam"] = Field(
-        "mean", description="what the server does with the mean update: adds it, or steps along it"
+        "mean", description="what the server does with that update: adds it, or steps along it"
     )
     rate: float = Field(1.0, gt=0, description="of the server's optimizer; FedAdam wants 3e-4, say")
     glide: bool = Field(

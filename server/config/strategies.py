@@ -45,6 +45,10 @@ SHARED_KEYS = (
     "sites_per_round",
     "away",
     "sums_only",
+    "aggregation",
+    "hostile_sites",
+    "update_bound",
+    "largest_share",
 )
 """Keys of [federation] that every strategy leaves to the configuration."""
 

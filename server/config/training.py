@@ -30,6 +30,16 @@ from everymode.fairness.parity.mixture import ParityMixture
 from everymode.fairness.weighting.minimax import MinimaxRule
 from everymode.server.config.federation import FederationSettings
 from everymode.server.config.settings import Settings
+from everymode.server.federation.aggregation import (
+    Aggregation,
+    GeometricMedian,
+    Krum,
+    Mean,
+    Median,
+    MultiKrum,
+    TrimmedMean,
+)
+from everymode.server.federation.bounds import UpdateBound
 from everymode.server.federation.optimizers import (
     ServerAdam,
     ServerMean,
@@ -78,6 +88,8 @@ def build_federation(federation: FederationSettings, exact_batch: bool = False) 
             _corrections(federation),
         ),
         participation=build_participation(federation),
+        aggregation=_aggregation(federation),
+        update_bound=UpdateBound(federation.update_bound) if federation.update_bound else None,
         optimizer=_server_optimizer(federation),
         mixture=federation.mixture,
         swap_every=federation.swap_every,
@@ -172,6 +184,25 @@ def _corrections(federation: FederationSettings) -> tuple[LocalCorrection, ...]:
     if federation.proximal:
         found.append(Proximal(federation.proximal))
     return (*found, *federation.corrections)
+
+
+def _aggregation(federation: FederationSettings) -> Aggregation:
+    hostile = federation.hostile_sites
+    match federation.aggregation:
+        case "mean":
+            return Mean()
+        case "median":
+            return Median(hostile)
+        case "trimmed_mean":
+            return TrimmedMean(hostile)
+        case "geometric_median":
+            return GeometricMedian(hostile)
+        case "krum":
+            return Krum(hostile)
+        case "multi_krum":
+            return MultiKrum(hostile)
+        case _:
+            assert_never(federation.aggregation)
 
 
 def _server_optimizer(federation: FederationSettings) -> ServerOptimizer:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from everymode.clients.protocol.parts.arrays import LocalTraining
 from everymode.fairness.weighting.minimax import MinimaxRule
+from everymode.server.federation.aggregation import Aggregation, Mean
+from everymode.server.federation.bounds import UpdateBound
 from everymode.server.federation.optimizers import ServerMean, ServerOptimizer
 from everymode.server.federation.participation import Participation
 from everymode.wgan.schedules import Linear, ScheduleSpec
@@ -23,7 +25,9 @@ class Federation:
     Attributes:
         training: The parts that sites know of.
         participation: Who takes part in a round.
-        optimizer: What the server does with the mean update.
+        aggregation: How the sites' updates become one.
+        update_bound: How long each may be before that; None: any length.
+        optimizer: What the server does with that one.
         mixture: How critics of the sites' own judge the server's rows: each its part of a batch
             (MD-GAN: Hardy et al., 2019), or all by their odds (UA-GAN: Zhang et al., 2021).
         swap_every: Rounds until sites swap critics of their own (MD-GAN); 0: never.
@@ -34,6 +38,8 @@ class Federation:
 
     training: LocalTraining = field(default_factory=LocalTraining)
     participation: Participation = field(default_factory=Participation)
+    aggregation: Aggregation = field(default_factory=Mean)
+    update_bound: UpdateBound | None = None
     optimizer: ServerOptimizer = field(default_factory=ServerMean)
     mixture: Literal["parts", "odds"] = "parts"
     swap_every: int = 0
@@ -46,6 +52,11 @@ class Federation:
         drawn = self.participation.sites_per_round and self.participation.selection == "balanced"
         own = self.training.placement.critic == "own"
         return bool(self.training.weighting.per_site_updates or own or drawn)
+
+    @property
+    def single_updates(self) -> bool:
+        """Whether the server must see each site's updates to withstand hostile ones."""
+        return self.aggregation.per_site_updates or self.update_bound is not None
 
     def incompatibilities(self) -> Iterator[str]:
         """What does not go together, in the words of the parts."""
@@ -72,8 +83,36 @@ class Federation:
                 "federation.optimizer: nothing is shared between sites that it could act on; leave "
                 "it out"
             )
+        yield from self._aggregation()
         if self.participation.sums_only:
             yield from self._single_sites()
+
+    def _aggregation(self) -> Iterator[str]:
+        """What rules that see single updates do not go with."""
+        rule = self.aggregation
+        if not self.single_updates:
+            return
+        told = f"federation.aggregation = '{rule.name}'"
+        if not rule.per_site_updates:
+            told = "federation.update_bound"
+        elif not rule.hostile:
+            yield (
+                f"{told} withstands as many hostile sites as it is built for, and "
+                "federation.hostile_sites is 0; write their number, or aggregation = 'mean'"
+            )
+        if not self.training.placement.averaged_players:
+            yield f"{told}: nothing is shared between sites that it could act on; leave it out"
+        for part in self.training.corrections:
+            if part.totals:
+                yield (
+                    f"{told} does not protect what the correction {part.kind} adds up over sites; "
+                    f"leave one of them out"
+                )
+        if self.participation.sums_only:
+            yield (
+                f"federation.sums_only: {told} looks at every site's update, which no sum over "
+                "sites contains; write aggregation = 'mean' and update_bound = 0"
+            )
 
     def _single_sites(self) -> Iterator[str]:
         """What no sum over sites contains."""

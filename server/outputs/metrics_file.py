@@ -28,6 +28,7 @@ TABLES = (
     "slope_by_group",
     "mass_by_group",
     "site_weights",
+    "shortened_updates",
 )
 """Entries that hold a number a group or site."""
 

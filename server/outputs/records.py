@@ -71,6 +71,7 @@ class MetricsRecord(_Record):
         bytes_down: Bytes from the server to nodes.
         mass_by_group: Weights of groups, where they move.
         site_weights: Weights of sites, where a rule moves them.
+        shortened_updates: The factor of each site whose update was longer than allowed.
         evaluation: What the critic showed, in rounds that evaluate it.
         slope_by_group: Mean slope of the critic by group, in the same rounds.
     """
@@ -91,6 +92,7 @@ class MetricsRecord(_Record):
     bytes_down: int
     mass_by_group: dict[str, float] | None = None
     site_weights: dict[str, float] | None = None
+    shortened_updates: dict[str, float] | None = None
     evaluation: EvaluationRecord | None = None
     slope_by_group: GroupFigures | None = None
 

@@ -35,7 +35,7 @@ EXPERIMENT = "everymode"
 PACKAGES = {"tensorboard": ("tensorboard", "TensorBoard"), "mlflow": ("mlflow", "MLflow")}
 """The module that each tracker needs, and the product's name."""
 
-NO_METRICS = ("version", "round", "site_weights")
+NO_METRICS = ("version", "round", "site_weights", "shortened_updates")
 """Keys of a line of `metrics.jsonl` that are no metrics of the round."""
 
 LONGEST_ERROR = 200

@@ -16,7 +16,7 @@ Sizes = Mapping[str, float]
 def update_norms(order: Train, sums: SiteSums, who: str) -> dict[str, dict[str, float]]:
     """The largest entry of each update per unit of weight, by field and who sent it."""
     found: dict[str, dict[str, float]] = {}
-    if order.training.weighting.per_site_updates:
+    if order.training.per_site_updates:
         # Payloads are not weighted: each is a site's change as such.
         for name in order.updates():
             per_site = sums.per_site.items()

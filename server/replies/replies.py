@@ -4,7 +4,8 @@
 opens a `Collector`, which takes the replies one by one and gives the total.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from everymode.clients.protocol.messages import (
@@ -39,6 +40,9 @@ from everymode.wgan.errors import EveryModeError, NumericalError, named
 
 SHOWN = 5
 """Sites of a node that are named; of more, their number is."""
+
+RECOGNISED = 4096
+"""Numbers at the beginning of a reply that it is recognised by."""
 
 LASTING = 20
 """Rounds for which it is remembered that an update was out of line."""
@@ -82,17 +86,20 @@ class Checker:
         exact: Whether sites send all counts they have. Where they leave small ones out, sums may
             be smaller than what they are held against.
         tell: Is told of updates that are out of line.
+        largest_share: Share of all rows that one site may claim, 0 to 1.
         suspects: Those of the last rounds, in words, by their source and the field.
         releases: Every reply that was taken.
     """
 
     exact: bool = True
     tell: Callable[[str], None] = lambda text: None
+    largest_share: float = 1.0
     suspects: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     releases: Releases = field(default_factory=Releases)
     _known: dict[frozenset[str], Known] = field(default_factory=dict)
     _plans: dict[str, Plan] = field(default_factory=dict)
     _proposed: ConditionSpace | None = None
+    _rounds: dict[bytes, int] = field(default_factory=dict)
 
     def open(self, order: Task) -> "Collector":
         """What takes the replies to one request."""
@@ -111,6 +118,33 @@ class Checker:
         problems = list(invariants.in_range(sums)) or list(_broken(order, reply))
         if problems:
             raise ReplyError(problems)
+
+    def repeated(self, order: Task, source: Source, sums: SiteSums) -> int | None:
+        """The earlier round whose reply this is, sent again; None: it is new.
+
+        The same round may be asked again, after a reply was lost, and has the same answer.
+        """
+        if not isinstance(order, Train) or not sums.vector.any():
+            return None
+        # Diagnostics stand first, and differ from round to round whatever the updates do.
+        seen = hashlib.blake2b(str(source).encode(), digest_size=16)
+        seen.update(sums.vector[:RECOGNISED].tobytes())
+        before = self._rounds.setdefault(seen.digest(), order.round)
+        return before if before != order.round else None
+
+    def claims(self, rows: Mapping[str, int]) -> list[str]:
+        """Who claims more of all rows than a site may, in words.
+
+        Args:
+            rows: Rows that each source counts.
+        """
+        total, most = sum(rows.values()), self.largest_share
+        return [
+            f"{who}: it counts {own:,} of {total:,} rows, more than the share of {most:g} that "
+            "federation.largest_share lets a site have"
+            for who, own in sorted(rows.items())
+            if most < 1 and len(rows) > 1 and own > most * total
+        ]
 
     def learn(self, order: Task, source: Source, sums: SiteSums) -> None:
         """Remembers what a reply said that was taken."""
@@ -234,6 +268,7 @@ class Collector:
     total: SiteSums = field(init=False)
     refusals: list[tuple[Source, EveryModeError]] = field(default_factory=list)
     _sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Nothing is taken yet."""
@@ -247,6 +282,8 @@ class Collector:
             NumericalError: The total leaves its range.
         """
         self.checker.check(self.order, self.plan, source, sums)
+        if (number := self.checker.repeated(self.order, source, sums)) is not None:
+            raise ReplyError(f"its reply is that of round {number}, sent again")
         if self.total.per_site.keys() & sums.per_site.keys():
             raise ReplyError("payloads of its sites have come before")
         if isinstance(self.order, Train):
@@ -258,6 +295,9 @@ class Collector:
             self._compare()
             raise self.explained(error) from error
         self.checker.learn(self.order, source, sums)
+        # A node's sum over several sites says nothing of one of them.
+        if isinstance(self.order, CountHistograms) and len(source.sites) < 2:
+            self._rows[str(source)] = int(sums.units("cells").sum())
         sites = source.sites or (str(source),)
         self.checker.releases.add(self.order.order, self.number, sites, sums)
 
@@ -268,6 +308,8 @@ class Collector:
             ReplyError: Replies do not go together.
         """
         self._compare()
+        if problems := self.checker.claims(self._rows):
+            raise ReplyError(problems)
         if isinstance(self.order, EncodeData):
             problems = list(training_invariants.whole(self.plan, self.total)) if self.plan else []
             if problems:

@@ -18,7 +18,7 @@ from everymode.clients.protocol.messages import (
     Train,
 )
 from everymode.clients.protocol.plan import Plan, widths
-from everymode.clients.protocol.sums import SiteSums
+from everymode.clients.protocol.sums import LARGEST, SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.features import BINS
 from everymode.fairness.matching.moments import eligible_strata
@@ -206,6 +206,7 @@ def train(order: Train, reply: Reply) -> Problems:
     if not sites and (reply.sums.vector.any() or reply.sums.per_site):
         yield "no site took part, and an update came"
     yield from _weight(order, reply, sites, weight)
+    yield from _room(order, reply, weight)
     most = order.critic_steps * _batch(order, reply.plan, sites, order.batch, weight)
     if int(drawn.sum()) > most:
         yield f"it took {int(drawn.sum()):,} rows, and was asked for at most {most:,}"
@@ -216,6 +217,8 @@ def train(order: Train, reply: Reply) -> Problems:
         yield from _inspected(order, reply, sites, weight)
     if reply.sums.layout.per_site and len(reply.sums.per_site) != sites:
         yield f"payloads of {len(reply.sums.per_site)} sites came, and {sites} took part"
+    if order.training.reports_share:
+        yield from _shares(reply, weight)
     for name, letter in reply.sums.per_site.items():
         if "risk" in letter and not 0 <= float(letter["risk"][0]) <= RISK:
             yield f"the risk of site '{name}' is no squared discrepancy"
@@ -230,6 +233,34 @@ def _weight(order: Train, reply: Reply, sites: int, weight: float) -> Problems:
         allowed, exact = sites / order.sites, True
     if weight < -slack or weight > allowed + slack or (exact and weight < allowed - slack):
         yield f"it counts {weight:.6g} of the whole, where its rows make {allowed:.6g}"
+
+
+def _room(order: Train, reply: Reply, weight: float) -> Problems:
+    """No entry takes so much of a sum's range that the sum over all sites could leave it.
+
+    A reply may have its part of the sites, and of the weight, one half each: over all replies they
+    make one range. So whoever sends too much is found by its own reply, not by whose came last.
+    """
+    part = min((reply.asked / order.sites + max(weight, 0.0)) / 2, 1.0)
+    start = 0
+    for entry in reply.sums.layout.fields:
+        units = reply.sums.vector[start : start + entry.size]
+        start += entry.size
+        if len(units) and max(int(units.max()), -int(units.min())) > part * LARGEST:
+            yield (
+                f"'{entry.name}' takes more than {part:.3g} of the range of +-{entry.limit:.3g} "
+                "that the sum over all sites can carry"
+            )
+
+
+def _shares(reply: Reply, weight: float) -> Problems:
+    """What sites say they count one by one is what they say they count together."""
+    shares = [float(sent["share"][0]) for sent in reply.sums.per_site.values()]
+    if any(share <= 0 for share in shares):
+        yield "a site sent an update that counts nothing, or less"
+    # Single numbers travel in single precision.
+    elif abs(sum(shares) - weight) > 1e-6 * (1 + weight):
+        yield f"its sites count {sum(shares):.6g} one by one, and {weight:.6g} together"
 
 
 def weight_allowed(order: Train, reply: Reply) -> tuple[float, bool]:

@@ -1,6 +1,6 @@
 """From sums over sites to the next shared point."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ from torch import Tensor
 from everymode.clients.protocol.messages import Train
 from everymode.clients.protocol.parts.placement import PLAYERS, Player
 from everymode.clients.protocol.sums import SiteSums
+from everymode.server.federation.aggregation import Aggregation, Mean, Updates
+from everymode.server.federation.bounds import Floats, UpdateBound
 from everymode.server.federation.optimizers import ServerMean, ServerOptimizer
 from everymode.server.training.state import Vectors
 from everymode.wgan.errors import NumericalError
@@ -18,27 +20,61 @@ from everymode.wgan.players import Players
 Means = dict[str, npt.NDArray[np.float64]]
 
 
-def means(order: Train, sums: SiteSums, shares: Mapping[str, float] | None = None) -> Means:
-    """The weighted mean of the sites' updates, by name.
+def means(
+    order: Train,
+    sums: SiteSums,
+    shares: Mapping[str, float] | None = None,
+    rule: Aggregation | None = None,
+    bound: UpdateBound | None = None,
+    shortened: dict[str, float] | None = None,
+) -> Means:
+    """The weighted mean of the sites' updates, by name, or what another rule makes of them.
 
     Every site k sent p_k times its change; the mean is their sum over sum_k p_k. Where each site
     sent its change apart, `shares` weighs them instead: one weight a site, any sum.
 
+    Args:
+        order: What was asked.
+        sums: What the sites sent.
+        shares: Weights of sites by a rule of the server; None: what they say they count.
+        rule: How updates that were sent apart become one; None: by their mean.
+        bound: How long each of them may be before that; None: any length.
+        shortened: Gets the smallest factor of each site whose updates were shortened.
+
     Raises:
-        NumericalError: No site took part.
+        NumericalError: Fewer sites took part than the rule needs.
     """
-    weight = total_weight(order, sums, shares)
-    if shares is None:
+    weight, rule = total_weight(order, sums, shares), rule or Mean()
+    if not order.training.per_site_updates:
         return {name: sums[name] / weight for name in order.updates()}
+    if shares is None:
+        shares = {site: float(sent["share"][0]) for site, sent in sums.per_site.items()}
+    # In the order of names: sums of floating-point numbers depend on it.
+    taking = sorted(site for site in sums.per_site if shares[site] > 0)
+    if len(taking) < rule.fewest:
+        raise NumericalError(
+            f"round {order.round}: {len(taking)} sites took part, and federation.aggregation = "
+            f"'{rule.name}' with hostile_sites = {rule.hostile} needs {rule.fewest}; continue with "
+            "--resume once they are back"
+        )
+    weights = np.array([shares[site] for site in taking])
     found: Means = {}
     for name in order.updates():
-        total = np.zeros(0)
-        # In the order of names: sums of floating-point numbers depend on it.
-        for site, payload in sorted(sums.per_site.items()):
-            part = shares[site] / weight * payload[name].astype(np.float64)
-            total = total + part if len(total) else part
-        found[name] = total
+        updates: Updates = np.stack([sums.per_site[site][name] for site in taking])
+        if bound is not None:
+            factors = bound.factors(updates, squared=name.endswith("_second"))
+            updates = updates * factors[:, None]
+            if shortened is not None:
+                _note(shortened, taking, factors)
+        found[name] = rule.combine(updates, weights)
     return found
+
+
+def _note(shortened: dict[str, float], sites: Sequence[str], factors: Floats) -> None:
+    """Keeps the smallest factor of each site that has one below 1."""
+    for site, factor in zip(sites, factors.tolist(), strict=True):
+        if factor < 1:
+            shortened[site] = min(factor, shortened.get(site, 1.0))
 
 
 def total_weight(order: Train, sums: SiteSums, shares: Mapping[str, float] | None) -> float:

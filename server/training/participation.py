@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everymode.clients.protocol.plan import derive_seed
+from everymode.server.federation.aggregation import Aggregation
 from everymode.server.federation.participation import Participation
 from everymode.wgan.errors import SettingsError
 
@@ -35,8 +36,12 @@ class ClientSampler:
     select: Selection = uniform
     rounds: int = 2**31
 
-    def check(self) -> None:
-        """Raises `SettingsError` where sites are named that are none, or more than there are."""
+    def check(self, aggregation: Aggregation | None = None) -> None:
+        """Raises `SettingsError` where a round cannot have the sites that it needs.
+
+        Args:
+            aggregation: How the sites' updates become one; None: by their mean.
+        """
         wanted, known = self.participation.sites_per_round, ", ".join(self.names)
         away = dict.fromkeys(absence.site for absence in self.participation.absences)
         problems = [
@@ -50,6 +55,8 @@ class ClientSampler:
                 f"sites; write at most {len(self.names)}"
             )
         problems += self._alone()
+        if not problems and self.names and aggregation is not None:
+            problems += self._few(aggregation)
         if problems:
             raise SettingsError(problems)
 
@@ -62,13 +69,7 @@ class ClientSampler:
                 f"federation.sums_only: there is one site, {self.names[0]}, whose sums are the "
                 "total; two are the least"
             ]
-        # Who is present changes only where an absence begins, and after one ends.
-        turns = {1} | {
-            number
-            for absence in self.participation.absences
-            for number in (max(absence.first, 1), absence.last + 1)
-        }
-        for number in sorted(n for n in turns if n <= self.rounds):
+        for number in self._turns():
             if len(present := self.present(number)) < 2:
                 left = f"leave {present[0]} alone" if present else "leave no site"
                 return [
@@ -76,6 +77,28 @@ class ClientSampler:
                     "whose sums would be the total; two sites are the least"
                 ]
         return []
+
+    def _few(self, rule: Aggregation) -> list[str]:
+        """Where fewer sites take part than an aggregation needs to withstand so many of them."""
+        for number in self._turns():
+            wanted = self.participation.sites_per_round or len(self.names)
+            if (taking := min(wanted, len(self.present(number)))) < rule.fewest:
+                most = max((taking - rule.fewest) // 2 + rule.hostile, 0)
+                return [
+                    f"federation.hostile_sites = {rule.hostile}: aggregation = '{rule.name}' needs "
+                    f"{rule.fewest} sites in every round, and {taking} take part in round "
+                    f"{number}; write at most {most}, or let more sites take part"
+                ]
+        return []
+
+    def _turns(self) -> list[int]:
+        """Rounds from which on others are present: an absence begins, or one has ended."""
+        turns = {1} | {
+            number
+            for absence in self.participation.absences
+            for number in (max(absence.first, 1), absence.last + 1)
+        }
+        return sorted(number for number in turns if number <= self.rounds)
 
     def present(self, number: int) -> tuple[str, ...]:
         """The sites that could take part in round `number`."""

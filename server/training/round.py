@@ -158,7 +158,11 @@ def task(setup: Setup, state: ServerState, number: int) -> Train:
         inspect=setup.monitor.is_evaluation_round(number),
         mass=() if state.training.mass is None else setup.minimax(state.training).mass,
         sites=len(setup.sites),
-        training=replace(training, statistics=training.statistics.in_round(number)),
+        training=replace(
+            training,
+            statistics=training.statistics.in_round(number),
+            single_updates=recipe.federation.single_updates,
+        ),
     )
 
 
@@ -203,7 +207,8 @@ def run_round(
         )
     )
     previous_critic = players.critic.vector.clone()
-    state, shares = _aggregated(setup, replace(state, sites=sites), order, sums)
+    shortened: dict[str, float] = {}
+    state, shares = _aggregated(setup, replace(state, sites=sites), order, sums, shortened)
     loss = float(sums["generator_loss"][0]) / float(sums["weight"][0])
     mass = setup.mass(state.training)
     if not order.generator_steps:
@@ -233,6 +238,8 @@ def run_round(
             minimax = setup.group_mass.move(minimax, players, number)
         metrics["mass_by_group"] = dict(zip(names, minimax.mass, strict=True))
         moved = minimax.to_dict()
+    if shortened:
+        metrics["shortened_updates"] = dict(sorted(shortened.items()))
     if shares is not None:
         metrics["site_weights"] = dict(shares)
     observations, plateau = state.observations, state.training.plateau
@@ -270,9 +277,12 @@ def run_round(
 
 
 def _aggregated(
-    setup: Setup, state: ServerState, order: Train, sums: SiteSums
+    setup: Setup, state: ServerState, order: Train, sums: SiteSums, shortened: dict[str, float]
 ) -> tuple[ServerState, dict[str, float] | None]:
-    """Moves the networks by what the sites sent; the state keeps what is not in the networks."""
+    """Moves the networks by what the sites sent; the state keeps what is not in the networks.
+
+    `shortened` gets a factor for each site whose updates were longer than allowed.
+    """
     federation, recipe = setup.recipe.federation, setup.plan.recipe
     shares = None
     if setup.site_weights is not None:
@@ -280,7 +290,11 @@ def _aggregated(
     optimizer = map_vectors(state.optimizer, torch.clone)
     corrections = {k: map_vectors(v, torch.clone) for k, v in state.corrections.items()}
     scale = setup.sampler.scale(order.round, float(sums["weight"][0]))
-    found = means(order, sums, shares)
+    if federation.single_updates:
+        # A site must not scale the others' updates by what it says it counts.
+        scale = 1.0
+    rule = federation.aggregation
+    found = means(order, sums, shares, rule, federation.update_bound, shortened)
     apply_means(
         setup.players, order, found, federation.optimizer, optimizer, scale, corrections, sums
     )

@@ -63,7 +63,7 @@ def exchange_site_statistics(
         recipe.batch,
         {},
     )
-    setup.sampler.check()
+    setup.sampler.check(federation.aggregation)
     if federation.needs_site_statistics:
         cells = plan.conditions.table.size
         ask = SiteStatistics(plan_name, cells, sum(widths(plan.shape.blocks)))

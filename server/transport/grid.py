@@ -63,6 +63,7 @@ class GridExchange:
         exact: Whether sites have no floor, so that they send all counts they have.
         pause: Seconds before a failed node is asked again, doubled each time.
         stop: Whether to give up at once: the run is to end.
+        largest_share: Share of all rows that one site may claim, 0 to 1.
     """
 
     grid: Grid
@@ -76,13 +77,14 @@ class GridExchange:
     exact: bool = True
     pause: float = field(default_factory=lambda: RETRY_WAIT)
     stop: Callable[[], bool] = lambda: False
+    largest_share: float = 1.0
     poll: ClassVar[float] = POLL
     _checker: Checker = field(init=False, repr=False)
     _strangers: set[int] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Nothing has been said yet."""
-        self._checker = Checker(self.exact, self.tell)
+        self._checker = Checker(self.exact, self.tell, self.largest_share)
 
     @property
     def names(self) -> tuple[str, ...]:

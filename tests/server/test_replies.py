@@ -48,6 +48,7 @@ VARIANTS = {
     },
     "apart": {"federation": {"weights": "afl"}},
     "own": {"strategy": "md_gan"},
+    "robust": {"federation": {"aggregation": "median", "hostile_sites": 1}},
     "sampled": {"federation": {"sites_per_round": 2}},
 }
 
@@ -259,6 +260,9 @@ LIES = {
     "train: more weight than rows held out leave": ("sliced", Train, plus("weight", 0.9)),
     "train: a million rows": ("moments", Train, plus("estimated", MILLION)),
     "train: an update beyond all range": ("moments", Train, plus("critic", 2**62)),
+    "train: an update that leaves the others no range": ("moments", Train, plus("critic", 2**61)),
+    "train: a share of its own": ("robust", Train, letter("share", put(0.9))),
+    "train: a negative share": ("robust", Train, letter("share", put(-0.1))),
     "train: negative slopes": ("moments", Train, plus("slopes", -0.5)),
     "train: more slopes than weight": ("moments", Train, plus("slopes", 0.5)),
     "train: more scores than weight": ("moments", Train, plus("scored", 0.5)),
@@ -347,6 +351,41 @@ def test_counts_that_a_site_left_out_are_taken_only_where_sites_may(exact, recor
             replayed(kept, False, exact, without, CountHistograms)
     else:
         replayed(kept, False, exact, without, CountHistograms)
+
+
+def test_a_reply_that_comes_again_in_another_round_is_refused(recorded):
+    (first, own), (second, _) = (k for k in recorded["robust"] if isinstance(k[0], Train))
+    checker, source = Checker(), Source(("site-00",))
+    checker.open(first).take(source, own["site-00"])
+    # The same round may be asked again, and another site may answer this one.
+    checker.open(first).take(source, own["site-00"])
+    checker.open(second).take(Source(("site-01",)), own["site-01"])
+    with pytest.raises(ReplyError, match=f"is that of round {first.round}, sent again"):
+        checker.open(second).take(source, own["site-00"])
+
+
+def test_a_site_that_claims_most_rows_is_named_before_training(recorded):
+    asked, own = next(k for k in recorded["moments"] if isinstance(k[0], CountHistograms))
+    rows = {name: int(sums.units("cells").sum()) for name, sums in own.items()}
+    largest = max(rows, key=lambda name: rows[name])
+    share = rows[largest] / sum(rows.values())
+    for limit, together in ((share - 1e-6, False), (share, False), (0.1, True)):
+        collector = Checker(largest_share=limit).open(asked)
+        if together:
+            # Of a node's sum nobody can say whose rows they are.
+            collector.take(Source(tuple(sorted(own)), 1), reduce(add, own.values()))
+        else:
+            for name, sums in own.items():
+                collector.take(Source((name,)), sums)
+        if limit < share and not together:
+            expected = (
+                f"^site '{largest}': it counts {rows[largest]:,} of .*federation.largest_share"
+            )
+            with pytest.raises(ReplyError, match=expected) as caught:
+                collector.close()
+            assert len(caught.value.problems) == 1
+        else:
+            collector.close()
 
 
 def lying(monkeypatch, order, lie, name="site-01"):

@@ -1,8 +1,11 @@
 """The arrays of one round, put together from the parts: what goes down, what comes up."""
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from everymode.clients.protocol.parts.corrections import LocalCorrection
 from everymode.clients.protocol.parts.placement import PLAYERS, Placement, Player
@@ -25,6 +28,9 @@ class LocalTraining:
         weighting: What a site's update counts.
         sampling: Whether a site draws its rows by their groups' weights or all alike.
         corrections: What corrects its steps.
+        single_updates: Whether each site sends its updates apart from the sum, with what it
+            counts: for aggregation that withstands hostile sites. Left out of a message where
+            it is not so.
     """
 
     placement: Placement = field(default_factory=Placement)
@@ -32,6 +38,17 @@ class LocalTraining:
     weighting: WeightingRule = field(default_factory=GroupWeights)
     sampling: Literal["groups", "rows"] = "groups"
     corrections: tuple[LocalCorrection, ...] = ()
+    single_updates: Annotated[bool, pydantic.Field(exclude_if=operator.not_)] = False
+
+    @property
+    def per_site_updates(self) -> bool:
+        """Whether the server sees each site's updates."""
+        return self.single_updates or self.weighting.per_site_updates
+
+    @property
+    def reports_share(self) -> bool:
+        """Whether a site says what its updates count, which no rule of the server finds out."""
+        return self.single_updates and not self.weighting.per_site_updates
 
     def incompatibilities(self) -> Iterator[str]:
         """What does not go together, in the words of the parts."""
@@ -158,10 +175,17 @@ def round_arrays(
         tuple(updates),
         tuple(totals),
         tuple(state),
-        () if training.weighting.risk == "none" else (Field("risk", (1,)),),
+        tuple(_reports(training)),
         shared,
-        training.weighting.per_site_updates,
+        training.per_site_updates,
     )
+
+
+def _reports(training: LocalTraining) -> Iterator[Field]:
+    if training.weighting.risk != "none":
+        yield Field("risk", (1,))
+    if training.reports_share:
+        yield Field("share", (1,))
 
 
 def _figures(groups: int) -> tuple[Field, ...]:
