@@ -21,10 +21,11 @@ from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.limits import SamplingLimits
 from everymode.fairness.audit.strata import coverage_summary, stratum_findings
-from everymode.fairness.audit.tables import Tables, keys, parsed, strata
+from everymode.fairness.audit.tables import Tables, parsed
 from everymode.fairness.audit.thresholds import Limits, Thresholds
 from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.spellings import spelled_alike
+from everymode.fairness.groups.strata import keys, strata
 from everymode.fairness.metrics.group_utility import group_utility
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.fairness.metrics.marginals import Marginals, compare, lost_share

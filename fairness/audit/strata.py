@@ -11,7 +11,8 @@ from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
 from everymode.fairness.audit.limits import SamplingLimits
 from everymode.fairness.audit.metric import Metric
-from everymode.fairness.audit.tables import Tables, keys
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.groups.strata import keys
 from everymode.fairness.metrics.marginals import Marginals, compare
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
