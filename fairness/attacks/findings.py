@@ -17,6 +17,9 @@ ALL = "all rows"
 
 ISOLATED = "the tenth most isolated rows"
 
+UNKNOWN = Estimate()
+"""No figure."""
+
 
 @dataclass(frozen=True)
 class MembershipFinding:
@@ -43,7 +46,7 @@ class MembershipFinding:
     members: int
     nonmembers: int
     state: State
-    auc: Estimate = Estimate()
+    auc: Estimate = UNKNOWN
     tpr: Mapping[str, Estimate] = field(default_factory=dict)
     epsilon: float | None = None
     epsilon_one_run: float | None = None
@@ -75,10 +78,10 @@ class RateFinding:
     targets: int
     controls: int
     state: State
-    rate: Estimate = Estimate()
-    baseline: Estimate = Estimate()
-    control: Estimate = Estimate()
-    risk: Estimate = Estimate()
+    rate: Estimate = UNKNOWN
+    baseline: Estimate = UNKNOWN
+    control: Estimate = UNKNOWN
+    risk: Estimate = UNKNOWN
 
 
 @dataclass(frozen=True)

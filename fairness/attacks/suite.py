@@ -158,7 +158,7 @@ def attack(
         progress("links")
         linked = link(made, *chosen, halves(len(schema.names)), stream(seed, "links"))
         rates += _by_group(
-            "linkability", "every other column and the rest", linked, targets, groups, effort
+            "linkability", "two halves of the columns", linked, targets, groups, effort
         )
     for several in (False, True):
         subject = f"{min(COLUMNS, len(schema.names))} columns" if several else "one column"

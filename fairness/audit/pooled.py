@@ -95,7 +95,7 @@ def audit(
     limits, effort = thresholds or Thresholds(), effort or SamplingLimits()
     features = tuple(dict.fromkeys(sensitive_features))
     grouping = (*features, *([target] if target else []))
-    tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
+    tables, notes = prepared(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
     _check(tables, features, target, effort, names)
     if image is not None:
         features_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
@@ -157,7 +157,7 @@ def audit(
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
-def _tables(
+def prepared(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
     holdout: pd.DataFrame | None,
@@ -165,12 +165,27 @@ def _tables(
     kinds: Mapping[str, Kind] | None,
     drop: tuple[str, ...],
     grouping: tuple[str, ...],
-    names: tuple[str, str],
+    names: tuple[str, ...],
 ) -> tuple[Tables, tuple[str, ...]]:
+    """Tables with the same columns, equal values spelled alike; and what was changed, in words.
+
+    Args:
+        real: Rows that were trained on.
+        synthetic: Rows to judge.
+        holdout: Other real rows; None: there are none.
+        schema: Their columns; None: read off the real rows.
+        kinds: Kinds of columns, where they are not to be read off the real rows.
+        drop: Columns to leave out.
+        grouping: Columns whose values make groups or classes.
+        names: What messages call the tables; the held-out one needs no name.
+
+    Raises:
+        DataError: Tables that cannot be compared; all problems at once.
+    """
     # Pairs, for both tables may be one file.
     frames = [(names[0], real), (names[1], synthetic)]
     if holdout is not None:
-        frames.append(("the held-out table", holdout))
+        frames.append((names[2] if len(names) > 2 else "the held-out table", holdout))
     problems = [f"{name}: holds no rows" for name, frame in frames if not len(frame)]
     held = list(dict.fromkeys(str(column) for _, frame in frames for column in frame.columns))
     problems += [
