@@ -295,7 +295,7 @@ def show(found: Attacks, console: Console) -> None:
     console.print(table)
     table = Table(box=box.SIMPLE_HEAD, title="other attacks, all rows", title_justify="left")
     table.add_column("attack", no_wrap=True)
-    table.add_column("on", overflow="fold")
+    table.add_column("on", min_width=10, overflow="fold")
     for heading in ("rate", "control", "baseline", "risk", "95 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for rate in found.rates:

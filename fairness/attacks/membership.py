@@ -6,11 +6,10 @@ with the held-out rows of the other as reference. Members and non-members are tr
 that, if the table's maker learnt no more than the distribution, their scores are exchangeable.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from everymode.fairness.attacks.density_ratio import RANKS, DensityRatio
 from everymode.fairness.attacks.nearest_row import NearestRow
@@ -99,7 +98,7 @@ def score_all(
     members: Rows,
     nonmembers: Rows,
     synthetic: Points,
-    groups: tuple[NDArray[np.int64], NDArray[np.int64]],
+    groups: Sequence[Places],
     rows: int,
     rng: np.random.Generator,
     attacks: Mapping[str, Build] = ATTACKS,

@@ -34,7 +34,7 @@ from everymode.fairness.attacks.membership import ATTACKS, ISOLATION, LEAST, Sco
 from everymode.fairness.attacks.rates import Guesses, rate, risk
 from everymode.fairness.attacks.rows import Floats, Places, Rows
 from everymode.fairness.attacks.singling_out import COLUMNS, single_out
-from everymode.fairness.groups.strata import keys, strata
+from everymode.fairness.groups.strata import group_codes, strata
 from everymode.fairness.metrics.coverage import embed
 from everymode.fairness.metrics.streams import stream
 from everymode.wgan.data.schema import Schema
@@ -129,7 +129,7 @@ def attack(
         Rows(points[0], members),
         Rows(points[1], nonmembers),
         points[2],
-        _finest(schema, members, nonmembers, sensitive_features),
+        group_codes((members, nonmembers), schema, sensitive_features)[0],
         effort.rows,
         stream(seed, "membership"),
         builds,
@@ -157,9 +157,7 @@ def attack(
             rates += _by_group("attribute inference", name, guesses, targets, groups, effort)
         progress("links")
         linked = link(made, *chosen, halves(len(schema.names)), stream(seed, "links"))
-        rates += _by_group(
-            "linkability", "two halves of the columns", linked, targets, groups, effort
-        )
+        rates += _by_group("linkability", "two halves", linked, targets, groups, effort)
     for several in (False, True):
         subject = f"{min(COLUMNS, len(schema.names))} columns" if several else "one column"
         progress(f"single rows by {subject}")
@@ -191,12 +189,10 @@ def groups_of(
 ) -> Iterator[Group]:
     """All rows, the values of each feature, and joint values; groups without rows are left out."""
     for stratum in strata(features):
-        of = [keys(frame, schema, stratum, "") for frame in (members, nonmembers)]
-        codes, known = pd.factorize(pd.concat(of))
-        parts = (codes[: len(members)], codes[len(members) :])
-        for code in sorted(range(len(known)), key=lambda code: known[code]):
-            own = [np.flatnonzero(part == code) for part in parts]
-            yield Group(", ".join(known[code]) or ALL, stratum, own[0], own[1])
+        codes, known = group_codes((members, nonmembers), schema, stratum)
+        for code, values in enumerate(known):
+            own = [np.flatnonzero(part == code) for part in codes]
+            yield Group(", ".join(values) or ALL, stratum, own[0], own[1])
 
 
 def membership_findings(
@@ -283,12 +279,3 @@ def _rate(
         rate(guesses.control),
         risk(guesses.attack, guesses.control),
     )
-
-
-def _finest(
-    schema: Schema, members: pd.DataFrame, nonmembers: pd.DataFrame, features: Sequence[str]
-) -> tuple[Places, Places]:
-    """The joint group of each row of both tables, as a code."""
-    both = pd.concat([keys(frame, schema, features, "") for frame in (members, nonmembers)])
-    codes = pd.factorize(both)[0].astype(np.int64)
-    return codes[: len(members)], codes[len(members) :]

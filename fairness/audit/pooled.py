@@ -20,12 +20,13 @@ from everymode.fairness.audit.checks import evaluate_thresholds
 from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.membership import Membership
 from everymode.fairness.audit.strata import coverage_summary, stratum_findings
 from everymode.fairness.audit.tables import Tables, parsed
 from everymode.fairness.audit.thresholds import Limits, Thresholds
 from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.spellings import spelled_alike
-from everymode.fairness.groups.strata import keys, strata
+from everymode.fairness.groups.strata import group_codes, keys, strata
 from everymode.fairness.metrics.group_utility import group_utility
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
@@ -108,9 +109,16 @@ def audit(
         unseen = replace(tables, holdout=None)
         copies = Copies.of(unseen)
     nearness = Nearness.of(unseen)
+    progress("membership")
+    membership = None
+    if unseen.holdout is not None:
+        finest, _ = group_codes((unseen.real, unseen.holdout), unseen.schema, features)
+        membership = Membership.of(nearness, finest, effort.rows, seed)
     groups = []
     for stratum in strata(features):
-        groups += stratum_findings(tables, stratum, effort, seed, copies, nearness, progress)
+        groups += stratum_findings(
+            tables, stratum, effort, seed, copies, nearness, membership, progress
+        )
     utility = None
     if target is not None:
         progress("utility")

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from everymode.fairness.groups.conditions import category_labels
 from everymode.wgan.data.schema import Schema
@@ -23,3 +25,22 @@ def keys(frame: pd.DataFrame, schema: Schema, features: Sequence[str], where: st
     columns = [category_labels(frame[name], schema[name], where) for name in features]
     groups = list(zip(*columns, strict=True)) if columns else [()] * len(frame)
     return pd.Series(groups, dtype=object)
+
+
+def group_codes(
+    frames: Sequence[pd.DataFrame], schema: Schema, features: Sequence[str]
+) -> tuple[list[NDArray[np.int64]], list[tuple[str, ...]]]:
+    """The group of each row of several tables, as a place among the groups of all, in order.
+
+    Args:
+        frames: Tables with the schema's columns.
+        schema: Their columns.
+        features: The columns whose joint values are the groups; none: all rows are one.
+
+    Returns:
+        Codes `(n,)` of each table, and the groups.
+    """
+    of_row = [keys(frame, schema, features, "the table") for frame in frames]
+    groups: list[tuple[str, ...]] = sorted(set().union(*of_row))
+    places = {name: i for i, name in enumerate(groups)}
+    return [rows.map(places).to_numpy(dtype=np.int64) for rows in of_row], groups
