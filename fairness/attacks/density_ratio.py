@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everymode.fairness.attacks.rows import Floats, Points, Rows, kth_distances
+from everymode.fairness.attacks.rows import Floats, Points, Rows, kth_distance
 
-RANKS = (1, 5)
-"""Neighbours by whose distances densities are estimated; the mean of their log ratios counts."""
+NEAR, FAR = 1, 2
+"""Which synthetic row, and which reference row, gives a radius. What a generator leaks of a row lies
+next to it: against trees grown on the built-in table (leaves of 5) the attack has an AUC of .584
+with the nearest synthetic row, .554 with the second and .539 with the third."""
 
 FLOOR = 1e-3
 """Least distance: rows that equal another are at most this near. Two values of a category differ
@@ -29,8 +31,8 @@ class DensityRatio:
     """Scores rows by how dense synthetic rows are around them, over how dense others are.
 
     Attributes:
-        synthetic: Points of the synthetic rows, `(m, d)`, at least five.
-        reference: Points of real rows that were not trained on, `(h, d)`, at least five; none of
+        synthetic: Points of the synthetic rows, `(m, d)`, at least one.
+        reference: Points of real rows that were not trained on, `(h, d)`, at least two; none of
             them may be among the rows that are scored.
     """
 
@@ -39,11 +41,6 @@ class DensityRatio:
 
     def score(self, rows: Rows) -> Floats:
         """See `everymode.fairness.attacks.rows.MembershipAttack`."""
-        near, far = (
-            kth_distances(rows.points, points, RANKS) for points in (self.synthetic, self.reference)
-        )
-        logs = [
-            np.log(np.maximum(b, FLOOR)) - np.log(np.maximum(a, FLOOR))
-            for a, b in zip(near, far, strict=True)
-        ]
-        return np.asarray(np.mean(logs, axis=0))
+        near = kth_distance(rows.points, self.synthetic, NEAR)
+        far = kth_distance(rows.points, self.reference, FAR)
+        return np.asarray(np.log(np.maximum(far, FLOOR)) - np.log(np.maximum(near, FLOOR)))

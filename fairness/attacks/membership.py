@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everymode.fairness.attacks.density_ratio import RANKS, DensityRatio
+from everymode.fairness.attacks.density_ratio import DensityRatio
 from everymode.fairness.attacks.nearest_row import NearestRow
 from everymode.fairness.attacks.rows import (
     Floats,
@@ -19,7 +19,7 @@ from everymode.fairness.attacks.rows import (
     Places,
     Points,
     Rows,
-    kth_distances,
+    kth_distance,
 )
 
 Build = Callable[[Points, Points], MembershipAttack]
@@ -34,13 +34,16 @@ ATTACKS: Mapping[str, Build] = {
 ISOLATION = "isolation"
 """Name of the distance to the reference, which says how isolated a row is; no attack."""
 
-LEAST = 4 * max(RANKS)
-"""Held-out rows without which there is no reference."""
+NEIGHBOUR = 5
+"""Which neighbour says how isolated a row is."""
+
+LEAST = 4 * NEIGHBOUR
+"""Rows of each table without which there is no reference."""
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """How far rows are from other real rows: the distance to the last of `RANKS`.
+    """How far rows are from other real rows: the distance to the fifth nearest.
 
     Attributes:
         reference: Points of rows that are not scored, `(h, d)`.
@@ -50,8 +53,7 @@ class Isolation:
 
     def score(self, rows: Rows) -> Floats:
         """See `everymode.fairness.attacks.rows.MembershipAttack`."""
-        (distances,) = kth_distances(rows.points, self.reference, RANKS[-1:])
-        return distances
+        return kth_distance(rows.points, self.reference, NEIGHBOUR)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def score_all(
     Args:
         members: Rows trained on.
         nonmembers: Rows held out, at least `LEAST`.
-        synthetic: Points of the synthetic rows, at least five.
+        synthetic: Points of the synthetic rows, at least one.
         groups: The group of each member `(n,)` and of each non-member `(m,)`, the finest there is.
         rows: How many are scored of each group and kind at most.
         rng: Draws the order, and deals rows to halves.
@@ -122,9 +124,9 @@ def score_all(
     Raises:
         ValueError: Too few rows are held out, or made.
     """
-    if len(nonmembers) < LEAST or len(synthetic) < max(RANKS):
+    if len(nonmembers) < LEAST or not len(synthetic):
         raise ValueError(
-            f"expected {LEAST} held-out rows and {max(RANKS)} synthetic ones at least, got "
+            f"expected {LEAST} held-out rows and a synthetic one at least, got "
             f"{len(nonmembers)} and {len(synthetic)}"
         )
     kinds = (members, nonmembers)

@@ -6,7 +6,7 @@ Generative Models", 2020, section 4.2 (full black-box attack).
 
 from dataclasses import dataclass
 
-from everymode.fairness.attacks.rows import Floats, Points, Rows, kth_distances
+from everymode.fairness.attacks.rows import Floats, Points, Rows, kth_distance
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,4 @@ class NearestRow:
 
     def score(self, rows: Rows) -> Floats:
         """See `everymode.fairness.attacks.rows.MembershipAttack`."""
-        (distances,) = kth_distances(rows.points, self.synthetic, (1,))
-        return -distances
+        return -kth_distance(rows.points, self.synthetic, 1)

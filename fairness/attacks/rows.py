@@ -1,6 +1,5 @@
 """Rows as attacks see them: as they are written, and as points."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,20 +43,19 @@ class MembershipAttack(Protocol):
         """A score a row, `(n,)`; higher: more likely trained on."""
 
 
-def kth_distances(points: Points, others: Points, ranks: Sequence[int]) -> list[Floats]:
-    """Distances of points `(n, d)` to their k-th nearest of `others`, for each k, `(n,)` each.
+def kth_distance(points: Points, others: Points, k: int) -> Floats:
+    """Distance of each point `(n, d)` to its k-th nearest of `others`, `(n,)`.
 
     Raises:
-        ValueError: A rank is not between 1 and the number of others.
+        ValueError: Unless k is between 1 and the number of others.
 
     >>> line = np.arange(4, dtype=np.float32)[:, None]
-    >>> [found.tolist() for found in kth_distances(line[:1], line, (1, 3))]
-    [[0.0], [2.0]]
+    >>> kth_distance(line[:1], line, 3).tolist()
+    [2.0]
     """
-    if not all(1 <= k <= len(others) for k in ranks):
-        raise ValueError(f"expected ranks from 1 to {len(others)}, got {list(ranks)}")
-    found = [np.empty(len(points)) for _ in ranks]
+    if not 1 <= k <= len(others):
+        raise ValueError(f"expected k from 1 to {len(others)}, got {k}")
+    found = np.empty(len(points))
     for start, block in blocks(points, others):
-        for k, distances in zip(ranks, found, strict=True):
-            distances[start : start + len(block.a)] = np.sqrt(block.smallest(k))
+        found[start : start + len(block.a)] = np.sqrt(block.smallest(k))
     return found

@@ -93,6 +93,10 @@ GROUP = [
     "beta_recall",
     "impossible",
     "impossible_held_out",
+    "membership_nearest",
+    "membership_nearest_found",
+    "membership_density",
+    "membership_density_found",
 ]
 CHECK = ["name", "subject", "verdict", "value", "limit", "message", "features"]
 KEYS = [
@@ -114,6 +118,8 @@ KEYS = [
     "copied_held_out",
     "closer_to_training",
     "closer_to_held_out",
+    "membership_nearest",
+    "membership_density",
     "auc_ratio",
     "base_rate_difference",
     "demographic_parity_difference",
