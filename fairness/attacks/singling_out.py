@@ -14,7 +14,7 @@ Source: Giomi et al., 2023, section 4.1 (anonymeter's `SinglingOutEvaluator`); C
 "Towards Formalizing the GDPR's Notion of Singling Out", 2020.
 """
 
-from collections.abc import Sequence
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,16 @@ TRIES = 40
 """Predicates tried for each that is wanted."""
 
 Test = tuple[int, str, float]
-"""Column, comparison (`=`, `!`, `<`, `>`, `<=`, `>=`) and value; NaN: missing."""
+"""Column, comparison and value; NaN: missing."""
+
+COMPARISONS = {
+    "=": operator.eq,
+    "!": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def single_out(
     make = predicates_of_several if several else predicates_of_one
     made = make(synthetic, count, rng)
     width = min(COLUMNS if several else 1, len(synthetic.names))
-    random = [_random(synthetic, width, rng) for _ in made]
+    random = _random(synthetic, len(made), width, rng)
     return Guesses(
         *(
             np.array([predicate.singles_out(rows) for predicate in predicates], dtype=bool)
@@ -130,30 +139,25 @@ def predicates_of_several(
     return tuple(found.values())
 
 
-def _random(rows: Coded, width: int, rng: np.random.Generator) -> Predicate:
-    tests: list[Test] = []
-    for column in map(int, np.sort(rng.choice(len(rows.names), width, replace=False))):
-        known: Sequence[str] = ("=", "!")
-        if rows.numeric[column]:
-            known = ("=", "!", "<", ">", "<=", ">=")
-        values = np.unique(rows.values[column])
-        tests.append((column, str(rng.choice(known)), float(rng.choice(values))))
-    return Predicate(tuple(tests))
+def _random(rows: Coded, count: int, width: int, rng: np.random.Generator) -> list[Predicate]:
+    """Predicates of random columns, values and comparisons."""
+    values = [np.unique(own) for own in rows.values]
+    found = []
+    for _ in range(count):
+        tests: list[Test] = []
+        for column in map(int, np.sort(rng.choice(len(rows.names), width, replace=False))):
+            known = tuple(COMPARISONS) if rows.numeric[column] else ("=", "!")
+            value = values[column][rng.integers(len(values[column]))]
+            tests.append((column, known[rng.integers(len(known))], float(value)))
+        found.append(Predicate(tuple(tests)))
+    return found
 
 
 def _compared(values: np.ndarray, comparison: str, value: float) -> Hits:
     if np.isnan(value):
         missing = np.isnan(values)
         return ~missing if comparison != "=" else missing
-    known: dict[str, Hits] = {
-        "=": values == value,
-        "!": values != value,
-        "<": values < value,
-        ">": values > value,
-        "<=": values <= value,
-        ">=": values >= value,
-    }
-    return np.asarray(known[comparison])
+    return np.asarray(COMPARISONS[comparison](values, value))
 
 
 def _distinct(rows: Coded) -> Coded:
