@@ -8,20 +8,15 @@ import numpy as np
 from everymode.fairness.attacks.membership import LEAST, Scores, score_all
 from everymode.fairness.attacks.rows import Places, Rows
 from everymode.fairness.audit.copies import Nearness
+from everymode.fairness.audit.membership_metrics import LEVEL, MIN_ATTACKED
 from everymode.fairness.metrics.results import Estimate
 from everymode.fairness.metrics.streams import stream
-
-MIN_ATTACKED = 300
-"""Rows of either kind without which a group is not judged: its interval would be .1 wide."""
 
 ROWS = 2000
 """Rows of either kind that are scored in a group at most."""
 
 SYNTHETIC = 20_000
 """Synthetic rows that an attacker looks at, at most."""
-
-LEVEL = 0.01
-"""The rate of false alarms at which the rate of members found is reported."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,22 @@ rows nearer to rows trained on, are no attacks (`everymode.fairness.audit.copy_m
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from everymode.fairness.attacks.membership import ATTACKS
 from everymode.fairness.audit.findings import Audit
-from everymode.fairness.audit.membership import LEVEL, MIN_ATTACKED
 from everymode.fairness.audit.metric import Column, Judged, Limit, Metric, each_group
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
     from everymode.fairness.audit.group_sample import GroupSample
+
+
+MIN_ATTACKED = 300
+"""Rows of either kind without which a group is not judged: its interval would be .1 wide."""
+
+LEVEL = 0.01
+"""The rate of false alarms at which the rate of members found is reported."""
+
+ATTACKED = {"nearest row": "nearest", "density ratio": "density"}
+"""Attacks of `everymode.fairness.attacks.membership`, and the ends of their metrics' names."""
 
 
 def _measured(attack: str, name: str) -> Callable[["GroupSample"], Mapping[str, Estimate]]:
@@ -69,8 +77,6 @@ def _metric(attack: str, short: str, legend: tuple[str, str] | None) -> Metric:
     )
 
 
-_SHORT = {"nearest row": "nearest", "density ratio": "density"}
-
 _LEGEND = (
     "Membership",
     "Area under the ROC curve of attacks that tell rows trained on from held-out rows: by the "
@@ -82,6 +88,6 @@ _LEGEND = (
 )
 
 MEMBERSHIP_METRICS: tuple[Metric, ...] = tuple(
-    _metric(attack, _SHORT[attack], None if place else _LEGEND)
-    for place, attack in enumerate(ATTACKS)
+    _metric(attack, ATTACKED[attack], None if place else _LEGEND)
+    for place, attack in enumerate(ATTACKED)
 )

@@ -152,7 +152,7 @@ def test_fields_of_audit_json_keep_their_names(found: Audit, tmp_path: Any) -> N
 def test_thresholds_keep_their_names_and_defaults() -> None:
     assert list(Thresholds.model_fields) == KEYS
     values = [0.7, 0.3, 0.7, 0.6, 0.8, 0.1, 0.1, 0.1, 0.9, 0, 0.05, 0.0, 0.0, 0.0]
-    values += [0.01, 0.01, 0.55, 0.55]
+    values += [0.01, 0.01, 0.55, 0.55, 0.55, 0.55]
     assert [*Thresholds().model_dump().values()] == [*values, 0.95, 0.05, 0.05, 0.1]
 
 
