@@ -24,7 +24,7 @@ from everymode.server.config.settings import settings_digest
 from everymode.server.evaluation.critic import load_critic
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
-from everymode.simulations.audit import UNDECIDED, marks_of, modelled, read_tables, tables_of
+from everymode.simulations.audit import UNDECIDED, find_marks, find_tables, modelled, read_tables
 from everymode.simulations.options import joined_names
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
@@ -171,7 +171,7 @@ def sources(
             f"{folder.resume}"
         )
     settings = load(folder.config, [])
-    members, nonmembers = tables_of(settings, members, nonmembers, "--members")
+    members, nonmembers = find_tables(settings, members, nonmembers, "--members")
     if nonmembers is None:
         raise SettingsError(
             f"{run}: its configuration names no held-out rows (data.holdout); name real rows that "
@@ -189,7 +189,7 @@ def sources(
         schema,
         settings.data.missing,
         settings.data.form,
-        None if synthetic is not None else marks_of(folder),
+        None if synthetic is not None else find_marks(folder),
         settings.seed,
         critic,
         (f"the critic's score is not attacked: {why}",) if critic is None else (),

@@ -102,8 +102,8 @@ def audit_table(
         schema = Schema.from_json(order.schema)
         given = ConditionSpace.from_json(order.conditions).given
         training, synthetic = folder.read_metrics(), folder.synthetic
-        federated, marks = _federated(folder), marks_of(folder)
-        real, holdout = tables_of(settings, real, holdout)
+        federated, marks = _federated(folder), find_marks(folder)
+        real, holdout = find_tables(settings, real, holdout)
         sensitive = sensitive or list(settings.data.sensitive)
         target = target or settings.data.target
     if real is None:
@@ -258,7 +258,7 @@ def _interval(found: Estimate) -> str:
     return f"{found.low:.2f}-{found.high:.2f}" if known else ""
 
 
-def tables_of(
+def find_tables(
     settings: Settings, real: Path | None, holdout: Path | None, option: str = "--real"
 ) -> tuple[Path, Path | None]:
     """The tables a run was trained and tested on, unless others are named."""
@@ -320,7 +320,7 @@ def modelled(frame: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
     return frame if schema is None else frame[[n for n in schema.names if n in frame.columns]]
 
 
-def marks_of(folder: RunFolder) -> tuple[list[str], list[str]] | None:
+def find_marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
     """Columns and headers of a run's table with apostrophes; None where the run does not say."""
     summary = folder.path / "summary.json"
     found = read_json(summary) if summary.exists() else {}

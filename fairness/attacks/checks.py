@@ -18,7 +18,7 @@ LOW = "0.01"
 """The rate of false alarms at which the rate of members found is judged."""
 
 
-def checks_of(found: Attacks, limits: AttackLimits) -> tuple[AttackCheck, ...]:
+def evaluate_limits(found: Attacks, limits: AttackLimits) -> tuple[AttackCheck, ...]:
     """Every limit held against every figure; successful attacks come first.
 
     Attacks that succeed or fail on single targets are judged on all rows alone: of many columns and
@@ -48,7 +48,7 @@ def checks_of(found: Attacks, limits: AttackLimits) -> tuple[AttackCheck, ...]:
     return tuple(sorted(checks, key=lambda check: ORDER[check.verdict]))
 
 
-def verdict_of(found: Attacks, checks: tuple[AttackCheck, ...]) -> Verdict:
+def decide(found: Attacks, checks: tuple[AttackCheck, ...]) -> Verdict:
     """`fail` where an attack succeeds; `pass` where none does and all rows could be judged."""
     if any(check.verdict == "fail" for check in checks):
         return "fail"

@@ -16,7 +16,7 @@ import pandas as pd
 
 from everymode.fairness.attacks import roc
 from everymode.fairness.attacks.attributes import infer_attributes
-from everymode.fairness.attacks.checks import checks_of, verdict_of
+from everymode.fairness.attacks.checks import decide, evaluate_limits
 from everymode.fairness.attacks.critic_score import CriticScore
 from everymode.fairness.attacks.epsilon import CONFIDENCE, epsilon_by_rates, epsilon_one_run
 from everymode.fairness.attacks.findings import (
@@ -118,7 +118,7 @@ def attack(
         drawn = stream(seed, "synthetic").choice(len(synthetic), effort.synthetic, replace=False)
         synthetic = synthetic.iloc[np.sort(drawn)]
         said.append(f"{effort.synthetic:,} of the synthetic rows are looked at, drawn at random")
-    groups = list(groups_of(schema, members, nonmembers, sensitive_features))
+    groups = list(find_groups(schema, members, nonmembers, sensitive_features))
     progress("points")
     points = [embed(frame, schema, synthetic) for frame in (members, nonmembers, synthetic)]
     builds = dict(ATTACKS)
@@ -179,12 +179,12 @@ def attack(
         settings={"limits": limits.model_dump(), "effort": asdict(effort), "seed": seed},
         versions=package_versions(PACKAGES),
     )
-    checks = checks_of(found, limits)
+    checks = evaluate_limits(found, limits)
     seconds = round(time.perf_counter() - started, 2)
-    return replace(found, checks=checks, verdict=verdict_of(found, checks), seconds=seconds)
+    return replace(found, checks=checks, verdict=decide(found, checks), seconds=seconds)
 
 
-def groups_of(
+def find_groups(
     schema: Schema, members: pd.DataFrame, nonmembers: pd.DataFrame, features: Sequence[str]
 ) -> Iterator[Group]:
     """All rows, the values of each feature, and joint values; groups without rows are left out."""

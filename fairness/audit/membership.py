@@ -8,7 +8,7 @@ import numpy as np
 from everymode.fairness.attacks.membership import LEAST, Scores, score_all
 from everymode.fairness.attacks.rows import Places, Rows
 from everymode.fairness.audit.copies import Nearness
-from everymode.fairness.audit.membership_metrics import LEVEL, MIN_ATTACKED
+from everymode.fairness.audit.limits import LEVEL, MIN_ATTACKED
 from everymode.fairness.metrics.results import Estimate
 from everymode.fairness.metrics.streams import stream
 

@@ -9,18 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import LEVEL, MIN_ATTACKED
 from everymode.fairness.audit.metric import Column, Judged, Limit, Metric, each_group
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
     from everymode.fairness.audit.group_sample import GroupSample
 
-
-MIN_ATTACKED = 300
-"""Rows of either kind without which a group is not judged: its interval would be .1 wide."""
-
-LEVEL = 0.01
-"""The rate of false alarms at which the rate of members found is reported."""
 
 ATTACKED = {"nearest row": "nearest", "density ratio": "density"}
 """Attacks of `everymode.fairness.attacks.membership`, and the ends of their metrics' names."""

@@ -26,7 +26,7 @@ from everymode.fairness.attacks.findings import ALL, ISOLATED
 from everymode.fairness.attacks.limits import AttackEffort
 from everymode.fairness.attacks.membership import ATTACKS, score_all
 from everymode.fairness.attacks.rows import Rows
-from everymode.fairness.attacks.suite import groups_of, membership_findings
+from everymode.fairness.attacks.suite import find_groups, membership_findings
 from everymode.fairness.metrics.coverage import embed
 from everymode.fairness.metrics.streams import stream
 from everymode.simulations.compare.cart import cart_rows
@@ -110,7 +110,7 @@ def attacked(name: str, seed: int, work: Path, rows: int) -> dict[str, dict[str,
     target = embed(synthetic[list(schema.names)], schema, every)
     scores = score_all(Rows(points[0]), Rows(points[1]), target, one_group, OTHERS, rng)
     effort, found = AttackEffort(rows=OTHERS), {}
-    groups = list(groups_of(schema, members, others, ()))
+    groups = list(find_groups(schema, members, others, ()))
     for attack in ATTACKS:
         for one in membership_findings(scores, attack, groups, effort, 0.0, 0.95, seed):
             part = {ALL: "all", ISOLATED: "isolated"}[one.group]
