@@ -39,7 +39,7 @@ class Coded:
 
     def __len__(self) -> int:
         """How many rows."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def take(self, places: Places) -> "Coded":
         """Some of the rows."""

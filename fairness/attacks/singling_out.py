@@ -156,7 +156,7 @@ def _random(rows: Coded, count: int, width: int, rng: np.random.Generator) -> li
 def _compared(values: np.ndarray, comparison: str, value: float) -> Hits:
     if np.isnan(value):
         missing = np.isnan(values)
-        return ~missing if comparison != "=" else missing
+        return np.asarray(missing if comparison == "=" else ~missing)
     return np.asarray(COMPARISONS[comparison](values, value))
 
 
