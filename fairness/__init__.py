@@ -6,6 +6,7 @@
 - `metrics`: coverage, distances and utility of groups.
 - `parity`: the target's rates, made equal between groups.
 - `postprocessing`: corrections of a trained generator.
+- `attacks`: attacks on a synthetic table, group by group.
 - `audit`, `report`: the audit of a synthetic table, and its files.
 
     from everymode.fairness.audit import audit
@@ -15,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 __all__ = [
+    "attacks",
     "audit",
     "groups",
     "matching",

@@ -102,8 +102,8 @@ def audit_table(
         schema = Schema.from_json(order.schema)
         given = ConditionSpace.from_json(order.conditions).given
         training, synthetic = folder.read_metrics(), folder.synthetic
-        federated, marks = _federated(folder), _marks(folder)
-        real, holdout = _tables_of(settings, real, holdout)
+        federated, marks = _federated(folder), find_marks(folder)
+        real, holdout = find_tables(settings, real, holdout)
         sensitive = sensitive or list(settings.data.sensitive)
         target = target or settings.data.target
     if real is None:
@@ -113,14 +113,14 @@ def audit_table(
     form = settings.data.form if settings else RECOGNISED
     console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
-        frames = _read(real, synthetic, holdout, missing, form)
+        frames = read_tables(real, synthetic, holdout, missing, form)
         columns, headers = guessed_marks(frames[1], frames[0]) if marks is None else marks
         if columns or headers:
             frames[1] = table_read_back(frames[1], columns, headers)
             names = ", ".join(f"'{brief(name)}'" for name in dict.fromkeys([*columns, *headers]))
             note = f"note: {synthetic}: read without the apostrophes that are for spreadsheets"
             console.print(told(f"{note}: {names}"), soft_wrap=True)
-        frames = [_modelled(frame, schema) for frame in frames]
+        frames = [modelled(frame, schema) for frame in frames]
         named_columns = {"--sensitive": sensitive or [], "--target": [target] if target else []}
         known = [name for frame in frames for name in frame.columns]
         if joined := joined_names({**named_columns, "--drop": drop}, known):
@@ -258,18 +258,20 @@ def _interval(found: Estimate) -> str:
     return f"{found.low:.2f}-{found.high:.2f}" if known else ""
 
 
-def _tables_of(
-    settings: Settings, real: Path | None, holdout: Path | None
+def find_tables(
+    settings: Settings, real: Path | None, holdout: Path | None, option: str = "--real"
 ) -> tuple[Path, Path | None]:
     """The tables a run was trained and tested on, unless others are named."""
     if real is None:
         if settings.deployment.sites:
             raise SettingsError(
                 "the run's rows lie at real sites, which checked the table by sums (audit.json); "
-                "name a table of real rows with --real FILE"
+                f"name a table of real rows with {option} FILE"
             )
         if settings.data.path.startswith("scenario:"):
-            raise SettingsError("the run's table was made by a scenario: name one with --real FILE")
+            raise SettingsError(
+                f"the run's table was made by a scenario: name one with {option} FILE"
+            )
         real = resolve(settings.data.path)
     if holdout is None and settings.data.holdout is not None:
         holdout = resolve(settings.data.holdout)
@@ -293,7 +295,7 @@ def _federated(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _read(
+def read_tables(
     real: Path,
     synthetic: Path,
     holdout: Path | None,
@@ -313,12 +315,12 @@ def _read(
     return frames
 
 
-def _modelled(frame: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
+def modelled(frame: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
     """What a run leaves in: data.drop is out, and the column that names a row's site."""
     return frame if schema is None else frame[[n for n in schema.names if n in frame.columns]]
 
 
-def _marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
+def find_marks(folder: RunFolder) -> tuple[list[str], list[str]] | None:
     """Columns and headers of a run's table with apostrophes; None where the run does not say."""
     summary = folder.path / "summary.json"
     found = read_json(summary) if summary.exists() else {}

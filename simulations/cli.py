@@ -13,6 +13,7 @@ import typer
 
 from everymode.server.outputs.terminal import say, say_traceback
 from everymode.simulations.commands import (
+    attack,
     audit,
     claims,
     clean,
@@ -50,6 +51,7 @@ app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
 app.command(help=watch.HELP, cls=WithExamples)(watch.watch)
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
+app.command(help=attack.HELP, cls=attack.WithLimits)(attack.attack)
 app.add_typer(site.site)
 app.add_typer(deploy.deploy)
 

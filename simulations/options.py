@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 
-REPEATED = ("--sensitive", "--drop", "--column")
+REPEATED = ("--sensitive", "--secret", "--drop", "--column")
 """Options that may be repeated; others name one column."""
 
 

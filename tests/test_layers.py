@@ -27,6 +27,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "matching",
         "parity",
         "postprocessing",
+        "attacks",
         "audit",
         "report",
     ),

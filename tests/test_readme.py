@@ -22,6 +22,7 @@ FILE = re.compile(r"`([\w/.-]+\.(?:py|json|toml|lock))`")
 MADE = {
     "releases.json",
     "released.jsonl",
+    "attack.json",
     "audit.json",
     "summary.json",
     "schema.json",

@@ -1,9 +1,10 @@
 """The audit of a synthetic table, group by group, against thresholds that a user sets.
 
-- `metrics`: the table of metrics; `group_metrics`, `copy_metrics` and `utility_metrics` hold its
-  entries, `metric` says what an entry is.
+- `metrics`: the table of metrics; `group_metrics`, `joint_metrics`, `copy_metrics`,
+  `membership_metrics` and `utility_metrics` hold its entries, `metric` says what an entry is.
 - `pooled`: the audit with real rows at hand; `federated`: from counts that sites add up.
-- `tables`, `strata`, `group_sample`, `copies`: rows of groups and the estimators on them.
+- `tables`, `strata`, `group_sample`, `copies`, `membership`: rows of groups, and estimators on
+  them.
 - `thresholds`, `limits`, `checks`: limits and the checks that apply them.
 - `findings`, `verdict`, `headline`: the result, its verdict, and the verdict in words.
 """

@@ -22,10 +22,10 @@ from everymode.fairness.audit.group_sample import GroupCounts
 from everymode.fairness.audit.limits import SamplingLimits
 from everymode.fairness.audit.metrics import rows_only
 from everymode.fairness.audit.strata import missing_categories
-from everymode.fairness.audit.tables import strata
 from everymode.fairness.audit.thresholds import Limits, Thresholds
 from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.groups.strata import strata
 from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.membership import Membership
 from everymode.fairness.audit.tables import Tables
 from everymode.fairness.groups.spellings import common_spelling
 from everymode.fairness.metrics.coverage import embed, standardise
@@ -93,6 +94,7 @@ class GroupSample:
         counts: Its counts; None where only its neighbours are looked at.
         copies: Which rows of the tables equal each other; None as above.
         nearness: All rows as points; None where no rows are held out.
+        membership: Scores of membership attacks; None where too few rows are held out.
     """
 
     tables: Tables
@@ -106,6 +108,7 @@ class GroupSample:
     counts: GroupCounts | None = None
     copies: Copies | None = None
     nearness: Nearness | None = None
+    membership: Membership | None = None
 
     @property
     def name(self) -> str:

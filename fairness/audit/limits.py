@@ -10,6 +10,12 @@ from everymode.fairness.audit.findings import Verdict
 from everymode.fairness.metrics.intervals import wilson
 from everymode.fairness.metrics.results import Estimate
 
+MIN_ATTACKED = 300
+"""Rows of either kind without which a group is not judged: its interval would be .1 wide."""
+
+LEVEL = 0.01
+"""The rate of false alarms at which the rate of members found is reported."""
+
 
 @dataclass(frozen=True)
 class SamplingLimits:

@@ -14,7 +14,7 @@ from everymode.fairness.metrics.results import Estimate, GroupFinding
 if TYPE_CHECKING:
     from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
 
-Topic = Literal["rows", "coverage", "realism", "sizes", "marginals", "copies", "models"]
+Topic = Literal["rows", "coverage", "realism", "sizes", "marginals", "copies", "attacks", "models"]
 
 Direction = Literal["higher", "lower"]
 

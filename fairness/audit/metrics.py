@@ -12,6 +12,7 @@ from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.group_metrics import COVERAGE, GROUP_METRICS
 from everymode.fairness.audit.joint_metrics import JOINT_METRICS
 from everymode.fairness.audit.limits import exact
+from everymode.fairness.audit.membership_metrics import MEMBERSHIP_METRICS
 from everymode.fairness.audit.metric import Judged, Metric
 from everymode.fairness.audit.utility_metrics import UTILITY_METRICS
 
@@ -40,6 +41,7 @@ METRICS: tuple[Metric, ...] = (
     *GROUP_METRICS,
     *JOINT_METRICS,
     *COPY_METRICS,
+    *MEMBERSHIP_METRICS,
     *UTILITY_METRICS,
 )
 """All metrics, gravest first: sentences, headings, columns and thresholds come in this order."""

@@ -20,11 +20,13 @@ from everymode.fairness.audit.checks import evaluate_thresholds
 from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.membership import Membership
 from everymode.fairness.audit.strata import coverage_summary, stratum_findings
-from everymode.fairness.audit.tables import Tables, keys, parsed, strata
+from everymode.fairness.audit.tables import Tables, parsed
 from everymode.fairness.audit.thresholds import Limits, Thresholds
 from everymode.fairness.audit.verdict import with_verdict
 from everymode.fairness.groups.spellings import spelled_alike
+from everymode.fairness.groups.strata import group_codes, keys, strata
 from everymode.fairness.metrics.group_utility import group_utility
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.fairness.metrics.marginals import Marginals, compare, lost_share
@@ -94,7 +96,7 @@ def audit(
     limits, effort = thresholds or Thresholds(), effort or SamplingLimits()
     features = tuple(dict.fromkeys(sensitive_features))
     grouping = (*features, *([target] if target else []))
-    tables, notes = _tables(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
+    tables, notes = prepared(real, synthetic, holdout, schema, kinds, tuple(drop), grouping, names)
     _check(tables, features, target, effort, names)
     if image is not None:
         features_of = ImageFeatures.of(tables.real, tables.schema, grouping, image)
@@ -107,9 +109,16 @@ def audit(
         unseen = replace(tables, holdout=None)
         copies = Copies.of(unseen)
     nearness = Nearness.of(unseen)
+    progress("membership")
+    membership = None
+    if unseen.holdout is not None:
+        finest, _ = group_codes((unseen.real, unseen.holdout), unseen.schema, features)
+        membership = Membership.of(nearness, finest, effort.rows, seed)
     groups = []
     for stratum in strata(features):
-        groups += stratum_findings(tables, stratum, effort, seed, copies, nearness, progress)
+        groups += stratum_findings(
+            tables, stratum, effort, seed, copies, nearness, membership, progress
+        )
     utility = None
     if target is not None:
         progress("utility")
@@ -156,7 +165,7 @@ def audit(
     return replace(found, seconds=round(time.perf_counter() - started, 2))
 
 
-def _tables(
+def prepared(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
     holdout: pd.DataFrame | None,
@@ -164,12 +173,27 @@ def _tables(
     kinds: Mapping[str, Kind] | None,
     drop: tuple[str, ...],
     grouping: tuple[str, ...],
-    names: tuple[str, str],
+    names: tuple[str, ...],
 ) -> tuple[Tables, tuple[str, ...]]:
+    """Tables with the same columns, equal values spelled alike; and what was changed, in words.
+
+    Args:
+        real: Rows that were trained on.
+        synthetic: Rows to judge.
+        holdout: Other real rows; None: there are none.
+        schema: Their columns; None: read off the real rows.
+        kinds: Kinds of columns, where they are not to be read off the real rows.
+        drop: Columns to leave out.
+        grouping: Columns whose values make groups or classes.
+        names: What messages call the tables; the held-out one needs no name.
+
+    Raises:
+        DataError: Tables that cannot be compared; all problems at once.
+    """
     # Pairs, for both tables may be one file.
     frames = [(names[0], real), (names[1], synthetic)]
     if holdout is not None:
-        frames.append(("the held-out table", holdout))
+        frames.append((names[2] if len(names) > 2 else "the held-out table", holdout))
     problems = [f"{name}: holds no rows" for name, frame in frames if not len(frame)]
     held = list(dict.fromkeys(str(column) for _, frame in frames for column in frame.columns))
     problems += [

@@ -10,8 +10,10 @@ import everymode.fairness.audit.metrics as table
 from everymode.fairness.audit.copies import Copies, Nearness
 from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
 from everymode.fairness.audit.limits import SamplingLimits
+from everymode.fairness.audit.membership import Membership
 from everymode.fairness.audit.metric import Metric
-from everymode.fairness.audit.tables import Tables, keys
+from everymode.fairness.audit.tables import Tables
+from everymode.fairness.groups.strata import group_codes
 from everymode.fairness.metrics.marginals import Marginals, compare
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
@@ -32,11 +34,7 @@ def stratum_samples(
         seed: Of the rows that are drawn.
     """
     frames = (tables.real, tables.synthetic, tables.reference)
-    words = ("real", "synthetic", "reference")
-    of_row = [keys(f, tables.schema, features, word) for f, word in zip(frames, words, strict=True)]
-    names = sorted(set().union(*of_row))
-    places = {name: i for i, name in enumerate(names)}
-    real, synthetic, reference = (g.map(places).to_numpy(dtype=np.int64) for g in of_row)
+    (real, synthetic, reference), names = group_codes(frames, tables.schema, features)
     return [
         GroupSample(
             tables,
@@ -59,6 +57,7 @@ def stratum_findings(
     seed: int,
     copies: Copies,
     nearness: Nearness | None,
+    membership: Membership | None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[GroupFinding]:
     """Every figure of every group of one stratum.
@@ -70,6 +69,7 @@ def stratum_findings(
         seed: Of the rows that are drawn.
         copies: Which rows of the tables equal each other.
         nearness: All rows as points; None where no rows are held out.
+        membership: Scores of membership attacks; None where too few rows are held out.
         progress: Hears the name of each group before it is measured.
     """
     samples = stratum_samples(tables, features, limits, seed)
@@ -88,7 +88,9 @@ def stratum_findings(
     for g, sample in enumerate(samples):
         progress(sample.name)
         counts = GroupCounts(comparison, g, missing[g] if missing else {}, {})
-        whole = replace(sample, counts=counts, copies=copies, nearness=nearness)
+        whole = replace(
+            sample, counts=counts, copies=copies, nearness=nearness, membership=membership
+        )
         found.append(finding(whole, table.METRICS))
     return found
 

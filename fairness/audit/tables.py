@@ -1,6 +1,5 @@
-"""The tables that an audit compares, and the group of each of their rows."""
+"""The tables that an audit compares."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from everymode.fairness.groups.conditions import category_labels
 from everymode.fairness.metrics.image_features import ImageFeatures
 from everymode.fairness.metrics.joint import FINE_BINS, JointCodes
 from everymode.wgan.data.schema import Schema
@@ -78,20 +76,3 @@ def parsed(frame: pd.DataFrame, schema: Schema, where: str) -> pd.DataFrame:
     if problems:
         raise DataError(problems)
     return pd.DataFrame(columns)
-
-
-def strata(sensitive: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """The strata of an audit: all rows, each feature, all features together.
-
-    >>> strata(["sex", "race"])
-    ((), ('sex',), ('race',), ('sex', 'race'))
-    """
-    alone = tuple((name,) for name in sensitive)
-    return ((), *alone, *([tuple(sensitive)] if len(alone) > 1 else []))
-
-
-def keys(frame: pd.DataFrame, schema: Schema, features: Sequence[str], where: str) -> pd.Series:
-    """The group of each row: a tuple of the features' values as text."""
-    columns = [category_labels(frame[name], schema[name], where) for name in features]
-    groups = list(zip(*columns, strict=True)) if columns else [()] * len(frame)
-    return pd.Series(groups, dtype=object)

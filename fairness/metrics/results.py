@@ -78,6 +78,11 @@ class GroupFinding:
         impossible: Share of synthetic rows with a pair of values that no real row of the whole
             table has, though chance would expect ten.
         impossible_held_out: The same share of held-out rows.
+        membership_nearest: Area under the ROC curve of the membership attack by the nearest row.
+        membership_nearest_found: Share of rows trained on that it finds at a rate of false alarms
+            of .01.
+        membership_density: Likewise of the attack by a density ratio.
+        membership_density_found: Likewise.
         figures: Figures of further metrics, by name; in `audit.json` they are fields like the
             others.
     """
@@ -125,6 +130,10 @@ class GroupFinding:
     beta_recall: float | None = None
     impossible: float | None = None
     impossible_held_out: float | None = None
+    membership_nearest: Estimate = Estimate()
+    membership_nearest_found: Estimate = Estimate()
+    membership_density: Estimate = Estimate()
+    membership_density_found: Estimate = Estimate()
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod

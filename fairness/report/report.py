@@ -51,7 +51,7 @@ def write_report(audit: Audit, folder: Path) -> tuple[Path, ...]:
     paths = tuple(folder / name for name in ("audit.json", "audit.html", "audit.junit.xml"))
     # Rendered before anything is written: no file is left beside older ones by an error here.
     text, cases = page(audit).encode("utf-8", "replace"), junit(audit)
-    write_json(paths[0], _strict(audit.to_json()))
+    write_json(paths[0], strict(audit.to_json()))
     write_bytes(paths[1], text)
     write_bytes(paths[2], cases)
     return paths
@@ -75,17 +75,18 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
+def compiled(text: str) -> Template:
+    """A page's template; every value on the page is made harmless."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         # Every value on the page passes here: names are on one line and hide nothing.
-        finalize=_shown,
+        finalize=shown,
     )
     environment.filters |= {"number": number, "span": span}
-    return environment.from_string(PAGE)
+    return environment.from_string(text)
 
 
 def page(audit: Audit) -> str:
@@ -109,7 +110,7 @@ def page(audit: Audit) -> str:
         default=None,
     )
     estimates = _estimates(audit.training)
-    return _template().render(
+    return compiled(PAGE).render(
         audit=audit,
         headline=headline(audit),
         sentences=sentences(audit),
@@ -142,8 +143,8 @@ def page(audit: Audit) -> str:
             for learner in dict.fromkeys(p.learner for p in predictions)
         },
         sums_by_group=all(isinstance(v, Mapping) and "rows" in v for v in audit.federated.values()),
-        federated=escape(json_text(_strict(audit.federated), indent=1)),
-        settings=_flat(audit.settings),
+        federated=escape(json_text(strict(audit.federated), indent=1)),
+        settings=flat(audit.settings),
         why_no_copies=why_no_copies(audit),
     )
 
@@ -295,11 +296,12 @@ def _distance(figures: Mapping[str, float | None]) -> float:
     return max((v for v in known if v is not None and math.isfinite(v)), default=-1.0)
 
 
-def _flat(value: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+def flat(value: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """Nested values as rows of a table, with dotted keys."""
     rows: list[tuple[str, Any]] = []
     for key, item in value.items():
         nested = isinstance(item, Mapping)
-        rows += _flat(item, f"{before}{key}.") if nested else [(f"{before}{key}", item)]
+        rows += flat(item, f"{before}{key}.") if nested else [(f"{before}{key}", item)]
     return rows
 
 
@@ -311,19 +313,20 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
     }
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
+    """A value as the page shows it."""
     # Markup is a kind of text, made harmless where it was made.
     return visible(value) if type(value) is str else value
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """JSON without what JSON or UTF-8 cannot hold: numbers that are not finite, half characters."""
     if isinstance(value, Mapping):
-        return {_strict(str(key)): _strict(item) for key, item in value.items()}
+        return {strict(str(key)): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     if isinstance(value, np.generic):
-        return _strict(value.item())
+        return strict(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

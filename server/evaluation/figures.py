@@ -12,7 +12,8 @@ from everymode.clients.protocol.messages import CountMarginals, CountNeighbours,
 from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.audit.limits import SamplingLimits
 from everymode.fairness.audit.strata import coverage_summary, stratum_coverage
-from everymode.fairness.audit.tables import Tables, parsed, strata
+from everymode.fairness.audit.tables import Tables, parsed
+from everymode.fairness.groups.strata import strata
 from everymode.fairness.metrics.codebook import Codebook, alike, recall_by_group
 from everymode.fairness.metrics.marginals import Marginals, compare
 from everymode.fairness.metrics.results import GroupFinding

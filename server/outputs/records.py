@@ -1,4 +1,4 @@
-"""Typed, versioned records: a line of `metrics.jsonl`, `summary.json` and `audit.json`.
+"""Typed, versioned records: a line of `metrics.jsonl`, `summary.json`, `audit.json`, `attack.json`.
 
 JSON Schemas are generated from the types and shipped in `server/outputs/schemas`; write them anew
 with `python -m everymode.server.outputs.records` after a change. A change that an older reader
@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from everymode.fairness.attacks.findings import VERSION as ATTACK_VERSION
+from everymode.fairness.attacks.findings import Attacks
 from everymode.fairness.audit.findings import VERSION as AUDIT_VERSION
 from everymode.fairness.audit.findings import Audit, CopyVerdict, Verdict
 from everymode.fairness.metrics.utility import Utility
@@ -24,9 +26,9 @@ SUMMARY_VERSION: Literal[1] = 1
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
-Name = Literal["metrics", "summary", "audit"]
+Name = Literal["metrics", "summary", "audit", "attack"]
 
-NAMES: tuple[Name, ...] = ("metrics", "summary", "audit")
+NAMES: tuple[Name, ...] = ("metrics", "summary", "audit", "attack")
 
 GroupFigures = dict[str, float | None]
 """A figure of each group, by name; None where a group had no row to measure it on."""
@@ -344,7 +346,7 @@ def json_schema(name: Name) -> dict[str, Any]:
     """The JSON Schema of a record.
 
     Args:
-        name: `metrics` (of one line), `summary` or `audit`.
+        name: `metrics` (of one line), `summary`, `audit` or `attack`.
 
     >>> json_schema("metrics")["properties"]["version"]["const"]
     1
@@ -361,6 +363,12 @@ def json_schema(name: Name) -> dict[str, Any]:
                 "fit_for_release": {"type": "boolean"},
             }
             schema["properties"] = {**schema["properties"], **added}
+            schema["required"] = sorted(schema["properties"])
+            schema["additionalProperties"] = False
+        case "attack":
+            schema = TypeAdapter(Attacks).json_schema(mode="serialization")
+            version = {"const": ATTACK_VERSION, "type": "integer"}
+            schema["properties"] = {**schema["properties"], "version": version}
             schema["required"] = sorted(schema["properties"])
             schema["additionalProperties"] = False
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -36,6 +36,11 @@ EXAMPLES = {
         "everymode audit --real a.csv --synthetic b.csv --sensitive sex --out audit "
         "--set coverage_group_min=0.9",
     ),
+    "attack": (
+        "everymode attack runs/people --nonmembers later.csv",
+        "everymode attack --members a.csv --nonmembers b.csv --synthetic c.csv --sensitive sex "
+        "--secret income --claimed-epsilon 3 --out attacked",
+    ),
     "watch": ("everymode watch runs/people", "everymode watch runs/people --once"),
     "doctor": ("everymode doctor", "everymode doctor --ray --json"),
     "site": (

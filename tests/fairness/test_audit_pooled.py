@@ -9,8 +9,8 @@ import pytest
 from everymode.fairness.audit.limits import SamplingLimits, at_least, at_most
 from everymode.fairness.audit.metrics import copy_checks
 from everymode.fairness.audit.pooled import audit
-from everymode.fairness.audit.tables import strata
 from everymode.fairness.audit.thresholds import Thresholds
+from everymode.fairness.groups.strata import strata
 from everymode.fairness.metrics.results import Estimate
 from everymode.fairness.report.report import page, write_report
 from everymode.wgan.errors import DataError

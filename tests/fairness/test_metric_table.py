@@ -93,6 +93,10 @@ GROUP = [
     "beta_recall",
     "impossible",
     "impossible_held_out",
+    "membership_nearest",
+    "membership_nearest_found",
+    "membership_density",
+    "membership_density_found",
 ]
 CHECK = ["name", "subject", "verdict", "value", "limit", "message", "features"]
 KEYS = [
@@ -114,6 +118,8 @@ KEYS = [
     "copied_held_out",
     "closer_to_training",
     "closer_to_held_out",
+    "membership_nearest",
+    "membership_density",
     "auc_ratio",
     "base_rate_difference",
     "demographic_parity_difference",
@@ -146,7 +152,7 @@ def test_fields_of_audit_json_keep_their_names(found: Audit, tmp_path: Any) -> N
 def test_thresholds_keep_their_names_and_defaults() -> None:
     assert list(Thresholds.model_fields) == KEYS
     values = [0.7, 0.3, 0.7, 0.6, 0.8, 0.1, 0.1, 0.1, 0.9, 0, 0.05, 0.0, 0.0, 0.0]
-    values += [0.01, 0.01, 0.55, 0.55]
+    values += [0.01, 0.01, 0.55, 0.55, 0.55, 0.55]
     assert [*Thresholds().model_dump().values()] == [*values, 0.95, 0.05, 0.05, 0.1]
 
 
