@@ -174,7 +174,7 @@ def _steps(
         joined = plan.shape.width + plan.binning.width + condition
         _expect("projection_levels", projection.levels, (condition + 1, joined, joined))
         _expect("projection_ceilings", projection.log_envelopes, (cells,), lowest=-math.inf)
-        post.append(ProjectByRejection.of(plan, projection))
+        post.append(ProjectByRejection.of(plan, projection, soft=TREES not in meta))
     if CRITICS in meta:
         told = parse_json(meta[CRITICS].encode())
         coding = Coding.of(plan.codec, plan.conditions, told["bins"])

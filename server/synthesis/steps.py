@@ -73,18 +73,25 @@ class ProjectByRejection:
     Attributes:
         projection: The probability with which a row stays.
         binning: How the numbers of a row are cut into bins.
-        choose: Makes one-hot vectors of soft ones, `(n, D)` both.
+        choose: Makes one-hot vectors of soft ones, `(n, D)` both; None: rows have none that are
+            soft, as those that trees draw.
     """
 
     projection: Projection
     binning: Binning
-    choose: Callable[[Tensor], Tensor] = field(compare=False)
+    choose: Callable[[Tensor], Tensor] | None = field(compare=False)
 
     @staticmethod
-    def of(plan: Plan, projection: Projection) -> "ProjectByRejection":
-        """For rows of a plan."""
+    def of(plan: Plan, projection: Projection, soft: bool = True) -> "ProjectByRejection":
+        """For rows of a plan.
+
+        Args:
+            plan: What server and sites agreed on.
+            projection: The probability with which a row stays.
+            soft: Whether rows come with one-hot vectors that are soft.
+        """
         head = Head(plan.shape.blocks, 1.0)
-        return ProjectByRejection(projection, plan.binning, head.chosen)
+        return ProjectByRejection(projection, plan.binning, head.chosen if soft else None)
 
     def __call__(
         self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
@@ -93,7 +100,8 @@ class ProjectByRejection:
         kept = torch.zeros(len(rows), dtype=torch.bool)
         for start in range(0, len(rows), PIECE):
             piece = slice(start, start + PIECE)
-            binned = self.binning(self.choose(rows[piece]))
+            own = rows[piece] if self.choose is None else self.choose(rows[piece])
+            binned = self.binning(own)
             kept[piece] = self.projection.accept(binned, conditions[piece], cells[piece], rng)
         return rows, kept
 
