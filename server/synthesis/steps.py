@@ -18,6 +18,7 @@ from torch import Tensor
 from everymode.clients.protocol.plan import Plan
 from everymode.fairness.matching.binning import Binning
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
+from everymode.fairness.postprocessing.forbidden import ForbiddenPairs
 from everymode.fairness.postprocessing.leaf_weights import LeafWeights
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.wgan.generators import Head
@@ -121,3 +122,21 @@ class KeepByLeaves:
     ) -> tuple[Tensor, Tensor]:
         """See `PostprocessingStep`."""
         return rows, torch.from_numpy(self.weights.accept(rows.numpy(), cells, rng))
+
+
+@dataclass(frozen=True)
+class DropForbidden:
+    """Rejects rows with a pair of values that the data never hold; changes none.
+
+    Attributes:
+        pairs: The pairs.
+    """
+
+    pairs: ForbiddenPairs
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `PostprocessingStep`."""
+        codes = self.pairs.coding.codes(rows.numpy(), cells)
+        return rows, torch.from_numpy(~self.pairs.broken(codes))
