@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from everymode.server.config.files import load
 from everymode.server.config.sections import OutputSettings
 from everymode.server.outputs.run_directory import RunFolder
-from everymode.server.outputs.terminal import Terminal, say, told
+from everymode.server.outputs.terminal import Terminal, say
 from everymode.server.synthesis.completion import complete
 from everymode.server.synthesis.conditions import read_conditions
 from everymode.server.synthesis.drawing import Search, time_span
@@ -19,6 +19,8 @@ from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.wgan.data.formats import MISSING, WRITTEN
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.data.pieces import write_pieces
+from everymode.wgan.data.spreadsheets import Marked
 from everymode.wgan.data.write import write_table
 from everymode.wgan.errors import SettingsError
 
@@ -68,9 +70,11 @@ def sample_rows(
     _check_name(output)
     synthesizer = mixture.apply(load_generator(RunFolder(run)))
     wanted = read_conditions(synthesizer.plan.schema, where)
+    safe = _safe(run, spreadsheet_safe)
     with searching(patience) as search:
-        table = synthesizer.draw(rows, seed, mixture.groups, wanted, search)
-    _write(table, synthesizer, run, output, spreadsheet_safe)
+        pieces = synthesizer.draw_pieces(rows, seed, mixture.groups, wanted, search)
+        count, marked = write_pieces(pieces, synthesizer.plan.schema, output, safe)
+    _report(count, marked, output)
 
 
 def complete_rows(
@@ -96,19 +100,29 @@ def complete_rows(
         completed = complete(synthesizer, given, seed, mixture.groups, search, str(file))
     for text in completed.sentences():
         say(f"note: {text}")
-    _write(completed.rows, synthesizer, run, output, spreadsheet_safe, completed.cells)
+    safe = _safe(run, spreadsheet_safe)
+    marked = write_table(completed.rows, synthesizer.plan.schema, output, safe, completed.cells)
+    _report(len(completed.rows), marked, output)
 
 
 @contextlib.contextmanager
 def searching(patience: float, shown: bool = True) -> Iterator[Search]:
-    """A search that shows on standard error how far it is."""
-    console = Terminal(stderr=True, quiet=not shown)
-    with console.status("drawing rows") as status:
+    """A search that shows on standard error how far it is: a bar, on a terminal."""
+    bar = Progress(
+        TextColumn("drawing rows"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=Terminal(stderr=True, quiet=not shown),
+        transient=True,
+    )
+    task = bar.add_task("rows", total=None, left="")
 
-        def progress(found: int, wanted: int, left: float | None) -> None:
-            time = "" if left is None else f", about {time_span(left)} left"
-            status.update(told(f"drawing rows: {found:,} of {wanted:,}{time}"))
+    def progress(found: int, wanted: int, left: float | None) -> None:
+        time = "" if left is None else f"about {time_span(left)} left"
+        bar.update(task, completed=found, total=wanted, left=time)
 
+    with bar if bar.console.is_terminal else contextlib.nullcontext():
         yield Search(patience, progress)
 
 
@@ -117,19 +131,15 @@ def _check_name(output: Path) -> None:
         raise SettingsError(f"-o {output}: expected a name that ends in {', '.join(WRITTEN)}")
 
 
-def _write(
-    table: pd.DataFrame,
-    synthesizer: Synthesizer,
-    run: Path,
-    output: Path,
-    spreadsheet_safe: bool | None,
-    cells: pd.DataFrame | None = None,
-) -> None:
-    if spreadsheet_safe is None:
-        config = RunFolder(run).config
-        written = load(config).output if config.exists() else OutputSettings()
-        spreadsheet_safe = written.spreadsheet_safe
-    marked = write_table(table, synthesizer.plan.schema, output, spreadsheet_safe, cells)
+def _safe(run: Path, spreadsheet_safe: bool | None) -> bool:
+    """Whether formulas get an apostrophe: as asked for, else as the run was configured."""
+    if spreadsheet_safe is not None:
+        return spreadsheet_safe
+    config = RunFolder(run).config
+    return (load(config).output if config.exists() else OutputSettings()).spreadsheet_safe
+
+
+def _report(rows: int, marked: Marked, output: Path) -> None:
     if marked:
         say(f"note: {marked.sentence(output.name)}; --no-spreadsheet-safe: none")
-    say(f"wrote {len(table):,} rows to {output}")
+    say(f"wrote {rows:,} rows to {output}")

@@ -88,8 +88,9 @@ BALLS = 512
 BOOK = 64
 """Cells of a group's codebook; 16 are asked for."""
 
-LEAF_EXCHANGES = 5
-"""Exchanges of trees and counts of their leaves in a run (`model.trees`, `model.critic_trees`)."""
+LEAF_EXCHANGES = 6
+"""Exchanges of trees and counts of their leaves in a run (`model.trees`, `model.forbidden`,
+`model.critic_trees`)."""
 
 NODES = 2**20
 """Nodes of one tree; a tree over a large table has some ten thousand."""

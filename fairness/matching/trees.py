@@ -7,21 +7,20 @@ are additive over sites, so that one exchange brings those of any number of tree
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from everymode.fairness.matching.codes import Codes
+from everymode.fairness.matching.descent import LEAF, Descent
 
 Ints = npt.NDArray[np.int64]
 Nodes = npt.NDArray[np.int32]
 
 WHOLE = 2**24
 """Whole numbers below it are exact as 32-bit floats, in which trees travel."""
-
-LEAF = -1
-"""Column of a node that does not split."""
 
 NO_COLUMN = -2
 """Target of a tree that predicts no column: of its leaves rows are counted, and nothing else."""
@@ -52,17 +51,11 @@ class Tree:
 
     def apply(self, codes: Codes) -> Ints:
         """The leaf of each row `(n,)`, by codes `(n, columns)`."""
-        node = np.zeros(len(codes), dtype=np.int64)
-        moving = np.arange(len(codes))
-        while len(moving):
-            at = node[moving]
-            inner = self.column[at] != LEAF
-            moving, at = moving[inner], at[inner]
-            value = codes[moving, self.column[at]]
-            left = np.where(self.equal[at], value == self.cut[at], value <= self.cut[at])
-            node[moving] = self.left[at] + ~left
-        leaf: Ints = self.left[node].astype(np.int64)
-        return leaf
+        return self._descent(codes)
+
+    @cached_property
+    def _descent(self) -> Descent:
+        return Descent.of(self.column, self.cut, self.equal, self.left)
 
     @property
     def inner(self) -> tuple[Ints, ...]:

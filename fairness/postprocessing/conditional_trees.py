@@ -21,10 +21,14 @@ from torch import Tensor
 
 from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.trees import LEAF, Tree
+from everymode.fairness.postprocessing.forbidden import ForbiddenPairs
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
+
+TRIES = 8
+"""Times that rows with a forbidden pair are drawn again; those left are dropped later."""
 
 PREFIX = "trees"
 """What the names of its tensors in a saved generator begin with."""
@@ -40,11 +44,13 @@ class ConditionalTrees:
             drawn.
         shares: Of each tree what every leaf holds of every code, `(leaves, codes)`; rows add up
             to 1.
+        forbidden: Pairs of values that no row has; None: any may.
     """
 
     coding: Coding
     trees: tuple[Tree, ...]
     shares: tuple[Floats, ...]
+    forbidden: ForbiddenPairs | None = None
 
     @staticmethod
     def of(
@@ -64,7 +70,20 @@ class ConditionalTrees:
         return ConditionalTrees(coding, tuple(trees), tuple(shares))
 
     def codes(self, cells: Ints, rng: np.random.Generator) -> Codes:
-        """Codes `(n, columns)` of a row for each cell `(n,)`."""
+        """Codes `(n, columns)` of a row for each cell `(n,)`; forbidden ones are drawn again."""
+        found = self._drawn(cells, rng)
+        if self.forbidden is None:
+            return found
+        left = np.flatnonzero(self.forbidden.broken(found))
+        for _ in range(TRIES):
+            if not len(left):
+                break
+            again = self._drawn(cells[left], rng)
+            found[left] = again
+            left = left[self.forbidden.broken(again)]
+        return found
+
+    def _drawn(self, cells: Ints, rng: np.random.Generator) -> Codes:
         found = np.zeros((len(cells), len(self.coding.columns)), dtype=np.int16)
         found[:, : self.coding.given] = self.coding.given_codes(cells)
         for tree, heights in zip(self.trees, self._heights, strict=True):

@@ -23,6 +23,7 @@ Restart for Accelerated Gradient Schemes", 2015; Azadi et al., "Discriminator Re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -72,10 +73,20 @@ class Projection:
         for cell in np.unique(cells):
             index = torch.from_numpy((cells == cell).nonzero()[0])
             part = joined[index]
-            tilt = joint_tilt(self.levels, conditions[index[0]])
+            tilt = self._tilt(int(cell), conditions[index[0]])
             score[index] = ((part @ tilt) * part).sum(1)
         chance = torch.rand(len(rows), generator=rng).log()
         return chance < score - self.log_envelopes[torch.from_numpy(cells)]
+
+    def _tilt(self, cell: int, condition: Tensor) -> Tensor:
+        """A of a cell's condition, kept for the next rows of it: a table asks for it many times."""
+        if cell not in self._tilts:
+            self._tilts[cell] = joint_tilt(self.levels, condition)
+        return self._tilts[cell]
+
+    @cached_property
+    def _tilts(self) -> dict[int, Tensor]:
+        return {}
 
     def tensors(self) -> dict[str, Tensor]:
         """What a saved generator holds of it."""

@@ -441,7 +441,7 @@ class ModelSettings(Section):
     trees: int = Field(
         0,
         ge=0,
-        le=limits.LEAF_EXCHANGES - 1,
+        le=limits.LEAF_EXCHANGES - 2,
         description="exchanges in which sites count their rows in the leaves of trees that are "
         "grown on synthetic rows; rows are then drawn from these counts, column by column, which "
         "is closer to the data and faster than the generator alone; 0: none",
@@ -459,6 +459,16 @@ class ModelSettings(Section):
         ge=5,
         description="rows that a leaf is expected to hold at least, and that what is drawn from it "
         "rests on; fewer come closer to the data, and to single rows of it",
+    )
+    forbidden: Literal["learn", "off"] = Field(
+        "learn",
+        description="with trees: learn has sites count pairs of values, in one exchange, and makes "
+        "none that no row of the data has where chance would expect ten or more; off makes any",
+    )
+    allowed: tuple[str, ...] = Field(
+        (),
+        description="pairs of columns of which nothing is forbidden, for instance "
+        "['age:education']",
     )
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="of both networks")
     generator_rate: float = Field(2e-3, gt=0, description="step size of the generator")

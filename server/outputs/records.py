@@ -153,6 +153,25 @@ class TreesRecord(_Record):
     counts: list[int]
 
 
+class ForbiddenRecord(_Record):
+    """Pairs of values that are not made, since the data never hold them.
+
+    Attributes:
+        columns: Pairs of columns that sites counted.
+        columns_left_out: Pairs of columns that were not asked for: they have too many values.
+        columns_withheld: Pairs of columns of which nothing is forbidden, since sites withheld
+            counts (a floor).
+        pairs: Pairs of values, or of bins of numbers, that are forbidden.
+        listed: The first of them: two columns and their values each.
+    """
+
+    columns: int
+    columns_left_out: int
+    columns_withheld: int
+    pairs: int
+    listed: list[dict[str, str]]
+
+
 class CriticTreesRecord(_Record):
     """How rows are kept by counts in leaves of random trees.
 
@@ -322,6 +341,7 @@ class SummaryRecord(_Record):
     versions: dict[str, str]
     trees: TreesRecord | None = None
     critic_trees: CriticTreesRecord | None = None
+    forbidden: ForbiddenRecord | None = None
     rows_left_out_by_sites: int | None = None
     parity: ParityRecord | None = None
     changed: list[str] | None = None

@@ -1,7 +1,7 @@
 """Stage 4, *postprocess*: fits calibration, dependencies and projection to the sites' sums."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from everymode.clients.protocol.plan import Plan
@@ -12,7 +12,9 @@ from everymode.server.stages.encode import Encoded
 from everymode.server.stages.train import TrainingResult
 from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.fitting import build_fits
+from everymode.server.synthesis.forbidden import FitForbidden
 from everymode.server.synthesis.generator_file import save_generator
+from everymode.server.synthesis.steps import DropForbidden
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import FitTrees, TreeSpec, find_obstacle
 
@@ -44,8 +46,9 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     )
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
-    trees, critics = None, None
+    trees, critics, forbidden = None, None, None
     model = settings.model
+    learnt = bool(model.trees) and model.forbidden == "learn"
     wanted = [key for key in ("trees", "critic_trees") if getattr(model, key)]
     if wanted and (obstacle := _obstacle(run, agreed.plan)):
         keys = ", ".join(f"model.{key}" for key in wanted)
@@ -53,15 +56,40 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     else:
         if model.trees:
             trees = FitTrees(run.exchange, agreed.name, TreeSpec(model.trees, model.tree_leaf))
+        if learnt:
+            forbidden = FitForbidden(
+                run.exchange, agreed.name, model.trees + 1, _allowed(run, agreed.plan)
+            )
         if model.critic_trees:
             critics = FitCriticTrees(
-                run.exchange, agreed.name, model.critic_trees, model.tree_leaf, model.trees + 1
+                run.exchange,
+                agreed.name,
+                model.critic_trees,
+                model.tree_leaf,
+                model.trees + learnt + 1,
             )
-    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics):
+    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics, forbidden):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
+    # Last, whatever other steps have filled in.
+    last = sorted(synthesizer.post, key=lambda step: isinstance(step, DropForbidden))
+    synthesizer = replace(synthesizer, post=tuple(last))
     save_generator(synthesizer, run.folder, agreed.name, settings_digest(settings))
     return Postprocessed(synthesizer, reports)
+
+
+def _allowed(run: RunContext, plan: Plan) -> tuple[str, ...]:
+    """`model.allowed`; notes what of it names no two columns."""
+    names = (*plan.schema.names, *plan.conditions.given)
+    known = {f"{one}:{two}" for one in names for two in names if one != two}
+    allowed = run.settings.model.allowed
+    for pair in allowed:
+        if pair not in known:
+            run.listener.on_note(
+                f"model.allowed: '{pair}' names no two columns of the table, and allows nothing; "
+                "write 'age:education', say"
+            )
+    return allowed
 
 
 def _obstacle(run: RunContext, plan: Plan) -> str:

@@ -18,6 +18,9 @@ from everymode.server.stages.sample import SyntheticTable
 from everymode.server.stages.train import TrainingResult
 from everymode.wgan.files import write_json
 
+OPTIONAL = ("trees", "forbidden", "critic_trees")
+"""Postprocessing that has a part of the summary only where a run has it."""
+
 
 def write(
     run: RunContext,
@@ -122,7 +125,11 @@ def _figures(reports: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -
         "missing": distances["missing"],
         "calibration": reports.get("calibration"),
         "projection": projection,
-        **{name: reports[name] for name in ("trees", "critic_trees") if name in reports},
+        **{
+            name: reports[name]
+            for name in ("trees", "critic_trees", "forbidden")
+            if name in reports
+        },
         "coverage_reference": evaluation.coverage_reference,
         "coverage_group_min": coverage and coverage["coverage_group_min"],
         "coverage_difference": coverage and coverage["coverage_difference"],

@@ -11,12 +11,19 @@ import numpy.typing as npt
 
 from everymode.clients.protocol.plan import derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
+from everymode.fairness.matching.small_groups import without_small_groups
 from everymode.fairness.matching.trees import NO_COLUMN, Tree, from_sklearn
 from everymode.fairness.postprocessing.leaf_weights import STEPS, LeafProblem, LeafWeights
 from everymode.server.synthesis.calibration import ProgressCallback
 from everymode.server.synthesis.steps import KeepByLeaves
 from everymode.server.synthesis.synthesizer import Synthesizer
-from everymode.server.synthesis.trees import BINS, request_counts, single_leaf, split_features
+from everymode.server.synthesis.trees import (
+    BINS,
+    LEAVES_OF_OWN,
+    request_counts,
+    single_leaf,
+    split_features,
+)
 from everymode.server.transport.exchange import Exchange
 
 MIN_ROWS, MAX_ROWS = 20_000, 80_000
@@ -78,7 +85,8 @@ class FitCriticTrees:
         least = max(2, round(self.leaf * len(some) / table.sum()))
         asked = []
         for number in range(self.trees):
-            asked.append(grow_critic(some, coding, least, rng))
+            tree = grow_critic(some, coding, least, rng)
+            asked.append(without_small_groups(tree, coding, LEAVES_OF_OWN * self.leaf))
             progress(number, self.trees + STEPS)
         counts = request_counts(self.exchange, self.plan_name, asked, self.number, coding)
         leaves = [tree.apply(codes) for tree in asked]

@@ -1,4 +1,4 @@
-"""Rows drawn at random from a trained generator, under conditions if wanted.
+"""Rows drawn at random from a trained generator, under conditions if wanted, piece by piece.
 
 A condition on a column that the generator is conditioned on chooses cells, which costs nothing. Any
 other condition is met by rejection sampling: rows are drawn in the mixture of cells that is asked
@@ -14,12 +14,15 @@ population frequencies of species and the estimation of population parameters", 
 probability that the next fitting row comes from a cell that has given none yet is about the number
 of cells that have given exactly one, over the number of fitting rows.
 
+Rows come in pieces of `ROWS`, each from a seed of its own, so that a table of any length takes the
+memory of one piece.
+
 How long a search may take is a limit in seconds. The rows do not depend on it: a search ends with
 the same rows, or with an error that estimates its time.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -50,6 +53,9 @@ PATIENCE = 60.0
 
 FIRST, PIECE = 4096, 32_768
 """Rows drawn at once, where they are narrow: at first, and at most. The number doubles."""
+
+ROWS = 65_536
+"""Rows of a piece that is handed on."""
 
 NUMBERS = 2**24
 """Numbers that a piece of wider rows holds at most."""
@@ -104,7 +110,20 @@ def draw(
     where: Mapping[str, Any] | None,
     search: Search,
 ) -> pd.DataFrame:
-    """Random rows, under conditions if wanted.
+    """Random rows, under conditions if wanted: all pieces of `draw_pieces` in one table."""
+    pieces = list(draw_pieces(synthesizer, rows, seed, groups, where, search))
+    return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
+
+
+def draw_pieces(
+    synthesizer: RowSource,
+    rows: int,
+    seed: int,
+    groups: Groups,
+    where: Mapping[str, Any] | None,
+    search: Search,
+) -> Iterator[pd.DataFrame]:
+    """Random rows in pieces of `ROWS`, under conditions if wanted.
 
     Args:
         synthesizer: Makes them.
@@ -122,12 +141,48 @@ def draw(
     plan = synthesizer.plan
     wanted = parse_conditions(plan, where or {})
     share = cell_shares(synthesizer, wanted, groups)
+    synthesizer.check_table()
     rng = np.random.default_rng(derive_seed(seed, "cells"))
     sought = tuple(c for c in wanted if c.column.name not in plan.conditions.given)
-    if not sought:
-        return synthesizer.table(rng.choice(len(share), rows, p=share), seed)
-    synthesizer.check_table()
-    return _search(synthesizer, rows, seed, share, rng, sought, search)
+    if sought:
+        pieces = _search(synthesizer, rows, seed, share, rng, sought, search)
+    else:
+        pieces = _drawn(synthesizer, rows, seed, share, rng, search)
+    return pieces if rows <= ROWS else _with_codes(pieces, plan.schema, rows, seed)
+
+
+def _with_codes(
+    pieces: Iterator[pd.DataFrame], schema: Schema, rows: int, seed: int
+) -> Iterator[pd.DataFrame]:
+    """Pieces whose codes (`everymode.wgan.data.identifiers`) are unlike those of other pieces."""
+    own = np.random.default_rng(derive_seed(seed, "identifiers"))
+    codes = {each.name: each.make(rows, own) for each in schema.identifiers}
+    start = 0
+    for piece in pieces:
+        for name, made in codes.items():
+            column = pd.Series(made[start : start + len(piece)], index=piece.index, dtype="str")
+            piece[name] = column.astype(piece[name].dtype)
+        start += len(piece)
+        yield piece
+
+
+def _drawn(
+    synthesizer: RowSource,
+    rows: int,
+    seed: int,
+    share: Floats,
+    rng: np.random.Generator,
+    search: Search,
+) -> Iterator[pd.DataFrame]:
+    """`rows` rows, each of a cell drawn from the shares `(cells,)`."""
+    started = search.clock()
+    for start in range(0, rows, ROWS):
+        cells = rng.choice(len(share), min(ROWS, rows - start), p=share)
+        # A table of one piece has the seed itself, as it had before there were pieces.
+        own = derive_seed(seed, "piece", start // ROWS) if start else seed
+        yield synthesizer.table(cells, own)
+        done = start + len(cells)
+        search.progress(done, rows, (search.clock() - started) * (rows - done) / done)
 
 
 def cell_shares(
@@ -210,14 +265,14 @@ def _search(
     rng: np.random.Generator,
     sought: tuple[Condition, ...],
     search: Search,
-) -> pd.DataFrame:
+) -> Iterator[pd.DataFrame]:
     """`rows` rows that meet the conditions on generated columns."""
     plan = synthesizer.plan
     width = plan.shape.width
     hits = np.zeros(len(share), dtype=np.int64)
     found: list[_Found] = []
     draws = np.random.default_rng(derive_seed(seed, "decode"))
-    started, piece, held, drawn = search.clock(), 0, 0, 0
+    started, piece, held, drawn, given = search.clock(), 0, 0, 0, 0
     while held < rows:
         size = piece_rows(piece, width)
         cells = rng.choice(len(share), size, p=share)
@@ -233,16 +288,11 @@ def _search(
         if piece >= PILOT and _too_long(seconds, held, rows, search.patience):
             told = " ".join(c.words for c in sought)
             raise DataError(_refusal(told, held, drawn, rows, seconds))
-    if plan.schema.constraints:
-        tables = [own.table for own in found if own.table is not None and len(own.cells)]
-        # Codes of one piece are unlike each other, not unlike those of the next.
-        return with_identifiers(pd.concat(tables, ignore_index=True)[:rows], plan.schema, draws)
-    encoded = np.concatenate([own.rows for own in found])[:rows]
-    cells = np.concatenate([own.cells for own in found])[:rows]
-    table = choose_modality(plan.schema).decode(plan, encoded, cells, draws).rows
-    for name in found[0].kept:
-        table[name] = np.concatenate([own.kept[name] for own in found])[:rows]
-    return table
+        while held - given >= ROWS < rows - given:
+            whole = _joined(found)
+            yield _finished(plan, whole.part(slice(ROWS)), draws)
+            given, found = given + ROWS, [whole.part(slice(ROWS, None))]
+    yield _finished(plan, _joined(found).part(slice(rows - given)), draws)
 
 
 @dataclass(frozen=True)
@@ -260,6 +310,33 @@ class _Found:
     cells: Ints
     kept: dict[str, Objects]
     table: pd.DataFrame | None = None
+
+    def part(self, places: slice) -> "_Found":
+        """Some of them."""
+        kept = {name: own[places] for name, own in self.kept.items()}
+        table = None if self.table is None else self.table[places]
+        return _Found(self.rows[places], self.cells[places], kept, table)
+
+
+def _joined(found: Sequence[_Found]) -> _Found:
+    tables = [own.table for own in found if own.table is not None and len(own.cells)]
+    return _Found(
+        np.concatenate([own.rows for own in found]),
+        np.concatenate([own.cells for own in found]),
+        {n: np.concatenate([own.kept[n] for own in found]) for n in found[0].kept},
+        pd.concat(tables, ignore_index=True) if tables else None,
+    )
+
+
+def _finished(plan: Plan, found: _Found, draws: np.random.Generator) -> pd.DataFrame:
+    """The table of rows that meet the conditions."""
+    if found.table is not None:
+        # Codes of one piece are unlike each other, not unlike those of the next.
+        return with_identifiers(found.table.reset_index(drop=True), plan.schema, draws)
+    table = choose_modality(plan.schema).decode(plan, found.rows, found.cells, draws).rows
+    for name, own in found.kept.items():
+        table[name] = own
+    return table
 
 
 def _fitting(

@@ -6,6 +6,7 @@ Only the plan in `schema.json` is needed with it.
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,11 +17,14 @@ from everymode.fairness.matching.codes import Coding
 from everymode.fairness.parity.mixture import ParityMixture
 from everymode.fairness.postprocessing.conditional_trees import PREFIX, ConditionalTrees
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency
+from everymode.fairness.postprocessing.forbidden import PREFIX as FORBIDDEN_PREFIX
+from everymode.fairness.postprocessing.forbidden import ForbiddenPairs
 from everymode.fairness.postprocessing.leaf_weights import PREFIX as CRITIC_PREFIX
 from everymode.fairness.postprocessing.leaf_weights import LeafWeights
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.synthesis.steps import (
+    DropForbidden,
     ImputeDependencies,
     KeepByLeaves,
     PostprocessingStep,
@@ -47,6 +51,9 @@ TREES = "trees"
 
 CRITICS = "critics"
 """Entry of the header with the bins of numbers and how many trees are critics; absent: none."""
+
+FORBIDDEN = "forbidden"
+"""Entry of the header with the bins of numbers and the columns of forbidden pairs; absent: none."""
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -88,6 +95,10 @@ def save_generator(synthesizer: Synthesizer, run: RunFolder, plan: str, settings
     if critics is not None:
         state |= critics.weights.tensors()
         meta[CRITICS] = json.dumps({"bins": BINS, "trees": len(critics.weights.trees)})
+    dropped = synthesizer.find(DropForbidden)
+    if dropped is not None:
+        state |= dropped.pairs.tensors()
+        meta[FORBIDDEN] = json.dumps({"bins": BINS, "columns": dropped.pairs.columns})
     if dependencies:
         meta[FOLLOWING] = json.dumps([(f.source, f.target) for f in dependencies])
     if synthesizer.parity is not None:
@@ -139,6 +150,8 @@ def _assembled(plan: Plan, tensors: dict[str, Tensor], meta: Mapping[str, str]) 
     parity = ParityMixture.from_json(parse_json(meta[PARITY].encode())) if PARITY in meta else None
     post = _steps(plan, tensors, meta)
     proposal = _proposal(plan, tensors, meta)
+    for name in [name for name in tensors if name.startswith(f"{FORBIDDEN_PREFIX}_")]:
+        del tensors[name]
     if COUNTS not in tensors:
         generators: tuple[FlatModule[nn.Module], ...] = (_module(plan, tensors),)
         return Synthesizer(plan, generators, np.ones((cells, 1)), parity, post, proposal)
@@ -174,13 +187,26 @@ def _steps(
         joined = plan.shape.width + plan.binning.width + condition
         _expect("projection_levels", projection.levels, (condition + 1, joined, joined))
         _expect("projection_ceilings", projection.log_envelopes, (cells,), lowest=-math.inf)
-        post.append(ProjectByRejection.of(plan, projection))
+        post.append(ProjectByRejection.of(plan, projection, soft=TREES not in meta))
     if CRITICS in meta:
         told = parse_json(meta[CRITICS].encode())
         coding = Coding.of(plan.codec, plan.conditions, told["bins"])
         own = {n: tensors.pop(n) for n in list(tensors) if n.startswith(f"{CRITIC_PREFIX}_")}
         post.append(KeepByLeaves(LeafWeights.from_tensors(coding, told["trees"], own)))
+    if (pairs := _forbidden(plan, tensors, meta)) is not None:
+        post.append(DropForbidden(pairs))
     return tuple(post)
+
+
+def _forbidden(
+    plan: Plan, tensors: Mapping[str, Tensor], meta: Mapping[str, str]
+) -> ForbiddenPairs | None:
+    """The forbidden pairs of a file; None where it has none."""
+    if FORBIDDEN not in meta:
+        return None
+    told = parse_json(meta[FORBIDDEN].encode())
+    coding = Coding.of(plan.codec, plan.conditions, told["bins"])
+    return ForbiddenPairs.from_tensors(coding, told["columns"], tensors)
 
 
 def _proposal(
@@ -192,7 +218,8 @@ def _proposal(
     told = parse_json(meta[TREES].encode())
     coding = Coding.of(plan.codec, plan.conditions, told["bins"])
     own = {n: tensors.pop(n) for n in list(tensors) if n.startswith(f"{PREFIX}_")}
-    return ConditionalTrees.from_tensors(coding, told["targets"], own)
+    trees = ConditionalTrees.from_tensors(coding, told["targets"], own)
+    return replace(trees, forbidden=_forbidden(plan, tensors, meta))
 
 
 def _dependencies(

@@ -163,7 +163,7 @@ class FitProjection:
         }
         if fit.projection is None:
             return synthesizer, report
-        step = ProjectByRejection.of(plan, fit.projection)
+        step = ProjectByRejection.of(plan, fit.projection, soft=synthesizer.proposal is None)
         return replace(synthesizer, post=(*synthesizer.post, step)), report
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from everymode.clients.protocol.plan import Plan
 from everymode.fairness.matching.binning import Binning
 from everymode.fairness.postprocessing.dependencies import FunctionalDependency, impute_dependents
+from everymode.fairness.postprocessing.forbidden import ForbiddenPairs
 from everymode.fairness.postprocessing.leaf_weights import LeafWeights
 from everymode.fairness.postprocessing.projection import Projection
 from everymode.wgan.generators import Head
@@ -73,18 +74,25 @@ class ProjectByRejection:
     Attributes:
         projection: The probability with which a row stays.
         binning: How the numbers of a row are cut into bins.
-        choose: Makes one-hot vectors of soft ones, `(n, D)` both.
+        choose: Makes one-hot vectors of soft ones, `(n, D)` both; None: rows have none that are
+            soft, as those that trees draw.
     """
 
     projection: Projection
     binning: Binning
-    choose: Callable[[Tensor], Tensor] = field(compare=False)
+    choose: Callable[[Tensor], Tensor] | None = field(compare=False)
 
     @staticmethod
-    def of(plan: Plan, projection: Projection) -> "ProjectByRejection":
-        """For rows of a plan."""
+    def of(plan: Plan, projection: Projection, soft: bool = True) -> "ProjectByRejection":
+        """For rows of a plan.
+
+        Args:
+            plan: What server and sites agreed on.
+            projection: The probability with which a row stays.
+            soft: Whether rows come with one-hot vectors that are soft.
+        """
         head = Head(plan.shape.blocks, 1.0)
-        return ProjectByRejection(projection, plan.binning, head.chosen)
+        return ProjectByRejection(projection, plan.binning, head.chosen if soft else None)
 
     def __call__(
         self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
@@ -93,7 +101,8 @@ class ProjectByRejection:
         kept = torch.zeros(len(rows), dtype=torch.bool)
         for start in range(0, len(rows), PIECE):
             piece = slice(start, start + PIECE)
-            binned = self.binning(self.choose(rows[piece]))
+            own = rows[piece] if self.choose is None else self.choose(rows[piece])
+            binned = self.binning(own)
             kept[piece] = self.projection.accept(binned, conditions[piece], cells[piece], rng)
         return rows, kept
 
@@ -113,3 +122,21 @@ class KeepByLeaves:
     ) -> tuple[Tensor, Tensor]:
         """See `PostprocessingStep`."""
         return rows, torch.from_numpy(self.weights.accept(rows.numpy(), cells, rng))
+
+
+@dataclass(frozen=True)
+class DropForbidden:
+    """Rejects rows with a pair of values that the data never hold; changes none.
+
+    Attributes:
+        pairs: The pairs.
+    """
+
+    pairs: ForbiddenPairs
+
+    def __call__(
+        self, rows: Tensor, conditions: Tensor, cells: Ints, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `PostprocessingStep`."""
+        codes = self.pairs.coding.codes(rows.numpy(), cells)
+        return rows, torch.from_numpy(~self.pairs.broken(codes))

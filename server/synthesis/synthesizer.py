@@ -1,6 +1,6 @@
 """Sampling from a trained generator: any number of rows, any mixture of groups, any condition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from everymode.fairness.parity.mixture import ParityMixture
 from everymode.fairness.postprocessing.conditional_trees import ConditionalTrees
 from everymode.server.datasets.base import Synthetic
 from everymode.server.datasets.choice import choose_modality
-from everymode.server.synthesis.drawing import Groups, Search, draw
+from everymode.server.synthesis.drawing import Groups, Search, draw, draw_pieces
 from everymode.server.synthesis.steps import PostprocessingStep
 from everymode.wgan.errors import SettingsError
 from everymode.wgan.flat import FlatModule
@@ -232,6 +232,17 @@ class Synthesizer:
     ) -> pd.DataFrame:
         """Random rows, under conditions if wanted; see `everymode.server.synthesis.drawing`."""
         return draw(self, rows, seed, groups, where, search or Search())
+
+    def draw_pieces(
+        self,
+        rows: int,
+        seed: int,
+        groups: Groups = "data",
+        where: Mapping[str, Any] | None = None,
+        search: Search | None = None,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of `draw` in pieces, so that any number of them takes little memory."""
+        return draw_pieces(self, rows, seed, groups, where, search or Search())
 
 
 def build_generator(plan: Plan) -> nn.Module:

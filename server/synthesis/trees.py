@@ -14,6 +14,7 @@ import torch
 from everymode.clients.protocol.messages import CountLeaves, Request
 from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
+from everymode.fairness.matching.small_groups import without_small_groups
 from everymode.fairness.matching.trees import (
     LEAF,
     Tree,
@@ -36,6 +37,9 @@ CLASSES = 32
 
 MIN_ROWS, MAX_ROWS = 20_000, 200_000
 """Bounds of the synthetic rows that trees are grown on, three times the data's between them."""
+
+LEAVES_OF_OWN = 20
+"""Leaves that groups must have rows for together, before a tree sets them apart from others."""
 
 MAX_COUNTS = 2**24
 """Counts that one exchange asks for at most; leaves are made larger until they are no more."""
@@ -103,7 +107,8 @@ class FitTrees:
                 trees.clear()
                 for place, target in enumerate(targets, 1):
                     seed = derive_seed(plan.seed, "trees", number, target) % 2**32
-                    trees.append(grow(codes, coding, target, least, seed))
+                    tree = grow(codes, coding, target, least, seed)
+                    trees.append(without_small_groups(tree, coding, LEAVES_OF_OWN * leaf))
                     progress((number - 1) * (len(targets) + 1) + place, steps)
             expected.append(leaf)
             found = request_counts(self.exchange, self.plan_name, trees, number, coding)

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.synthesis.completion import complete
-from everymode.server.synthesis.drawing import PATIENCE
+from everymode.server.synthesis.drawing import PATIENCE, Search
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.simulations.api.frames import (
@@ -277,14 +277,38 @@ class Model:
             DataError: A column or a value is unknown, or occurs too rarely.
             SettingsError: The model is not fitted, or the number of rows is not one.
         """
-        synthesizer = self.synthesizer
-        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
-            raise SettingsError(f"rows = {rows!r}: expected a whole number above 0")
-        if rows is None:
-            rows = int(self.summary["rows"])
+        synthesizer, count = self.synthesizer, self._rows(rows)
         with searching(patience, self._shows) as search:
-            drawn = synthesizer.draw(rows, self._seed(random_state), groups, where, search)
+            drawn = synthesizer.draw(count, self._seed(random_state), groups, where, search)
         return restore(drawn, self._types, synthesizer.plan.schema)
+
+    def sample_batches(
+        self,
+        rows: int | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        groups: Literal["data", "uniform"] = "data",
+        random_state: int | None = None,
+        patience: float = PATIENCE,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of `sample` in tables of 65,536 rows, the last one shorter.
+
+        Each is drawn when it is asked for, so that any number of rows takes little memory.
+        Arguments and errors are those of `sample`.
+        """
+        synthesizer, count = self.synthesizer, self._rows(rows)
+        seed = self._seed(random_state)
+        search = Search(patience)
+        for piece in synthesizer.draw_pieces(count, seed, groups, where, search):
+            yield restore(piece, self._types, synthesizer.plan.schema)
+
+    def _rows(self, rows: int | None) -> int:
+        """How many rows to draw; None: as many as the table had."""
+        if rows is None:
+            return int(self.summary["rows"])
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise SettingsError(f"rows = {rows!r}: expected a whole number above 0")
+        return rows
 
     def complete(
         self,

@@ -14,6 +14,7 @@ from everymode.server.synthesis import drawing
 from everymode.server.synthesis.drawing import Search, piece_rows, time_span
 from everymode.server.synthesis.generator_file import load_generator
 from everymode.server.synthesis.synthesizer import Synthesizer
+from everymode.wgan.data.identifiers import Identifier
 from everymode.wgan.errors import DataError
 
 
@@ -144,3 +145,38 @@ def test_a_condition_that_no_row_meets_is_refused(synthesizer: Synthesizer) -> N
 def test_pieces_grow_and_are_bounded() -> None:
     assert [piece_rows(k, 50) for k in range(6)] == [4096, 8192, 16384, 32768, 32768, 32768]
     assert piece_rows(0, 100_000) == piece_rows(9, 100_000) == 1024
+
+
+@pytest.mark.parametrize("where", [{}, {"age": (30, 60)}])
+def test_pieces_are_the_rows_of_one_table_and_do_not_repeat_each_other(
+    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch, where: Any
+) -> None:
+    whole = synthesizer.draw(900, 4, where=where)
+    monkeypatch.setattr(drawing, "ROWS", 400)
+    told: list[int] = []
+    search = Search(progress=lambda found, wanted, left: told.append(found))
+    pieces = list(synthesizer.draw_pieces(900, 4, "data", where, search))
+    assert [len(piece) for piece in pieces] == [400, 400, 100]
+    assert told[-1] == 900 and told == sorted(told)
+    joined = pd.concat(pieces, ignore_index=True)
+    pd.testing.assert_frame_equal(joined, synthesizer.draw(900, 4, where=where))
+    assert list(joined.dtypes) == list(whole.dtypes)
+    assert not pieces[0].equals(pieces[1])
+    # A table of one piece is what it was before there were pieces.
+    monkeypatch.setattr(drawing, "ROWS", 900)
+    pd.testing.assert_frame_equal(synthesizer.draw(900, 4, where=where), whole)
+    assert differs(joined["age"] // 5, whole["age"] // 5) > 0.001
+
+
+def test_codes_of_different_pieces_differ(
+    synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = Identifier("id", 1, ("P-999999",), (1.0,), 4218)
+    schema = dataclasses.replace(synthesizer.plan.schema, identifiers=(code,))
+    made = dataclasses.replace(
+        synthesizer, plan=dataclasses.replace(synthesizer.plan, schema=schema)
+    )
+    monkeypatch.setattr(drawing, "ROWS", 100)
+    rows = made.draw(250, 0)
+    assert rows["id"].is_unique and list(rows.columns).index("id") == 1
+    assert rows["id"].iloc[[0, 249]].tolist() == ["P-004218", "P-004467"]

@@ -10,6 +10,7 @@ Writing is injective, so that `read_back` restores every text. Nothing else is c
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -93,21 +94,41 @@ def read_back(text: str) -> str:
 
 def safe_table(frame: pd.DataFrame) -> tuple[pd.DataFrame, Marked]:
     """The table with `safe_cell` applied to headers and cells of text, and what that changed."""
-    values: dict[str, int] = {}
-    cells: dict[str, int] = {}
-    columns: dict[str, pd.Series[Any]] = {}
-    for name in map(str, frame.columns):
-        columns[name] = frame[name]
-        changed = {text: safe_cell(text) for text in _texts(frame[name])}
-        changed = {text: safe for text, safe in changed.items() if text != safe}
-        if changed:
-            hit = frame[name].isin(list(changed))
-            columns[name] = frame[name].astype(object).map(lambda v, c=changed: c.get(v, v))
-            values[name], cells[name] = len(changed), int(hit.sum())
-    made = pd.DataFrame(columns, index=frame.index)
-    headers = {name: safe_cell(name) for name in columns}
-    odd = tuple(name for name, safe in headers.items() if name != safe)
-    return made.rename(columns=headers), Marked(values, cells, odd)
+    safe = SafeTexts()
+    made = safe.apply(frame)
+    return made, safe.marked
+
+
+@dataclass
+class SafeTexts:
+    """`safe_table` of a table that comes in pieces."""
+
+    _values: dict[str, set[str]] = field(default_factory=dict)
+    _cells: Counter[str] = field(default_factory=Counter)
+    _headers: tuple[str, ...] = ()
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The next piece with `safe_cell` applied to headers and cells of text."""
+        columns: dict[str, pd.Series[Any]] = {}
+        for name in map(str, frame.columns):
+            columns[name] = frame[name]
+            changed = {text: safe_cell(text) for text in _texts(frame[name])}
+            changed = {text: safe for text, safe in changed.items() if text != safe}
+            if changed:
+                hit = frame[name].isin(list(changed))
+                columns[name] = frame[name].astype(object).map(lambda v, c=changed: c.get(v, v))
+                self._values.setdefault(name, set()).update(changed)
+                self._cells[name] += int(hit.sum())
+        made = pd.DataFrame(columns, index=frame.index)
+        headers = {name: safe_cell(name) for name in columns}
+        self._headers = tuple(name for name, safe in headers.items() if name != safe)
+        return made.rename(columns=headers)
+
+    @property
+    def marked(self) -> Marked:
+        """What that changed in all pieces so far."""
+        values = {name: len(own) for name, own in self._values.items()}
+        return Marked(values, dict(self._cells), self._headers)
 
 
 def table_read_back(

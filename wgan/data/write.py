@@ -54,11 +54,7 @@ def write_table(
         StateError: The file cannot be written.
     """
     path = Path(path)
-    name = path.name.lower()
-    if not name.endswith(WRITTEN):
-        raise DataError(f"{path}: tables are not written so; end its name in {', '.join(WRITTEN)}")
-    if not path.parent.is_dir():
-        raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
+    name = check_place(path)
     marked = Marked()
     if name.endswith(".parquet"):
         buffer = io.BytesIO()
@@ -67,14 +63,14 @@ def write_table(
     elif name.endswith(".feather"):
         content = write_feather(to_arrow(frame, schema))
     elif name.endswith(".jsonl"):
-        content = _json_lines(to_arrow(frame, schema))
+        content = json_lines(to_arrow(frame, schema))
     elif name.endswith(".xlsx"):
         table = _as_cells(frame, schema)
         table, marked = safe_table(table) if spreadsheet_safe else (table, marked)
         content = write_sheet(table, path)
     else:
         separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
-        table = _as_text(frame, schema)
+        table = as_text(frame, schema)
         for column, given in {} if cells is None else cells.items():
             own = table[column].astype(object)
             table[column] = own.where(given.isna().to_numpy(), given.to_numpy())
@@ -86,7 +82,23 @@ def write_table(
     return marked
 
 
-def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def check_place(path: Path) -> str:
+    """The name of a file that a table can be written to, in lower case.
+
+    Raises:
+        DataError: The ending is none of `WRITTEN`.
+        StateError: There is no such folder.
+    """
+    name = path.name.lower()
+    if not name.endswith(WRITTEN):
+        raise DataError(f"{path}: tables are not written so; end its name in {', '.join(WRITTEN)}")
+    if not path.parent.is_dir():
+        raise StateError(f"{path}: cannot be written: there is no folder {path.parent}")
+    return name
+
+
+def as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A decoded table with every column as it is written in text."""
     known = {column.name: column for column in schema.columns}
     columns = {}
     for name in frame.columns:
@@ -99,7 +111,7 @@ def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _json_lines(table: pa.Table) -> bytes:
+def json_lines(table: pa.Table) -> bytes:
     """A JSON object a row: text is a string, a number a number, a missing value null."""
     lines = [json.dumps(row, ensure_ascii=False, default=_iso) for row in table.to_pylist()]
     return "".join(f"{line}\n" for line in lines).encode()
