@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from everymode.clients.protocol.sketch import BYTES
-from everymode.simulations.units import comparable, unit_of
+from everymode.simulations.units import comparable, find_unit
 from everymode.wgan.data.constrained import construction, hidden_columns
 from everymode.wgan.data.constraint_rules import broken
 from everymode.wgan.data.constraints import Combination, Constraint, OneHot, OnlyIf, Order, Sum
@@ -119,7 +119,7 @@ def _look(frame: pd.DataFrame, columns: Sequence[Column], floor: int) -> _Look:
         values[name] = own
         if len(kinds[kind]) < MOST_COLUMNS:
             kinds[kind].append(name)
-    units = {column.name: unit_of(column, frame[column.name]) for column in columns}
+    units = {column.name: find_unit(column, frame[column.name]) for column in columns}
     return _Look(values, floor=floor, units=units, **kinds)
 
 

@@ -24,12 +24,12 @@ _NAMED: Final = frozenset(_UNITS.split(" "))
 _END: Final = re.compile(r"(?:[_\s.]|[\s_]?[(\[])([A-Za-z%]+)[)\]]?$")
 
 
-def unit_of(column: Column, series: "pd.Series[Any]") -> tuple[str, str]:
+def find_unit(column: Column, series: "pd.Series[Any]") -> tuple[str, str]:
     """What the cells say of their unit, and what the header says; empty: nothing.
 
-    >>> unit_of(Column("price", "float", form="$#,##0.00"), pd.Series(["$1.00"]))
+    >>> find_unit(Column("price", "float", form="$#,##0.00"), pd.Series(["$1.00"]))
     ('$', '')
-    >>> unit_of(Column("weight (kg)", "float"), pd.Series(["1.5"]))
+    >>> find_unit(Column("weight (kg)", "float"), pd.Series(["1.5"]))
     ('', 'kg')
     """
     if column.kind == "datetime":

@@ -129,7 +129,7 @@ def _array(series: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:
 
 def _moments(series: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:
     unit = "ns" if "ns" in str(series.dtype) else "us"
-    plain = series.astype(f"datetime64[{unit}]")
+    plain = series.astype("datetime64[ns]" if unit == "ns" else "datetime64[us]")
     moments = pa.array(plain, pa.timestamp(unit), from_pandas=True)
     if pa.types.is_time(kind):
         return moments.cast(pa.time64(unit)).cast(kind, safe=False)
