@@ -146,6 +146,8 @@ ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"} | {
     "trees",
     "critic_trees",
     "tree_leaf",
+    "forbidden",
+    "allowed",
 }
 
 

@@ -26,7 +26,13 @@ pytestmark = pytest.mark.usefixtures("few_rows")
 LOOKING = {"fegan", "fed_tgan", "ifl_gan", "afl", "q_fedavg", "term", "md_gan", "ua_gan"}
 """Those that need more than sums over sites."""
 
-TRAINING_ALONE = {"projection": False, "marginals": False, "trees": 0, "critic_trees": 0}
+TRAINING_ALONE = {
+    "projection": False,
+    "marginals": False,
+    "trees": 0,
+    "critic_trees": 0,
+    "forbidden": "off",
+}
 """What follows training takes most of a tiny run, and no strategy has a part in it."""
 
 

@@ -10,7 +10,7 @@ import pytest
 import everymode.server.synthesis.trees as trees
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.synthesis.generator_file import load_generator
-from everymode.server.synthesis.steps import KeepByLeaves
+from everymode.server.synthesis.steps import DropForbidden, KeepByLeaves
 from everymode.wgan.files import read_json
 
 
@@ -159,3 +159,61 @@ def test_a_saved_generator_keeps_its_critics(judged: Path) -> None:
     made = pd.read_csv(judged / "synthetic.csv")
     again = synthesizer.sample_matching_data(len(made), 0)
     assert (again["both"].to_numpy() == made["both"].to_numpy()).mean() > 0.99
+
+
+def never_together(rows: int = 3000) -> pd.DataFrame:
+    """Nobody on the left has the size large, though hundreds would by chance."""
+    frame = table(rows).drop(columns=["size"])
+    rng = np.random.default_rng(1)
+    frame["size"] = rng.choice(["small", "large"], rows)
+    frame.loc[frame["left"] == "l", "size"] = "small"
+    return frame
+
+
+def test_what_never_occurs_is_not_made_and_is_listed(kit: Any, tmp_path: Path) -> None:
+    never_together().to_csv(tmp_path / "t.csv", index=False)
+    model = {"trees": 1, "projection": False}
+    found: dict[str, Any] = {}
+    for name, more in {
+        "learn": {},
+        "off": {"forbidden": "off"},
+        "allowed": {"allowed": ["size:left", "no:pair"]},
+    }.items():
+        reporter = kit.Recorder()
+        settings = kit.tiny(
+            tmp_path / "t.csv", model={**model, **more}, train={"rounds": 1}, output={"rows": 20000}
+        )
+        found[name] = kit.run(settings, tmp_path / name, reporter=reporter)
+        made = pd.read_csv(tmp_path / name / "synthetic.csv")
+        wrong = int(((made["left"] == "l") & (made["size"] == "large")).sum())
+        assert (wrong == 0) or name != "learn"
+        assert any("'no:pair' names no two columns" in n for n in reporter.told) == (
+            name == "allowed"
+        )
+    report = found["learn"]["forbidden"]
+    assert report["pairs"] == 1 and report["columns_withheld"] == 0
+    assert report["listed"] == [{"left": "l", "size": "large"}]
+    assert "forbidden" not in found["off"] and found["allowed"]["forbidden"]["pairs"] == 0
+    # A saved generator forbids them as well.
+    drawn = load_generator(RunFolder(tmp_path / "learn"))
+    assert drawn.find(DropForbidden) is not None and drawn.proposal is not None
+    assert drawn.proposal.forbidden is not None
+    rows = drawn.draw(5000, 3)
+    assert not ((rows["left"] == "l") & (rows["size"] == "large")).any()
+
+
+def test_under_a_floor_of_sites_a_withheld_count_is_no_zero(kit: Any, tmp_path: Path) -> None:
+    frame = never_together()
+    # Five rows have the pair, too few for any site to say so.
+    at = frame.index[(frame["left"] == "l")][:5]
+    frame.loc[at, "size"] = "large"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    settings = kit.tiny(
+        tmp_path / "t.csv",
+        model={"trees": 1, "projection": False},
+        train={"rounds": 1},
+        site={"floor": 10},
+    )
+    report = kit.run(settings, tmp_path / "run")["forbidden"]
+    assert report["columns_withheld"] > 0
+    assert {"left": "l", "size": "large"} not in report["listed"]
