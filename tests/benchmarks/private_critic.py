@@ -9,11 +9,12 @@ take turns on the same rows, in an order that alternates; ratios are of one turn
 
 **Digits.** scikit-learn's 8 x 8 digits, 1,437 to train and 360 to test, told their class: the same
 networks trained by the plain rule, clipped without noise, and clipped with noise, on Poisson
-samples of 256 rows on average. Generator steps take classes drawn uniformly, and no row. `readable`:
-the share of made digits that a logistic regression of real training digits takes for the class
-asked for; `made_to_real`: the accuracy on test digits of one that was trained on made digits.
-Batch, width and levels of noise were chosen in short trials with the first seed, which showed the
-accuracy on test digits. `epsilon`, at delta 1e-5, is what Renyi accounting of the subsampled Gaussian gives (Mironov, Talwar, Zhang, "Renyi Differential Privacy of the Sampled
+samples of 256 rows on average. Generator steps take classes drawn uniformly, and no row.
+`readable`: the share of made digits that a logistic regression of real training digits takes for
+the class asked for; `made_to_real`: the accuracy on test digits of one that was trained on made
+digits. Batch, width and levels of noise were chosen in short trials with the first seed, which
+showed the accuracy on test digits. `epsilon`, at delta 1e-5, is what Renyi accounting of the
+subsampled Gaussian gives (Mironov, Talwar, Zhang, "Renyi Differential Privacy of the Sampled
 Gaussian Mechanism", 2019, section 3.3): it would hold if the noise came from a secret source.
 
 Results: `private_critic.json`.
