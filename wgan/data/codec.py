@@ -341,7 +341,9 @@ def typed(series: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
 def from_seconds(series: "pd.Series[Any]", digits: int) -> npt.NDArray[np.int64]:
     """Seconds as whole numbers of 10^-digits seconds, the least number where there are none."""
     ticks = (series * 10.0**digits).round().astype("Int64")
-    return ticks.to_numpy(dtype="int64", na_value=np.iinfo("int64").min)
+    return ticks.to_numpy(dtype="int64", na_value=np.iinfo("int64").min).astype(
+        np.int64, copy=False
+    )
 
 
 NANOSECONDS = 9e9
