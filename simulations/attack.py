@@ -125,7 +125,7 @@ def attack_table(
             claimed_epsilon=claimed_epsilon,
             delta=delta,
             seed=found_in.seed if seed is None else seed,
-            names=tuple(map(str, (found_in.members, found_in.nonmembers, found_in.synthetic))),
+            names=(str(found_in.members), str(found_in.nonmembers), str(found_in.synthetic)),
             notes=(*found_in.notes, *notes),
             progress=lambda text: status.update(told(f"attacking: {text}")),
         )
