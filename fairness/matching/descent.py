@@ -13,7 +13,7 @@ from everymode.fairness.matching.codes import Codes
 
 Places = npt.NDArray[np.intp]
 
-LEAF = -1
+NO_SPLIT = -1
 """Column of a node that does not split."""
 
 
@@ -24,7 +24,7 @@ class Descent:
     Attributes:
         limits: Highest code of each of the first columns that is told apart, `(columns,)`: higher
             ones go where it goes.
-        column: The column that each knot looks at, `(K,)`; at a leaf `LEAF`.
+        column: The column that each knot looks at, `(K,)`; at a leaf `NO_SPLIT`.
         start: Where each knot's jumps begin in `jumps`, `(K,)`; of a leaf its number.
         jumps: The knot that each code leads to, of one knot after another.
     """
@@ -42,7 +42,7 @@ class Descent:
         left: npt.NDArray[np.int32],
     ) -> "Descent":
         """From the nodes of a tree; see `everymode.fairness.matching.trees.Tree`."""
-        inner = column != LEAF
+        inner = column != NO_SPLIT
         limits = np.zeros(int(column.max(initial=0)) + 1, dtype=np.int16)
         np.maximum.at(limits, column[inner], cut[inner].astype(np.int16) + 1)
         knots = {0: 0}
@@ -51,7 +51,7 @@ class Descent:
         for node in queue:
             own = int(column[node])
             columns.append(own)
-            if own == LEAF:
+            if own == NO_SPLIT:
                 starts.append(int(left[node]))
                 continue
             codes = np.arange(int(limits[own]) + 1)
@@ -80,12 +80,12 @@ class Descent:
         width = len(self.limits)
         flat = np.minimum(codes[:, :width], self.limits).reshape(-1)
         knot = np.zeros(len(codes), dtype=np.intp)
-        moving = np.arange(len(codes)) if self.column[0] != LEAF else np.zeros(0, dtype=np.intp)
+        moving = np.arange(len(codes)) if self.column[0] != NO_SPLIT else np.zeros(0, dtype=np.intp)
         at = knot[moving]
         while len(moving):
             code = flat.take(moving * width + self.column.take(at))
             at = self.jumps.take(self.start.take(at) + code)
-            left = self.column.take(at) != LEAF
+            left = self.column.take(at) != NO_SPLIT
             if left.all():
                 continue
             knot[moving] = at

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from everymode.fairness.matching.codes import Codes
-from everymode.fairness.matching.descent import LEAF, Descent
+from everymode.fairness.matching.descent import NO_SPLIT, Descent
 
 Ints = npt.NDArray[np.int64]
 Nodes = npt.NDArray[np.int32]
 
 WHOLE = 2**24
 """Whole numbers below it are exact as 32-bit floats, in which trees travel."""
+
+LEAF = NO_SPLIT
+"""Column of a node that does not split."""
 
 NO_COLUMN = -2
 """Target of a tree that predicts no column: of its leaves rows are counted, and nothing else."""
