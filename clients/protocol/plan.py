@@ -13,8 +13,9 @@ from everymode.clients.protocol.messages import EncodeData, from_json, to_json
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.binning import Binning
 from everymode.fairness.matching.moments import eligible_strata, stratum_memberships
+from everymode.fairness.matching.private_moments import Coordinates
 from everymode.fairness.weighting.group_weights import row_weights
-from everymode.wgan.data.codec import Codec
+from everymode.wgan.data.codec import Codec, TableCodec
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import StateError
 from everymode.wgan.players import Players
@@ -57,6 +58,7 @@ class Plan:
     schema: Schema
     held_out: float
     binning: Binning = field(default_factory=Binning)
+    private: bool = False
 
     @staticmethod
     def of(order: EncodeData) -> "Plan":
@@ -73,6 +75,7 @@ class Plan:
             schema,
             order.held_out,
             Binning.of(codec, order.bins),
+            order.private,
         )
 
     @cached_property
@@ -99,6 +102,30 @@ class Plan:
                 spans.append((start, start + size))
             start += size
         return spans
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """What the coordinates of a binned row beside its condition are; of tables alone."""
+        codec, first = self.codec, self.shape.width
+        assert isinstance(codec, TableCodec)
+        columns = np.full(len(self.choices), -1)
+        for place, column in enumerate(codec.schema.columns):
+            columns[codec.span(column.name)] = place
+        bins = np.zeros(len(columns), dtype=np.bool_)
+        bins[first : first + self.binning.width] = True
+        spans = self.binning.spans(first)
+        for number, (start, stop) in zip(self.binning.numbers, spans, strict=True):
+            columns[start:stop] = columns[number]
+        numbers = tuple(b.start for b in self.shape.blocks if b.kind == "value")
+        group, label, _ = self.conditions.blocks
+        return Coordinates(
+            len(columns),
+            numbers,
+            tuple(self.spans),
+            tuple(columns.tolist()),
+            tuple(bins.tolist()),
+            (group, label),
+        )
 
     def joined(self, rows: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> Joined:
         """Rows `(n, D)` of cells `(n,)` with their numbers' bins and conditions, `(n, W)`."""

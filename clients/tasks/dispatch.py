@@ -11,6 +11,7 @@ from everymode.clients.gate import floor
 from everymode.clients.gate.admission import Admission
 from everymode.clients.gate.held import check_claims
 from everymode.clients.gate.mechanism import Answer
+from everymode.clients.gate.noise import build_noise
 from everymode.clients.gate.release import build_context, release
 from everymode.clients.protocol.messages import (
     CountBatchRows,
@@ -50,6 +51,7 @@ from everymode.fairness.matching.moments import (
     second_moments,
     stratum_memberships,
 )
+from everymode.fairness.matching.private_moments import clipped_moments
 from everymode.fairness.matching.suppression import of_text, publishable
 from everymode.fairness.metrics.codebook import Codebook
 from everymode.fairness.weighting.group_weights import row_weights, site_mass
@@ -122,7 +124,8 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 1
     """
     context = build_context(order, run, site.name)
     plan = fingerprint(order) if isinstance(order, EncodeData) else None
-    return release(compute(order, tensors, site), context, site, run, plan)
+    noise = build_noise(order, tensors, context, site)
+    return release(compute(order, tensors, site), context, site, run, plan, noise)
 
 
 def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
@@ -174,9 +177,13 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
     del found
     if not enough.all():
         cells, rows, held = cells[enough], rows[enough], held[enough]
-    check_claims(conditions.table.reshape(-1), own_counts, site.name)
+    if not order.private:
+        # Counts with noise may well be lower than a site's own.
+        check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
+    if order.private:
+        return Answer(order.layout(), {"sites": np.array([1])})
     if held.any():
         rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
@@ -233,6 +240,12 @@ def moments(order: SumMoments, site: Site) -> Answer:
     trained = ~data.held_out.numpy()
     cells = data.cells.numpy()[trained]
     joined = plan.joined(data.rows.numpy()[trained], cells)
+    if order.noise is not None:
+        member = plan.weights(cells) > 0
+        published = of_text(order.published)
+        coordinates, clip = plan.coordinates, order.noise.clip
+        clipped = clipped_moments(joined, member, published, coordinates, clip)
+        return Answer(order.layout(), {"moments": clipped})
     mine = _published(plan, joined, cells, site.floor)
     sums = second_moments(joined, plan.weights(cells), of_text(order.published), mine)
     return Answer(order.layout(), {"moments": sums})
