@@ -35,6 +35,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "federation",
         "replies",
         "transport",
+        "privacy",
         "schema",
         "datasets",
         "training",

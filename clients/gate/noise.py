@@ -45,11 +45,13 @@ class SumNoise:
         noise: What the question asks for; None: the answer holds nothing of any row.
         sensitivity: By how much one row moves the sum.
         key: From which the noise is drawn, 32 bytes.
+        question: Digest of the question, which tells it from all others.
     """
 
     noise: Noise | None
     sensitivity: Sensitivity
     key: bytes
+    question: str
 
     def add(self, sums: SiteSums) -> SiteSums:
         """The sums with the noise on every entry that rows move."""
@@ -73,6 +75,7 @@ class SumNoise:
         noise, bound = self.noise, self.sensitivity
         return {
             "name": NAME,
+            "question": self.question,
             "sensitivity": bound.l2,
             "why": bound.derivation,
             "entries": bound.entries,
@@ -94,18 +97,24 @@ def build_noise(
     """
     if isinstance(order, EncodeData):
         none = Sensitivity(0.0, (), 0, 0, "")
-        return SumNoise(None, none, b"") if order.private else None
+        return SumNoise(None, none, b"", "") if order.private else None
     noise: Noise | None = getattr(order, "noise", None)
     if noise is None:
         return None
     plan = getattr(order, "plan", None)
     conditions = parse_plan(str(site.plan(plan)["order"])).conditions if plan else None
+    question = digest_question(order, tensors)
+    asked = json.dumps([context.scope, context.task, context.round, question])
+    key = hmac.new(read_secret(site.workspace), asked.encode(), hashlib.sha256).digest()
+    return SumNoise(noise, sensitivity(order, conditions), key, question)
+
+
+def digest_question(order: Task, tensors: Tensors) -> str:
+    """SHA-256, in hexadecimal, of all that a question says to every site."""
     digest = hashlib.sha256(to_json(order).encode())
     for name in sorted(tensors):
         digest.update(name.encode() + b"\0" + np.ascontiguousarray(tensors[name]).tobytes())
-    asked = json.dumps([context.scope, context.task, context.round, digest.hexdigest()])
-    key = hmac.new(read_secret(site.workspace), asked.encode(), hashlib.sha256).digest()
-    return SumNoise(noise, sensitivity(order, conditions), key)
+    return digest.hexdigest()
 
 
 def read_secret(workspace: Path) -> bytes:

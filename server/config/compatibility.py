@@ -7,6 +7,7 @@ training that the sections describe together.
 
 from collections.abc import Iterator
 
+from everymode.server.config.privacy import privacy_problems
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
@@ -39,6 +40,7 @@ def check_compatibility(settings: Settings) -> list[str]:
         _views,
         _devices,
         _recipe,
+        privacy_problems,
     )
     return [problem for rule in rules for problem in rule(settings)]
 
@@ -147,6 +149,22 @@ def _told(settings: Settings) -> Iterator[str]:
 def _federation(settings: Settings) -> Iterator[str]:
     """What the parts of the federation say of one another, and of the objective."""
     yield from build_federation(settings.federation).incompatibilities()
+    if settings.federation.critic == "none":
+        if settings.federation.generator != "server":
+            yield (
+                "federation.critic = 'none': a generator at the sites has nothing to learn from; "
+                "write federation.generator = 'server'"
+            )
+        if settings.model.matching <= 0:
+            yield (
+                "federation.critic = 'none': the generator has nothing to learn from; write "
+                "model.matching = 0.3"
+            )
+        if settings.groups.weights == "minimax" or settings.train.exact_batch:
+            yield (
+                "federation.critic = 'none': no site trains, so groups.weights = 'minimax' and "
+                "train.exact_batch have nothing to act on; leave them out"
+            )
     logits = settings.model.objective.startswith("jensen_shannon")
     if settings.federation.mixture == "odds" and not logits:
         yield (

@@ -55,7 +55,12 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
             trees = FitTrees(run.exchange, agreed.name, TreeSpec(model.trees, model.tree_leaf))
         if model.critic_trees:
             critics = FitCriticTrees(
-                run.exchange, agreed.name, model.critic_trees, model.tree_leaf, model.trees + 1
+                run.exchange,
+                agreed.name,
+                model.critic_trees,
+                model.tree_leaf,
+                model.trees + 1,
+                None if run.budget is None else run.budget.noise("leaves"),
             )
     for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics):
         run.begin("postprocess", fit.text)
