@@ -7,11 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from everymode.server.outputs.releases_file import load_releases
 from everymode.server.outputs.trackers import tracked
 from everymode.server.outputs.watching import watched
 from everymode.server.privacy.accounted import spent
 from everymode.server.privacy.secrets import forget_secret
 from everymode.server.progress import Interrupted
+from everymode.server.replies.releases import Releases
 from everymode.server.stages.agree import agree
 from everymode.server.stages.context import RunContext, choose_device
 from everymode.server.stages.encode import encode
@@ -35,6 +37,8 @@ class Session(RunContext):
         Raises:
             EveryModeError: Anything the user can mend; `Interrupted` where `stop` said so.
         """
+        if self.resume and self.folder.releases.exists():
+            self._check_ledger()
         watch, seen = self.settings.output.watch, self.exchange.releases.last_seen
         with (
             watched(watch, self.folder, self.listener, seen) as watching,
@@ -42,7 +46,6 @@ class Session(RunContext):
         ):
             run = self.heard_by(listener)
             with self.folder.recorded(self.exchange.releases, self.resume, self.budget):
-                self._check_ledger()
                 summary = run._stages()
             # Nothing is asked any more, and whoever had it could take the noise off.
             forget_secret(self.folder.path)
@@ -51,7 +54,11 @@ class Session(RunContext):
 
     def _check_ledger(self) -> None:
         """Refuses to go on where answers with noise could be asked for anew, or without it."""
-        before = spent(self.exchange.releases)
+        if self.folder.planned:
+            self.folder.check_settings(self.settings)
+        releases = Releases()
+        load_releases(self.folder.releases, releases)
+        before = spent(releases)
         if before and self.budget is None:
             raise StateError(
                 f"{self.folder.config}: this run has released sums with noise ([privacy]), and "

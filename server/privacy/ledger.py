@@ -168,9 +168,10 @@ def _entry(entry: Entry, delta: float | None, rows: int | None) -> dict[str, Any
         "epsilon": None,
         "site_epsilon": None,
     }
+    if noise is not None:
+        found |= {name: noise[name] for name in ("sensitivity", "why", "deviation", "rho")}
     if noise is not None and delta is not None:
         rho, site_rho = float(noise["rho"]), float(noise["site_rho"])
-        found |= {name: noise[name] for name in ("sensitivity", "why", "deviation", "rho")}
         found["epsilon"] = epsilon_of(rho, delta)
         found["site_epsilon"] = epsilon_of(site_rho, delta)
     return found

@@ -19,7 +19,7 @@ from everymode.clients.protocol.sums import Layout, SiteSums
 from everymode.fairness.matching.consistency import onto_simplex, whole
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.bins import settle_column
-from everymode.server.schema.cells import check_declared, counted_cells, possible_cells
+from everymode.server.schema.cells import counted_cells, possible_cells
 from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.ranks import jitter
@@ -62,7 +62,6 @@ def agree_privately(
     rows = int(counted.units("cells").sum())
     # What holds fewer rows than chance and noise could make of none is none.
     floor = max(data.floor, math.ceil(KEPT * deviation))
-    check_declared(proposal, counted, data)
     conditions = counted_cells(proposal, counted, replace(data, floor=floor))
     settled, notes, problems = [], [], []
     for i, candidate in enumerate(candidates):
@@ -79,6 +78,12 @@ def agree_privately(
         f"counts of cells and of numbers have noise of {deviation:,.0f} rows (standard deviation): "
         f"what holds fewer than {floor:,} is taken for chance"
     )
+    lost = [", ".join(g) for g in proposal.groups if g and g not in conditions.groups]
+    if lost:
+        notes.append(
+            f"groups with too few rows for this noise, which the table will not have: "
+            f"{'; '.join(lost)}"
+        )
     return Agreement(Schema(tuple(settled)), conditions, rows, tuple(notes))
 
 
