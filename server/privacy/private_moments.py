@@ -110,12 +110,13 @@ def request_private_moments(
     asked, deviation = choose_levels(plan, noise)
     published = np.repeat(asked[:, None], coordinates.width, axis=1)
     found = exchange(Request(SumMoments(plan_name, to_text(published), noise)))
-    names = _level_names(plan)
+    names = level_names(plan)
     left_out = tuple(name for name, own in zip(names, asked[:-1], strict=True) if not own)
     return read_moments(plan, found["moments"], asked, deviation, left_out)
 
 
-def _level_names(plan: Plan) -> list[str]:
+def level_names(plan: Plan) -> list[str]:
+    """Names of groups and labels, as levels have them."""
     group, label, _ = plan.conditions.blocks
     names = list(plan.conditions.names) if group else []
     labels = [f"{plan.conditions.target} = {v}" for v in plan.conditions.labels]

@@ -6,18 +6,26 @@ import numpy as np
 import numpy.typing as npt
 
 from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.matching.private_moments import choose_clip
 from everymode.fairness.matching.suppression import FLOOR
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.evaluation.figures import check_values
-from everymode.server.privacy.budget import Budget
-from everymode.server.privacy.private_moments import PrivateMoments, request_private_moments
+from everymode.server.privacy.accounting import epsilon_of
+from everymode.server.privacy.budget import SURVIVES, Budget
+from everymode.server.privacy.private_moments import (
+    PrivateMoments,
+    choose_levels,
+    level_rows,
+    request_private_moments,
+)
 from everymode.server.stages.agree import Agreed
 from everymode.server.stages.context import RunContext
 from everymode.server.synthesis.calibration import category_marginals
 from everymode.server.training.penalties import request_moments
-from everymode.wgan.errors import StateError
+from everymode.wgan.errors import SettingsError, StateError
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ def _encode_privately(run: RunContext, agreed: Agreed, sums: SiteSums, budget: B
     """Asks for moments with noise; nothing else is known of the encoded rows."""
     if agreed.holdout is not None:
         check_values(agreed.plan, agreed.holdout, str(run.settings.data.holdout))
+    _check_survival(agreed.plan, budget)
     found = request_private_moments(run.exchange, agreed.plan, agreed.name, budget)
     run.listener.on_note(
         f"second moments have noise of {found.deviation:,.0f} rows (standard deviation)"
@@ -108,6 +117,21 @@ def _encode_privately(run: RunContext, agreed: Agreed, sums: SiteSums, budget: B
         )
     marginals = found.marginals if agreed.order.marginals else None
     return Encoded(agreed, sums, found.moments, marginals, found)
+
+
+def _check_survival(plan: Plan, budget: Budget) -> None:
+    """Raises `SettingsError` where all rows together are too few for the noise on moments."""
+    noise = budget.noise("moments", choose_clip(plan.coordinates))
+    _, deviation = choose_levels(plan, noise)
+    rows = float(level_rows(plan)[-1])
+    if rows < SURVIVES * deviation:
+        factor = SURVIVES * deviation / max(rows, 1.0)
+        needed = epsilon_of(budget.rho * factor**2, budget.delta)
+        raise SettingsError(
+            f"privacy.epsilon = {budget.epsilon:g}: about {rows:,.0f} rows are fewer than "
+            f"{SURVIVES:.0f} times the noise on second moments ({deviation:,.0f} rows), which "
+            f"would drown them; epsilon = {needed:.2g} would do, or more rows, or fewer columns"
+        )
 
 
 def _report_left_out(run: RunContext, sums: SiteSums) -> None:

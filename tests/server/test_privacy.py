@@ -290,3 +290,76 @@ def test_a_generator_without_critic_learns_from_moments_alone(
     assert [json.loads(line)["critic_rows"] for line in lines] == [0] * 6
     with pytest.raises(SettingsError, match="nothing to learn from"):
         kit.tiny(table, federation={"critic": "none"}, model={"matching": 0.0})
+
+
+def written(kit: Any, path: Path, table: Path, **changes: Any) -> Path:
+    from everymode.server.config.files import commented
+
+    path.write_text(commented(kit.tiny(table, **private(table, **changes))), encoding="utf-8")
+    return path
+
+
+def test_a_run_is_planned_before_any_row_is_read(
+    kit: Any, table: Path, tmp_path: Path, call: Any
+) -> None:
+    config = written(kit, tmp_path / "private.toml", table)
+    table.unlink()
+    code, out, _ = call("privacy", config, "--json", "--set", "model.critic_trees=5")
+    value = json.loads(out)
+    assert code == 0 and [p["part"] for p in value["parts"]] == ["counts", "moments", "leaves"]
+    assert sum(p["rho"] for p in value["parts"]) <= value["rho"]
+    assert value["epsilon"] == 20.0 < value["site_epsilon"] and value["too_small"] is None
+    code, out, _ = call("privacy", config)
+    assert code == 0 and "give --counts FILE" in out
+    code, out, _ = call("privacy", config, "--rows", 30, "--set", "privacy.epsilon=1")
+    assert code == 1 and "would do, or more rows" in out
+    code, out, _ = call("privacy", config, "--rows", 100, "--set", "privacy.delta=0.05")
+    assert code == 1 and "above 1 / rows" in out
+
+
+def test_the_plan_is_what_a_run_then_spends(
+    kit: Any, finished_privately: Any, tmp_path: Path
+) -> None:
+    from everymode.server.config.files import load
+    from everymode.server.config.privacy_plan import plan_privacy
+
+    run, _ = finished_privately
+    plan = plan_privacy(load(run.config), 3)
+    done = [e for e in read_json(run.path / "privacy.json")["releases"] if e["rho"]]
+    for part, entry in zip(plan.parts, done, strict=True):
+        assert part.rho == pytest.approx(entry["rho"], rel=1e-3)
+        # What the data's point masses are is not known beforehand, and moves the clip a little.
+        assert part.deviation == pytest.approx(entry["deviation"], rel=0.15)
+        assert part.sensitivity == pytest.approx(entry["sensitivity"], rel=0.15)
+
+
+def test_groups_too_small_are_named_from_counts_that_are_known(
+    kit: Any, table: Path, tmp_path: Path, call: Any
+) -> None:
+    config = written(kit, tmp_path / "private.toml", table, privacy={"epsilon": 2.0})
+    counts = tmp_path / "counts.csv"
+    cells = [(g, o, n) for g, n in (("a", 3000), ("b", 2500), ("c", 40)) for o in ("yes", "no")]
+    lines = ["group,outcome,rows", *(f"{g},{o},{n}" for g, o, n in cells)]
+    counts.write_text("\n".join(lines) + "\n")
+    code, out, _ = call("privacy", config, "--counts", counts, "--json")
+    value = json.loads(out)
+    assert code == 0 and value["too_small"] == {"c": 80} and value["rows"] == 11080
+    counts.write_text("group,outcome,rows\nz,yes,10\n")
+    code, _, err = call("privacy", config, "--counts", counts)
+    assert code == 2 and "no cell z, yes" in err
+    counts.write_text("group,outcome,rows\na,yes,many\n")
+    code, _, err = call("privacy", config, "--counts", counts)
+    assert code == 2 and "line 2, column 'rows'" in err
+    counts.write_text("group,rows\na,10\n")
+    code, _, err = call("privacy", config, "--counts", counts)
+    assert code == 2 and "no column 'outcome'" in err
+    code, _, err = call("privacy", "quick")
+    assert code == 2 and "privacy.epsilon is not set" in err
+
+
+def test_rows_that_the_noise_would_drown_are_refused_with_an_epsilon_that_would_do(
+    kit: Any, table: Path, tmp_path: Path
+) -> None:
+    settings = kit.tiny(table, **private(table, privacy={"epsilon": 1.0}))
+    with pytest.raises(SettingsError, match=r"epsilon = [\d.]+ would do"):
+        kit.run(settings, tmp_path / "run")
