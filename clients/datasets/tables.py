@@ -57,9 +57,9 @@ class TableDataset(ColumnDataset):
     ) -> npt.NDArray[np.float32]:
         """Numbers and one-hot vectors, `(kept.sum(), D)`; see `TableCodec`."""
         seed = derive_seed(order.seed, self.site.name, "encode")
-        private = isinstance(order, EncodeData) and order.private
+        noised = isinstance(order, EncodeData) and order.noised
         # Jitter of a row that another row's absence changes would change all sums.
-        rng = None if private else np.random.default_rng(seed)
+        rng = None if noised else np.random.default_rng(seed)
         where = str(self.site.table)
         frame = with_hidden(
             self.frame(order.missing, order.form).loc[kept], schema, where, mended=True

@@ -12,9 +12,9 @@ from everymode.clients.gate.inputs import (
     shared_shapes,
 )
 from everymode.clients.gate.ledger import Question, build_question, describe_table, enter
+from everymode.clients.gate.noise_rules import check_private, noise_problems
 from everymode.clients.gate.permission import check_permission
 from everymode.clients.gate.planned import check_plan
-from everymode.clients.gate.private import check_private, noise_problems
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     EncodeData,

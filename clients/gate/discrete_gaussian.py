@@ -98,7 +98,8 @@ def _candidates(parameter: int, step: int, tried: int, draw: Draw) -> Ints:
     kept = near & _below(tests, size, whole, parameter, draw)
     # Of the two signs of 0 one is none.
     kept &= ~(negative & (size == 0))
-    return np.where(negative, -size, size)[kept]
+    found: Ints = np.where(negative, -size, size)[kept]
+    return found
 
 
 def _leading_ones(words: Words) -> Ints:

@@ -140,8 +140,8 @@ def _follows(text: str, before: str) -> None:
         _ranks(order, asked)
     elif isinstance(order, KMeansStep | EncodeData) and isinstance(asked, CountHistograms):
         _narrows(order, asked)
-        private = isinstance(order, EncodeData) and order.private
-        same("noise", private, asked.noise is not None)
+        noised = isinstance(order, EncodeData) and order.noised
+        same("noise", noised, asked.noise is not None)
     else:
         raise RefusedError(f"'{order.order}' after '{asked.order}'")
 

@@ -97,7 +97,7 @@ def build_noise(
     """
     if isinstance(order, EncodeData):
         none = Sensitivity(0.0, (), 0, 0, "")
-        return SumNoise(None, none, b"", "") if order.private else None
+        return SumNoise(None, none, b"", "") if order.noised else None
     noise: Noise | None = getattr(order, "noise", None)
     if noise is None:
         return None

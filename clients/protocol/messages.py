@@ -56,7 +56,7 @@ class EncodeData:
         bins: How many bins numbers are cut into, whose one-hot vectors join their moments.
         held_out: Share of a site's rows that no critic is trained on.
         form: How the sites' CSV and TSV files are declared to be written.
-        private: Whether all that is asked of the encoded rows is asked with noise: a site then
+        noised: Whether all that is asked of the encoded rows is asked with noise: a site then
             answers nothing else about them, and nothing of them to this order.
     """
 
@@ -71,7 +71,7 @@ class EncodeData:
     held_out: float = 0.0
     bins: int = 0
     form: FileForm = RECOGNISED
-    private: bool = False
+    noised: bool = False
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
@@ -80,7 +80,7 @@ class EncodeData:
         `left_out` are rows that sites leave out by a floor of their own. Of private plans it is
         just how many sites have encoded.
         """
-        if self.private:
+        if self.noised:
             return Layout((Field("sites", (1,)),))
         conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
@@ -380,7 +380,7 @@ def to_json(order: Task) -> str:
     >>> from_json(to_json(DescribeColumns(columns=("age",)))).columns
     ('age',)
     """
-    usual = {"form": RECOGNISED, "noise": None, "private": False}
+    usual = {"form": RECOGNISED, "noise": None, "noised": False}
     left_out = {name for name, value in usual.items() if getattr(order, name, "") == value}
     return _ORDER.dump_json(order, exclude=left_out or None).decode()
 

@@ -58,7 +58,7 @@ class Plan:
     schema: Schema
     held_out: float
     binning: Binning = field(default_factory=Binning)
-    private: bool = False
+    noised: bool = False
 
     @staticmethod
     def of(order: EncodeData) -> "Plan":
@@ -75,7 +75,7 @@ class Plan:
             schema,
             order.held_out,
             Binning.of(codec, order.bins),
-            order.private,
+            order.noised,
         )
 
     @cached_property

@@ -177,12 +177,12 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
     del found
     if not enough.all():
         cells, rows, held = cells[enough], rows[enough], held[enough]
-    if not order.private:
+    if not order.noised:
         # Counts with noise may well be lower than a site's own.
         check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
-    if order.private:
+    if order.noised:
         return Answer(order.layout(), {"sites": np.array([1])})
     if held.any():
         rows, cells = rows[~held], cells[~held]

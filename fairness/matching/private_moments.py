@@ -73,7 +73,7 @@ class Coordinates:
         The level C is that of all rows.
         """
         columns, bins = np.array(self.columns), np.array(self.bins)
-        wanted = np.triu(np.ones((self.width, self.width), dtype=np.bool_))
+        wanted: Bools = np.triu(np.ones((self.width, self.width), dtype=np.bool_))
         for first, last in self.spans:
             wanted[first:last, first:last] &= np.eye(last - first, dtype=np.bool_)
         wanted &= ~(bins[:, None] & bins[None, :]) | np.eye(self.width, dtype=np.bool_)
@@ -100,7 +100,7 @@ class Coordinates:
     def unknown(self) -> Bools:
         """Products that are summed in no level and follow from no others, `(W, W)`, symmetric."""
         columns, bins = np.array(self.columns), np.array(self.bins)
-        found = bins[:, None] & bins[None, :]
+        found: Bools = bins[:, None] & bins[None, :]
         own = (columns[:, None] == columns[None, :]) & (columns >= 0)[:, None]
         found |= own & (bins[:, None] | bins[None, :])
         for first, last in self.spans:

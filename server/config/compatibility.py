@@ -7,7 +7,7 @@ training that the sections describe together.
 
 from collections.abc import Iterator
 
-from everymode.server.config.privacy import privacy_problems
+from everymode.server.config.private_runs import privacy_problems
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation

@@ -20,7 +20,7 @@ from everymode.clients.protocol.sensitivity import of_histograms
 from everymode.clients.protocol.sums import Layout
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.private_moments import choose_clip
-from everymode.server.config.privacy import build_budget, undeclared_columns
+from everymode.server.config.private_runs import build_budget, undeclared_columns
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
@@ -28,7 +28,7 @@ from everymode.server.privacy.accounting import epsilon_of
 from everymode.server.privacy.budget import SURVIVES, Budget, Part
 from everymode.server.privacy.private_moments import choose_levels, level_names, level_rows
 from everymode.server.schema.cells import possible_cells
-from everymode.server.schema.private import KEPT, declared_column
+from everymode.server.schema.declared import KEPT, declared_column
 from everymode.wgan.data.formats import is_table
 from everymode.wgan.data.schema import Column, Schema
 from everymode.wgan.errors import SettingsError
@@ -189,7 +189,7 @@ def _assumed(
         settings.seed,
         "moments",
         bins=settings.model.bins if settings.projected else 0,
-        private=True,
+        noised=True,
     )
     return Plan.of(encode), order
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from everymode.clients.gate.noise import NAME, digest_question
-from everymode.clients.gate.private import is_private
+from everymode.clients.gate.noise_rules import is_private
 from everymode.clients.protocol.messages import EncodeData, Request
 from everymode.clients.protocol.plan import fingerprint
 from everymode.clients.protocol.sensitivity import sensitivity

@@ -7,7 +7,7 @@ opens a `Collector`, which takes the replies one by one and gives the total.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from everymode.clients.gate.private import is_private
+from everymode.clients.gate.noise_rules import is_private
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountLeaves,
@@ -33,8 +33,8 @@ from everymode.server.replies import invariants
 from everymode.server.replies import moments as moment_invariants
 from everymode.server.replies import training as training_invariants
 from everymode.server.replies.invariants import Known, Prepared, Problems, Reply
+from everymode.server.replies.noise import with_noise
 from everymode.server.replies.outliers import outliers, update_norms
-from everymode.server.replies.private import private
 from everymode.server.replies.releases import Releases
 from everymode.wgan.data.cell_counts import CellCounts
 from everymode.wgan.errors import EveryModeError, NumericalError, named
@@ -110,7 +110,7 @@ class Checker:
         exact = self.exact and (same or isinstance(order, DescribeColumns))
         reply = Reply(sums, source.sites, known, exact, self._proposed, plan)
         if is_private(order):
-            if problems := list(private(order, reply)):
+            if problems := list(with_noise(order, reply)):
                 raise ReplyError(problems)
             return
         # What is no count cannot be added up to be held against others.
@@ -276,7 +276,7 @@ class Collector:
             ReplyError: Replies do not go together.
         """
         self._compare()
-        if isinstance(self.order, EncodeData) and not self.order.private:
+        if isinstance(self.order, EncodeData) and not self.order.noised:
             problems = list(training_invariants.whole(self.plan, self.total)) if self.plan else []
             if problems:
                 raise ReplyError(problems)

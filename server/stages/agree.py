@@ -12,7 +12,7 @@ from everymode.fairness.matching.moments import width_of_moments
 from everymode.fairness.weighting.group_weights import group_mass
 from everymode.server.config.arrays import check_for_arrays
 from everymode.server.config.files import resolve
-from everymode.server.config.privacy import undeclared_columns
+from everymode.server.config.private_runs import undeclared_columns
 from everymode.server.config.recipe import build_recipe, convolutional
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.config.tables import build_table_spec
@@ -21,7 +21,7 @@ from everymode.server.datasets.choice import build_modality
 from everymode.server.evaluation.figures import check_holdout
 from everymode.server.privacy.budget import Budget
 from everymode.server.schema.agreement import Agreement
-from everymode.server.schema.private import agree_privately
+from everymode.server.schema.declared import agree_privately
 from everymode.server.stages.context import RunContext
 from everymode.server.synthesis.calibration import has_categories
 from everymode.server.synthesis.projection import build_binning
@@ -185,7 +185,7 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
         missing=settings.data.missing,
         held_out=settings.data.held_out,
         form=run.form,
-        private=run.budget is not None,
+        noised=run.budget is not None,
         bins=build_binning(model.bins, agreed.codec, agreed.conditions, note)
         if matching == "moments" and settings.projected
         else 0,

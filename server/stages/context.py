@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 import torch
 
-from everymode.server.config.privacy import build_budget
+from everymode.server.config.private_runs import build_budget
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.privacy.accounted import Accounted

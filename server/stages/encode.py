@@ -37,31 +37,31 @@ class Encoded:
         sums: Rows, sites and what else `EncodeData` asks for.
         moments: Second moments of the encoded rows; None where they were not asked for.
         marginals: Shares of categories; None likewise.
-        private: What is known with noise, of a private run; then `sums` say nothing of rows.
+        noisy: What is known with noise, of a private run; then `sums` say nothing of rows.
     """
 
     agreed: Agreed
     sums: SiteSums
     moments: LevelMoments | None
     marginals: CategoryMarginals | None
-    private: PrivateMoments | None = None
+    noisy: PrivateMoments | None = None
 
     @property
     def rows_modelled(self) -> int:
         """Rows of groups that are modelled, as far as they are known."""
-        if self.private is not None:
+        if self.noisy is not None:
             return int(self.agreed.plan.conditions.table.sum())
         return int(self.sums["rows"][0])
 
     @property
     def left_out(self) -> int:
         """Rows that sites leave out by a floor of their own."""
-        return 0 if self.private is not None else int(self.sums["left_out"][0])
+        return 0 if self.noisy is not None else int(self.sums["left_out"][0])
 
     @property
     def group_sites(self) -> npt.NDArray[np.int64]:
         """Sites that hold rows of each group, `(G,)`; of a private run nobody says so: 0."""
-        if self.private is not None:
+        if self.noisy is not None:
             return np.zeros(len(self.agreed.plan.conditions.groups), dtype=np.int64)
         return self.sums["group_sites"].astype(np.int64)
 

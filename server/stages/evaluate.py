@@ -20,7 +20,7 @@ from everymode.server.evaluation.figures import (
     request_marginals,
     request_recall,
 )
-from everymode.server.evaluation.private import NOT_JUDGED, counted_privately, no_recall
+from everymode.server.evaluation.from_moments import NOT_JUDGED, counted_privately, no_recall
 from everymode.server.evaluation.versions import versions
 from everymode.server.stages.context import RunContext
 from everymode.server.stages.encode import Encoded
@@ -81,8 +81,8 @@ def evaluate(
     run.begin("evaluate", "figures: marginals, coverage, utility")
     missing = settings.data.missing
     not_judged = choose_modality(plan.schema).not_judged
-    if encoded.private is not None:
-        counts = counted_privately(plan, encoded.private.counts, rows)
+    if encoded.noisy is not None:
+        counts = counted_privately(plan, encoded.noisy.counts, rows)
         recall = no_recall(plan)
     else:
         counts = counted(plan, agreed.name, rows, run.exchange, missing, run.form)
@@ -91,7 +91,7 @@ def evaluate(
     real = run.real_rows() if run.real_rows and not not_judged else None
     if run.real_rows is None and agreed.holdout is None:
         not_judged = not_judged or NO_ROWS
-    if encoded.private is not None:
+    if encoded.noisy is not None:
         not_judged = (*not_judged, *NOT_JUDGED)
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None

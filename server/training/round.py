@@ -25,7 +25,6 @@ from everymode.server.training.monitor import Monitor
 from everymode.server.training.participation import ClientSampler, uniform
 from everymode.server.training.state import ServerState, TrainingState, map_vectors
 from everymode.server.training.weighting import GroupMass, SiteWeights, site_labels
-from everymode.server.training.without_critic import run_round_without_critic
 from everymode.server.transport.exchange import Exchange, Traffic
 from everymode.wgan.errors import NumericalError
 from everymode.wgan.penalties import Stateful
@@ -192,8 +191,6 @@ def run_round(
     down, up = exchange.traffic.down, exchange.traffic.up
     number, recipe = state.training.round + 1, setup.recipe
     load(setup, state)
-    if not recipe.federation.with_critic:
-        return run_round_without_critic(setup, state, exchange, before)
     players, order, chosen = setup.players, task(setup, state, number), setup.sampler.chosen(number)
     fresh = site_states.first_state(order, state.players, state.average)
     sites = {name: state.sites.get(name, fresh) for name in setup.sites}

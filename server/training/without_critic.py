@@ -6,18 +6,16 @@ differential privacy it is post-processing of them and costs nothing.
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from everymode.clients.protocol.parts.states import PlayerState
+from everymode.server.training.round import Setup
 from everymode.server.training.state import ServerState, TrainingState
 from everymode.server.transport.exchange import Exchange, Traffic
 from everymode.wgan.errors import NumericalError
-
-if TYPE_CHECKING:
-    from everymode.server.training.round import Setup
 
 
 def no_score(rows: Tensor, conditions: Tensor) -> Tensor:
@@ -26,7 +24,7 @@ def no_score(rows: Tensor, conditions: Tensor) -> Tensor:
 
 
 def run_round_without_critic(
-    setup: "Setup", state: ServerState, exchange: Exchange, before: Traffic
+    setup: Setup, state: ServerState, exchange: Exchange, before: Traffic
 ) -> tuple[ServerState, dict[str, Any]]:
     """The next state and the round's metrics; see `everymode.server.training.round.run_round`.
 

@@ -38,7 +38,7 @@ from everymode.fairness.matching.suppression import to_text
 from everymode.fairness.matching.trees import trees_to_tensors
 from everymode.fairness.metrics.marginals import Marginals
 from everymode.server.config.tables import build_table_spec
-from everymode.server.schema.private import agree_privately, declared_column
+from everymode.server.schema.declared import agree_privately, declared_column
 from everymode.server.synthesis.critic_trees import grow_critic
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import StateError
@@ -129,7 +129,7 @@ class Private:
             marginals=True,
             missing=self.spec.missing,
             bins=bins,
-            private=True,
+            noised=True,
         )
 
     def ask(self, order: Any, tensors: Any = None) -> Any:
@@ -211,7 +211,7 @@ def test_the_control_a_row_changes_more_where_rows_are_jittered(tmp_path: Path, 
         own = Private(tmp_path / str(number), rows, kit)
         if not number:
             agreed = agree_privately(own.exchange, own.columns, own.spec, own.noise)
-        found.append(encoded(own, replace(own.plan(agreed), private=False)))
+        found.append(encoded(own, replace(own.plan(agreed), noised=False)))
     assert len(found[0]) == len(found[1]) + 1
     assert not np.array_equal(found[0][1:], found[1])
     private_rows = []
@@ -276,7 +276,7 @@ def test_a_private_plan_answers_nothing_without_noise(tmp_path: Path, kit: Any) 
     assert json.loads(answer.mechanisms[0]) == {"name": "no rows"}
     # A plan that follows noisy counts cannot be made one without noise.
     with pytest.raises(RefusedError, match="noise"):
-        own.ask(replace(order, private=False))
+        own.ask(replace(order, noised=False))
 
 
 @pytest.mark.parametrize(
@@ -311,4 +311,4 @@ def test_orders_without_noise_are_spelt_as_before() -> None:
     assert from_json(to_json(noisy)) == noisy
     space = ConditionSpace((), None, ((),), ("all",), (), ((0,),))
     plain = EncodeData({"columns": []}, space.to_json(), (1.0,), RECIPE.to_json(), 0, "none")
-    assert "private" not in to_json(plain)
+    assert "noised" not in to_json(plain)

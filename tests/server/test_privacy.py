@@ -224,7 +224,7 @@ def test_nothing_is_asked_without_noise_or_beyond_the_budget(
     with pytest.raises(StateError, match="without noise"):
         exchange(Request(DescribeColumns(stage.columns)))
     from everymode.server.config.tables import build_table_spec
-    from everymode.server.schema.private import agree_privately
+    from everymode.server.schema.declared import agree_privately
 
     spec = build_table_spec(settings.data)
     half = Noise(budget.rho * 0.6, 3)
@@ -336,7 +336,7 @@ def test_the_plan_is_what_a_run_then_spends(
 def test_groups_too_small_are_named_from_counts_that_are_known(
     kit: Any, table: Path, tmp_path: Path, call: Any
 ) -> None:
-    config = written(kit, tmp_path / "private.toml", table, privacy={"epsilon": 2.0})
+    config = written(kit, tmp_path / "private.toml", table, privacy={"epsilon": 2.0, "delta": 1e-5})
     counts = tmp_path / "counts.csv"
     cells = [(g, o, n) for g, n in (("a", 3000), ("b", 2500), ("c", 40)) for o in ("yes", "no")]
     lines = ["group,outcome,rows", *(f"{g},{o},{n}" for g, o, n in cells)]

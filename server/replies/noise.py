@@ -13,7 +13,7 @@ from everymode.clients.protocol.sums import LARGEST
 from everymode.server.replies.invariants import Problems, Reply
 
 
-def private(order: Task, reply: Reply) -> Problems:
+def with_noise(order: Task, reply: Reply) -> Problems:
     """The noise is stated as both sides work it out; without it a release would go unaccounted."""
     stated: list[dict[str, Any]] = [json.loads(text) for text in reply.sums.mechanisms]
     own = [each for each in stated if each["name"] in (NAME, NO_ROWS)]

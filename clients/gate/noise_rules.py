@@ -19,7 +19,7 @@ MOST = 1e6
 
 def is_private(order: Task) -> bool:
     """Whether a question wants noise, or begins a plan about which all questions do."""
-    return getattr(order, "noise", None) is not None or getattr(order, "private", False)
+    return getattr(order, "noise", None) is not None or getattr(order, "noised", False)
 
 
 def noise_problems(order: Task) -> Iterator[str]:
@@ -55,17 +55,17 @@ def check_private(order: Task, plan_text: str | None, site: Site) -> None:
         RefusedError: The plan is private and the question is not, or the other way round; rows
             are held out or left out by a rule that a single row can tip.
     """
-    private = is_private(order)
+    asked = is_private(order)
     if plan_text is not None:
-        planned = bool(json.loads(plan_text).get("private", False))
-        if planned and not private:
+        planned = bool(json.loads(plan_text).get("noised", False))
+        if planned and not asked:
             raise RefusedError(
                 f"'{order.order}' without noise: all that is asked of this plan's rows is asked "
                 "with noise ([privacy] of the coordinator's configuration)"
             )
-        if private and not planned and not isinstance(order, EncodeData):
+        if asked and not planned and not isinstance(order, EncodeData):
             raise RefusedError(f"'{order.order}' with noise, of a plan that is not private")
-    if not private:
+    if not asked:
         return
     if site.floor:
         raise RefusedError(
