@@ -24,7 +24,7 @@ from everymode.server.config.private_runs import build_budget, undeclared_column
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
-from everymode.server.privacy.accounting import epsilon_of
+from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget, Part
 from everymode.server.privacy.private_moments import choose_levels, level_names, level_rows
 from everymode.server.schema.cells import possible_cells
@@ -155,7 +155,7 @@ def plan_privacy(
         budget.epsilon,
         budget.delta,
         budget.rho,
-        epsilon_of(site_rho, budget.delta),
+        compute_epsilon(site_rho, budget.delta),
         sites,
         budget.adders,
         tuple(parts),
@@ -239,7 +239,7 @@ def _part(
         "discrete Gaussian",
         budget.shares[part],
         rho,
-        epsilon_of(rho, budget.delta),
+        compute_epsilon(rho, budget.delta),
         bound.l2,
         bound.derivation,
         deviation,
@@ -310,4 +310,4 @@ def _problems(budget: Budget, parts: Sequence[PlannedPart], rows: int | None) ->
 
 def enough_epsilon(budget: Budget, rho: float, factor: float) -> float:
     """The epsilon with which noise that spends rho now would be smaller by a factor."""
-    return epsilon_of(budget.rho * factor**2, budget.delta)
+    return compute_epsilon(budget.rho * factor**2, budget.delta)

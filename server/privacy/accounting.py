@@ -17,13 +17,13 @@ import math
 from scipy.optimize import brentq, minimize_scalar
 
 
-def epsilon_of(rho: float, delta: float) -> float:
+def compute_epsilon(rho: float, delta: float) -> float:
     """The epsilon of rho-zCDP at `delta`; 0 where rho is.
 
     Raises:
         ValueError: rho is negative, or delta does not lie between 0 and 1.
 
-    >>> round(epsilon_of(0.1, 1e-5), 3)
+    >>> round(compute_epsilon(0.1, 1e-5), 3)
     2.038
     """
     if rho < 0 or not 0 < delta < 1:
@@ -51,14 +51,18 @@ def rho_for(epsilon: float, delta: float) -> float:
         ValueError: epsilon is not positive, or delta does not lie between 0 and 1.
 
     >>> rho = rho_for(3.0, 1e-5)
-    >>> abs(epsilon_of(rho, 1e-5) - 3.0) < 1e-6
+    >>> abs(compute_epsilon(rho, 1e-5) - 3.0) < 1e-6
     True
     """
     if epsilon <= 0:
         raise ValueError(f"epsilon = {epsilon}; expected more than 0")
     low, high = 1e-12, 1.0
-    while epsilon_of(high, delta) < epsilon:
+    while compute_epsilon(high, delta) < epsilon:
         high *= 2.0
-    found = brentq(lambda rho: epsilon_of(rho, delta) - epsilon, low, high, xtol=1e-15, rtol=1e-12)
+
+    def excess(rho: float) -> float:
+        return compute_epsilon(rho, delta) - epsilon
+
+    found = brentq(excess, low, high, xtol=1e-15, rtol=1e-12)
     # On the safe side of the root.
     return float(found) * (1.0 - 1e-9)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from everymode.clients.gate.noise import NAME, NO_ROWS
 from everymode.server.privacy.accounted import spent
-from everymode.server.privacy.accounting import epsilon_of
+from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import Budget
 from everymode.server.replies.releases import TO, Entry, Releases
 
@@ -115,9 +115,9 @@ def _guarantee(releases: Releases, budget: Budget) -> dict[str, Any]:
         "level": LEVEL,
         "delta": budget.delta,
         "rho": rho,
-        "epsilon": epsilon_of(rho, budget.delta),
+        "epsilon": compute_epsilon(rho, budget.delta),
         "site_rho": site_rho,
-        "site_epsilon": epsilon_of(site_rho, budget.delta),
+        "site_epsilon": compute_epsilon(site_rho, budget.delta),
         "adders": budget.adders,
         "known_seed": budget.seed is not None,
     }
@@ -172,6 +172,6 @@ def _entry(entry: Entry, delta: float | None, rows: int | None) -> dict[str, Any
         found |= {name: noise[name] for name in ("sensitivity", "why", "deviation", "rho")}
     if noise is not None and delta is not None:
         rho, site_rho = float(noise["rho"]), float(noise["site_rho"])
-        found["epsilon"] = epsilon_of(rho, delta)
-        found["site_epsilon"] = epsilon_of(site_rho, delta)
+        found["epsilon"] = compute_epsilon(rho, delta)
+        found["site_epsilon"] = compute_epsilon(site_rho, delta)
     return found

@@ -71,16 +71,16 @@ def choose_levels(plan: Plan, noise: Noise) -> tuple[Bools, float]:
     asked = np.append(rows[:-1] > 0, False)
     asked[-1] = not asked.any()
     while True:
-        deviation = deviation_of(plan, asked, noise)
+        deviation = compute_deviation(plan, asked, noise)
         kept = asked & (rows >= SURVIVES * deviation)
         kept[-1] = asked[-1] or _whole_block(kept, rows, blocks) is None
         # A level of all rows that is asked for adds to the noise of the others.
         if (kept == asked).all() or (kept[-1] and not kept[:-1].any()):
-            return kept, deviation_of(plan, kept, noise)
+            return kept, compute_deviation(plan, kept, noise)
         asked = kept
 
 
-def deviation_of(plan: Plan, asked: Bools, noise: Noise) -> float:
+def compute_deviation(plan: Plan, asked: Bools, noise: Noise) -> float:
     """Deviation of the noise where some levels are asked for, in rows."""
     published = np.repeat(asked[:, None], plan.coordinates.width, axis=1)
     order = SumMoments("0" * 16, to_text(published), noise)

@@ -13,7 +13,7 @@ from everymode.fairness.matching.private_moments import choose_clip
 from everymode.fairness.matching.suppression import FLOOR
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.evaluation.figures import check_values
-from everymode.server.privacy.accounting import epsilon_of
+from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget
 from everymode.server.privacy.private_moments import (
     PrivateMoments,
@@ -126,7 +126,7 @@ def _check_survival(plan: Plan, budget: Budget) -> None:
     rows = float(level_rows(plan)[-1])
     if rows < SURVIVES * deviation:
         factor = SURVIVES * deviation / max(rows, 1.0)
-        needed = epsilon_of(budget.rho * factor**2, budget.delta)
+        needed = compute_epsilon(budget.rho * factor**2, budget.delta)
         raise SettingsError(
             f"privacy.epsilon = {budget.epsilon:g}: about {rows:,.0f} rows are fewer than "
             f"{SURVIVES:.0f} times the noise on second moments ({deviation:,.0f} rows), which "

@@ -14,7 +14,7 @@ from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.privacy.accounted import Accounted, spent
-from everymode.server.privacy.accounting import epsilon_of, rho_for
+from everymode.server.privacy.accounting import compute_epsilon, rho_for
 from everymode.server.privacy.budget import Budget
 from everymode.server.session import Interrupted
 from everymode.server.simulated_sites import create_simulated_sites
@@ -37,10 +37,10 @@ REFERENCE = (
 
 @pytest.mark.parametrize(("rho", "delta", "epsilon"), REFERENCE)
 def test_epsilon_is_that_of_another_accountant(rho: float, delta: float, epsilon: float) -> None:
-    assert epsilon_of(rho, delta) == pytest.approx(epsilon, rel=2e-5)
+    assert compute_epsilon(rho, delta) == pytest.approx(epsilon, rel=2e-5)
     # The older bound of Bun and Steinke is never smaller.
-    assert epsilon_of(rho, delta) <= rho + 2 * np.sqrt(rho * np.log(1 / delta))
-    assert epsilon_of(rho_for(epsilon, delta), delta) <= epsilon * (1 + 1e-9)
+    assert compute_epsilon(rho, delta) <= rho + 2 * np.sqrt(rho * np.log(1 / delta))
+    assert compute_epsilon(rho_for(epsilon, delta), delta) <= epsilon * (1 + 1e-9)
     assert rho_for(epsilon, delta) == pytest.approx(rho, rel=1e-4)
 
 
@@ -51,7 +51,7 @@ def test_epsilon_is_that_of_dp_accounting_where_it_is_installed() -> None:
         accountant = dp.rdp.RdpAccountant(orders=orders)
         for part in (0.3, 0.7):
             accountant.compose(dp.GaussianDpEvent((1 / (2 * part * rho)) ** 0.5))
-        assert epsilon_of(rho, 1e-5) == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-4)
+        assert compute_epsilon(rho, 1e-5) == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-4)
 
 
 def private_run(kit: Any, table: Path, folder: Path, **changes: Any) -> tuple[RunFolder, Any]:
