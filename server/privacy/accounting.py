@@ -24,7 +24,7 @@ def compute_epsilon(rho: float, delta: float) -> float:
         ValueError: rho is negative, or delta does not lie between 0 and 1.
 
     >>> round(compute_epsilon(0.1, 1e-5), 3)
-    2.038
+    1.914
     """
     if rho < 0 or not 0 < delta < 1:
         raise ValueError(f"rho = {rho} and delta = {delta}; expected rho >= 0 and 0 < delta < 1")
