@@ -31,6 +31,8 @@ def noise_problems(order: Task) -> Iterator[str]:
         yield f"noise of {noise.rho} zCDP; expected more than 0, {MOST:g} at most"
     if not 1 <= noise.adders <= limits.SITES:
         yield f"{noise.adders} sites that add noise; expected 1 to {limits.SITES:,}"
+    if not 0 <= noise.sites <= limits.SITES:
+        yield f"{noise.sites} sites that are asked; expected 0 to {limits.SITES:,}"
     if isinstance(order, SumMoments):
         if not 0 < noise.clip <= MOST:
             yield f"a clip of {noise.clip}; expected more than 0, {MOST:g} at most"

@@ -32,11 +32,22 @@ class Noise:
         rho: What the sum over all sites spends, in zCDP, for adding or removing one row.
         adders: m, how many sites are counted on to add their share.
         clip: Largest norm of what one row adds to one level of moments; 0 where none is needed.
+        sites: How many sites are asked, all of which add noise; 0: those that are counted on.
     """
 
     rho: float
     adders: int
     clip: float = 0.0
+    sites: int = 0
+
+    @property
+    def excess(self) -> float:
+        """How many times as wide the total's noise is as promised, where all sites add theirs.
+
+        >>> Noise(0.5, 1, sites=4).excess
+        2.0
+        """
+        return math.sqrt(max(self.sites, self.adders) / self.adders)
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,14 @@ class Sensitivity:
         1.0
         """
         return self.l2 / math.sqrt(2.0 * noise.rho)
+
+    def total_deviation(self, noise: Noise) -> float:
+        """Standard deviation of the total's noise where all sites add theirs: what it is in fact.
+
+        >>> Sensitivity(1.0, ("cells",), 6, 0, "").total_deviation(Noise(0.5, 1, sites=4))
+        2.0
+        """
+        return self.deviation(noise) * noise.excess
 
     def parameter(self, noise: Noise) -> int:
         """The parameter of one site's discrete Gaussian, on the noise's grid, rounded up."""

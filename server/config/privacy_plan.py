@@ -232,7 +232,7 @@ def _part(
     budget: Budget, part: Part, question: str, bound: Sensitivity, survives: float, clip: float = 0
 ) -> PlannedPart:
     noise = budget.noise(part, clip)
-    rho, deviation = bound.charged(noise), bound.deviation(noise)
+    rho, deviation = bound.charged(noise), bound.total_deviation(noise)
     return PlannedPart(
         part,
         question,
@@ -260,7 +260,7 @@ def _moments(
     noise = budget.noise("moments", clip)
     asked, deviation = choose_levels(plan, noise)
     # What the deviation says of the sensitivity: blocks of which no level survives are not asked.
-    l2 = deviation * math.sqrt(2 * noise.rho)
+    l2 = deviation * math.sqrt(2 * noise.rho) / noise.excess
     blocks = round((l2 / clip) ** 2)
     bound = Sensitivity(
         l2,

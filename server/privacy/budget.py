@@ -45,7 +45,7 @@ class Budget:
     def noise(self, part: Part, clip: float = 0.0) -> Noise:
         """What the question of a part asks sites to add; each part is one question."""
         # Shares of sites are not quite one Gaussian: a hair of the budget pays for that.
-        return Noise(self.rho * self.shares[part] * (1.0 - 1e-6), self.adders, clip)
+        return Noise(self.rho * self.shares[part] * (1.0 - 1e-6), self.adders, clip, self.sites)
 
 
 def share_out(wanted: Mapping[Part, float], asked: tuple[Part, ...]) -> dict[Part, float]:

@@ -84,7 +84,7 @@ def compute_deviation(plan: Plan, asked: Bools, noise: Noise) -> float:
     """Deviation of the noise where some levels are asked for, in rows."""
     published = np.repeat(asked[:, None], plan.coordinates.width, axis=1)
     order = SumMoments("0" * 16, to_text(published), noise)
-    return of_moments(order, plan.conditions).deviation(noise)
+    return of_moments(order, plan.conditions).total_deviation(noise)
 
 
 def _whole_block(asked: Bools, rows: Floats, blocks: tuple[int, int]) -> tuple[int, int] | None:

@@ -57,7 +57,7 @@ def agree_privately(
     order = CountHistograms(
         drafted.to_json(), proposal.to_json(), data.missing, form=data.form, noise=noise
     )
-    deviation = of_histograms(order).deviation(noise)
+    deviation = of_histograms(order).total_deviation(noise)
     counted = made_consistent(exchange(Request(order)), drafted, deviation)
     rows = int(counted.units("cells").sum())
     # What holds fewer rows than chance and noise could make of none is none.

@@ -88,7 +88,7 @@ class FitCriticTrees:
         deviation = 0.0
         if self.noise is not None:
             # As `everymode.clients.protocol.sensitivity.of_leaves` says.
-            deviation = math.sqrt(self.trees / (2.0 * self.noise.rho))
+            deviation = math.sqrt(self.trees / (2.0 * self.noise.rho)) * self.noise.excess
         leaf = max(self.leaf, SURVIVES * deviation)
         least = max(2, round(leaf * len(some) / table.sum()))
         asked = []

@@ -363,3 +363,20 @@ def test_rows_that_the_noise_would_drown_are_refused_with_an_epsilon_that_would_
     settings = kit.tiny(table, **private(table, privacy={"epsilon": 1.0}))
     with pytest.raises(SettingsError, match=r"epsilon = [\d.]+ would do"):
         kit.run(settings, tmp_path / "run")
+
+
+def test_later_steps_know_the_noise_that_all_sites_add(kit: Any, table: Path) -> None:
+    """With one trusted site each adds all of the noise, and the total has three times as much."""
+    from everymode.server.config.privacy_plan import plan_privacy
+
+    plans = [
+        plan_privacy(kit.tiny(table, **private(table, privacy={"trusted_sites": n})), 3)
+        for n in (0, 1)
+    ]
+    for all_trusted, one in zip(plans[0].parts, plans[1].parts, strict=True):
+        assert one.deviation == pytest.approx(3**0.5 * all_trusted.deviation)
+        assert one.rho == pytest.approx(all_trusted.rho, rel=0.3)
+    assert plans[1].site_epsilon == pytest.approx(plans[1].epsilon, rel=0.01)
+    assert plans[0].site_epsilon > 1.5 * plans[0].epsilon
+    with pytest.raises(SettingsError, match="there are 3 sites"):
+        plan_privacy(kit.tiny(table, **private(table, privacy={"trusted_sites": 4})), 3)
