@@ -225,7 +225,7 @@ def _with_counts(
                 f"counts: no cell {', '.join(strangers[0])}; its values are not among those that "
                 "data.columns declares"
             )
-    return replace(proposal, counts=tuple(map(tuple, table.tolist())))
+    return replace(proposal, counts=tuple(tuple(map(int, row)) for row in table))
 
 
 def _part(

@@ -155,10 +155,11 @@ def _undeclared(settings: Settings) -> Iterator[str]:
                 f"{key}: with [privacy] its kind must be declared, as category, boolean, integer "
                 "or float; other kinds have no private counts"
             )
-    for key, name in (("sensitive", data.sensitive), ("target", (data.target,))):
-        for each in name:
-            column = data.columns.get(each or "")
-            if column is not None and column.kind in ("integer", "float"):
+    target = (data.target,) if data.target else ()
+    for key, names in (("sensitive", data.sensitive), ("target", target)):
+        for each in names:
+            declared = data.columns.get(each)
+            if declared is not None and declared.kind in ("integer", "float"):
                 yield (
                     f"data.{key}: '{each}' is a number, whose classes would be found from exact "
                     "counts; declare it as a category"

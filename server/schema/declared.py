@@ -8,8 +8,10 @@ to one number of rows.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.noise import Noise
@@ -58,12 +60,14 @@ def agree_privately(
         drafted.to_json(), proposal.to_json(), data.missing, form=data.form, noise=noise
     )
     deviation = of_histograms(order).total_deviation(noise)
-    counted = made_consistent(exchange(Request(order)), drafted, deviation)
+    counted = made_consistent(exchange(Request(order)), drafted)
     rows = int(counted.units("cells").sum())
     # What holds fewer rows than chance and noise could make of none is none.
     floor = max(data.floor, math.ceil(KEPT * deviation))
     conditions = counted_cells(proposal, counted, replace(data, floor=floor))
-    settled, notes, problems = [], [], []
+    settled: list[Column] = []
+    notes: list[str] = []
+    problems: list[str] = []
     for i, candidate in enumerate(candidates):
         try:
             column, note = settle_column(candidate, i, counted, rows, replace(data, floor=floor))
@@ -121,20 +125,22 @@ def declared_column(name: str, declared: DeclaredColumn) -> Column:
     )
 
 
-def made_consistent(counted: SiteSums, schema: Schema, deviation: float) -> SiteSums:
+def made_consistent(counted: SiteSums, schema: Schema) -> SiteSums:
     """The counts of some table: none negative, and those of each column add up to the cells'."""
     cells = counted["cells"]
     total = max(float(cells.sum()), 1.0)
-    values = {field.name: counted[field.name] for field in counted.layout.fields}
+    values: dict[str, npt.NDArray[Any]] = {f.name: counted[f.name] for f in counted.layout.fields}
     values["cells"] = whole(onto_simplex(cells.reshape(-1), total)).reshape(cells.shape)
     rows = float(values["cells"].sum())
     for i, column in enumerate(schema.columns):
         if column.numeric:
             atoms, bins = values[f"atoms.{i}"], values[f"bins.{i}"]
             both = np.concatenate([atoms, bins])
+            single = len(atoms) > 0 and len(atoms) == len(bins)
             # Rows without a value are as many as the sum lacks, which has noise of its own.
-            own = float(np.clip(both.sum(), 0.0, rows)) if column.missing else rows
-            if len(atoms) and len(atoms) == len(bins):
+            found = float((atoms if single else both).sum())
+            own = float(np.clip(found, 0.0, rows)) if column.missing else rows
+            if single:
                 # Each value is a point mass: nothing is left for the bins.
                 atoms, bins = onto_simplex(atoms, own), np.zeros(len(bins))
             else:

@@ -370,7 +370,9 @@ def test_later_steps_know_the_noise_that_all_sites_add(kit: Any, table: Path) ->
     from everymode.server.config.privacy_plan import plan_privacy
 
     plans = [
-        plan_privacy(kit.tiny(table, **private(table, privacy={"trusted_sites": n})), 3)
+        plan_privacy(
+            kit.tiny(table, **private(table, privacy={"epsilon": 2.0, "trusted_sites": n})), 3
+        )
         for n in (0, 1)
     ]
     for all_trusted, one in zip(plans[0].parts, plans[1].parts, strict=True):
