@@ -22,6 +22,7 @@ from everymode.server.config.files import resolve
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
 from everymode.server.partition import Split, assign, deal_sites, minimum_note, write_sites
+from everymode.server.privacy.secrets import give_secrets
 from everymode.server.schema.agreement import check_names
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
@@ -63,9 +64,19 @@ class SimulatedSites:
 def create_simulated_sites(settings: Settings, folder: Path) -> SimulatedSites:
     """Partitions the table `data.path` under `folder`; or takes the tables of a folder as sites.
 
+    Under [privacy] each site gets the secret that it draws noise from; the run directory that
+    `folder` lies in keeps the run's.
+
     Raises:
         DataError: The tables cannot be used; every site's problems at once.
     """
+    made = _create(settings, folder)
+    if settings.privacy.on:
+        give_secrets(made.sites, folder.parent, settings.privacy.seed)
+    return made
+
+
+def _create(settings: Settings, folder: Path) -> SimulatedSites:
     data = settings.data
     source = resolve(data.path)
     pooled = settings.strategy == "pooled"

@@ -21,6 +21,7 @@ from everymode.simulations.commands import (
     deploy,
     doctor,
     init,
+    privacy,
     sample,
     simulate,
     site,
@@ -49,6 +50,7 @@ app.command(help=claims.HELP, cls=WithExamples)(claims.claims)
 app.command(help=compare.HELP, cls=compare.WithStrategies)(compare.compare)
 app.command(help=clean.HELP, cls=WithExamples)(clean.clean)
 app.command(help=doctor.HELP, cls=WithExamples)(doctor.doctor)
+app.command(help=privacy.HELP, cls=WithExamples)(privacy.privacy)
 app.command(help=watch.HELP, cls=WithExamples)(watch.watch)
 app.command(help=audit.HELP, cls=audit.WithThresholds)(audit.audit)
 app.command(help=attack.HELP, cls=attack.WithLimits)(attack.attack)

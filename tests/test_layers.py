@@ -36,6 +36,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "federation",
         "replies",
         "transport",
+        "privacy",
         "schema",
         "datasets",
         "training",

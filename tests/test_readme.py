@@ -20,6 +20,7 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`([\w/.-]+\.(?:py|json|toml|lock))`")
 MADE = {
+    "privacy.json",
     "releases.json",
     "released.jsonl",
     "attack.json",

@@ -221,6 +221,11 @@ class ColumnDataset(ABC):
                 answer[f"bins.{i}"] = floor.joined(counts, site.floor)
             else:
                 answer[f"bins.{i}"] = np.zeros(0, dtype=np.int64)
+        if order.noise is not None:
+            # Of these nothing leaves, and so no noise covers them.
+            for name in answer:
+                if name.partition(".")[0] in ("left_out", "categories", "rare"):
+                    answer[name] = np.zeros_like(answer[name])
         return Answer(order.layout(), answer)
 
     def encode(

@@ -60,7 +60,10 @@ class TableDataset(ColumnDataset):
         order: KMeansStep | EncodeData,
     ) -> npt.NDArray[np.float32]:
         """Numbers and one-hot vectors, `(kept.sum(), D)`; see `TableCodec`."""
-        rng = np.random.default_rng(derive_seed(order.seed, self.site.name, "encode"))
+        seed = derive_seed(order.seed, self.site.name, "encode")
+        noised = isinstance(order, EncodeData) and order.noised
+        # Jitter of a row that another row's absence changes would change all sums.
+        rng = None if noised else np.random.default_rng(seed)
         where = str(self.site.table)
         frame = with_hidden(
             self.frame(order.missing, order.form).loc[kept], schema, where, mended=True

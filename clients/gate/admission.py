@@ -12,6 +12,7 @@ from everymode.clients.gate.inputs import (
     shared_shapes,
 )
 from everymode.clients.gate.ledger import Question, build_question, describe_table, enter
+from everymode.clients.gate.noise_rules import check_private, noise_problems
 from everymode.clients.gate.permission import check_permission
 from everymode.clients.gate.planned import check_plan
 from everymode.clients.protocol.messages import (
@@ -68,6 +69,8 @@ class Admission:
                 raise RefusedError(f"arrays for {len(strangers)} sites that are not asked")
             sizes.check_order(order)
             check_contents(order)
+            if problems := list(noise_problems(order)):
+                raise RefusedError(problems)
             with readable(f"'{order.order}'"):
                 sizes.check_layout(order)
             check_arrays(request.tensors, shared_shapes(order), f"'{order.order}'")
@@ -98,6 +101,7 @@ class Admission:
         if (plan := plan_named(order)) is not None:
             self._planned(site, order, plan)
         else:
+            check_private(order, None, site)
             held.check_question(order, self.text, site, request.run)
         digest = digest_for(site.name, self.shared, request)
         question = build_question(order, request.run, digest, site)
@@ -121,6 +125,7 @@ class Admission:
                 f"steps of {train.minimum} rows (train.site_minimum) are fewer than the "
                 f"{site.floor} of this site's floor; write at least that many"
             )
+        check_private(order, str(site.plan(plan)["order"]), site)
         if not self._agreed:
             device = train.device if isinstance(train, Train) else "cpu"
             text, _ = opened(site, plan, stamp, device)

@@ -78,7 +78,8 @@ def check_question(order: Task, text: str, site: Site, run: str) -> None:
         RefusedError: It does not follow from them, or they were not asked.
     """
     before = BEFORE.get(order.order)
-    if before is None:
+    if before is None or (isinstance(order, CountHistograms) and order.noise is not None):
+        # Counts with noise are of declared columns: nothing was asked to find these.
         return
     known = kept(site, run, before)
     if known is None:
@@ -139,6 +140,8 @@ def _follows(text: str, before: str) -> None:
         _ranks(order, asked)
     elif isinstance(order, KMeansStep | EncodeData) and isinstance(asked, CountHistograms):
         _narrows(order, asked)
+        noised = isinstance(order, EncodeData) and order.noised
+        same("noise", noised, asked.noise is not None)
     else:
         raise RefusedError(f"'{order.order}' after '{asked.order}'")
 

@@ -24,6 +24,7 @@ from typing import Any
 from everymode.clients.gate.ledger import open_ledger
 from everymode.clients.gate.log import Entry, compute_sums_digest, write_entry
 from everymode.clients.gate.mechanism import Answer, ReleaseContext
+from everymode.clients.gate.noise import SumNoise
 from everymode.clients.protocol.messages import CountBatchRows, Task, Train
 from everymode.clients.protocol.refusal import RefusedError, named
 from everymode.clients.protocol.sums import Field, Layout, SiteSums
@@ -44,7 +45,12 @@ def build_context(order: Task, run: str, site: str) -> ReleaseContext:
 
 
 def release(
-    answer: Answer, context: ReleaseContext, site: Site, run: str = "", plan: str | None = None
+    answer: Answer,
+    context: ReleaseContext,
+    site: Site,
+    run: str = "",
+    plan: str | None = None,
+    noise: SumNoise | None = None,
 ) -> SiteSums:
     """What leaves the site: the answer after the site's mechanism, packed and written down.
 
@@ -54,6 +60,7 @@ def release(
         site: Whose answer it is.
         run: The run's name, for the site's log; "": the scope's.
         plan: The plan's fingerprint, likewise; None: the scope's where that is no run.
+        noise: What the question asks to be added to the packed integers; None: nothing.
 
     Raises:
         RefusedError: The mechanism refuses; the site is named.
@@ -80,6 +87,9 @@ def release(
     if statement is not None:
         text = json.dumps({"name": mechanism.name, **statement}, sort_keys=True, allow_nan=False)
         sums = replace(sums, mechanisms=(text,))
+    if noise is not None:
+        text = json.dumps(noise.statement(), sort_keys=True, allow_nan=False)
+        sums = replace(noise.add(sums), mechanisms=(*sums.mechanisms, text))
     _enter(site, context, _content(layout, sums.mechanisms))
     if not site.simulated:
         write_entry(site, _entry(sums, changed, context, site, run or context.scope, plan))
@@ -103,7 +113,7 @@ def _entry(
         per_site=_shapes(sums.layout.per_site) if sums.per_site else {},
         rows=count_rows(answer, context, site),
         digest=compute_sums_digest(sums),
-        mechanism=site.mechanism.name if sums.mechanisms else "none",
+        mechanism=", ".join(json.loads(text)["name"] for text in sums.mechanisms) or "none",
     )
 
 
@@ -231,9 +241,15 @@ def _content(layout: Layout, mechanisms: tuple[str, ...]) -> str:
     value: dict[str, Any] = {
         "sums": _shapes(layout.fields),
         "per_site": _shapes(layout.per_site),
-        "mechanism": json.loads(mechanisms[0]) if mechanisms else None,
+        "mechanism": _stated(mechanisms),
     }
     return json.dumps(value)
+
+
+def _stated(mechanisms: tuple[str, ...]) -> Any:
+    """What the mechanisms state: nothing, the one statement, or a list of them."""
+    found = [json.loads(text) for text in mechanisms]
+    return found if len(found) > 1 else next(iter(found), None)
 
 
 def _shapes(fields: Iterable[Field]) -> dict[str, list[int]]:

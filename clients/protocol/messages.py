@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
+from everymode.clients.protocol.noise import NOISE_BITS, Noise
 from everymode.clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
 from everymode.clients.protocol.parts.placement import Player
 from everymode.clients.protocol.schema_messages import (
@@ -55,6 +56,8 @@ class EncodeData:
         bins: How many bins numbers are cut into, whose one-hot vectors join their moments.
         held_out: Share of a site's rows that no critic is trained on.
         form: How the sites' CSV and TSV files are declared to be written.
+        noised: Whether all that is asked of the encoded rows is asked with noise: a site then
+            answers nothing else about them, and nothing of them to this order.
     """
 
     schema: dict[str, Any]
@@ -68,13 +71,17 @@ class EncodeData:
     held_out: float = 0.0
     bins: int = 0
     form: FileForm = RECOGNISED
+    noised: bool = False
     order: Literal["prepare"] = "prepare"
 
     def layout(self) -> Layout:
         """Rows, weight, sites per group; counts and shares of categories in every level.
 
-        `left_out` are rows that sites leave out by a floor of their own.
+        `left_out` are rows that sites leave out by a floor of their own. Of private plans it is
+        just how many sites have encoded.
         """
+        if self.noised:
+            return Layout((Field("sites", (1,)),))
         conditions = ConditionSpace.from_json(self.conditions)
         fields = [Field("rows", (1,)), Field("weight", (1,), bits=40), Field("sites", (1,))]
         fields.append(Field("group_sites", (len(conditions.groups),)))
@@ -102,16 +109,19 @@ class SumMoments:
         published: Per level, groups first and all rows last, "1" for each coordinate whose
             products are summed and "0" for the others; see
             `everymode.fairness.matching.suppression`.
+        noise: What every site adds, and the norm that it holds each row to; None: sums are exact.
     """
 
     plan: str
     published: tuple[str, ...]
+    noise: Noise | None = None
     order: Literal["moments"] = "moments"
 
     def layout(self) -> Layout:
         """The upper triangles of all levels, one after another."""
         size = size_of_moments(of_text(self.published))
-        return Layout((Field("moments", (size,), bits=48),))
+        bits = 48 if self.noise is None else NOISE_BITS
+        return Layout((Field("moments", (size,), bits=bits),))
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,7 @@ class CountLeaves:
             and only rows are counted.
         nodes: Nodes of each tree, `(T,)`.
         sizes: Codes of the column that each tree predicts, `(T,)`; 1 where it predicts none.
+        noise: What every site adds; None: counts are exact.
     """
 
     plan: str
@@ -282,6 +293,7 @@ class CountLeaves:
     targets: tuple[int, ...]
     nodes: tuple[int, ...]
     sizes: tuple[int, ...]
+    noise: Noise | None = None
     order: Literal["leaves"] = "leaves"
 
     def layout(self) -> Layout:
@@ -361,15 +373,16 @@ _ORDER: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Discriminator("order")])
 
 
 def to_json(order: Task) -> str:
-    """An order as JSON text; the form of files only where one is declared.
+    """An order as JSON text; the form of files and noise only where there are any.
 
-    Plans without one keep the fingerprints that they had before forms could be declared.
+    Plans without them keep the fingerprints that they had before these could be declared.
 
     >>> from_json(to_json(DescribeColumns(columns=("age",)))).columns
     ('age',)
     """
-    left_out = {"form"} if getattr(order, "form", None) == RECOGNISED else None
-    return _ORDER.dump_json(order, exclude=left_out).decode()
+    usual = {"form": RECOGNISED, "noise": None, "noised": False}
+    left_out = {name for name, value in usual.items() if getattr(order, name, "") == value}
+    return _ORDER.dump_json(order, exclude=left_out or None).decode()
 
 
 def from_json(text: str) -> Task:

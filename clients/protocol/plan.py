@@ -17,8 +17,9 @@ from everymode.fairness.matching.moments import (
     share_strata,
     stratum_memberships,
 )
+from everymode.fairness.matching.private_moments import Coordinates
 from everymode.fairness.weighting.group_weights import row_weights
-from everymode.wgan.data.codec import Codec
+from everymode.wgan.data.codec import Codec, TableCodec
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import StateError
 from everymode.wgan.players import Players
@@ -61,6 +62,7 @@ class Plan:
     schema: Schema
     held_out: float
     binning: Binning = field(default_factory=Binning)
+    noised: bool = False
 
     @staticmethod
     def of(order: EncodeData) -> "Plan":
@@ -77,6 +79,7 @@ class Plan:
             schema,
             order.held_out,
             Binning.of(codec, order.bins),
+            order.noised,
         )
 
     @cached_property
@@ -103,6 +106,30 @@ class Plan:
                 spans.append((start, start + size))
             start += size
         return spans
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """What the coordinates of a binned row beside its condition are; of tables alone."""
+        codec, first = self.codec, self.shape.width
+        assert isinstance(codec, TableCodec)
+        columns = np.full(len(self.choices), -1)
+        for place, column in enumerate(codec.schema.columns):
+            columns[codec.span(column.name)] = place
+        bins = np.zeros(len(columns), dtype=np.bool_)
+        bins[first : first + self.binning.width] = True
+        spans = self.binning.spans(first)
+        for number, (start, stop) in zip(self.binning.numbers, spans, strict=True):
+            columns[start:stop] = columns[number]
+        numbers = tuple(b.start for b in self.shape.blocks if b.kind == "value")
+        group, label, _ = self.conditions.blocks
+        return Coordinates(
+            len(columns),
+            numbers,
+            tuple(self.spans),
+            tuple(columns.tolist()),
+            tuple(bins.tolist()),
+            (group, label),
+        )
 
     def joined(self, rows: npt.NDArray[np.float32], cells: npt.NDArray[np.int64]) -> Joined:
         """Rows `(n, D)` of cells `(n,)` with their numbers' bins and conditions, `(n, W)`."""

@@ -10,6 +10,7 @@ counts of categories, groups and labels: a grid can be refined only where the co
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.sketch import (
     BINS,
     BUCKETS,
@@ -169,6 +170,8 @@ class CountHistograms:
         conditions: All cells that could occur, without counts.
         held_out: Rows that are not counted.
         form: As in `DescribeColumns`.
+        noise: What every site adds; then categories are declared and not counted, and no question
+            comes before. None: counts are exact.
     """
 
     schema: dict[str, Any]
@@ -176,6 +179,7 @@ class CountHistograms:
     missing: tuple[str, ...] = ()
     held_out: HeldOut = HeldOut()
     form: FileForm = RECOGNISED
+    noise: Noise | None = None
     order: Literal["ranks"] = "ranks"
 
     def layout(self) -> Layout:

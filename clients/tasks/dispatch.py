@@ -11,6 +11,7 @@ from everymode.clients.gate import floor
 from everymode.clients.gate.admission import Admission
 from everymode.clients.gate.held import check_claims
 from everymode.clients.gate.mechanism import Answer
+from everymode.clients.gate.noise import build_noise
 from everymode.clients.gate.release import build_context, release
 from everymode.clients.protocol.messages import (
     CountBatchRows,
@@ -43,6 +44,7 @@ from everymode.clients.tasks.leaves import count_leaves
 from everymode.clients.tasks.statistics import held_out_feature_sums, site_statistics
 from everymode.clients.tasks.train import count_batch_rows, train
 from everymode.fairness.matching.features import FeatureMap
+from everymode.fairness.matching.private_moments import clipped_moments
 from everymode.fairness.matching.suppression import of_text
 from everymode.fairness.metrics.codebook import Codebook
 from everymode.fairness.weighting.group_weights import row_weights, site_mass
@@ -115,7 +117,8 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 1
     """
     context = build_context(order, run, site.name)
     plan = fingerprint(order) if isinstance(order, EncodeData) else None
-    return release(compute(order, tensors, site), context, site, run, plan)
+    noise = build_noise(order, tensors, context, site)
+    return release(compute(order, tensors, site), context, site, run, plan, noise)
 
 
 def compute(order: Task, tensors: Tensors, site: Site) -> Answer:
@@ -167,9 +170,13 @@ def encode_data(order: EncodeData, site: Site) -> Answer:
     del found
     if not enough.all():
         cells, rows, held = cells[enough], rows[enough], held[enough]
-    check_claims(conditions.table.reshape(-1), own_counts, site.name)
+    if not order.noised:
+        # Counts with noise may well be lower than a site's own.
+        check_claims(conditions.table.reshape(-1), own_counts, site.name)
     arrays: dict[str, npt.NDArray[np.generic]] = {"rows": rows, "cells": cells, "held": held}
     site.store(fingerprint(order), arrays, {"order": to_json(order)})
+    if order.noised:
+        return Answer(order.layout(), {"sites": np.array([1])})
     if held.any():
         rows, cells = rows[~held], cells[~held]
     groups = cells // conditions.per_group
@@ -207,6 +214,13 @@ def moments(order: SumMoments, site: Site) -> Answer:
     rows = data.rows.numpy()
     # Mapped from the disk: without rows held out, no copy is made of them.
     rows = rows if trained.all() else rows[trained]
+    if order.noise is not None:
+        member = plan.weights(cells) > 0
+        published = of_text(order.published)
+        coordinates, clip = plan.coordinates, order.noise.clip
+        joined = plan.joined(rows, cells)
+        clipped = clipped_moments(joined, member, published, coordinates, clip)
+        return Answer(order.layout(), {"moments": clipped})
     mine = level_sums.published(plan, rows, cells, site.floor)
     sums = level_sums.sum_products(plan, rows, cells, of_text(order.published), mine)
     return Answer(order.layout(), {"moments": sums})

@@ -166,12 +166,16 @@ class LevelMoments:
             products with themselves and with the level's own coordinate, are known in every level
             that takes part.
         known: Whose products with one another are known, `(C + 1, W)`.
+        noise: Deviation of the noise on each level's means, `(C + 1,)`; None: they are exact.
+        unknown: Products that are known in no level all the same, `(W, W)`; None: there are none.
     """
 
     means: Floats
     totals: Floats
     choices: Bools
     known: Bools
+    noise: Floats | None = None
+    unknown: Bools | None = None
 
     @staticmethod
     def of(sums: Floats, published: Bools, first: Floats, choices: Bools) -> "LevelMoments":
@@ -240,13 +244,23 @@ class LevelMoments:
             loose = np.flatnonzero(self.choices & ~self.known[level])
             found[level, own, loose] = found[level, loose, own] = True
         active: Bools = self.totals > 0
+        if self.unknown is not None:
+            found &= ~self.unknown
         return found & active[:, None, None]
 
     def without(self, first: int, last: int) -> "LevelMoments":
         """The same of all coordinates but those from `first` to `last`."""
         kept = np.delete(np.arange(len(self.choices)), np.s_[first:last])
         means = self.means[:, kept[:, None], kept]
-        return LevelMoments(means, self.totals, self.choices[kept], self.known[:, kept])
+        unknown = None if self.unknown is None else self.unknown[kept[:, None], kept]
+        return LevelMoments(
+            means, self.totals, self.choices[kept], self.known[:, kept], self.noise, unknown
+        )
+
+    @property
+    def noise_or_zero(self) -> Floats:
+        """Deviation of the noise on each level's means, `(C + 1,)`."""
+        return np.zeros(len(self.totals)) if self.noise is None else self.noise
 
 
 def _own(levels: int, width: int) -> list[tuple[int, int]]:

@@ -194,9 +194,16 @@ class LeafProblem:
 
     @staticmethod
     def of(
-        leaves: Sequence[Ints], counts: Sequence[Ints], cells: Ints, mass: Ints | Floats
+        leaves: Sequence[Ints],
+        counts: Sequence[Ints | Floats],
+        cells: Ints,
+        mass: Ints | Floats,
+        deviation: float = 0.0,
     ) -> "LeafProblem":
-        """From leaves of rows `(n,)` and the data's counts `(leaves,)` of each tree."""
+        """From leaves of rows `(n,)` and the data's counts `(leaves,)` of each tree.
+
+        `deviation` is that of noise on the counts, which adds to the standard error.
+        """
         starts = np.cumsum([0, *(len(own) for own in counts)])[:-1]
         numbered = [own + start for own, start in zip(leaves, starts, strict=True)]
         rows = np.repeat([max(own.sum(), 1) for own in counts], [len(own) for own in counts])
@@ -208,7 +215,7 @@ class LeafProblem:
             torch.from_numpy(cells),
             torch.from_numpy(mass / mass.sum()),
             torch.from_numpy(shares),
-            torch.from_numpy(np.sqrt(least * (1 - least) / rows)),
+            torch.from_numpy(np.sqrt(least * (1 - least) / rows + (deviation / rows) ** 2)),
         )
 
     def weights(self, theta: Tensor) -> Tensor:

@@ -37,6 +37,9 @@ QUANTILE = 0.999
 
 UNBOUNDED = 1e6
 
+SPREAD = 0.1
+"""p (1 - p) of the shares by which a level's rows and the noise on them are weighed."""
+
 SWEEPS = 5
 """Passes over columns and levels that bring the shares of categories back."""
 
@@ -70,7 +73,7 @@ class ProjectionProblem:
         target: Moments wanted, times each level's share, `(C + 1, W, W)`.
         spread: Standard deviation of each product of coordinates in each level.
         slack: What each may be off, times the level's share.
-        rows: Rows of the data in each level, `(C + 1,)`.
+        rows: Rows of the data in each level, `(C + 1,)`, or as many as noise leaves them worth.
     """
 
     cells: Sequence[int]
@@ -109,6 +112,9 @@ class ProjectionProblem:
         data = torch.maximum(data, chance)
         many = rows.clamp_min(1)[:, None, None]
         error = chance / drawn.clamp_min(1)[:, None, None] + data / many + many**-2
+        # Noise that was added for privacy is an error of the sums like chance.
+        added = torch.from_numpy(moments.noise_or_zero).float().square()
+        error = error + added[:, None, None]
         slack = TOLERANCE * error.sqrt()
         # A weight for what no row shows would cost nothing here and rule wherever it turns up.
         shown = first * drawn[:, None, None]
@@ -127,7 +133,7 @@ class ProjectionProblem:
             own * weight,
             (data + 1 / many).sqrt(),
             slack * weight,
-            rows,
+            rows / (1 + rows * added / SPREAD),
         )
 
     def scores(self, levels: Tensor) -> list[Tensor]:

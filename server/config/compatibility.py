@@ -8,6 +8,7 @@ training that the sections describe together.
 from collections.abc import Iterator
 
 from everymode.server.config.gradients import GradientSettings
+from everymode.server.config.private_runs import privacy_problems
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
@@ -41,6 +42,7 @@ def check_compatibility(settings: Settings) -> list[str]:
         _gradients,
         _devices,
         _recipe,
+        privacy_problems,
     )
     return [problem for rule in rules for problem in rule(settings)]
 
@@ -154,6 +156,22 @@ def _federation(settings: Settings) -> Iterator[str]:
             f"federation.hostile_sites = {settings.federation.hostile_sites}: a mean withstands "
             "none; write federation.aggregation = 'trimmed_mean', say, or leave hostile_sites out"
         )
+    if settings.federation.critic == "none":
+        if settings.federation.generator != "server":
+            yield (
+                "federation.critic = 'none': a generator at the sites has nothing to learn from; "
+                "write federation.generator = 'server'"
+            )
+        if settings.model.matching <= 0:
+            yield (
+                "federation.critic = 'none': the generator has nothing to learn from; write "
+                "model.matching = 0.3"
+            )
+        if settings.groups.weights == "minimax" or settings.train.exact_batch:
+            yield (
+                "federation.critic = 'none': no site trains, so groups.weights = 'minimax' and "
+                "train.exact_batch have nothing to act on; leave them out"
+            )
     logits = settings.model.objective.startswith("jensen_shannon")
     if settings.federation.mixture == "odds" and not logits:
         yield (

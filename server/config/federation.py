@@ -20,8 +20,10 @@ class FederationSettings(Section):
         description="where the generator is trained: on the server, against the critics that the "
         "sites send; at the sites, and averaged; or each site has its own for good",
     )
-    critic: Literal["shared", "own"] = Field(
-        "shared", description="shared: averaged in every round; own: each site keeps its critic"
+    critic: Literal["shared", "own", "none"] = Field(
+        "shared",
+        description="shared: averaged in every round; own: each site keeps its critic; none: no "
+        "site trains anything, and the server's generator learns from model.matching alone",
     )
     mixture: Literal["parts", "odds"] = Field(
         "parts",

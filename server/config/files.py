@@ -182,7 +182,11 @@ def commented(settings: Settings) -> str:
         columns = values[name].get("columns", {}) if name == "data" else {}
         for column, declared in columns.items():
             lines += ["", f"[{name}.columns.{_literal(column)}]"]
-            lines += tomli_w.dumps({k: v for k, v in declared.items() if v}).strip().split("\n")
+            lines += (
+                tomli_w.dumps({k: v for k, v in declared.items() if v or v == 0})
+                .strip()
+                .split("\n")
+            )
         for constraint in getattr(section, "constraints", ()):
             plain = constraint_to_json(constraint)
             lines += ["", f"[[{name}.constraints]]", *_comment(f"{constraint.words}.")]

@@ -50,6 +50,19 @@ class ColumnSettings(Section):
         "'0,# kg'; '' for what is found",
     )
 
+    low: float | None = Field(
+        None, description="with [privacy]: the least value a number may have; lower ones become it"
+    )
+    high: float | None = Field(None, description="with [privacy]: the largest value, likewise")
+    atoms: tuple[float, ...] | None = Field(
+        None,
+        description="with [privacy]: values that many rows may share; of up to 128 whole numbers "
+        "all are tried",
+    )
+    missing: bool | None = Field(
+        None, description="with [privacy]: whether cells may be without a value"
+    )
+
     @field_validator("format")
     @classmethod
     def _known(cls, value: str) -> str:

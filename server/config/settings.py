@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from everymode.fairness.audit.thresholds import Thresholds
 from everymode.server.config.federation import FederationSettings
 from everymode.server.config.gradients import GradientSettings
+from everymode.server.config.privacy import PrivacySettings
 from everymode.server.config.sections import (
     HARMLESS,
     DataSettings,
@@ -59,6 +60,7 @@ class Settings(Section):
     federation: FederationSettings = FederationSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
+    privacy: PrivacySettings = PrivacySettings()
     audit: Thresholds = Thresholds()
 
     @model_validator(mode="before")
@@ -109,7 +111,18 @@ def harmless_keys(section: type[BaseModel] = Settings, path: str = "") -> tuple[
 def decisive(settings: Settings) -> dict[str, Any]:
     """The value of every key that can change a result, as plain JSON values."""
     harmless = harmless_keys()
-    return {key: value for key, value in flat_values(settings).items() if key not in harmless}
+    found = {key: value for key, value in flat_values(settings).items() if key not in harmless}
+    if settings.privacy.on:
+        return found
+    # Runs without privacy are what they were before there were these keys.
+    return {key: value for key, value in found.items() if not _of_privacy(key)}
+
+
+def _of_privacy(key: str) -> bool:
+    column = key.startswith("data.columns.")
+    return key.startswith("privacy.") or (
+        column and key.endswith((".low", ".high", ".atoms", ".missing"))
+    )
 
 
 def flat_values(settings: Settings) -> dict[str, Any]:

@@ -22,7 +22,15 @@ def build_table_spec(data: DataSettings) -> TableSpec:
         condition=data.condition,
         clusters=data.clusters,
         columns={
-            name: DeclaredColumn(column.kind, column.categories, column.format)
+            name: DeclaredColumn(
+                column.kind,
+                column.categories,
+                column.format,
+                column.low,
+                column.high,
+                column.atoms or (),
+                bool(column.missing),
+            )
             for name, column in data.columns.items()
         },
         constraints=data.constraints,

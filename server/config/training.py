@@ -81,7 +81,10 @@ def build_federation(federation: FederationSettings, exact_batch: bool = False) 
     """How sites work together, as [federation] says."""
     return Federation(
         training=LocalTraining(
-            Placement(federation.generator, federation.critic),
+            Placement(
+                federation.generator,
+                "shared" if federation.critic == "none" else federation.critic,
+            ),
             _statistics(federation),
             _weighting(federation),
             federation.draw,
@@ -95,6 +98,7 @@ def build_federation(federation: FederationSettings, exact_batch: bool = False) 
         swap_every=federation.swap_every,
         interpolate_critic=federation.glide,
         exact_batch=exact_batch,
+        with_critic=federation.critic != "none",
     )
 
 

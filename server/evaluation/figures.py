@@ -59,7 +59,7 @@ def counted(
     sums = exchange(Request(order))
     names = [field.name for field in sums.layout.fields]
     real = {name: np.pad(sums.units(name), ((0, 1), (0, 0))) for name in names}
-    made = marginals.count(synthetic, _made(plan, synthetic), groups + 1)
+    made = marginals.count(synthetic, group_of_rows(plan, synthetic), groups + 1)
     return Counted(marginals, real, made)
 
 
@@ -99,7 +99,7 @@ def request_recall(
     """
     modality = choose_modality(plan.schema)
     rng = np.random.default_rng(derive_seed(plan.seed, "recall"))
-    made = _made(plan, synthetic.rows)
+    made = group_of_rows(plan, synthetic.rows)
     own: list[npt.NDArray[np.float32]] = []
     fresh: list[npt.NDArray[np.float32]] = []
     for g in range(len(plan.conditions.groups)):
@@ -200,7 +200,7 @@ def compute_utility(
     }
 
 
-def _made(plan: Plan, synthetic: pd.DataFrame) -> npt.NDArray[np.int64]:
+def group_of_rows(plan: Plan, synthetic: pd.DataFrame) -> npt.NDArray[np.int64]:
     """The group of each synthetic row, `(m,)`; those of no known group are one group more, G."""
     made = plan.conditions.group_index(synthetic, plan.schema, "the synthetic table")
     return np.where(made < 0, len(plan.conditions.groups), made)

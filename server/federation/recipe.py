@@ -34,6 +34,8 @@ class Federation:
         interpolate_critic: Whether generator step i of n on the server meets the critic i / n of
             the way from the last round's weights to this round's, imitating alternating updates.
         exact_batch: Whether sites take `batch` rows together in spite of their minimum.
+        with_critic: Whether sites train a critic; without one nothing is asked of them in a round,
+            and the server's generator follows its penalties alone.
     """
 
     training: LocalTraining = field(default_factory=LocalTraining)
@@ -45,6 +47,7 @@ class Federation:
     swap_every: int = 0
     interpolate_critic: bool = False
     exact_batch: bool = False
+    with_critic: bool = True
 
     @property
     def needs_site_statistics(self) -> bool:

@@ -20,7 +20,7 @@ _CODEC = TypeAdapter(EncodeData)
 
 _FIELDS = tuple(field.name for field in fields(EncodeData) if field.name != "order")
 
-_ADDED = ("form",)
+_ADDED = ("form", "noised")
 """Those that run directories of earlier states do not have."""
 
 _MEND = "put it back as it was, or start a new run"
@@ -48,7 +48,7 @@ def save_plan(
     value = {
         "version": VERSION,
         "rows": rows,
-        **{name: plain[name] for name in _FIELDS},
+        **{name: plain[name] for name in _FIELDS if name != "noised" or plain[name]},
         "recipe": json.loads(order.recipe),
         "settings": decisive(settings),
         "changed": list(changed),

@@ -1,4 +1,4 @@
-"""Typed, versioned records: a line of `metrics.jsonl`, `summary.json`, `audit.json`, `attack.json`.
+"""Typed, versioned records: `summary.json`, `audit.json`, `attack.json`, `privacy.json`, metrics.
 
 JSON Schemas are generated from the types and shipped in `server/outputs/schemas`; write them anew
 with `python -m everymode.server.outputs.records` after a change. A change that an older reader
@@ -24,11 +24,13 @@ METRICS_VERSION: Literal[1] = 1
 
 SUMMARY_VERSION: Literal[1] = 1
 
+PRIVACY_VERSION: Literal[1] = 1
+
 SCHEMAS = Path(__file__).parent / "schemas"
 
-Name = Literal["metrics", "summary", "audit", "attack"]
+Name = Literal["metrics", "summary", "audit", "attack", "privacy"]
 
-NAMES: tuple[Name, ...] = ("metrics", "summary", "audit", "attack")
+NAMES: tuple[Name, ...] = ("metrics", "summary", "audit", "attack", "privacy")
 
 GroupFigures = dict[str, float | None]
 """A figure of each group, by name; None where a group had no row to measure it on."""
@@ -362,11 +364,119 @@ class SummaryRecord(_Record):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+class GuaranteeRecord(_Record):
+    """What holds of a private run.
+
+    Attributes:
+        level: What neighbouring tables differ in.
+        delta: The probability with which epsilon may not hold.
+        rho: zCDP that all releases have spent, over the union of the sites' rows.
+        epsilon: The same at delta: against whoever sees totals over sites and what follows.
+        site_rho: zCDP of a site's own sums, each seen alone; the largest over sites.
+        site_epsilon: The same at delta: against the server where sums are not masked.
+        adders: Sites that are counted on to add their share of the noise.
+        known_seed: Whether the noise derives from a seed of the configuration: for tests only.
+    """
+
+    level: str
+    delta: float
+    rho: float
+    epsilon: float
+    site_rho: float
+    site_epsilon: float
+    adders: int
+    known_seed: bool
+
+
+class BudgetRecord(_Record):
+    """What a run may spend; see `everymode.server.privacy.budget.Budget`."""
+
+    epsilon: float
+    delta: float
+    rho: float
+    shares: dict[str, float]
+    adders: int
+    sites: int
+
+
+class ReleaseRecord(_Record):
+    """One question with the answers of all sites.
+
+    Attributes:
+        task: Its name.
+        question: What is asked, in words.
+        to: Who receives the answers.
+        count: How often it was answered: rounds, or questions.
+        sites: Sites that answered.
+        numbers: Numbers of one site's answer.
+        rows: Rows that it rests on, over all sites, as far as the server knows.
+        protection: What lies over the sums.
+        mechanisms: Names of what sites state about it.
+        sensitivity: By how much one row moves the sums, where noise is added.
+        why: The derivation, in words.
+        deviation: Standard deviation of the noise on each number, in its own units.
+        rho: zCDP spent.
+        epsilon: The same at delta, of this release alone.
+        site_epsilon: The same of one site's own sums.
+    """
+
+    task: str
+    question: str
+    to: str
+    count: int
+    sites: int
+    numbers: int
+    rows: int | None
+    protection: Literal["plain", "no rows", "noised", "other"]
+    mechanisms: list[str]
+    sensitivity: float | None
+    why: str | None
+    deviation: float | None
+    rho: float | None
+    epsilon: float | None
+    site_epsilon: float | None
+
+
+class ReleaseTotals(_Record):
+    """All releases of a run together."""
+
+    releases: int
+    numbers: int
+    plain: int
+    noised: int
+    per_site_arrays: int
+    sites: int
+
+
+class PrivacyRecord(_Record):
+    """Every release of a run with what protects it, `privacy.json`.
+
+    Attributes:
+        version: Of the layout of this record.
+        guarantee: What holds of all releases together; None: nothing does.
+        budget: What the run may spend; None: no noise is added.
+        simulated: Whether the sites are simulated.
+        rows: Rows of all sites, as far as the server knows.
+        releases: One record for each question, or for all rounds of training.
+        totals: Of all of them.
+        outside: What no noise covers, in sentences.
+    """
+
+    version: Literal[1] = PRIVACY_VERSION
+    guarantee: GuaranteeRecord | None
+    budget: BudgetRecord | None
+    simulated: bool
+    rows: int | None
+    releases: list[ReleaseRecord]
+    totals: ReleaseTotals
+    outside: list[str]
+
+
 def json_schema(name: Name) -> dict[str, Any]:
     """The JSON Schema of a record.
 
     Args:
-        name: `metrics` (of one line), `summary`, `audit` or `attack`.
+        name: `metrics` (of one line), `summary`, `audit`, `attack` or `privacy`.
 
     >>> json_schema("metrics")["properties"]["version"]["const"]
     1
@@ -376,6 +486,8 @@ def json_schema(name: Name) -> dict[str, Any]:
             schema = MetricsRecord.model_json_schema(mode="serialization")
         case "summary":
             schema = SummaryRecord.model_json_schema(mode="serialization", by_alias=True)
+        case "privacy":
+            schema = PrivacyRecord.model_json_schema(mode="serialization")
         case "audit":
             schema = TypeAdapter(Audit).json_schema(mode="serialization")
             added = {

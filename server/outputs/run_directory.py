@@ -1,7 +1,8 @@
 """The run directory: what is in it, written whole, and read back.
 
     config.toml  schema.json  metrics.jsonl  checkpoints/  generator.safetensors
-    releases.json  synthetic.csv  summary.json  curves.png  groups.png  log.txt
+    releases.json  privacy.json  privacy.html  synthetic.csv  summary.json
+    curves.png  groups.png  log.txt
 
 `sites/` holds, while a simulation runs, what the simulated sites keep on their own disks.
 """
@@ -25,8 +26,11 @@ from everymode.server.outputs.leftovers import SITES, write_mark
 from everymode.server.outputs.locks import LOCK, is_own, locked
 from everymode.server.outputs.metrics_file import metrics_line, parse_metrics
 from everymode.server.outputs.plan_file import check_settings, load_changed, load_plan, save_plan
+from everymode.server.outputs.privacy_file import write_privacy
 from everymode.server.outputs.records import SUMMARY_VERSION
 from everymode.server.outputs.releases_file import load_releases, save_releases
+from everymode.server.privacy.budget import Budget
+from everymode.server.privacy.ledger import Ledger
 from everymode.server.replies.releases import Releases
 from everymode.server.training.rounds import Metrics
 from everymode.server.training.state import TrainingState
@@ -216,12 +220,15 @@ class RunFolder:
             raise StateError(f"{error}; then continue with: {self.resume}") from error
 
     @contextlib.contextmanager
-    def recorded(self, releases: Releases, resume: bool) -> Iterator[None]:
-        """Has `releases.json` hold what was released, however the block ends.
+    def recorded(
+        self, releases: Releases, resume: bool, budget: Budget | None = None
+    ) -> Iterator[None]:
+        """Has `releases.json` and `privacy.json` hold what was released, however the block ends.
 
         Args:
             releases: The record of this session.
             resume: Whether to go on from the file.
+            budget: What the run may spend of privacy; None: no noise is added.
 
         Raises:
             StateError: The file is missing or damaged, or cannot be written.
@@ -234,8 +241,19 @@ class RunFolder:
             # What went wrong first is what matters.
             with contextlib.suppress(StateError):
                 self.write_releases(releases)
+                self.write_privacy(releases, budget)
             raise
         self.write_releases(releases)
+        self.write_privacy(releases, budget)
+
+    def write_privacy(self, releases: Releases, budget: Budget | None) -> None:
+        """Writes `privacy.json` and `privacy.html`; see `everymode.server.outputs.privacy_file`.
+
+        Raises:
+            StateError: The disk refused.
+        """
+        rows = self.read_plan()[1] if self.plan.exists() else None
+        write_privacy(self.path, Ledger.of(releases, budget, rows, not self.deployed))
 
     def append(self, metrics: Metrics) -> None:
         """Adds a round's line to `metrics.jsonl`; see `MetricsRecord`."""

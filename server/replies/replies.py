@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from everymode.clients.gate.noise_rules import is_private
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountLeaves,
@@ -33,6 +34,7 @@ from everymode.server.replies import invariants
 from everymode.server.replies import moments as moment_invariants
 from everymode.server.replies import training as training_invariants
 from everymode.server.replies.invariants import Known, Prepared, Problems, Reply
+from everymode.server.replies.noise import with_noise
 from everymode.server.replies.outliers import outliers, update_norms
 from everymode.server.replies.releases import Releases
 from everymode.wgan.data.cell_counts import CellCounts
@@ -114,6 +116,10 @@ class Checker:
         # The first question is held against itself alone.
         exact = self.exact and (same or isinstance(order, DescribeColumns))
         reply = Reply(sums, source.sites, known, exact, self._proposed, plan)
+        if is_private(order):
+            if problems := list(with_noise(order, reply)):
+                raise ReplyError(problems)
+            return
         # What is no count cannot be added up to be held against others.
         problems = list(invariants.in_range(sums)) or list(_broken(order, reply))
         if problems:
@@ -147,7 +153,9 @@ class Checker:
         ]
 
     def learn(self, order: Task, source: Source, sums: SiteSums) -> None:
-        """Remembers what a reply said that was taken."""
+        """Remembers what a reply said that was taken; what has noise says nothing for certain."""
+        if is_private(order):
+            return
         match order:
             case DescribeColumns():
                 counts = [CellCounts(sums.units(f"cells.{i}")) for i in range(len(order.columns))]
@@ -310,7 +318,7 @@ class Collector:
         self._compare()
         if problems := self.checker.claims(self._rows):
             raise ReplyError(problems)
-        if isinstance(self.order, EncodeData):
+        if isinstance(self.order, EncodeData) and not self.order.noised:
             problems = list(training_invariants.whole(self.plan, self.total)) if self.plan else []
             if problems:
                 raise ReplyError(problems)

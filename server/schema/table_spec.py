@@ -19,11 +19,19 @@ class DeclaredColumn:
         kind: Its kind; None: as its cells say; "id": codes that are made anew.
         categories: The values that it may hold; empty: those that sites hold.
         format: How its dates or numbers are written; empty: as the cells say.
+        low: Least value of a number, in private runs.
+        high: Largest value, likewise.
+        atoms: Values that many rows may share, likewise.
+        missing: Whether cells may have no value, likewise.
     """
 
     kind: Kind | Literal["id"] | None = None
     categories: tuple[str, ...] = ()
     format: str = ""
+    low: float | None = None
+    high: float | None = None
+    atoms: tuple[float, ...] = ()
+    missing: bool = False
 
 
 @dataclass(frozen=True)

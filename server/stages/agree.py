@@ -12,13 +12,16 @@ from everymode.fairness.matching.moments import width_of_moments
 from everymode.fairness.weighting.group_weights import group_mass
 from everymode.server.config.arrays import check_for_arrays
 from everymode.server.config.files import resolve
+from everymode.server.config.private_runs import undeclared_columns
 from everymode.server.config.recipe import build_recipe, convolutional
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.config.tables import build_table_spec
 from everymode.server.config.training import build_participation
 from everymode.server.datasets.choice import build_modality
 from everymode.server.evaluation.figures import check_holdout
+from everymode.server.privacy.budget import Budget
 from everymode.server.schema.agreement import Agreement
+from everymode.server.schema.declared import agree_privately
 from everymode.server.stages.context import RunContext
 from everymode.server.synthesis.calibration import has_categories
 from everymode.server.synthesis.projection import build_binning
@@ -26,6 +29,7 @@ from everymode.server.training.participation import ClientSampler
 from everymode.server.training.state import TrainingState
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.frame import read_table
+from everymode.wgan.errors import SettingsError
 
 MAX_MOMENTS = 16_000_000
 """Most sums of second moments that a site is asked for: 128 MB."""
@@ -85,6 +89,27 @@ def agree(run: RunContext) -> Agreed:
     return Agreed(order, rows, checkpoint, holdout)
 
 
+def _check_private(run: RunContext) -> None:
+    """Raises `SettingsError` where a private run is asked of arrays or of undeclared columns."""
+    if run.samples is not None:
+        raise SettingsError(
+            "privacy.epsilon: sums of arrays have no known sensitivity; leave [privacy] out, or "
+            "use tables"
+        )
+    if problems := undeclared_columns(run.settings, run.columns):
+        raise SettingsError(problems)
+
+
+def _check_sizes(run: RunContext, agreed: Agreement, budget: Budget) -> None:
+    """Raises `SettingsError` where the sites hold too few rows for delta."""
+    rows = agreed.rows
+    if budget.delta > 1 / max(rows, 1):
+        raise SettingsError(
+            f"privacy.delta = {budget.delta:g} is above 1 / rows (about {rows:,}): it would allow "
+            f"to publish one whole row; write privacy.delta = {0.1 / max(rows, 1):.0e}, say"
+        )
+
+
 def count_of_moments(agreed: Agreement) -> int:
     """How many sums the second moments of a schema take."""
     conditions = agreed.conditions
@@ -123,7 +148,12 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     run.begin("agree", "sites agree on a schema")
     spec = replace(build_table_spec(settings.data), form=run.form)
     modality = build_modality(run.samples)
-    agreed = modality.agree(run.exchange, run.columns, spec, settings.seed)
+    if (budget := run.budget) is not None:
+        _check_private(run)
+        agreed = agree_privately(run.exchange, run.columns, spec, budget.noise("counts"))
+        _check_sizes(run, agreed, budget)
+    else:
+        agreed = modality.agree(run.exchange, run.columns, spec, settings.seed)
     counts = agreed.conditions.group_counts
     mass = group_mass(counts, settings.groups.weights, settings.groups.exponent)
     wanted = model.matching > 0 and settings.federation.generator == "server"
@@ -155,6 +185,7 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
         missing=settings.data.missing,
         held_out=settings.data.held_out,
         form=run.form,
+        noised=run.budget is not None,
         bins=build_binning(model.bins, agreed.codec, agreed.conditions, note)
         if matching == "moments" and settings.projected
         else 0,

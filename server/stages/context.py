@@ -8,8 +8,11 @@ from typing import Self
 import pandas as pd
 import torch
 
+from everymode.server.config.private_runs import build_budget
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.privacy.accounted import Accounted
+from everymode.server.privacy.budget import Budget
 from everymode.server.progress import (
     AFTER_TRAINING,
     Interrupted,
@@ -53,9 +56,23 @@ class RunContext:
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        """Names the run in every request."""
-        named = Named(self.exchange, settings_digest(self.settings)[:16])
+        """Names the run in every request, and weighs each where there is a budget."""
+        named: Exchange = Named(self.exchange, settings_digest(self.settings)[:16])
+        if (budget := self.budget) is not None:
+            named = Accounted(named, budget)
         object.__setattr__(self, "exchange", named)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the run may spend of privacy; None: no noise is added.
+
+        Raises:
+            SettingsError: More sites are to add noise than there are.
+        """
+        try:
+            return build_budget(self.settings, len(self.exchange.names))
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     def heard_by(self, listener: ProgressListener) -> Self:
         """The same run with another listener."""

@@ -20,6 +20,7 @@ from everymode.server.evaluation.figures import (
     request_marginals,
     request_recall,
 )
+from everymode.server.evaluation.from_moments import NOT_JUDGED, counted_privately, no_recall
 from everymode.server.evaluation.versions import versions
 from everymode.server.stages.context import RunContext
 from everymode.server.stages.encode import Encoded
@@ -79,13 +80,19 @@ def evaluate(
     plan, seed = agreed.plan, settings.seed
     run.begin("evaluate", "figures: marginals, coverage, utility")
     missing = settings.data.missing
-    counts = counted(plan, agreed.name, rows, run.exchange, missing, run.form)
-    distances = request_marginals(counts)
-    recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
     not_judged = choose_modality(plan.schema).not_judged
+    if encoded.noisy is not None:
+        counts = counted_privately(plan, encoded.noisy.counts, rows)
+        recall = no_recall(plan)
+    else:
+        counts = counted(plan, agreed.name, rows, run.exchange, missing, run.form)
+        recall = request_recall(plan, agreed.name, table.synthetic, run.exchange)
+    distances = request_marginals(counts)
     real = run.real_rows() if run.real_rows and not not_judged else None
     if run.real_rows is None and agreed.holdout is None:
         not_judged = not_judged or NO_ROWS
+    if encoded.noisy is not None:
+        not_judged = (*not_judged, *NOT_JUDGED)
     reference = agreed.holdout if agreed.holdout is not None else real
     coverage = None
     if reference is not None:
@@ -93,7 +100,7 @@ def evaluate(
     utility = None
     if agreed.holdout is not None:
         utility = compute_utility(plan, rows, agreed.holdout, real, seed)
-    sites = encoded.sums["group_sites"].astype(np.int64)
+    sites = encoded.group_sites
     audit = audit_of_sums(
         plan.conditions,
         counts.marginals,

@@ -67,6 +67,7 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
                 model.critic_trees,
                 model.tree_leaf,
                 model.trees + learnt + 1,
+                None if run.budget is None else run.budget.noise("leaves"),
             )
     for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics, forbidden):
         run.begin("postprocess", fit.text)

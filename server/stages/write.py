@@ -53,7 +53,7 @@ def write(
         **_training(run, encoded, training, started),
         **_figures(postprocessed.reports, evaluation),
     }
-    if left_out := int(encoded.sums["left_out"][0]):
+    if left_out := encoded.left_out:
         values["rows_left_out_by_sites"] = left_out
     if evaluation.parity is not None:
         values["parity"] = evaluation.parity
@@ -116,7 +116,10 @@ def _figures(reports: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -
     distances, coverage = evaluation.distances, evaluation.coverage
     projection = None
     if "projection" in reports:
-        projection = {**reports["projection"], **reports["dependencies"]}
+        projection = {
+            **reports["projection"],
+            **reports.get("dependencies", {"columns_that_follow": {}}),
+        }
     return {
         "tv_mean": distances["tv_mean"],
         "ks_mean": distances["ks_mean"],

@@ -3,14 +3,17 @@
 See `everymode.fairness.postprocessing.leaf_weights`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.plan import derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
+from everymode.fairness.matching.consistency import onto_simplex
 from everymode.fairness.matching.small_groups import without_small_groups
 from everymode.fairness.matching.trees import NO_COLUMN, Tree, from_sklearn
 from everymode.fairness.postprocessing.leaf_weights import STEPS, LeafProblem, LeafWeights
@@ -25,6 +28,8 @@ from everymode.server.synthesis.trees import (
     split_features,
 )
 from everymode.server.transport.exchange import Exchange
+
+Counts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 MIN_ROWS, MAX_ROWS = 20_000, 80_000
 """Bounds of the synthetic rows that weights are fitted on, three times the data's between them."""
@@ -41,6 +46,9 @@ COLUMNS = 4
 KEPT = 3
 """Of so many trees one is kept: those whose counts are farthest off."""
 
+SURVIVES = 3.0
+"""Standard deviations of the noise that a leaf is expected to hold at least, where there is any."""
+
 DIRECTIONS = 2
 """Random projections of its columns that a tree tells apart."""
 
@@ -55,6 +63,7 @@ class FitCriticTrees:
         trees: How many trees sites are asked for.
         leaf: Rows of the data that a leaf is expected to hold at least.
         number: Number of the exchange, after those of other trees.
+        noise: What sites add to their counts; None: nothing.
     """
 
     exchange: Exchange
@@ -62,6 +71,7 @@ class FitCriticTrees:
     trees: int
     leaf: int
     number: int
+    noise: Noise | None = None
     name = "critic_trees"
     text = "sites count their rows in the leaves of trees as critics"
 
@@ -82,18 +92,30 @@ class FitCriticTrees:
             synthesizer.encoded(cells, derive_seed(plan.seed, "rows for critic trees")), cells
         )
         some = codes[:GROWN_ON]
-        least = max(2, round(self.leaf * len(some) / table.sum()))
+        deviation = 0.0
+        if self.noise is not None:
+            # As `everymode.clients.protocol.sensitivity.of_leaves` says.
+            deviation = math.sqrt(self.trees / (2.0 * self.noise.rho)) * self.noise.excess
+        leaf = max(self.leaf, SURVIVES * deviation)
+        least = max(2, round(leaf * len(some) / table.sum()))
         asked = []
         for number in range(self.trees):
             tree = grow_critic(some, coding, least, rng)
             asked.append(without_small_groups(tree, coding, LEAVES_OF_OWN * self.leaf))
             progress(number, self.trees + STEPS)
-        counts = request_counts(self.exchange, self.plan_name, asked, self.number, coding)
+        counts: list[Counts] = [
+            own[:, 0]
+            for own in request_counts(
+                self.exchange, self.plan_name, asked, self.number, coding, self.noise
+            )
+        ]
+        if self.noise is not None:
+            counts = [onto_simplex(own.astype(np.float64), table.sum()) for own in counts]
         leaves = [tree.apply(codes) for tree in asked]
-        off = [distance(own[:, 0], at) for own, at in zip(counts, leaves, strict=True)]
+        off = [distance(own, at) for own, at in zip(counts, leaves, strict=True)]
         kept = np.sort(np.argsort(off, kind="stable")[::-1][: -(-self.trees // KEPT)])
         problem = LeafProblem.of(
-            [leaves[k] for k in kept], [counts[k][:, 0] for k in kept], cells, table
+            [leaves[k] for k in kept], [counts[k] for k in kept], cells, table, deviation
         )
         theta = problem.solved(lambda done, of: progress(self.trees + done, self.trees + of))
         before, after = (problem.off(x) for x in (0 * theta, theta))
@@ -155,7 +177,7 @@ def _projections(
     return found
 
 
-def distance(counts: npt.NDArray[np.int64], leaf: npt.NDArray[np.int64]) -> float:
+def distance(counts: Counts, leaf: npt.NDArray[np.int64]) -> float:
     """Chi-square distance of the data's counts and those of synthetic rows, over the leaves.
 
     Args:

@@ -69,7 +69,9 @@ def build_fits(
     if forbidden is not None:
         fits.append(forbidden)
     if moments is not None and can_project(plan):
-        fits += [FindDependencies(moments), FitProjection(moments)]
+        # Noise hides that a pair never occurs: nothing is said to follow from anything.
+        fits += [FindDependencies(moments)] if moments.noise is None else []
+        fits.append(FitProjection(moments))
     if critics is not None:
         fits.append(critics)
     return tuple(fits)

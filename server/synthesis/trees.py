@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from everymode.clients.protocol.messages import CountLeaves, Request
+from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.plan import Plan, derive_seed
 from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.small_groups import without_small_groups
@@ -122,7 +123,12 @@ class FitTrees:
 
 
 def request_counts(
-    exchange: Exchange, plan_name: str, trees: Sequence[Tree], number: int, coding: Coding
+    exchange: Exchange,
+    plan_name: str,
+    trees: Sequence[Tree],
+    number: int,
+    coding: Coding,
+    noise: Noise | None = None,
 ) -> list[npt.NDArray[np.int64]]:
     """Has sites count their rows in the leaves of trees; of each tree `(leaves, codes)`.
 
@@ -132,6 +138,7 @@ def request_counts(
         trees: The trees.
         number: Number of the exchange, which rises within a run.
         coding: What codes of columns mean.
+        noise: What sites add to their counts; None: nothing.
     """
     order = CountLeaves(
         plan_name,
@@ -140,6 +147,7 @@ def request_counts(
         tuple(tree.target for tree in trees),
         tuple(len(tree.column) for tree in trees),
         tuple(tree.size(coding.sizes) for tree in trees),
+        noise,
     )
     found = exchange(Request(order, tensors=trees_to_tensors(trees)))
     return split_counts(trees, found.units("counts"), coding.sizes)

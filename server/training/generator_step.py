@@ -52,6 +52,7 @@ class GeneratorSteps:
         mass: npt.NDArray[np.float64],
         critics: CriticEnsemble | None = None,
         previous_critic: Tensor | None = None,
+        score: ScoreFn | None = None,
     ) -> float:
         """The steps of round `number`; returns their mean loss.
 
@@ -63,6 +64,7 @@ class GeneratorSteps:
             critics: The sites' own critics; None: the shared one.
             previous_critic: The last round's critic, `(P,)`. If given, step i of n uses the critic
                 interpolated i / n of the way to the current one, imitating alternating updates.
+            score: What scores rows in place of any critic; None: they do.
         """
         train, pack, device = self.recipe, self.plan.recipe.pack, players.device
         seed = derive_seed(train.seed, "generator", number)
@@ -82,9 +84,11 @@ class GeneratorSteps:
             if previous_critic is not None:
                 way = (step + 1) / train.generator_steps
                 players.critic.load(torch.lerp(previous_critic, current, way))
-            score = None if critics is None else _score_fn(players, critics, cells[::pack])
+            judge = score
+            if critics is not None:
+                judge = _score_fn(players, critics, cells[::pack])
             gradient, loss = players.generator_gradient(
-                encoded[cells], ones, rng, self.penalties, score
+                encoded[cells], ones, rng, self.penalties, judge
             )
             players.step_generator(gradient, factor)
             players.update_ema()

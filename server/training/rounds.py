@@ -23,6 +23,7 @@ from everymode.server.training.monitor import read_observations
 from everymode.server.training.round import Metrics, Setup, first_state, load, run_round, task
 from everymode.server.training.state import ServerState, TrainingState
 from everymode.server.training.weighting import FREQUENCIES, GroupMass, SiteWeights, site_kernel
+from everymode.server.training.without_critic import run_round_without_critic
 from everymode.server.transport.exchange import Exchange, Traffic
 from everymode.wgan.diagnostics import Finding
 from everymode.wgan.numerics import flush_denormals
@@ -176,9 +177,11 @@ class Rounds:
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics]:
         """Yields the metrics of each round once it is finished; ends early when `stop` says so."""
         torch.set_num_threads(self.setup.recipe.threads)
+        with_critic = self.setup.recipe.federation.with_critic
+        step = run_round if with_critic else run_round_without_critic
         while not self.finished and not stop():
             with flush_denormals():
-                self.state, metrics = run_round(self.setup, self.state, self.exchange, self._before)
+                self.state, metrics = step(self.setup, self.state, self.exchange, self._before)
             yield metrics
 
     @property

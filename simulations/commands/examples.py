@@ -73,6 +73,11 @@ EXAMPLES = {
         "everymode site policy check policy.toml",
         "everymode site policy check /etc/everymode/policy.toml --json",
     ),
+    "privacy": (
+        "everymode privacy private.toml",
+        "everymode privacy private.toml --rows 30000 --counts cells.csv",
+        "everymode privacy private.toml --set privacy.epsilon=1 --json",
+    ),
     "deploy": (
         "everymode deploy init kit --sites north,south --server fl.example.org:443",
         "everymode deploy check kit/coordinator",

@@ -96,7 +96,7 @@ class TableCodec:
         raise KeyError(name)
 
     def encode(
-        self, frame: pd.DataFrame, rng: np.random.Generator, where: str = "the table"
+        self, frame: pd.DataFrame, rng: np.random.Generator | None, where: str = "the table"
     ) -> npt.NDArray[np.float32]:
         """Rows of the table as numbers, `(n, width)`; other columns are ignored.
 
@@ -109,7 +109,7 @@ class TableCodec:
 
         Args:
             frame: The rows, as text or typed.
-            rng: Source of the jitter.
+            rng: Source of the jitter; None: there is none, and a row depends on no other.
             where: The table's file, for messages.
 
         Raises:
@@ -124,7 +124,7 @@ class TableCodec:
                 rows[np.arange(len(rows)), slots.choice.start + states] = 1
             if slots.value is not None:
                 step = JITTER * jitter(column)
-                noise = rng.uniform(-step / 2, step / 2, len(rows)) if step else 0.0
+                noise = rng.uniform(-step / 2, step / 2, len(rows)) if step and rng else 0.0
                 dense = (states == 0) & ~np.isnan(values)
                 scores = to_scores(np.where(dense, values + noise, column.edges[0]), column)
                 rows[:, slots.value] = np.where(dense, scores, 0)

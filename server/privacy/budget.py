@@ -1,0 +1,58 @@
+"""A run's privacy budget: what it is, how it is shared out, and what each question may spend."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from everymode.clients.protocol.noise import Noise
+from everymode.server.privacy.accounting import rho_for
+
+Part = Literal["counts", "moments", "leaves"]
+"""What a run asks of rows: counts of cells and numbers; second moments; rows in leaves of trees."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+SURVIVES = 15.0
+"""Levels with fewer rows than so many standard deviations of the noise take no part."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend.
+
+    Attributes:
+        epsilon: For the union of all sites' rows, adding or removing one.
+        delta: Likewise.
+        shares: Share of each part in zCDP; they add up to 1.
+        adders: Sites that are counted on to add their share of the noise.
+        sites: All sites.
+        seed: What noise derives from, in tests; None: secrets of the sites.
+    """
+
+    epsilon: float
+    delta: float
+    shares: Mapping[Part, float]
+    adders: int
+    sites: int
+    seed: int | None = None
+
+    @property
+    def rho(self) -> float:
+        """ZCDP of the whole."""
+        return rho_for(self.epsilon, self.delta)
+
+    def noise(self, part: Part, clip: float = 0.0) -> Noise:
+        """What the question of a part asks sites to add; each part is one question."""
+        # Shares of sites are not quite one Gaussian: a hair of the budget pays for that.
+        return Noise(self.rho * self.shares[part] * (1.0 - 1e-6), self.adders, clip, self.sites)
+
+
+def share_out(wanted: Mapping[Part, float], asked: tuple[Part, ...]) -> dict[Part, float]:
+    """Shares of the parts that a run asks for: what the others would have had is theirs.
+
+    >>> share_out({"counts": 0.2, "moments": 0.4, "leaves": 0.4}, ("counts", "moments"))
+    {'counts': 0.333..., 'moments': 0.666...}
+    """
+    total = math.fsum(wanted[part] for part in asked)
+    return {part: wanted[part] / total for part in asked}

@@ -1,0 +1,314 @@
+"""Noise at the gate: its distribution, the sensitivity of every sum, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from everymode.clients.datasets.choice import open_dataset
+from everymode.clients.gate import discrete_gaussian
+from everymode.clients.gate.discrete_gaussian import Stream, sample
+from everymode.clients.gate.noise import SECRET, build_noise
+from everymode.clients.gate.release import build_context
+from everymode.clients.protocol.messages import (
+    CountLeaves,
+    CountMarginals,
+    EncodeData,
+    Request,
+    SumMoments,
+    from_json,
+    to_json,
+)
+from everymode.clients.protocol.noise import Noise, Sensitivity
+from everymode.clients.protocol.plan import Plan, fingerprint
+from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.schema_messages import CountHistograms
+from everymode.clients.protocol.sensitivity import sensitivity
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import compute, handle
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.codes import Coding
+from everymode.fairness.matching.private_moments import choose_clip
+from everymode.fairness.matching.suppression import to_text
+from everymode.fairness.matching.trees import trees_to_tensors
+from everymode.fairness.metrics.marginals import Marginals
+from everymode.server.config.tables import build_table_spec
+from everymode.server.schema.declared import agree_privately, declared_column
+from everymode.server.synthesis.critic_trees import grow_critic
+from everymode.wgan.data.schema import Schema
+from everymode.wgan.errors import StateError
+from tests.federated import RECIPE, Recorder
+from tests.private import private
+
+RUN = "00000000000000ab"
+
+
+@pytest.mark.parametrize("parameter", [1, 3, 30, 1000])
+def test_samples_have_the_discrete_gaussian_distribution(parameter: int) -> None:
+    drawn = sample(parameter, 100_000, Stream(bytes([parameter % 256]) * 32))
+    reach = int(6 * parameter**0.5) + 1
+    values = np.arange(-reach, reach + 1)
+    chances = np.exp(-(values**2) / (2 * parameter))
+    expected = len(drawn) * chances / chances.sum()
+    found = np.bincount(drawn + reach, minlength=len(values))[: len(values)]
+    often = expected > 5
+    scale = found[often].sum() / expected[often].sum()
+    assert stats.chisquare(found[often], expected[often] * scale).pvalue > 1e-3
+
+
+def test_samples_of_a_fine_grid_are_as_wide_as_they_should_be() -> None:
+    for parameter in (2**40, 2**74, 10**29):
+        drawn = sample(parameter, 50_000, Stream(bytes(range(32)))) / parameter**0.5
+        assert abs(drawn.std() - 1) < 0.02 and abs(drawn.mean()) < 0.02
+        assert stats.kstest(drawn, "norm").pvalue > 1e-3
+
+
+def test_floating_point_never_decides_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every comparison in arithmetic of any precision gives the samples of the fast way."""
+    fast = sample(50, 300, Stream(bytes(32)))
+    monkeypatch.setattr(discrete_gaussian, "MARGIN", 2.0)
+    assert sample(50, 300, Stream(bytes(32))).tolist() == fast.tolist()
+    # The first 64 bits of a number may equal the chance's: then more are drawn.
+    more = iter([0, 2**64 - 1])
+    word = int(np.exp(-0.25) * 2**64)
+    drawn = []
+
+    def draw(count: int) -> Any:
+        drawn.append(next(more))
+        return np.array([drawn[-1]], dtype=np.uint64)
+
+    from decimal import Decimal, localcontext
+
+    with localcontext() as context:
+        context.prec = 60
+        word = int(Decimal("-0.25").exp() * 2**64)
+    assert discrete_gaussian._decided(word, 0, 0, 1, draw) is True
+    assert discrete_gaussian._decided(word, 0, 0, 1, draw) is False
+    assert drawn == [0, 2**64 - 1]
+
+
+def test_the_sum_of_shares_has_the_noise_that_was_promised() -> None:
+    bound = Sensitivity(3.0, ("counts",), 10, 0, "")
+    noise = Noise(rho=0.01, adders=4)
+    assert bound.deviation(noise) == pytest.approx(3 / 0.02**0.5)
+    share = bound.site_deviation(noise)
+    assert 4 * share**2 >= bound.deviation(noise) ** 2
+    assert bound.charged(noise) <= noise.rho * (1 + 1e-9)
+    # One site's own sum has just its share over it.
+    assert bound.charged_at_site(noise) == pytest.approx(4 * noise.rho, rel=0.02)
+
+
+class Private:
+    """One site over a small table, asked all that a private run asks."""
+
+    def __init__(self, folder: Path, frame: pd.DataFrame, kit: Any, noise: bool = True) -> None:
+        folder.mkdir(parents=True)
+        table = folder / "people.csv"
+        frame.to_csv(table, index=False)
+        self.site = Site("north", table, folder / "work")
+        self.settings = kit.tiny(table, **private(table))
+        self.spec = build_table_spec(self.settings.data)
+        self.columns = tuple(n for n in frame.columns if n not in self.spec.drop)
+        self.exchange = Recorder([self.site], [], RUN)
+        self.noise = Noise(1e5, 1) if noise else None
+
+    def plan(self, agreed: Any, bins: int = 4) -> EncodeData:
+        counts = agreed.conditions.group_counts
+        return EncodeData(
+            agreed.schema.to_json(),
+            agreed.conditions.to_json(),
+            tuple((counts / counts.sum()).tolist()),
+            RECIPE.to_json(),
+            seed=0,
+            matching="moments",
+            marginals=True,
+            missing=self.spec.missing,
+            bins=bins,
+            noised=True,
+        )
+
+    def ask(self, order: Any, tensors: Any = None) -> Any:
+        return handle(Request(order, tensors or {}, run=RUN), [self.site])
+
+
+def neighbours(frame: pd.DataFrame, count: int) -> Any:
+    """Tables with one row less, and with one odd row more."""
+    for place in np.linspace(0, len(frame) - 1, count).astype(int):
+        yield frame.drop(index=frame.index[place])
+    row = frame.iloc[[0]].copy()
+    for name, value in (("age", "90"), ("weight kg", "1e9"), ("gain", "-7"), ("member", "?")):
+        row[name] = value
+    yield pd.concat([frame.iloc[:3], row, frame.iloc[3:]])
+    yield pd.concat([row.assign(group="c", sex="x", outcome=""), frame])
+
+
+def test_no_neighbour_moves_a_sum_by_more_than_its_sensitivity(tmp_path: Path, kit: Any) -> None:
+    """Brute force, without noise: counts, moments, leaves; with one row less or more."""
+    frame = kit.people(240)
+    own = Private(tmp_path / "own", frame, kit)
+    agreed = agree_privately(own.exchange, own.columns, own.spec, own.noise)
+    order = own.plan(agreed)
+    plan = Plan.of(order)
+    clip = choose_clip(plan.coordinates) * 0.8
+    name = fingerprint(order)
+    every = np.ones((plan.conditions.width + 1, plan.coordinates.width), dtype=bool)
+    every[-1] = False
+    drafted = Schema(tuple(declared_column(n, own.spec.columns[n]) for n in own.columns))
+    counted = own.exchange.requests[0].order
+    coding = Coding.of(plan.codec, plan.conditions, 128)
+    rng = np.random.default_rng(0)
+    made = (rng.random((500, len(coding.sizes))) * np.array(coding.sizes)).astype(np.int16)
+    trees = [grow_critic(made, coding, 10, rng) for _ in range(7)]
+    leaves = CountLeaves(
+        name,
+        1,
+        128,
+        tuple(t.target for t in trees),
+        tuple(len(t.column) for t in trees),
+        tuple(t.size(coding.sizes) for t in trees),
+        Noise(1.0, 1),
+    )
+    moments = SumMoments(name, to_text(every), Noise(1.0, 1, clip))
+    assert drafted.names == own.columns and isinstance(counted, CountHistograms)
+
+    def answers(site: Site) -> list[Any]:
+        compute(order, {}, site)
+        asked = [(counted, {}), (moments, {}), (leaves, trees_to_tensors(trees))]
+        return [compute(o, t, site) for o, t in asked]
+
+    def vector(answer: Any) -> Any:
+        return answer.layout.pack(answer.sums).vector
+
+    base = [vector(answer) for answer in answers(own.site)]
+    bounds = [sensitivity(o, plan.conditions) for o in (counted, moments, leaves)]
+    reached = np.zeros(3)
+    for number, other in enumerate(neighbours(frame, 12)):
+        there = Private(tmp_path / str(number), other, kit)
+        for k, (bound, answer) in enumerate(zip(bounds, answers(there.site), strict=True)):
+            units = vector(answer) - base[k]
+            moved = float(np.linalg.norm(units.astype(np.float64))) / 2.0**bound.bits
+            assert moved <= bound.l2 * (1 + 1e-12), (k, number)
+            reached[k] = max(reached[k], moved / bound.l2)
+    # The bounds are no larger than they have to be: the clip bites, counts are reached exactly.
+    assert reached[0] == 1.0 and reached[2] == 1.0 and reached[1] > 0.9
+
+
+def encoded(own: Private, order: EncodeData) -> Any:
+    plan = Plan.of(order)
+    return open_dataset(own.site).encode(plan.schema, plan.conditions, order).rows
+
+
+def test_the_control_a_row_changes_more_where_rows_are_jittered(tmp_path: Path, kit: Any) -> None:
+    """Jitter of one row hangs on the rows before it; without a private plan sums move by more."""
+    frame = kit.people(240)
+    found = []
+    for number, rows in enumerate((frame, frame.iloc[1:])):
+        own = Private(tmp_path / str(number), rows, kit)
+        if not number:
+            agreed = agree_privately(own.exchange, own.columns, own.spec, own.noise)
+        found.append(encoded(own, replace(own.plan(agreed), noised=False)))
+    assert len(found[0]) == len(found[1]) + 1
+    assert not np.array_equal(found[0][1:], found[1])
+    private_rows = []
+    for number, rows in enumerate((frame, frame.iloc[1:])):
+        own = Private(tmp_path / f"p{number}", rows, kit)
+        private_rows.append(encoded(own, own.plan(agreed)))
+    assert np.array_equal(private_rows[0][1:], private_rows[1])
+
+
+def prepared(folder: Path, kit: Any) -> tuple[Private, EncodeData]:
+    own = Private(folder / "own", kit.people(240), kit)
+    agreed = agree_privately(own.exchange, own.columns, own.spec, own.noise)
+    order = own.plan(agreed)
+    own.ask(order)
+    return own, order
+
+
+def test_the_same_question_gets_the_same_noise_and_another_gets_other(
+    tmp_path: Path, kit: Any
+) -> None:
+    own, order = prepared(tmp_path, kit)
+    plan = Plan.of(order)
+    asked = np.zeros((plan.conditions.width + 1, plan.coordinates.width), dtype=bool)
+    asked[0] = True
+    moments = SumMoments(fingerprint(order), to_text(asked), Noise(0.5, 1, 5.0))
+    first, again = own.ask(moments), own.ask(moments)
+    assert np.array_equal(first.vector, again.vector)
+    plain = compute(moments, {}, own.site)
+    noise = first.vector - plain.layout.pack(plain.sums).vector
+    deviation = noise.std() / 2.0**30
+    assert deviation == pytest.approx(5.0, rel=0.1)
+    context = build_context(moments, RUN, "north")
+    keys = set()
+    for other in (moments, replace(moments, noise=Noise(0.25, 1, 5.0))):
+        made = build_noise(other, {}, context, own.site)
+        assert made is not None
+        keys.add(made.key)
+    assert len(keys) == 2
+    stated = json.loads(first.mechanisms[0])
+    assert stated["name"] == "discrete Gaussian" and stated["rho"] == pytest.approx(0.5, rel=1e-6)
+    secret = (own.site.workspace / SECRET).read_bytes()
+    assert len(secret) == 32 and not any(secret.hex() in text for text in first.mechanisms)
+    (own.site.workspace / SECRET).write_bytes(b"short")
+    with pytest.raises(StateError, match="holds 5 bytes"):
+        own.ask(moments)
+
+
+def test_a_private_plan_answers_nothing_without_noise(tmp_path: Path, kit: Any) -> None:
+    own, order = prepared(tmp_path, kit)
+    name, plan = fingerprint(order), Plan.of(order)
+    asked = np.ones((plan.conditions.width + 1, plan.coordinates.width), dtype=bool)
+    with pytest.raises(RefusedError, match="'moments' without noise"):
+        own.ask(SumMoments(name, to_text(asked)))
+    frame = kit.people(5)
+    bins = Marginals.of(plan.schema, frame[list(own.columns)])
+    groups = len(plan.conditions.groups)
+    with pytest.raises(RefusedError, match="'audit' without noise"):
+        own.ask(CountMarginals(name, bins.to_json(), groups, own.spec.missing))
+    # Nor does encoding say anything of rows.
+    answer = own.ask(order)
+    assert answer.vector.tolist() == [1]
+    assert json.loads(answer.mechanisms[0]) == {"name": "no rows"}
+    # A plan that follows noisy counts cannot be made one without noise.
+    with pytest.raises(RefusedError, match="noise"):
+        own.ask(replace(order, noised=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"noise": Noise(0.0, 1)}, "0.0 zCDP"),
+        ({"noise": Noise(float("inf"), 1)}, "holds inf"),
+        ({"noise": Noise(1.0, 0)}, "0 sites that add noise"),
+    ],
+)
+def test_noise_that_is_none_is_refused(
+    tmp_path: Path, kit: Any, change: dict[str, Any], problem: str
+) -> None:
+    own = Private(tmp_path / "own", kit.people(240), kit)
+    agree_privately(own.exchange, own.columns, own.spec, own.noise)
+    order = own.exchange.requests[0].order
+    with pytest.raises(RefusedError, match=problem):
+        own.ask(replace(order, **change))
+
+
+def test_a_site_with_a_floor_adds_no_noise(tmp_path: Path, kit: Any) -> None:
+    own = Private(tmp_path / "own", kit.people(240), kit)
+    own.exchange.sites[0] = replace(own.site, floor=5)
+    with pytest.raises(RefusedError, match="set the floor to 0"):
+        agree_privately(own.exchange, own.columns, own.spec, own.noise)
+
+
+def test_orders_without_noise_are_spelt_as_before() -> None:
+    order = SumMoments("0" * 16, ("1",))
+    assert "noise" not in to_json(order)
+    noisy = replace(order, noise=Noise(0.5, 3, 2.0))
+    assert from_json(to_json(noisy)) == noisy
+    space = ConditionSpace((), None, ((),), ("all",), (), ((0,),))
+    plain = EncodeData({"columns": []}, space.to_json(), (1.0,), RECIPE.to_json(), 0, "none")
+    assert "noised" not in to_json(plain)
