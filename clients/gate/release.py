@@ -15,7 +15,7 @@ A deployed site keeps a log besides (`everymode.clients.gate.log`), with a line 
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from everymode.clients.gate.log import Entry, compute_sums_digest, write_entry
 from everymode.clients.gate.mechanism import Answer, ReleaseContext
 from everymode.clients.protocol.messages import CountBatchRows, Task, Train
 from everymode.clients.protocol.refusal import RefusedError, named
-from everymode.clients.protocol.sums import Field, Layout, SiteSums
+from everymode.clients.protocol.sums import Field, Ints, Layout, SiteSums
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
 from everymode.wgan.portable import lock
@@ -34,6 +34,13 @@ from everymode.wgan.portable import lock
 NAME = "released.jsonl"
 
 VERSION = 1
+
+MASKED = "secure summation"
+"""What a masked release states as a mechanism."""
+
+Mask = Callable[[Layout, Ints], Ints]
+"""Adds a site's masks to a packed answer, the last thing that is done to it; see
+`everymode.clients.secure`."""
 
 
 def build_context(order: Task, run: str, site: str) -> ReleaseContext:
@@ -44,9 +51,14 @@ def build_context(order: Task, run: str, site: str) -> ReleaseContext:
 
 
 def release(
-    answer: Answer, context: ReleaseContext, site: Site, run: str = "", plan: str | None = None
+    answer: Answer,
+    context: ReleaseContext,
+    site: Site,
+    run: str = "",
+    plan: str | None = None,
+    mask: Mask | None = None,
 ) -> SiteSums:
-    """What leaves the site: the answer after the site's mechanism, packed and written down.
+    """What leaves the site: the answer after the site's mechanism, packed, masked, written down.
 
     Args:
         answer: What a task computed.
@@ -54,6 +66,7 @@ def release(
         site: Whose answer it is.
         run: The run's name, for the site's log; "": the scope's.
         plan: The plan's fingerprint, likewise; None: the scope's where that is no run.
+        mask: Adds masks; None: the sums leave as they are.
 
     Raises:
         RefusedError: The mechanism refuses; the site is named.
@@ -80,9 +93,18 @@ def release(
     if statement is not None:
         text = json.dumps({"name": mechanism.name, **statement}, sort_keys=True, allow_nan=False)
         sums = replace(sums, mechanisms=(text,))
+    if mask is not None:
+        stated = json.dumps({"name": MASKED})
+        sums = replace(
+            sums,
+            vector=mask(layout, sums.vector),
+            mechanisms=tuple(sorted((*sums.mechanisms, stated))),
+        )
     _enter(site, context, _content(layout, sums.mechanisms))
     if not site.simulated:
-        write_entry(site, _entry(sums, changed, context, site, run or context.scope, plan))
+        write_entry(
+            site, _entry(sums, changed, context, site, run or context.scope, plan, mask is not None)
+        )
     return sums
 
 
@@ -93,6 +115,7 @@ def _entry(
     site: Site,
     run: str,
     plan: str | None,
+    masked: bool,
 ) -> Entry:
     return Entry(
         run=run,
@@ -103,7 +126,8 @@ def _entry(
         per_site=_shapes(sums.layout.per_site) if sums.per_site else {},
         rows=count_rows(answer, context, site),
         digest=compute_sums_digest(sums),
-        mechanism=site.mechanism.name if sums.mechanisms else "none",
+        mechanism="none" if site.mechanism.statement(sums.layout) is None else site.mechanism.name,
+        masked=masked,
     )
 
 
@@ -231,9 +255,17 @@ def _content(layout: Layout, mechanisms: tuple[str, ...]) -> str:
     value: dict[str, Any] = {
         "sums": _shapes(layout.fields),
         "per_site": _shapes(layout.per_site),
-        "mechanism": json.loads(mechanisms[0]) if mechanisms else None,
+        "mechanism": _stated([json.loads(text) for text in mechanisms]),
     }
     return json.dumps(value)
+
+
+def _stated(mechanisms: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What mechanisms state as one value; that of a masked release says so."""
+    own = [stated for stated in mechanisms if stated["name"] != MASKED]
+    if len(own) == len(mechanisms):
+        return own[0] if own else None
+    return {**(own[0] if own else {"name": MASKED}), "masked": True}
 
 
 def _shapes(fields: Iterable[Field]) -> dict[str, list[int]]:

@@ -21,6 +21,7 @@ from everymode.server.config.sections import (
     ModelSettings,
     OutputSettings,
     Section,
+    SecureSettings,
     SimulationSettings,
     SiteSettings,
     SplitSettings,
@@ -55,6 +56,7 @@ class Settings(Section):
     views: ViewSettings = ViewSettings()
     train: TrainSettings = TrainSettings()
     federation: FederationSettings = FederationSettings()
+    secure: SecureSettings = SecureSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
     audit: Thresholds = Thresholds()
