@@ -109,12 +109,11 @@ def run_in_process(
     Raises:
         EveryModeError: As `everymode.server.session.Session`.
     """
+    plain = InProcess(sites.sites, tell=listener.on_note)
     session = Session(
         settings=settings,
         folder=folder,
-        exchange=secured(
-            InProcess(sites.sites, tell=listener.on_note), build_masking(settings), listener.on_note
-        ),
+        exchange=secured(plain, build_masking(settings), listener.on_note),
         columns=sites.columns,
         samples=sites.samples,
         form=sites.form,

@@ -93,6 +93,11 @@ class _Session:
         self.number += 1
         self.prepared = dict(following)
 
+    def give_up(self) -> None:
+        """Leaves out the next attempt: sites may have made secrets for it that never came."""
+        self.number += 2
+        self.prepared = {}
+
 
 @dataclass
 class MaskedExchange:
@@ -153,7 +158,7 @@ class MaskedExchange:
             except AttemptError as error:
                 problems = error.problems
                 if self._session is not None:
-                    self._session.move_on({})
+                    self._session.give_up()
                 continue
             try:
                 collector.take(Source(who), total)
@@ -215,9 +220,7 @@ class MaskedExchange:
         except ReplyError as error:
             raise AttemptError([*lost, *silent, *error.problems]) from error
         if silent:
-            # Who did not answer may have made secrets that never came: all make others.
-            session.move_on({})
-            session.move_on({})
+            session.give_up()
         else:
             session.move_on({n: r.following for n, r in revealed.items() if r.following})
         for problem in lost:
