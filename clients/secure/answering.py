@@ -17,7 +17,8 @@ from everymode.clients.secure.graph import FEWEST
 from everymode.clients.secure.masks import (
     Ints,
     add_mask,
-    agree_on_key,
+    derive_channel,
+    derive_key,
     derive_pair_seed,
     pair_sign,
     public_key,
@@ -169,7 +170,7 @@ def make_shares(session: Session, attempt: str, site: Site) -> Shares:
         sealed.append({})
         for holder, share in zip(holding, shares, strict=True):
             parts = session.scope, attempt, what, site.name, holder
-            key = agree_on_key(session.channel, channels[holder], "share", *parts)
+            key = derive_key(derive_channel(session.channel, channels[holder]), "share", *parts)
             nonce = secrets.token_bytes(NONCE)
             sealed[-1][holder] = (nonce + AESGCM(key).encrypt(nonce, share, None)).hex()
     state.keep_attempt(site, session.name, attempt, secret)
@@ -312,7 +313,7 @@ def _open_shares(
     for name, text in sealed.items():
         what = OWN if name in survivors else KEY
         parts = session.scope, attempt, what, name, site.name
-        key = agree_on_key(session.channel, channels[name], "share", *parts)
+        key = derive_key(derive_channel(session.channel, channels[name]), "share", *parts)
         content = bytes.fromhex(text)
         try:
             opened[name] = AESGCM(key).decrypt(content[:NONCE], content[NONCE:], None).hex()

@@ -4,6 +4,8 @@ A seed of 32 bytes is the key of AES-256 in counter mode, whose key stream is th
 is used for one vector, so the counter begins at zero.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -58,10 +60,22 @@ def agree_on_key(own: bytes, theirs: bytes, *context: str) -> bytes:
     Raises:
         ValueError: The public key is none, or one that makes the key known to all.
     """
-    shared = X25519PrivateKey.from_private_bytes(own).exchange(
-        X25519PublicKey.from_public_bytes(theirs)
-    )
-    return derive_key(shared, *context)
+    return derive_key(_exchange(own, theirs), *context)
+
+
+@lru_cache(maxsize=4096)
+def derive_channel(own: bytes, theirs: bytes) -> bytes:
+    """What two holders of a session's keys have in common; `derive_key` makes keys of it.
+
+    Raises:
+        ValueError: As `agree_on_key`.
+    """
+    return _exchange(own, theirs)
+
+
+def _exchange(own: bytes, theirs: bytes) -> bytes:
+    private = X25519PrivateKey.from_private_bytes(own)
+    return private.exchange(X25519PublicKey.from_public_bytes(theirs))
 
 
 def derive_pair_seed(own: bytes, theirs: bytes, scope: str, attempt: str, pair: set[str]) -> bytes:
