@@ -28,13 +28,13 @@ from everymode.clients.secure.signing import check_signature, sign
 from everymode.clients.secure.state import Attempt, Session
 from everymode.clients.secure.steps import (
     AnswerMasked,
+    AttemptShares,
     Keys,
     MakeKeys,
     MakeShares,
     Revealed,
-    Roster,
     Said,
-    Shares,
+    SiteList,
     Step,
     Unmask,
 )
@@ -91,8 +91,8 @@ def _said(step: MakeKeys | MakeShares | Unmask, site: Site) -> Said:
             return make_keys(step, site)
         case MakeShares():
             session = state.find_session(site, step.session)
-            if step.roster is not None:
-                session = accept_roster(step.roster, session, site)
+            if step.site_list is not None:
+                session = accept_site_list(step.site_list, session, site)
             return make_shares(session, step.attempt, site)
         case Unmask():
             return open_masks(step, site)
@@ -127,46 +127,46 @@ def mask_text(scope: str, attempt: str, name: str, mask: str, commitment: str) -
     return f"everymode secure summation mask {scope} {attempt} {mask} {commitment} {name}"
 
 
-def accept_roster(roster: Roster, session: Session, site: Site) -> Session:
+def accept_site_list(site_list: SiteList, session: Session, site: Site) -> Session:
     """Takes the list of all sites, once every signature was checked.
 
     Raises:
         RefusedError: A signature is wrong, the site is not among them, or masks would be weak.
     """
-    if session.roster == roster:
+    if session.site_list == site_list:
         return session
-    if session.roster is not None:
+    if session.site_list is not None:
         raise RefusedError(f"session {session.name} has a list of sites already")
-    names = roster.names
+    names = site_list.names
     check_count(len(names))
     if list(names) != sorted(set(names)) or site.name not in names:
         raise RefusedError("the list of sites is not in order, or lacks this site")
-    for keys in roster.keys:
+    for keys in site_list.keys:
         text = keys_text(session.run, session.name, keys.name, keys.channel)
         check_signature(site, keys.name, text, keys.signature)
         if keys.name == site.name and keys.channel != public_key(session.channel).hex():
             raise RefusedError("the list of sites has another key of this site")
-    session = session.with_roster(roster)
+    session = session.with_site_list(site_list)
     _, holding = session.agreed(site)
-    if not len(holding) / 2 < roster.threshold <= len(holding):
+    if not len(holding) / 2 < site_list.threshold <= len(holding):
         raise RefusedError(
-            f"a threshold of {roster.threshold} (secure.threshold), where each site's secrets are "
-            f"shared among {len(holding)}; expected more than half of them, and at most all"
+            f"a threshold of {site_list.threshold} (secure.threshold), where each site's secrets "
+            f"are shared among {len(holding)}; expected more than half of them, and at most all"
         )
     state.keep_session(site, session)
     return session
 
 
-def make_shares(session: Session, attempt: str, site: Site) -> Shares:
+def make_shares(session: Session, attempt: str, site: Site) -> AttemptShares:
     """Draws the secrets of an attempt and shares them among the site's neighbours and itself."""
     if state.has_attempt(site, session.name, attempt):
         raise RefusedError(f"attempt {attempt} has been prepared already; each is prepared once")
-    roster, holding = session.agreed(site)
+    site_list, holding = session.agreed(site)
     secret = Attempt(secrets.token_bytes(SECRET), secrets.token_bytes(SECRET))
-    channels = {keys.name: bytes.fromhex(keys.channel) for keys in roster.keys}
+    channels = {keys.name: bytes.fromhex(keys.channel) for keys in site_list.keys}
     sealed: list[dict[str, str]] = []
-    for what, value in ((OWN, secret.own), (KEY, secret.mask)):
-        shares = split_secret(value, len(holding), roster.threshold)
+    for what, value in ((OWN, secret.self_seed), (KEY, secret.mask)):
+        shares = split_secret(value, len(holding), site_list.threshold)
         sealed.append({})
         for holder, share in zip(holding, shares, strict=True):
             parts = session.scope, attempt, what, site.name, holder
@@ -174,9 +174,9 @@ def make_shares(session: Session, attempt: str, site: Site) -> Shares:
             nonce = secrets.token_bytes(NONCE)
             sealed[-1][holder] = (nonce + AESGCM(key).encrypt(nonce, share, None)).hex()
     state.keep_attempt(site, session.name, attempt, secret)
-    mask, commitment = public_key(secret.mask).hex(), hashlib.sha256(secret.own).hexdigest()
+    mask, commitment = public_key(secret.mask).hex(), hashlib.sha256(secret.self_seed).hexdigest()
     text = mask_text(session.scope, attempt, site.name, mask, commitment)
-    return Shares(site.name, mask, commitment, sign(site, text), *sealed)
+    return AttemptShares(site.name, mask, commitment, sign(site, text), *sealed)
 
 
 def _answer(step: AnswerMasked, site: Site, request: Request | None) -> SiteSums:
@@ -201,13 +201,16 @@ def _answer(step: AnswerMasked, site: Site, request: Request | None) -> SiteSums
     def mask(layout: Layout, vector: Ints) -> Ints:
         check_range(layout, vector, len(step.active))
         used = Attempt(
-            attempt.mask, attempt.own, digest_for(site.name, admission.shared, request), step.active
+            attempt.mask,
+            attempt.self_seed,
+            digest_for(site.name, admission.shared, request),
+            step.active,
         )
         # Before anything leaves: a second answer with these masks would differ from it by the
         # difference of what they hide.
         state.keep_attempt(site, step.session, step.attempt, used)
         masked = vector.copy()
-        add_mask(masked, attempt.own, 1)
+        add_mask(masked, attempt.self_seed, 1)
         for other, seed in seeds.items():
             add_mask(masked, seed, pair_sign(site.name, other))
         return masked
@@ -219,7 +222,7 @@ def _pair_seeds(
     step: AnswerMasked, session: Session, attempt: Attempt, site: Site
 ) -> dict[str, bytes]:
     """Seeds of the masks in common with neighbours, whose keys they signed."""
-    roster, holding = session.agreed(site)
+    site_list, holding = session.agreed(site)
     if attempt.question:
         raise RefusedError(
             f"attempt {step.attempt}: its masks have been used; a mask is used once, so ask with "
@@ -227,12 +230,12 @@ def _pair_seeds(
         )
     active = set(step.active)
     check_count(len(active))
-    if site.name not in active or len(active) < len(step.active) or active - set(roster.names):
+    if site.name not in active or len(active) < len(step.active) or active - set(site_list.names):
         raise RefusedError("the sites that are asked are not sites of this session, each once")
-    if len(active & set(holding)) < roster.threshold:
+    if len(active & set(holding)) < site_list.threshold:
         raise RefusedError(
             f"{len(active & set(holding))} of the sites that hold shares of this one's masks are "
-            f"asked, and opening them takes {roster.threshold} (secure.threshold)"
+            f"asked, and opening them takes {site_list.threshold} (secure.threshold)"
         )
     expected = sorted(active & set(holding) - {site.name})
     if [mask.name for mask in step.masks] != expected:
@@ -283,17 +286,17 @@ def open_masks(step: Unmask, site: Site) -> Revealed:
     attempt = state.find_attempt(site, step.session, step.attempt)
     if not attempt.question:
         raise RefusedError(f"attempt {step.attempt}: this site has masked nothing with it")
-    roster, holding = session.agreed(site)
+    site_list, holding = session.agreed(site)
     survivors = set(step.survivors)
     check_count(len(survivors))
     if site.name not in survivors or len(survivors) < len(step.survivors):
         raise RefusedError("the sites whose answers came do not include this one, or one twice")
     if survivors - set(attempt.active):
         raise RefusedError("the sites whose answers came are others than were asked")
-    if len(survivors & set(holding)) < roster.threshold:
+    if len(survivors & set(holding)) < site_list.threshold:
         raise RefusedError(
             f"answers of {len(survivors & set(holding))} sites came of those that hold shares of "
-            f"this one's masks, and a sum takes {roster.threshold} (secure.threshold)"
+            f"this one's masks, and a sum takes {site_list.threshold} (secure.threshold)"
         )
     if strangers := step.shares.keys() - (set(attempt.active) & set(holding)):
         raise RefusedError(f"shares of {len(strangers)} sites that were not asked")
@@ -307,8 +310,8 @@ def open_masks(step: Unmask, site: Site) -> Revealed:
 def _open_shares(
     sealed: Mapping[str, str], survivors: set[str], attempt: str, session: Session, site: Site
 ) -> dict[str, str]:
-    roster, _ = session.agreed(site)
-    channels = {keys.name: bytes.fromhex(keys.channel) for keys in roster.keys}
+    site_list, _ = session.agreed(site)
+    channels = {keys.name: bytes.fromhex(keys.channel) for keys in site_list.keys}
     opened = {}
     for name, text in sealed.items():
         what = OWN if name in survivors else KEY

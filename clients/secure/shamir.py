@@ -1,4 +1,4 @@
-"""Shares of a secret of 32 bytes, of which any `threshold` give it back and fewer say nothing.
+"""AttemptShares of a secret of 32 bytes, of which any `threshold` give it back and fewer say nothing.
 
 Source: Shamir, "How to share a secret", 1979. Polynomials are over the integers modulo the prime
 2^521 - 1, the smallest Mersenne prime above 2^256.
@@ -14,7 +14,7 @@ SECRET, SHARE = 32, 66
 
 
 def split_secret(secret: bytes, holders: int, threshold: int) -> list[bytes]:
-    """Shares for holders 1, 2, ..., in this order.
+    """AttemptShares for holders 1, 2, ..., in this order.
 
     Args:
         secret: 32 bytes.

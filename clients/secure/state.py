@@ -14,7 +14,7 @@ from typing import Any
 
 from everymode.clients.gate.ledger import open_ledger
 from everymode.clients.protocol.refusal import RefusedError
-from everymode.clients.secure.steps import ROSTER, Roster, holders
+from everymode.clients.secure.steps import SITE_LIST, SiteList, holders
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import read_json, write_json
@@ -31,32 +31,34 @@ class Session:
         name: 16 hexadecimal digits.
         run: The run's name.
         channel: The private key under which shares come.
-        roster: All sites, once their signatures were checked; None: not yet.
-        scope: The roster's digest.
+        site_list: All sites, once their signatures were checked; None: not yet.
+        scope: The digest of the list of sites.
         neighbours: Of every site.
     """
 
     name: str
     run: str
     channel: bytes
-    roster: Roster | None = None
+    site_list: SiteList | None = None
     scope: str = ""
     neighbours: dict[str, tuple[str, ...]] | None = None
 
-    def agreed(self, site: Site) -> tuple[Roster, tuple[str, ...]]:
-        """The roster and who holds shares of the site's secrets.
+    def agreed(self, site: Site) -> tuple[SiteList, tuple[str, ...]]:
+        """The list of sites and who holds shares of the site's secrets.
 
         Raises:
-            RefusedError: There is no roster yet.
+            RefusedError: There is no list of sites yet.
         """
-        if self.roster is None or self.neighbours is None:
+        if self.site_list is None or self.neighbours is None:
             raise RefusedError(f"session {self.name} has no list of sites yet")
-        return self.roster, holders(site.name, self.neighbours)
+        return self.site_list, holders(site.name, self.neighbours)
 
-    def with_roster(self, roster: Roster) -> "Session":
-        """The same with a roster."""
-        scope = roster.digest(self.run, self.name)
-        return replace(self, roster=roster, scope=scope, neighbours=roster.neighbourhood(scope))
+    def with_site_list(self, site_list: SiteList) -> "Session":
+        """The same with a list of sites."""
+        scope = site_list.digest(self.run, self.name)
+        return replace(
+            self, site_list=site_list, scope=scope, neighbours=site_list.neighbourhood(scope)
+        )
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,21 @@ class Attempt:
 
     Attributes:
         mask: The private key of the masks in common with neighbours.
-        own: The seed of the site's own mask.
+        self_seed: The seed of the site's own mask.
         question: Digest of the question that they masked; "": none yet.
         active: The sites that were asked it.
     """
 
     mask: bytes
-    own: bytes
+    self_seed: bytes
     question: str = ""
     active: tuple[str, ...] = ()
 
 
 def keep_session(site: Site, session: Session) -> None:
     """Writes a session down."""
-    roster = None if session.roster is None else asdict(session.roster)
-    value = {"run": session.run, "channel": session.channel.hex(), "roster": roster}
+    site_list = None if session.site_list is None else asdict(session.site_list)
+    value = {"run": session.run, "channel": session.channel.hex(), "site_list": site_list}
     write_json(_folder(site, session.name) / SESSION, value, site.durable, private=True)
 
 
@@ -94,16 +96,16 @@ def find_session(site: Site, name: str) -> Session:
         raise RefusedError(f"session {name} of secure summation was never begun at this site")
     value = read_json(path)
     session = Session(name, value["run"], bytes.fromhex(value["channel"]))
-    if value["roster"] is None:
+    if value["site_list"] is None:
         return session
-    return session.with_roster(ROSTER.validate_python(value["roster"]))
+    return session.with_site_list(SITE_LIST.validate_python(value["site_list"]))
 
 
 def keep_attempt(site: Site, session: str, name: str, attempt: Attempt) -> None:
     """Writes an attempt down."""
     value: dict[str, Any] = {
         "mask": attempt.mask.hex(),
-        "own": attempt.own.hex(),
+        "self_seed": attempt.self_seed.hex(),
         "question": attempt.question,
         "active": list(attempt.active),
     }
@@ -129,7 +131,7 @@ def find_attempt(site: Site, session: str, name: str) -> Attempt:
     value = read_json(_folder(site, session) / f"{name}.json")
     return Attempt(
         bytes.fromhex(value["mask"]),
-        bytes.fromhex(value["own"]),
+        bytes.fromhex(value["self_seed"]),
         value["question"],
         tuple(value["active"]),
     )

@@ -38,7 +38,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Shares:
+class AttemptShares:
     """What a site contributes to an attempt beforehand.
 
     Attributes:
@@ -60,7 +60,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class PublicMask:
-    """The part of `Shares` that all neighbours see."""
+    """The part of `AttemptShares` that all neighbours see."""
 
     name: Name
     mask: Hex
@@ -73,7 +73,7 @@ class Revealed:
     """What a site opens after an attempt: shares, by whose masks they are; and the next attempt."""
 
     shares: Mapping[Name, Hex]
-    following: Shares | None
+    following: AttemptShares | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class MakeKeys:
 
 
 @dataclass(frozen=True)
-class Roster:
+class SiteList:
     """All sites of a session with their keys, and how masks are made.
 
     Attributes:
@@ -129,11 +129,11 @@ def holders(name: str, neighbours: Mapping[str, tuple[str, ...]]) -> tuple[str, 
 
 @dataclass(frozen=True)
 class MakeShares:
-    """Asks for the `Shares` of an attempt; the roster comes with the first."""
+    """Asks for the `AttemptShares` of an attempt; the list of sites comes with the first."""
 
     session: Identity
     attempt: Attempt
-    roster: Roster | None = None
+    site_list: SiteList | None = None
     step: Literal["shares"] = "shares"
 
 
@@ -162,7 +162,7 @@ class Unmask:
     Attributes:
         session: The session.
         attempt: The attempt.
-        survivors: Sites whose answers came. Shares of their own masks are opened; of the others
+        survivors: Sites whose answers came. AttemptShares of their own masks are opened; of the others
             those of their keys.
         shares: The encrypted shares that the site holds, by whose masks they are.
         following: The next attempt, whose shares are wanted along with it; "": none.
@@ -177,11 +177,11 @@ class Unmask:
 
 
 Step = MakeKeys | MakeShares | AnswerMasked | Unmask
-Said = Keys | Shares | Revealed
+Said = Keys | AttemptShares | Revealed
 
 _STEP: TypeAdapter[Step] = TypeAdapter(Annotated[Step, Discriminator("step")])
-_SAID: dict[type, TypeAdapter[Said]] = {t: TypeAdapter(t) for t in (Keys, Shares, Revealed)}
-ROSTER: TypeAdapter[Roster] = TypeAdapter(Roster)
+_SAID: dict[type, TypeAdapter[Said]] = {t: TypeAdapter(t) for t in (Keys, AttemptShares, Revealed)}
+SITE_LIST: TypeAdapter[SiteList] = TypeAdapter(SiteList)
 
 
 def step_to_json(step: Step) -> str:

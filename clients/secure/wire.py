@@ -21,12 +21,12 @@ from everymode.clients.protocol.wire import (
 )
 from everymode.clients.secure.steps import (
     AnswerMasked,
+    AttemptShares,
     Keys,
     MakeKeys,
     MakeShares,
     Revealed,
     Said,
-    Shares,
     Step,
     said_from_json,
     said_to_json,
@@ -130,13 +130,13 @@ def _said(text: object, step: Step, name: str) -> Said:
     if isinstance(step, MakeKeys):
         kind = Keys
     elif isinstance(step, MakeShares):
-        kind = Shares
+        kind = AttemptShares
     try:
         if not isinstance(text, str) or len(text) > TEXT:
             raise ValueError
         said = said_from_json(text, kind)
     except ValueError:
         raise ReplyError(f"what site '{name}' says is not in the agreed form") from None
-    if isinstance(said, Keys | Shares) and said.name != name:
+    if isinstance(said, Keys | AttemptShares) and said.name != name:
         raise ReplyError(f"site '{name}' answers as another")
     return said

@@ -20,13 +20,13 @@ from everymode.clients.secure.graph import (
 )
 from everymode.clients.secure.steps import (
     AnswerMasked,
+    AttemptShares,
     Keys,
     MakeKeys,
     MakeShares,
     PublicMask,
     Revealed,
-    Roster,
-    Shares,
+    SiteList,
     Step,
     Unmask,
     said_to_json,
@@ -40,7 +40,7 @@ from everymode.server.secure.opening import Masked
 from everymode.server.transport.exchange import ExchangeError, Traffic, payload_nbytes
 from everymode.wgan.errors import EveryModeError, SettingsError, named
 
-Kind = TypeVar("Kind", Keys, Shares)
+Kind = TypeVar("Kind", Keys, AttemptShares)
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ class _Session:
 
     run: str
     name: str
-    roster: Roster
+    site_list: SiteList
     scope: str
     neighbours: dict[str, tuple[str, ...]]
     accepted: set[str] = field(default_factory=set)
     number: int = 1
-    prepared: dict[str, Shares] = field(default_factory=dict)
+    prepared: dict[str, AttemptShares] = field(default_factory=dict)
 
     @property
     def attempt(self) -> str:
         return f"{self.number:08d}"
 
-    def move_on(self, following: Mapping[str, Shares]) -> None:
+    def move_on(self, following: Mapping[str, AttemptShares]) -> None:
         """Goes to the next attempt, for which some sites have contributed already."""
         self.number += 1
         self.prepared = dict(following)
@@ -203,7 +203,7 @@ class MaskedExchange:
         if lost and not may_skip:
             raise AttemptError(lost)
         prepared = {name: session.prepared[name] for name in active}
-        threshold, neighbours = session.roster.threshold, session.neighbours
+        threshold, neighbours = session.site_list.threshold, session.neighbours
         masked = Masked(session.scope, session.attempt, threshold, neighbours, prepared, answers)
         if len(answers) < FEWEST or masked.too_few():
             raise AttemptError(
@@ -239,11 +239,13 @@ class MaskedExchange:
             raise AttemptError(lost)
         keys = tuple(found[n] for n in sorted(found))
         holding = choose_degree(len(keys), self.masking.neighbours) + 1
-        roster = Roster(
+        site_list = SiteList(
             keys, choose_threshold(holding, self.masking.threshold), self.masking.neighbours
         )
-        scope = roster.digest(request.run, name)
-        self._session = _Session(request.run, name, roster, scope, roster.neighbourhood(scope))
+        scope = site_list.digest(request.run, name)
+        self._session = _Session(
+            request.run, name, site_list, scope, site_list.neighbourhood(scope)
+        )
         return self._session
 
     def _prepare(self, session: _Session, wanted: Sequence[str], request: Request) -> list[str]:
@@ -253,11 +255,13 @@ class MaskedExchange:
             return []
         steps = {
             name: MakeShares(
-                session.name, session.attempt, None if name in session.accepted else session.roster
+                session.name,
+                session.attempt,
+                None if name in session.accepted else session.site_list,
             )
             for name in missing
         }
-        found, lost = self._said(steps, request, Shares)
+        found, lost = self._said(steps, request, AttemptShares)
         session.accepted.update(found)
         for name, shares in found.items():
             who = {name, *session.neighbours[name]}
@@ -349,7 +353,7 @@ class MaskedExchange:
             match outcomes[name]:
                 case SiteSums() as sums:
                     self.traffic.up += sums.nbytes
-                case Keys() | Shares() | Revealed() as said:
+                case Keys() | AttemptShares() | Revealed() as said:
                     self.traffic.up += len(said_to_json(said))
         return outcomes
 

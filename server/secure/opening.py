@@ -15,7 +15,7 @@ import numpy.typing as npt
 from everymode.clients.protocol.sums import ReplyError
 from everymode.clients.secure.masks import add_mask, derive_pair_seed, pair_sign, public_key
 from everymode.clients.secure.shamir import combine_shares
-from everymode.clients.secure.steps import Revealed, Shares, holders
+from everymode.clients.secure.steps import AttemptShares, Revealed, holders
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,9 +25,9 @@ class Masked:
     """The masked answers of one attempt.
 
     Attributes:
-        scope: Digest of the session's roster.
+        scope: Digest of the session's list of sites.
         attempt: The attempt.
-        threshold: Shares that open a secret.
+        threshold: AttemptShares that open a secret.
         neighbours: Of every site of the session.
         prepared: What the sites that were asked contributed beforehand.
         answers: The masked vectors that came.
@@ -37,7 +37,7 @@ class Masked:
     attempt: str
     threshold: int
     neighbours: Mapping[str, tuple[str, ...]]
-    prepared: Mapping[str, Shares]
+    prepared: Mapping[str, AttemptShares]
     answers: Mapping[str, Ints]
 
     def holders_of(self, name: str) -> tuple[str, ...]:

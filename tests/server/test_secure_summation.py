@@ -21,9 +21,9 @@ from everymode.clients.secure.masks import add_mask, derive_pair_seed, pair_sign
 from everymode.clients.secure.shamir import combine_shares, split_secret
 from everymode.clients.secure.steps import (
     AnswerMasked,
+    AttemptShares,
     MakeKeys,
     MakeShares,
-    Shares,
     Step,
     Unmask,
 )
@@ -114,7 +114,7 @@ def test_the_sum_is_that_of_plain_answers_bit_for_bit(tmp_path, count):
     total = look(exchange)
     assert (total.vector == plain(sites).vector).all()
     keys = next(step for _, step, _ in exchange.channel.of(MakeShares))
-    around = keys.roster.neighbourhood("any")
+    around = keys.site_list.neighbourhood("any")
     assert {len(others) for others in around.values()} == {2 if count == 3 else 20}
     assert all(name in around[other] for name in around for other in around[name])
 
@@ -148,7 +148,7 @@ def test_opening_all_masks_but_one_pair_shows_nothing(tmp_path):
     exchange = masked(sites)
     look(exchange)
     wire = exchange.channel
-    shares = {n: o for n, _, o in wire.of(MakeShares) if isinstance(o, Shares)}
+    shares = {n: o for n, _, o in wire.of(MakeShares) if isinstance(o, AttemptShares)}
     assert len(shares) == 4
     opened = {n: o.shares for n, _, o in wire.of(Unmask)}
     # Each holder opened one share of each site's own mask, and none of a mask key.
