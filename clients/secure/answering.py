@@ -303,8 +303,8 @@ def open_masks(step: Unmask, site: Site) -> Revealed:
     opened = _open_shares(step.shares, survivors, step.attempt, session, site)
     state.enter_survivors(site, attempt.question, survivors)
     state.forget_attempt(site, step.session, step.attempt)
-    following = make_shares(session, step.following, site) if step.following else None
-    return Revealed(opened, following)
+    upcoming = make_shares(session, step.upcoming, site) if step.upcoming else None
+    return Revealed(opened, upcoming)
 
 
 def _open_shares(

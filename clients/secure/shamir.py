@@ -1,4 +1,4 @@
-"""AttemptShares of a secret of 32 bytes, of which any `threshold` give it back and fewer say nothing.
+"""Shares of a secret of 32 bytes, of which any `threshold` give it back and fewer say nothing.
 
 Source: Shamir, "How to share a secret", 1979. Polynomials are over the integers modulo the prime
 2^521 - 1, the smallest Mersenne prime above 2^256.

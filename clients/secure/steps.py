@@ -73,7 +73,7 @@ class Revealed:
     """What a site opens after an attempt: shares, by whose masks they are; and the next attempt."""
 
     shares: Mapping[Name, Hex]
-    following: AttemptShares | None
+    upcoming: AttemptShares | None
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,17 @@ class Unmask:
     Attributes:
         session: The session.
         attempt: The attempt.
-        survivors: Sites whose answers came. AttemptShares of their own masks are opened; of the others
+        survivors: Sites whose answers came. Shares of their own masks are opened; of the others
             those of their keys.
         shares: The encrypted shares that the site holds, by whose masks they are.
-        following: The next attempt, whose shares are wanted along with it; "": none.
+        upcoming: The next attempt, whose shares are wanted along with it; "": none.
     """
 
     session: Identity
     attempt: Attempt
     survivors: Annotated[tuple[Name, ...], Field(max_length=SITES)]
     shares: Mapping[Name, Hex]
-    following: Annotated[str, Field(pattern=r"^([0-9]{8})?$")] = ""
+    upcoming: Annotated[str, Field(pattern=r"^([0-9]{8})?$")] = ""
     step: Literal["unmask"] = "unmask"
 
 

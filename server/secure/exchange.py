@@ -88,10 +88,10 @@ class _Session:
     def attempt(self) -> str:
         return f"{self.number:08d}"
 
-    def move_on(self, following: Mapping[str, AttemptShares]) -> None:
+    def move_on(self, upcoming: Mapping[str, AttemptShares]) -> None:
         """Goes to the next attempt, for which some sites have contributed already."""
         self.number += 1
-        self.prepared = dict(following)
+        self.prepared = dict(upcoming)
 
     def give_up(self) -> None:
         """Leaves out the next attempt: sites may have made secrets for it that never came."""
@@ -222,7 +222,7 @@ class MaskedExchange:
         if silent:
             session.give_up()
         else:
-            session.move_on({n: r.following for n, r in revealed.items() if r.following})
+            session.move_on({n: r.upcoming for n, r in revealed.items() if r.upcoming})
         for problem in lost:
             self.tell(f"note: '{request.order.order}' goes on without a site's part: {problem}")
         total = SiteSums(collector.layout, vector, {}, mechanisms)
@@ -305,10 +305,10 @@ class MaskedExchange:
     ) -> tuple[dict[str, Revealed], list[str]]:
         """What sites open, and why others do not."""
         survivors = tuple(masked.answers)
-        following = f"{session.number + 1:08d}"
+        upcoming = f"{session.number + 1:08d}"
         steps = {
             name: Unmask(
-                session.name, session.attempt, survivors, masked.sealed_for(name), following
+                session.name, session.attempt, survivors, masked.sealed_for(name), upcoming
             )
             for name in survivors
         }

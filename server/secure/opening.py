@@ -40,7 +40,7 @@ class Masked:
     prepared: Mapping[str, AttemptShares]
     answers: Mapping[str, Ints]
 
-    def holders_of(self, name: str) -> tuple[str, ...]:
+    def find_holders(self, name: str) -> tuple[str, ...]:
         """Who holds shares of a site's secrets and can open them now."""
         return tuple(n for n in holders(name, self.neighbours) if n in self.answers)
 
@@ -55,7 +55,7 @@ class Masked:
 
     def too_few(self) -> list[str]:
         """Sites whose masks cannot be opened by those whose answers came."""
-        return [name for name in self.wanted if len(self.holders_of(name)) < self.threshold]
+        return [name for name in self.wanted if len(self.find_holders(name)) < self.threshold]
 
     def sealed_for(self, holder: str) -> dict[str, str]:
         """The encrypted shares that a site is to open."""
