@@ -30,6 +30,8 @@ from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.wire import pack_problems, pack_sums, unpack_request
+from everymode.clients.secure.answering import take_steps
+from everymode.clients.secure.wire import STEPS, pack_outcomes, unpack_steps
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import handle
 from everymode.wgan.data.database_source import is_database, parse_source
@@ -51,7 +53,11 @@ def answer(message: Message, context: Context) -> Message:
     torch.set_num_threads(1)
     try:
         request, simulation_paths = unpack_request(message.content)
-        content = pack_sums(handle(request, build_sites(context, request, simulation_paths)))
+        sites = build_sites(context, request, simulation_paths)
+        if STEPS in message.content:
+            content = pack_outcomes(take_steps(unpack_steps(message.content), request, sites))
+        else:
+            content = pack_sums(handle(request, sites))
     except EveryModeError as error:
         content = pack_problems(error)
     except Exception as error:
@@ -87,7 +93,20 @@ def build_sites(
         table = locate_table(data, workspace, begins)
         policy = load_policy(Path(str(node["policy"]))) if "policy" in node else DEFAULT
         floor = max(_floor(node.get("floor", 0)), policy.min_rows)
-        return [Site(name, table, workspace, floor=floor, policy=policy)]
+        signing_key, peers = (
+            Path(str(node[key])) if key in node else None for key in ("signing_key", "peers")
+        )
+        return [
+            Site(
+                name,
+                table,
+                workspace,
+                floor=floor,
+                policy=policy,
+                signing_key=signing_key,
+                peers=peers,
+            )
+        ]
     if "partition-id" not in node or not simulation_paths.folder:
         raise DataError(
             "this SuperNode has no table: start it with --node-config "

@@ -38,6 +38,9 @@ class Site:
         mechanism: What every answer goes through before it leaves; see
             `everymode.clients.gate.release`.
         policy: What it answers; see `everymode.clients.gate.permission`.
+        signing_key: File of the key that signs its keys of secure summation; None: in a simulation
+            it makes one, a deployed site takes no part in that.
+        peers: Folder with the public keys of other sites; None likewise.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Site:
     simulated: bool = False
     mechanism: Mechanism = NO_MECHANISM
     policy: Policy = DEFAULT
+    signing_key: Path | None = None
+    peers: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuses a name that is more than a name: a folder of the site's is called so.

@@ -21,6 +21,7 @@ from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.config.files import load, resumed
+from everymode.server.config.secure import build_masking
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
 from everymode.server.outputs.console import Display
@@ -29,6 +30,7 @@ from everymode.server.outputs.terminal import say
 from everymode.server.outputs.trackers import require_trackers
 from everymode.server.progress import Interrupted
 from everymode.server.schema.agreement import check_names
+from everymode.server.secure.choice import secured
 from everymode.server.session import Session
 from everymode.server.simulated_sites import check_count, create_simulated_sites
 from everymode.server.transport.deployment import DeploymentExchange
@@ -128,7 +130,7 @@ def _simulated(settings: Settings, folder: RunFolder, grid: Grid) -> None:
         Session(
             settings=settings,
             folder=folder,
-            exchange=exchange,
+            exchange=secured(exchange, build_masking(settings), display.on_note),
             columns=stage.columns,
             samples=stage.samples,
             form=stage.form,
@@ -172,7 +174,7 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
         Session(
             settings=settings,
             folder=folder,
-            exchange=exchange,
+            exchange=secured(exchange, build_masking(settings), display.on_note),
             columns=columns,
             form=settings.data.form,
             listener=display,

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from everymode.server.config.secure import build_masking
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.trackers import require_trackers
 from everymode.server.progress import ProgressListener, Silent
+from everymode.server.secure.choice import secured
 from everymode.server.session import Session
 from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
 from everymode.server.synthesis.generator_file import load_generator
@@ -107,15 +109,16 @@ def run_in_process(
     Raises:
         EveryModeError: As `everymode.server.session.Session`.
     """
+    plain = InProcess(
+        sites.sites,
+        tell=listener.on_note,
+        skip=settings.train.on_failure == "skip",
+        largest_share=settings.federation.largest_share,
+    )
     session = Session(
         settings=settings,
         folder=folder,
-        exchange=InProcess(
-            sites.sites,
-            tell=listener.on_note,
-            skip=settings.train.on_failure == "skip",
-            largest_share=settings.federation.largest_share,
-        ),
+        exchange=secured(plain, build_masking(settings), listener.on_note),
         columns=sites.columns,
         samples=sites.samples,
         form=sites.form,

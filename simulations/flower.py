@@ -24,12 +24,14 @@ from flwr.simulation import run_simulation
 
 from everymode.clients.app import app as client_app
 from everymode.server.app import SimulationExchange
+from everymode.server.config.secure import build_masking
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.console import Display, show_results
 from everymode.server.outputs.leftovers import Scratch
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal
 from everymode.server.progress import ProgressListener
+from everymode.server.secure.choice import secured
 from everymode.server.session import Session, choose_device
 from everymode.server.simulated_sites import SimulatedSites
 from everymode.server.transport.grid import deal
@@ -155,7 +157,7 @@ def run_flower(
                     session = Session(
                         settings=settings,
                         folder=folder,
-                        exchange=exchange,
+                        exchange=secured(exchange, build_masking(settings), hears.on_note),
                         columns=stage.columns,
                         samples=stage.samples,
                         form=stage.form,

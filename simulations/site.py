@@ -123,9 +123,10 @@ def check_policy(file: Path, as_json: bool) -> None:
         default = "" if key in policy.model_fields_set else " (default)"
         shown = "all" if value is None else json.dumps(value)
         say(f"{key} = {shown}{default}")
-    for key in ("masking", "noise"):
-        if values[key]:
-            say(f"note: {key} = true refuses every question: this version of EveryMode has none")
+    if policy.masking:
+        say("note: masking = true refuses questions without secure.summation = 'masked'")
+    if policy.noise:
+        say("note: noise = true refuses every question: this version of EveryMode has none")
 
 
 @dataclass
@@ -158,6 +159,11 @@ def show_preview(
         table = locate_table(data, Path(folder) / "copy", True)
         # A coordinator's file may name sites and columns; the preview asks this table alone.
         alone = ["deployment.sites=[]", "deployment.columns=[]", "train.rounds=1"]
+        asked = load(config, overrides)
+        if asked.secure.summation == "masked":
+            # What the site itself computes is shown, before masks hide it.
+            alone += ["secure.summation=none", "federation.sums_only=false"]
+            rules = rules.model_copy(update={"masking": False})
         settings = load(config, [*overrides, *alone, f"data.path={json.dumps(str(table))}"])
         answers, refusal = _ask(settings, table, rules, floor, Path(folder))
     if as_json:
@@ -174,8 +180,7 @@ def show_preview(
             ", ".join(f"{name} {value:g}" for name, value in answer["examples"]),
         )
     Terminal().print(shown)
-    rounds = load(config, overrides).train.rounds
-    say(f"'train' is asked {rounds:,} times (train.rounds); here it was asked once")
+    say(f"'train' is asked {asked.train.rounds:,} times (train.rounds); here it was asked once")
     for problem in refusal:
         say(f"refused: {problem}")
     say("nothing was sent")

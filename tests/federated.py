@@ -64,11 +64,13 @@ class Recorder:
 
 
 class Federation:
-    """Three sites that were asked all that comes before training, and their plan."""
+    """Sites, three of them, that were asked all that comes before training, and their plan."""
 
-    def __init__(self, folder: Path, rows: int = 60, held_out: float = 0.0, **site: Any) -> None:
+    def __init__(
+        self, folder: Path, rows: int = 60, held_out: float = 0.0, count: int = 3, **site: Any
+    ) -> None:
         self.sites = []
-        for k in range(3):
+        for k in range(count):
             table = folder / f"site-{k}.csv"
             people(rows, k).to_csv(table, index=False)
             self.sites.append(Site(f"site-{k}", table, folder / "work" / f"site-{k}", **site))
@@ -111,7 +113,7 @@ class Federation:
             device="cpu",
             sizes=(len(players.generator.vector), len(players.critic.vector)),
             groups=len(self.plan.conditions.groups),
-            sites=3,
+            sites=len(self.sites),
         )
         tensors = players.tensors()
         names = ("generator", "critic", "critic_first", "critic_second")

@@ -147,6 +147,22 @@ def assert_nobody_joins(process: psutil.Popen, out: Path) -> Path:
     return private
 
 
+@pytest.mark.slow
+def test_masked_sums_through_flower_give_the_table_of_plain_ones(tmp_path: Path) -> None:
+    sums = "federation.sums_only=true"
+    masked, plain = tmp_path / "masked", tmp_path / "plain"
+    spread = ("simulation.actors=2", "simulation.num_cpus=0.5")
+    sets = (sums, "secure.summation=masked", *spread, *TRAINING_ALONE)
+    with running(installed(*words(masked, "ray", *sets)), tmp_path / "shown") as process:
+        assert run_command(*words(plain, "inline", sums, *TRAINING_ALONE)) == 0
+        assert process.wait(PATIENCE) == 0, (tmp_path / "shown").read_text()
+    assert (masked / "synthetic.csv").read_bytes() == (plain / "synthetic.csv").read_bytes()
+    assert without_costs(masked) == without_costs(plain)
+    for run, mechanisms in ((masked, [{"name": "secure summation"}]), (plain, [])):
+        told = json.loads((run / "releases.json").read_text())["releases"]
+        assert told and all(entry["mechanisms"] == mechanisms for entry in told)
+
+
 def test_a_run_lets_nobody_in_outlives_an_actor_and_goes_on_after_ctrl_c(tmp_path: Path) -> None:
     out, whole = tmp_path / "broken", tmp_path / "whole"
     metrics = out / "metrics.jsonl"

@@ -42,15 +42,17 @@ class Admission:
         request: What is asked.
         text: Its order's JSON.
         shared: Digest of all that its sites have in common.
+        masked: Whether the answers will be masked.
     """
 
     request: Request
     text: str
     shared: bytes
+    masked: bool = False
     _agreed: bool = field(default=False)
 
     @staticmethod
-    def of(request: Request, sites: tuple[Site, ...]) -> "Admission":
+    def of(request: Request, sites: tuple[Site, ...], masked: bool = False) -> "Admission":
         """Checks what does not depend on the site, once for all that a node serves.
 
         Raises:
@@ -77,7 +79,7 @@ class Admission:
         except RefusedError as error:
             raise RefusedError(named(error.problems, names)) from None
         return Admission(
-            request, to_json(order), compute_request_digest(order, request.tensors, names)
+            request, to_json(order), compute_request_digest(order, request.tensors, names), masked
         )
 
     def admit(self, site: Site) -> None:
@@ -97,7 +99,7 @@ class Admission:
         request, order = self.request, self.request.order
         own = request.per_site.get(site.name, {})
         check_arrays(own, own_shapes(order), f"'{order.order}'")
-        check_permission(order, plan_named(order), request.run, site)
+        check_permission(order, plan_named(order), request.run, site, masked=self.masked)
         if (plan := plan_named(order)) is not None:
             self._planned(site, order, plan)
         else:

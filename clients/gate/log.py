@@ -67,7 +67,7 @@ class Entry:
         rows: Rows of the site that the answer rests on; None: not known.
         digest: SHA-256 of all numbers that left.
         mechanism: Name of the privacy mechanism that changed the answer; "none".
-        masked: Whether sums were masked; nothing is, yet.
+        masked: Whether sums were masked.
     """
 
     run: str

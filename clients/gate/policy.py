@@ -78,7 +78,9 @@ class Policy(_Section):
         "0: any number",
     )
     masking: bool = Field(
-        False, description="whether sums must be masked; not implemented: `true` refuses all"
+        False,
+        description="whether sums must be masked: `true` refuses every question that does not "
+        "come with `secure.summation = 'masked'`",
     )
     noise: bool = Field(
         False, description="whether sums must carry noise; not implemented: `true` refuses all"

@@ -15,7 +15,7 @@ A deployed site keeps a log besides (`everymode.clients.gate.log`), with a line 
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from everymode.clients.gate.mechanism import Answer, ReleaseContext
 from everymode.clients.gate.noise import SumNoise
 from everymode.clients.protocol.messages import CountBatchRows, Task, Train
 from everymode.clients.protocol.refusal import RefusedError, named
-from everymode.clients.protocol.sums import Field, Layout, SiteSums
+from everymode.clients.protocol.sums import Field, Ints, Layout, SiteSums
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
 from everymode.wgan.portable import lock
@@ -35,6 +35,13 @@ from everymode.wgan.portable import lock
 NAME = "released.jsonl"
 
 VERSION = 1
+
+MASKED = "secure summation"
+"""What a masked release states as a mechanism."""
+
+Mask = Callable[[Layout, Ints], Ints]
+"""Adds a site's masks to a packed answer, the last thing that is done to it; see
+`everymode.clients.secure`."""
 
 
 def build_context(order: Task, run: str, site: str) -> ReleaseContext:
@@ -51,8 +58,9 @@ def release(
     run: str = "",
     plan: str | None = None,
     noise: SumNoise | None = None,
+    mask: Mask | None = None,
 ) -> SiteSums:
-    """What leaves the site: the answer after the site's mechanism, packed and written down.
+    """What leaves the site: the answer after the site's mechanism, packed, masked, written down.
 
     Args:
         answer: What a task computed.
@@ -61,6 +69,7 @@ def release(
         run: The run's name, for the site's log; "": the scope's.
         plan: The plan's fingerprint, likewise; None: the scope's where that is no run.
         noise: What the question asks to be added to the packed integers; None: nothing.
+        mask: Adds masks; None: the sums leave as they are.
 
     Raises:
         RefusedError: The mechanism refuses; the site is named.
@@ -90,9 +99,18 @@ def release(
     if noise is not None:
         text = json.dumps(noise.statement(), sort_keys=True, allow_nan=False)
         sums = replace(noise.add(sums), mechanisms=(*sums.mechanisms, text))
+    if mask is not None:
+        stated = json.dumps({"name": MASKED})
+        sums = replace(
+            sums,
+            vector=mask(layout, sums.vector),
+            mechanisms=tuple(sorted((*sums.mechanisms, stated))),
+        )
     _enter(site, context, _content(layout, sums.mechanisms))
     if not site.simulated:
-        write_entry(site, _entry(sums, changed, context, site, run or context.scope, plan))
+        write_entry(
+            site, _entry(sums, changed, context, site, run or context.scope, plan, mask is not None)
+        )
     return sums
 
 
@@ -103,7 +121,9 @@ def _entry(
     site: Site,
     run: str,
     plan: str | None,
+    masked: bool,
 ) -> Entry:
+    names = [json.loads(text)["name"] for text in sums.mechanisms]
     return Entry(
         run=run,
         plan=context.scope if context.scope != run else plan,
@@ -113,7 +133,8 @@ def _entry(
         per_site=_shapes(sums.layout.per_site) if sums.per_site else {},
         rows=count_rows(answer, context, site),
         digest=compute_sums_digest(sums),
-        mechanism=", ".join(json.loads(text)["name"] for text in sums.mechanisms) or "none",
+        mechanism=", ".join(name for name in names if name != MASKED) or "none",
+        masked=masked,
     )
 
 
@@ -247,9 +268,16 @@ def _content(layout: Layout, mechanisms: tuple[str, ...]) -> str:
 
 
 def _stated(mechanisms: tuple[str, ...]) -> Any:
-    """What the mechanisms state: nothing, the one statement, or a list of them."""
+    """What the mechanisms state: nothing, one statement, or a list; of a masked release, too."""
     found = [json.loads(text) for text in mechanisms]
-    return found if len(found) > 1 else next(iter(found), None)
+    own = [stated for stated in found if stated["name"] != MASKED]
+    if len(own) == len(found):
+        return found if len(found) > 1 else next(iter(found), None)
+    return (
+        [*own, {"name": MASKED}]
+        if len(own) > 1
+        else {**(own or [{"name": MASKED}])[0], "masked": True}
+    )
 
 
 def _shapes(fields: Iterable[Field]) -> dict[str, list[int]]:

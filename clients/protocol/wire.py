@@ -137,9 +137,11 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
     """
     records = dict(message.content.items())
     if "problems" in records:
-        raise _told(records.pop("problems"), records)
-    found = _taken(records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, "")
-    mechanisms = _stated(records.pop(MECHANISMS, None))
+        raise read_problems(records.pop("problems"), records)
+    found = read_arrays(
+        records.pop("sums", None), {"sums": (np.dtype(np.int64), (layout.size,))}, ""
+    )
+    mechanisms = read_mechanisms(records.pop(MECHANISMS, None))
     per_site: dict[str, SitePayload] = {}
     agreed = {field.name: (np.dtype(np.float32), field.shape) for field in layout.per_site}
     for name, record in records.items():
@@ -148,13 +150,13 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
             raise ReplyError(f"a record {_short(name)} came that nobody asked for")
         if site not in (sites if sites is not None else [site]):
             raise ReplyError(f"payloads of site {_short(site)} came, which was not asked")
-        per_site[site] = _taken(record, agreed, f" of the payloads of site {_short(site)}")
+        per_site[site] = read_arrays(record, agreed, f" of the payloads of site {_short(site)}")
     if sites is None and len(per_site) > 1:
         raise ReplyError(f"payloads of {len(per_site)} sites came from a node that serves one")
     return SiteSums(layout, found["sums"], per_site, mechanisms)
 
 
-def _stated(record: Any) -> tuple[str, ...]:
+def read_mechanisms(record: Any) -> tuple[str, ...]:
     """What sites' mechanisms state, each a flat JSON object with a name, in canonical spelling."""
     if record is None:
         return ()
@@ -177,7 +179,7 @@ def _stated(record: Any) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _told(record: Any, others: Mapping[str, Any]) -> EveryModeError:
+def read_problems(record: Any, others: Mapping[str, Any]) -> EveryModeError:
     """What a node says is wrong; a `ReplyError` where it does not say it as agreed."""
     if not isinstance(record, ConfigRecord) or others or set(record) != {"kind", "text"}:
         return ReplyError("the node says that something is wrong, but not in the agreed form")
@@ -191,7 +193,7 @@ def _told(record: Any, others: Mapping[str, Any]) -> EveryModeError:
     return KINDS[kind](problems)
 
 
-def _taken(
+def read_arrays(
     record: Any, agreed: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], of: str
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a record, each of the agreed type and shape, and finite."""

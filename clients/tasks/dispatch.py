@@ -12,7 +12,7 @@ from everymode.clients.gate.admission import Admission
 from everymode.clients.gate.held import check_claims
 from everymode.clients.gate.mechanism import Answer
 from everymode.clients.gate.noise import build_noise
-from everymode.clients.gate.release import build_context, release
+from everymode.clients.gate.release import Mask, build_context, release
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountLeaves,
@@ -93,9 +93,12 @@ def admission(request: Request, sites: tuple[Site, ...]) -> Callable[[Site], Non
 
 
 def served(
-    request: Request, site: Site, admit: Callable[[Site], None] = lambda site: None
+    request: Request,
+    site: Site,
+    admit: Callable[[Site], None] = lambda site: None,
+    mask: Mask | None = None,
 ) -> SiteSums:
-    """What one site sends back for a request; what goes wrong there names it.
+    """What one site sends back for a request, masked or not; what goes wrong there names it.
 
     Raises:
         RefusedError: The site does not answer such a request.
@@ -105,12 +108,14 @@ def served(
     own = request.per_site.get(site.name, {})
     try:
         admit(site)
-        return handle_at_site(request.order, {**request.tensors, **own}, site, request.run)
+        return handle_at_site(request.order, {**request.tensors, **own}, site, request.run, mask)
     except (DataError, NumericalError) as error:
         raise type(error)(named(error.problems, f"site '{site.name}'")) from error
 
 
-def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 16) -> SiteSums:
+def handle_at_site(
+    order: Task, tensors: Tensors, site: Site, run: str = "0" * 16, mask: Mask | None = None
+) -> SiteSums:
     """What one site sends back to a request that it has let in (see `served`).
 
     Everything that leaves a site passes `everymode.clients.gate.release.release` here.
@@ -118,7 +123,8 @@ def handle_at_site(order: Task, tensors: Tensors, site: Site, run: str = "0" * 1
     context = build_context(order, run, site.name)
     plan = fingerprint(order) if isinstance(order, EncodeData) else None
     noise = build_noise(order, tensors, context, site)
-    return release(compute(order, tensors, site), context, site, run, plan, noise)
+    answer = compute(order, tensors, site)
+    return release(answer, context, site, run, plan, noise, mask)
 
 
 def compute(order: Task, tensors: Tensors, site: Site) -> Answer:

@@ -7,6 +7,12 @@ training that the sections describe together.
 
 from collections.abc import Iterator
 
+from everymode.clients.secure.graph import (
+    FEWEST,
+    choose_degree,
+    choose_threshold,
+    sites_problems,
+)
 from everymode.server.config.gradients import GradientSettings
 from everymode.server.config.private_runs import privacy_problems
 from everymode.server.config.recipe import build_recipe
@@ -33,6 +39,7 @@ def check_compatibility(settings: Settings) -> list[str]:
         _columns,
         _told,
         _federation,
+        _secure,
         _single_site,
         _minimax,
         _sites,
@@ -178,6 +185,43 @@ def _federation(settings: Settings) -> Iterator[str]:
             "federation.mixture = 'odds': only scores that are logits have odds; write "
             "model.objective = 'jensen_shannon'"
         )
+
+
+def _secure(settings: Settings) -> Iterator[str]:
+    """What masks do not go with."""
+    secure, federation = settings.secure, settings.federation
+    if secure.summation == "none":
+        return
+    if not federation.sums_only:
+        yield (
+            "secure.summation = 'masked' hides what single sites send, and some of what a "
+            "federation may ask for is no sum; write federation.sums_only = true, which refuses "
+            "that"
+        )
+    drawn = federation.sites_per_round
+    sites = settings.split.sites
+    if settings.deployment.sites:
+        sites = len(settings.deployment.sites)
+    holding = choose_degree(max(sites, FEWEST), secure.neighbours) + 1
+    threshold = choose_threshold(holding, secure.threshold)
+    if drawn and holding < sites:
+        yield (
+            f"federation.sites_per_round = {drawn}: the sites of a round would lack neighbours to "
+            f"mask with; write secure.neighbours = {sites - 1}, all of them"
+        )
+    elif drawn and drawn < max(threshold, FEWEST):
+        yield (
+            f"federation.sites_per_round = {drawn}, and opening masks takes {threshold} sites "
+            f"(secure.threshold); write at least {max(threshold, FEWEST)}"
+        )
+    if settings.deployment.sites or _deals(settings):
+        yield from sites_problems(sites, secure.threshold, secure.neighbours)
+
+
+def _deals(settings: Settings) -> bool:
+    """Whether `split.sites` says how many sites there are."""
+    dealt = is_table(settings.data.path) and settings.split.by != "column"
+    return dealt and settings.strategy != "pooled"
 
 
 def _single_site(settings: Settings) -> Iterator[str]:

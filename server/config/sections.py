@@ -598,6 +598,33 @@ class TrainSettings(Section):
     threads: int = Field(1, ge=1, description="threads of the server's steps")
 
 
+class SecureSettings(Section):
+    """Whether the server sees what single sites send, or only sums over them."""
+
+    summation: Literal["none", "masked"] = Field(
+        "none",
+        description="masked: sites mask their sums, so that the server learns the total and no "
+        "site's part; the results are the same, bit for bit. Takes three sites and more, and "
+        "federation.sums_only",
+        json_schema_extra=HARMLESS,
+    )
+    threshold: int = Field(
+        0,
+        ge=0,
+        description="sites that together open masks: fewer of a site's neighbours, working "
+        "together with the server, learn nothing of it; as many must answer. More than half of "
+        "those that hold shares of its secrets; 0: two thirds of them",
+        json_schema_extra=HARMLESS,
+    )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        description="others that each site masks with; 0: all, up to 20 sites, and beyond that 4 "
+        "log2 of their number",
+        json_schema_extra=HARMLESS,
+    )
+
+
 class SimulationSettings(Section):
     """What Ray gives an actor. An actor serves as many sites as are dealt to it."""
 

@@ -23,6 +23,7 @@ from everymode.server.config.sections import (
     ModelSettings,
     OutputSettings,
     Section,
+    SecureSettings,
     SimulationSettings,
     SiteSettings,
     SplitSettings,
@@ -58,6 +59,7 @@ class Settings(Section):
     gradients: GradientSettings = GradientSettings()
     train: TrainSettings = TrainSettings()
     federation: FederationSettings = FederationSettings()
+    secure: SecureSettings = SecureSettings()
     simulation: SimulationSettings = SimulationSettings()
     output: OutputSettings = OutputSettings()
     privacy: PrivacySettings = PrivacySettings()

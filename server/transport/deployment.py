@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.sums import SiteSums
@@ -68,7 +68,7 @@ class DeploymentExchange(GridExchange):
                 ) from error
             raise
 
-    def _sources(self, request: Request) -> list[Source]:
+    def find_sources(self, request: Request) -> list[Source]:
         """The sites that are wanted, in the order of the configuration."""
         shares = self.shares or ()
         names = [name for share in shares for name in share]
@@ -103,7 +103,7 @@ class DeploymentExchange(GridExchange):
                 who = ", ".join(f"'{name}'" for name in missing)
                 self.tell(f"note: waits up to {self.wait:g} s for {who} to connect")
                 told = True
-            self._rest(min(LOOK, max(0.0, deadline - time.monotonic())))
+            self.rest(min(LOOK, max(0.0, deadline - time.monotonic())))
         self._away.update(missing)
         self._asked_of.update({n: self._lives[n] for n in names if n in self._lives})
         return [Source((n,), self._lives.get(n, (OFFLINE, ""))[0]) for n in names]
@@ -117,8 +117,9 @@ class DeploymentExchange(GridExchange):
             return
         yield from replies
 
-    def _asked(self, request: Request, source: Source) -> str:
-        return "" if source.node == OFFLINE else super()._asked(request, source)
+    def push(self, content: RecordDict, source: Source) -> str:
+        """Sends a site a message where it is connected; see `GridExchange.push`."""
+        return "" if source.node == OFFLINE else super().push(content, source)
 
     def _fallen(self, source: Source) -> str:
         """Whether the node that was asked is gone, or came up anew since."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from everymode.clients.protocol.messages import Request, Train
@@ -104,11 +104,11 @@ class GridExchange:
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `everymode.server.transport.exchange.Exchange`."""
         collector = self._checker.open(request.order)
-        left, failures = self._sources(request), Failures()
+        left, failures = self.find_sources(request), Failures()
         for attempt in range(self.retries + 1):
             if attempt:
                 # Whoever supervises a process that died starts it anew, which takes a moment.
-                self._rest(min(self.pause * 2 ** (attempt - 1), LONGEST_WAIT))
+                self.rest(min(self.pause * 2 ** (attempt - 1), LONGEST_WAIT))
                 left = self._again(request, left)
             failures = self._once(request, left, collector)
             left = list(failures)
@@ -151,7 +151,7 @@ class GridExchange:
         """Why a source will not answer what it was asked, "" where that is not known."""
         return ""
 
-    def _rest(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         """Waits.
 
         Raises:
@@ -167,10 +167,32 @@ class GridExchange:
 
     def _once(self, request: Request, sources: Sequence[Source], collector: Collector) -> Failures:
         """Asks every source once and takes what comes back; returns those that failed, and why."""
+        return self.carry(
+            sources,
+            lambda source: self._asked(request, source),
+            lambda reply, source: self._taken(reply, source, collector),
+        )
+
+    def carry(
+        self,
+        sources: Sequence[Source],
+        ask: Callable[[Source], str],
+        take: Callable[[Message, Source], str],
+    ) -> Failures:
+        """Asks every source once and hands on what comes back.
+
+        Args:
+            sources: Whom to ask.
+            ask: Sends a source its message (`push`); returns the message's id, "" where it failed.
+            take: Gets a source's reply, which holds content; returns why it cannot be used, or "".
+
+        Returns:
+            The sources that failed, and why.
+        """
         failures: Failures = {}
         waiting: dict[str, Source] = {}
         for source in sources:
-            if identity := self._asked(request, source):
+            if identity := ask(source):
                 waiting[identity] = source
             else:
                 failures[source] = "Flower could not hand it the message; is it still connected?"
@@ -185,7 +207,7 @@ class GridExchange:
                     self._ignore(_sender(reply), sources)
                     continue
                 del waiting[reply.metadata.reply_to_message_id]
-                if reason := self._taken(reply, whose, collector):
+                if reason := _broken(reply) or take(reply, whose):
                     failures[whose] = reason
             for identity, source in list(waiting.items()):
                 if reason := self._fallen(source):
@@ -194,21 +216,23 @@ class GridExchange:
                 failures |= dict.fromkeys(waiting.values(), f"no reply in {self.timeout:g} seconds")
                 break
             if waiting and not heard:
-                self._rest(self.poll)
+                self.rest(self.poll)
         # In the order in which they were asked, whoever failed first.
         return {source: failures[source] for source in sources if source in failures}
 
     def _asked(self, request: Request, source: Source) -> str:
         """Sends a source its part of a request; returns the message's id, "" where that failed."""
         part = request.only(source.sites or None)
-        content = pack_request(part, self.simulation_paths)
+        if identity := self.push(pack_request(part, self.simulation_paths), source):
+            self.traffic.down += payload_nbytes(part)
+        return identity
+
+    def push(self, content: RecordDict, source: Source) -> str:
+        """Sends a source a message; returns its id, "" where that failed."""
         ttl = self.timeout + 60
         message = Message(content, dst_node_id=source.node, message_type=ORDER, ttl=ttl)
         identities = list(self.grid.push_messages([message]))
-        if not identities or not identities[0]:
-            return ""
-        self.traffic.down += payload_nbytes(part)
-        return identities[0]
+        return identities[0] if identities and identities[0] else ""
 
     def _pulled(self, waiting: dict[str, Source], failures: Failures) -> Iterator[Message]:
         """Replies that have come, one message's after another's; some may be nobody's."""
@@ -234,10 +258,6 @@ class GridExchange:
 
     def _taken(self, reply: Message, source: Source, collector: Collector) -> str:
         """Adds a reply; returns why it could not be, "" where it was or says so itself."""
-        if reply.has_error():
-            return str(reply.error.reason)[:REASON]
-        if not reply.has_content():
-            return "its reply is empty"
         try:
             sums = unpack_reply(reply, collector.layout, source.sites or None)
         except (DataError, NumericalError, RefusedError) as error:
@@ -252,7 +272,7 @@ class GridExchange:
             return "; ".join(error.problems)
         return ""
 
-    def _sources(self, request: Request) -> list[Source]:
+    def find_sources(self, request: Request) -> list[Source]:
         """Whom to ask: nodes, with those sites of theirs that are wanted."""
         nodes = self._nodes()
         if self.shares is None:
@@ -274,6 +294,13 @@ class GridExchange:
                     f"only {len(nodes)} of {wanted} nodes are connected after {self.timeout:g} s"
                 )
             time.sleep(0.05)
+
+
+def _broken(reply: Message) -> str:
+    """Why a reply holds no content, or ""."""
+    if reply.has_error():
+        return str(reply.error.reason)[:REASON] or "it failed"
+    return "" if reply.has_content() else "its reply is empty"
 
 
 def _sender(reply: Message) -> int:

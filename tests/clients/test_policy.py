@@ -118,7 +118,7 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"columns": ("age", "sex", "income")}, 0, "policy columns: 'look': columns 'job' are not"),
     ({"columns": ("age", "sex", "income")}, 2, "policy columns: 'ranks': columns 'job'"),
     ({"sensitive": ("job",)}, 2, "policy sensitive: 'ranks': columns 'sex' are not allowed"),
-    ({"masking": True}, 0, "policy masking: 'look': .* this version of EveryMode masks none"),
+    ({"masking": True}, 0, "policy masking: 'look': .*masked sums only; ask with secure.summation"),
     ({"noise": True}, 1, "policy noise: 'values': .* this version of EveryMode adds none"),
 ]
 
