@@ -119,13 +119,14 @@ def _simulated(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             grid,
             deal([s.name for s in stage.sites], stage.loads, nodes),
             stage.simulation_paths,
-            train.retries,
+            0 if train.on_failure == "stop" else train.retries,
             train.on_failure == "skip",
             train.timeout,
             tell=display.on_note,
             exact=settings.site.floor == 0,
             pause=train.retry_pause,
             largest_share=settings.federation.largest_share,
+            longest=train.retry_longest,
         )
         Session(
             settings=settings,
@@ -160,7 +161,7 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
             grid,
             [(name,) for name in settings.deployment.sites],
             SimulationPaths(),
-            train.retries,
+            0 if train.on_failure == "stop" else train.retries,
             train.on_failure == "skip",
             train.timeout,
             tell=display.on_note,
@@ -168,6 +169,7 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
             exact=False,
             pause=train.retry_pause,
             largest_share=settings.federation.largest_share,
+            longest=train.retry_longest,
             stop=asked.is_set,
             wait=settings.deployment.wait,
         )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
+from everymode.clients.protocol.announcement import announcement_to_json, parse_announcement
 from everymode.clients.protocol.limits import SITES, TEXT
 from everymode.clients.protocol.messages import Request, Tensors, from_json, to_json
 from everymode.clients.protocol.refusal import RefusedError, readable
@@ -27,6 +28,9 @@ ORDER = "query.everymode"
 
 VERSION = "version"
 """Under which name a request says what the coordinator has installed."""
+
+ANNOUNCED = "announced"
+"""Under which name the first request of a run says what the run will ask."""
 
 MECHANISMS = "mechanisms"
 """Name of the record in which a node states what its sites' privacy mechanisms do."""
@@ -64,6 +68,8 @@ def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordD
         "folder": simulation_paths.folder,
         "token": simulation_paths.token,
     }
+    if request.announced is not None:
+        config[ANNOUNCED] = announcement_to_json(request.announced)
     content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
     return _enclosed(content, request.per_site)
 
@@ -95,10 +101,11 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             raise RefusedError("sites that are not a list of names")
         request = Request(
             from_json(text),
-            {n: a.numpy() for n, a in content.array_records["tensors"].items()},
+            _read(content.array_records["tensors"]),
             None if sites is None else tuple(sites),
             _read_payloads(content),
             str(config["run"]),
+            parse_announcement(str(config[ANNOUNCED])) if ANNOUNCED in config else None,
         )
         return request, SimulationPaths(str(config["folder"]), str(config["token"]))
 
@@ -217,6 +224,29 @@ def read_arrays(
     return found
 
 
+def _read(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a request, of the types and shapes that are claimed.
+
+    `numpy.load` would allocate what a header claims, and parse a spoilt one as Python's source.
+
+    Raises:
+        RefusedError: The bytes are not those of such an array.
+    """
+    found = {}
+    for name, array in record.items():
+        kind, shape = np.dtype(array.dtype), tuple(map(int, array.shape))
+        if kind.kind not in "fiub" or len(shape) > 32 or any(size < 0 for size in shape):
+            raise RefusedError(f"the array {_short(name)} is not one of numbers")
+        head = _header(kind, shape)
+        length = len(head) + kind.itemsize * math.prod(shape)
+        if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
+            raise RefusedError(
+                f"the array {_short(name)} came with other bytes than {kind} {shape}"
+            )
+        found[name] = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
+    return found
+
+
 @lru_cache(maxsize=256)
 def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """What the bytes of an array of this type and shape begin with."""
@@ -243,7 +273,7 @@ def _enclosed(content: RecordDict, per_site: Mapping[str, Tensors]) -> RecordDic
 
 def _read_payloads(content: RecordDict) -> dict[str, SitePayload]:
     return {
-        name.removeprefix(SITE_PAYLOAD): {n: a.numpy() for n, a in record.items()}
+        name.removeprefix(SITE_PAYLOAD): _read(record)
         for name, record in content.array_records.items()
         if name.startswith(SITE_PAYLOAD)
     }

@@ -8,6 +8,7 @@ from typing import Self
 import pandas as pd
 import torch
 
+from everymode.server.config.announced import announce
 from everymode.server.config.private_runs import build_budget
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
@@ -56,8 +57,13 @@ class RunContext:
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        """Names the run in every request, and weighs each where there is a budget."""
-        named: Exchange = Named(self.exchange, settings_digest(self.settings)[:16])
+        """Names the run in every request, and weighs each where there is a budget.
+
+        The first one says what the run will ask.
+        """
+        done = self.folder.last_round if self.resume else 0
+        announced = announce(self.settings, self.samples is not None, done)
+        named: Exchange = Named(self.exchange, settings_digest(self.settings)[:16], announced)
         if (budget := self.budget) is not None:
             named = Accounted(named, budget)
         object.__setattr__(self, "exchange", named)
