@@ -126,7 +126,7 @@ def check_policy(file: Path, as_json: bool) -> None:
     if policy.masking:
         say("note: masking = true refuses questions without secure.summation = 'masked'")
     if policy.noise:
-        say("note: noise = true refuses every question: this version of EveryMode has none")
+        say("note: noise = true refuses questions without noise ([privacy] epsilon)")
 
 
 @dataclass

@@ -17,6 +17,7 @@ from everymode.clients.gate.announced import Problem, announced_problems, not_an
 from everymode.clients.gate.held import order_missing, rows_held_out
 from everymode.clients.gate.ledger import describe_table, open_ledger
 from everymode.clients.gate.log import count_releases
+from everymode.clients.gate.noise_rules import is_private
 from everymode.clients.gate.policy import Policy
 from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.protocol.messages import EncodeData, Task, to_json
@@ -72,7 +73,7 @@ def check_permission(
     problems = [
         *_questions(policy, order),
         *_columns(policy, order),
-        *_protection(policy, masked),
+        *_protection(policy, masked, is_private(order)),
         *_hours(policy, now or datetime.now()),
         *_releases(policy, run, site),
     ]
@@ -130,7 +131,7 @@ def named_columns(order: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (), ()
 
 
-def _protection(policy: Policy, masked: bool) -> list[Problem]:
+def _protection(policy: Policy, masked: bool, noised: bool) -> list[Problem]:
     problems = []
     if policy.masking and not masked:
         problems.append(
@@ -139,11 +140,11 @@ def _protection(policy: Policy, masked: bool) -> list[Problem]:
                 "this site answers with masked sums only; ask with secure.summation = 'masked'",
             )
         )
-    if policy.noise:
+    if policy.noise and not noised:
         problems.append(
             (
                 "noise",
-                "this site answers with noise only, and this version of EveryMode adds none",
+                "this site answers with noise only; ask with [privacy] epsilon",
             )
         )
     return problems

@@ -83,7 +83,9 @@ class Policy(_Section):
         "come with `secure.summation = 'masked'`",
     )
     noise: bool = Field(
-        False, description="whether sums must carry noise; not implemented: `true` refuses all"
+        False,
+        description="whether sums must carry noise (differential privacy, [privacy] of the "
+        "coordinator): `true` refuses exact ones",
     )
     plans: Literal["any", "ask"] | tuple[str, ...] = Field(
         "any",

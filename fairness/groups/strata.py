@@ -43,4 +43,5 @@ def group_codes(
     of_row = [keys(frame, schema, features, "the table") for frame in frames]
     groups: list[tuple[str, ...]] = sorted(set().union(*of_row))
     places = {name: i for i, name in enumerate(groups)}
-    return [rows.map(places).to_numpy(dtype=np.int64) for rows in of_row], groups
+    codes = [np.asarray(rows.map(places), dtype=np.int64) for rows in of_row]
+    return codes, groups

@@ -33,12 +33,21 @@ def _questions(settings: Settings, arrays: bool, done: int) -> Iterator[tuple[st
     >>> values = {"data": {"path": "a.csv"}, "train": {"rounds": 9}, "model": {"trees": 2}}
     >>> asked = dict(_questions(Settings.model_validate(values), False, done=4))
     >>> asked["train"], asked["leaves"], "cluster" in asked
-    (5, 2, False)
+    (5, 3, False)
     """
     model, train, clusters = settings.model, settings.train, settings.data.clusters
     federation = build_federation(settings.federation, train.exact_batch)
     matched = model.matching > 0 and settings.federation.generator == "server" and not arrays
-    trees = 0 if settings.groups_moved or arrays else model.trees + model.critic_trees
+    # An exchange for each tree of columns, one for pairs that never occur, one for all critics.
+    trees = model.trees + bool(model.critic_trees)
+    trees += bool(model.trees) and model.forbidden == "learn"
+    if settings.groups_moved or arrays:
+        trees = 0
+    if settings.privacy.on:
+        yield from (("ranks", 1), ("prepare", 1), ("moments", 1))
+        if trees:
+            yield "leaves", trees
+        return
     yield from (("look", 1), ("values", 1), ("ranks", 1))
     if clusters:
         # Steps of k-means (`everymode.fairness.groups.clusters.find`), and counts of cells twice.
@@ -52,7 +61,8 @@ def _questions(settings: Settings, arrays: bool, done: int) -> Iterator[tuple[st
         yield "feel", 1
     if train.exact_batch:
         yield "measure", 1
-    yield "train", max(train.rounds - done, 0)
+    if settings.federation.critic != "none":
+        yield "train", max(train.rounds - done, 0)
     if trees:
         yield "leaves", trees
     yield from (("audit", 1), ("recall", 1))

@@ -125,7 +125,7 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"columns": ("age", "sex", "income")}, 2, "policy columns: 'ranks': columns 'job'"),
     ({"sensitive": ("job",)}, 2, "policy sensitive: 'ranks': columns 'sex' are not allowed"),
     ({"masking": True}, 0, "policy masking: 'look': .*masked sums only; ask with secure.summation"),
-    ({"noise": True}, 1, "policy noise: 'values': .* this version of EveryMode adds none"),
+    ({"noise": True}, 1, "policy noise: 'values': .* answers with noise only"),
 ]
 
 

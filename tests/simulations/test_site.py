@@ -97,7 +97,7 @@ def test_a_policy_is_checked(call: Call, tmp_path: Path) -> None:
     path.write_text("min_rows = 10\nnoise = true\n")
     code, out, _ = call("site", "policy", "check", path)
     assert code == 0 and "min_rows = 10\n" in out and "releases = 0 (default)" in out
-    assert "noise = true refuses every question" in out
+    assert "noise = true refuses questions without noise" in out
     path.write_text("min_row = 10\n")
     code, _, err = call("site", "policy", "check", path)
     assert code == 2 and "unknown key min_row; did you mean min_rows?" in err
