@@ -34,7 +34,7 @@ PACKS = {
     "site_payload": {"clients/gate/release.py"},
     # A sum over no sites, and what came over the wire.
     "zero": {"clients/tasks/dispatch.py", "clients/tasks/train.py"},
-    "SiteSums": {"clients/protocol/sums.py", "clients/protocol/wire.py"},
+    "SiteSums": {"clients/protocol/sums.py", "clients/protocol/wire.py", "clients/secure/wire.py"},
     "release": {"clients/tasks/dispatch.py"},
 }
 """Which files of `clients` may call what makes a vector of sums."""
