@@ -63,7 +63,7 @@ def test_a_preview_says_what_the_policy_refuses(call: Call, config: Path) -> Non
     table = config.with_name("north.csv")
     code, out, _ = call("site", "preview", config, "--data", table, "--policy", policy)
     assert code == 1
-    assert "policy sensitive: 'ranks': columns 'sex' are not allowed" in out
+    assert "policy sensitive: 'look': columns 'sex' are not allowed" in out
     assert "nothing was sent" in out
 
 
