@@ -14,8 +14,6 @@ holds attrs back at a version of 2023 for all who install it.
 
 import math
 
-from scipy.optimize import brentq, minimize_scalar
-
 
 def compute_epsilon(rho: float, delta: float) -> float:
     """The epsilon of rho-zCDP at `delta`; 0 where rho is.
@@ -37,6 +35,8 @@ def compute_epsilon(rho: float, delta: float) -> float:
         # log(1 - 1 / alpha) = log(alpha - 1) - log(alpha).
         return rho * alpha + log_above - math.log(alpha) - math.log(delta * alpha) / above
 
+    from scipy.optimize import minimize_scalar
+
     # The best alpha is near 1 + sqrt(log(1 / delta) / rho).
     guess = 0.5 * math.log(-math.log(delta) / rho)
     bounds = (guess - 8.0, guess + 8.0)
@@ -54,6 +54,9 @@ def rho_for(epsilon: float, delta: float) -> float:
     >>> abs(compute_epsilon(rho, 1e-5) - 3.0) < 1e-6
     True
     """
+    # A command that shows its help needs none of it, and it takes a while to import.
+    from scipy.optimize import brentq
+
     if epsilon <= 0:
         raise ValueError(f"epsilon = {epsilon}; expected more than 0")
     low, high = 1e-12, 1.0

@@ -75,8 +75,7 @@ EXAMPLES = {
     ),
     "privacy": (
         "everymode privacy private.toml",
-        "everymode privacy private.toml --rows 30000 --counts cells.csv",
-        "everymode privacy private.toml --set privacy.epsilon=1 --json",
+        "everymode privacy private.toml --rows 30000 --set privacy.epsilon=1 --json",
     ),
     "deploy": (
         "everymode deploy init kit --sites north,south --server fl.example.org:443",
