@@ -16,9 +16,11 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from everymode.server.config.files import parse
+from everymode.server.config.secure import build_masking
 from everymode.server.config.settings import Settings
 from everymode.server.outputs import plots
 from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.secure.choice import secured
 from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.synthesis import calibration, projection
@@ -279,7 +281,7 @@ def run(
     session = Session(
         settings=settings,
         folder=folder,
-        exchange=InProcess(stage.sites),
+        exchange=secured(InProcess(stage.sites), build_masking(settings)),
         columns=stage.columns,
         samples=stage.samples,
         form=stage.form,

@@ -77,10 +77,15 @@ def _verdict(value: dict[str, Any]) -> tuple[str, list[str]]:
     if not given:
         lines = [
             counted,
-            f"{totals['plain']:,} of them are exact sums: no noise was added, and there is no "
-            "bound on what they tell of a row. They hold no row, and are sums over all rows of a "
-            "site.",
+            f"{totals['plain'] + totals['masked']:,} of them are exact sums: no noise was added, "
+            "and there is no bound on what they tell of a row. They hold no row, and are sums over "
+            "all rows of a site.",
         ]
+        if totals["masked"]:
+            lines.append(
+                f"{totals['masked']:,} of these were masked: the server learnt the totals over "
+                "sites, and of no site its own sums."
+            )
         if totals["per_site_arrays"]:
             lines.append(
                 f"{totals['per_site_arrays']:,} arrays are no sums: the server keeps them apart "
@@ -98,9 +103,14 @@ def _verdict(value: dict[str, Any]) -> tuple[str, list[str]]:
         f"site so little that nobody who sees them can tell by a factor of e^{epsilon:.3g} or more "
         f"whether the row was there, except with probability {delta:g} ({given['level']}).",
         counted,
-        f"The server itself receives each site's sums, under that site's own share of the noise "
-        f"alone. Against the server epsilon is {given['site_epsilon']:.3g}. Where sites mask their "
-        f"sums, the server sees the total alone, and {epsilon:.3g} holds against it too.",
+        (
+            "The sites masked their sums: the server learnt the totals alone, and this epsilon "
+            "holds against it too."
+            if given["site_rho"] == given["rho"] and given["adders"] > 1
+            else f"The server itself receives each site's sums, under that site's own share of the "
+            f"noise alone. Against the server epsilon is {given['site_epsilon']:.3g}. Where sites "
+            f"mask their sums (secure.summation = 'masked'), {epsilon:.3g} holds against it too."
+        ),
         f"The noise of the total rests on {given['adders']:,} "
         f"site{'s' * (given['adders'] != 1)} that add their share.",
     ]
@@ -132,6 +142,7 @@ def _row(entry: dict[str, Any]) -> Markup:
     told = {
         "plain": "none: exact",
         "no rows": "holds nothing of any row",
+        "masked": "masked: exact, and the server learns the total over sites alone",
         "other": ", ".join(entry["mechanisms"]),
     }.get(entry["protection"], "")
     if entry["protection"] == "noised":

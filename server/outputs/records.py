@@ -372,8 +372,9 @@ class GuaranteeRecord(_Record):
         delta: The probability with which epsilon may not hold.
         rho: zCDP that all releases have spent, over the union of the sites' rows.
         epsilon: The same at delta: against whoever sees totals over sites and what follows.
-        site_rho: zCDP of a site's own sums, each seen alone; the largest over sites.
-        site_epsilon: The same at delta: against the server where sums are not masked.
+        site_rho: zCDP of what the server sees of a site, the largest over sites: of its own sums,
+            or of totals alone where sums are masked.
+        site_epsilon: The same at delta: against the server.
         adders: Sites that are counted on to add their share of the noise.
         known_seed: Whether the noise derives from a seed of the configuration: for tests only.
     """
@@ -410,7 +411,8 @@ class ReleaseRecord(_Record):
         sites: Sites that answered.
         numbers: Numbers of one site's answer.
         rows: Rows that it rests on, over all sites, as far as the server knows.
-        protection: What lies over the sums.
+        protection: What lies over the sums; `masked`: exact sums, of which the server learns the
+            total over sites alone.
         mechanisms: Names of what sites state about it.
         sensitivity: By how much one row moves the sums, where noise is added.
         why: The derivation, in words.
@@ -427,7 +429,7 @@ class ReleaseRecord(_Record):
     sites: int
     numbers: int
     rows: int | None
-    protection: Literal["plain", "no rows", "noised", "other"]
+    protection: Literal["plain", "no rows", "noised", "masked", "other"]
     mechanisms: list[str]
     sensitivity: float | None
     why: str | None
@@ -443,6 +445,7 @@ class ReleaseTotals(_Record):
     releases: int
     numbers: int
     plain: int
+    masked: int
     noised: int
     per_site_arrays: int
     sites: int

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from everymode.clients.gate.noise import NAME, NO_ROWS
+from everymode.clients.gate.release import MASKED
 from everymode.server.privacy.accounted import spent
 from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import Budget
 from everymode.server.replies.releases import TO, Entry, Releases
 
-Protection = Literal["plain", "no rows", "noised", "other"]
+Protection = Literal["plain", "no rows", "noised", "masked", "other"]
 
 QUESTIONS: Mapping[str, str] = {
     "look": "how the cells of each column are written, and how many rows there are",
@@ -73,16 +74,18 @@ class Ledger:
         entries = [_entry(entry, delta, rows) for entry in releases.entries.values()]
         arrays = [a for entry in releases.entries.values() for a in entry.arrays]
         plain = [e for e in entries if e["protection"] == "plain"]
+        masked = [e for e in entries if e["protection"] == "masked"]
         totals: dict[str, Any] = {
             "releases": sum(e["count"] for e in entries),
             "numbers": sum(e["count"] * e["numbers"] for e in entries),
             "plain": sum(e["count"] for e in plain),
+            "masked": sum(e["count"] for e in masked),
             "noised": sum(e["count"] for e in entries if e["protection"] == "noised"),
             "per_site_arrays": sum(a.form == "per site" for a in arrays),
             "sites": len({s for e in releases.entries.values() for s in e.sites}),
         }
         guarantee = None
-        if budget is not None and not plain and not totals["per_site_arrays"]:
+        if budget is not None and not plain and not masked and not totals["per_site_arrays"]:
             guarantee = _guarantee(releases, budget)
         return Ledger(
             {
@@ -98,14 +101,18 @@ class Ledger:
 
 
 def site_spent(releases: Releases) -> float:
-    """ZCDP that the sums of the site that answered most have spent, each seen alone."""
+    """ZCDP that a site has spent against the server, the largest over sites.
+
+    Of a masked answer the server sees the total alone, under the noise of all sites.
+    """
     sites: dict[str, float] = {}
     for entry in releases.entries.values():
-        for text in entry.mechanisms:
-            stated = json.loads(text)
-            if stated["name"] == NAME:
+        stated = [json.loads(text) for text in entry.mechanisms]
+        seen = "rho" if any(each["name"] == MASKED for each in stated) else "site_rho"
+        for each in stated:
+            if each["name"] == NAME:
                 for site in entry.sites:
-                    sites[site] = sites.get(site, 0.0) + float(stated["site_rho"])
+                    sites[site] = sites.get(site, 0.0) + float(each[seen])
     return max(sites.values(), default=0.0)
 
 
@@ -143,6 +150,8 @@ def _entry(entry: Entry, delta: float | None, rows: int | None) -> dict[str, Any
         protection = "noised"
     elif NO_ROWS in names:
         protection = "no rows"
+    elif names == [MASKED]:
+        protection = "masked"
     elif names:
         protection = "other"
     numbers = 0
@@ -171,7 +180,8 @@ def _entry(entry: Entry, delta: float | None, rows: int | None) -> dict[str, Any
     if noise is not None:
         found |= {name: noise[name] for name in ("sensitivity", "why", "deviation", "rho")}
     if noise is not None and delta is not None:
-        rho, site_rho = float(noise["rho"]), float(noise["site_rho"])
+        rho = float(noise["rho"])
+        site_rho = rho if MASKED in names else float(noise["site_rho"])
         found["epsilon"] = compute_epsilon(rho, delta)
         found["site_epsilon"] = compute_epsilon(site_rho, delta)
     return found

@@ -95,6 +95,21 @@ def test_a_private_run_asks_three_questions_and_spends_its_budget(
     assert not (run.path / "noise.key").exists()
 
 
+def test_with_masks_the_server_sees_no_more_than_the_total(
+    finished_privately: Any, kit: Any, tmp_path: Path
+) -> None:
+    table = finished_privately[0].path.parent / "people.csv"
+    masked = {"secure": {"summation": "masked"}, "federation": {"sums_only": True}}
+    run, _ = private_run(kit, table, tmp_path / "run", **masked)
+    value = read_json(run.path / "privacy.json")
+    given, plain = value["guarantee"], read_json(finished_privately[0].path / "privacy.json")
+    assert given["site_rho"] == given["rho"] == pytest.approx(plain["guarantee"]["rho"])
+    assert all("secure summation" in entry["mechanisms"] for entry in value["releases"])
+    assert "The sites masked their sums" in (run.path / "privacy.html").read_text("utf-8")
+    same = [(f / "synthetic.csv").read_bytes() for f in (run.path, finished_privately[0].path)]
+    assert same[0] == same[1]
+
+
 def test_the_table_is_near_the_data_where_the_noise_is_small(
     finished_privately: Any, kit: Any
 ) -> None:
