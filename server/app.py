@@ -117,12 +117,13 @@ def _simulated(settings: Settings, folder: RunFolder, grid: Grid) -> None:
             grid,
             deal([s.name for s in stage.sites], stage.loads, nodes),
             stage.simulation_paths,
-            train.retries,
+            0 if train.on_failure == "stop" else train.retries,
             train.on_failure == "skip",
             train.timeout,
             tell=display.on_note,
             exact=settings.site.floor == 0,
             pause=train.retry_pause,
+            longest=train.retry_longest,
         )
         Session(
             settings=settings,
@@ -157,13 +158,14 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
             grid,
             [(name,) for name in settings.deployment.sites],
             SimulationPaths(),
-            train.retries,
+            0 if train.on_failure == "stop" else train.retries,
             train.on_failure == "skip",
             train.timeout,
             tell=display.on_note,
             # Each site has a floor of its own, which it need not tell.
             exact=False,
             pause=train.retry_pause,
+            longest=train.retry_longest,
             stop=asked.is_set,
             wait=settings.deployment.wait,
         )

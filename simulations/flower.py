@@ -143,7 +143,7 @@ def run_flower(
                 grid,
                 assignment,
                 stage.simulation_paths,
-                train.retries,
+                0 if train.on_failure == "stop" else train.retries,
                 train.on_failure == "skip",
                 train.timeout,
                 tell=hears.on_note,

@@ -112,12 +112,12 @@ class Deployed:
 
     Attributes:
         folder: Everything of theirs lies below.
-        tables: The sites' tables, by the name each is registered under.
+        tables: The sites' tables, files or databases, by the name each is registered under.
         warm: Whether sites run what they installed in one process; else as Flower does.
     """
 
     folder: Path
-    tables: dict[str, Path]
+    tables: dict[str, str]
     warm: bool = True
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     helpers: list[psutil.Process] = field(default_factory=list)

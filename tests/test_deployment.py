@@ -1,10 +1,16 @@
-"""Between real processes: SuperLink, SuperNodes, TLS, registered keys; no mocks, no simulation."""
+"""Between real processes: SuperLink, four SuperNodes, TLS, registered keys, files and databases.
 
+No mocks, no simulation. What happens when they fail: `tests/test_faults.py`.
+"""
+
+import contextlib
+import importlib.util
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tomli_w
 
@@ -12,10 +18,13 @@ from everymode.server.config.files import parse
 from everymode.server.in_process import simulate
 from everymode.server.outputs.locks import InUseError, locked
 from tests.conftest import TINY
+from tests.databases import PASSWORD, USER, binaries, postgres, write_duckdb, write_sqlite
 from tests.deployed import Deployed, until, write_key
 from tests.federated import people
 
-NAMES = ("north", "south", "east")
+NAMES = ("north", "south", "east", "west")
+"""Two hold files; east's table lies in DuckDB, west's in PostgreSQL."""
+
 CONFIG: dict[str, Any] = {
     "data": {"sensitive": ["sex"], "target": "income"},
     "deployment": {"sites": list(NAMES), "columns": ["age", "job", "sex", "income"]},
@@ -27,17 +36,53 @@ PATIENCE = 600.0
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tables")
+    folder = tmp_path_factory.mktemp("data") / "tables"
+    folder.mkdir()
     for number, name in enumerate(NAMES):
         people(90 + 30 * number, number).to_csv(folder / f"{name}.csv", index=False)
     return {name: folder / f"{name}.csv" for name in NAMES}
 
 
 @pytest.fixture(scope="module")
+def sources(tables: dict[str, Path]) -> Iterator[dict[str, str]]:
+    """What each site is told of its table. Without PostgreSQL's server, west's lies in SQLite."""
+    frames = {name: pd.read_csv(path) for name, path in tables.items()}
+    folder = next(iter(tables.values())).parent.parent
+    found = {name: str(path) for name, path in tables.items()}
+    if importlib.util.find_spec("duckdb") is not None:
+        write_duckdb(frames["east"], folder / "east.duckdb")
+        found["east"] = f"duckdb:///{folder / 'east.duckdb'}#people"
+    with contextlib.ExitStack() as stack:
+        if binaries() is None or importlib.util.find_spec("psycopg") is None:
+            write_sqlite(frames["west"], folder / "west.db")
+            found["west"] = f"sqlite:///{folder / 'west.db'}#people"
+        else:
+            server = stack.enter_context(postgres())
+            stack.enter_context(pytest.MonkeyPatch.context()).setenv(
+                "EVERYMODE_TEST_PASSWORD", PASSWORD
+            )
+            server.owner(as_sql(frames["west"]))
+            found["west"] = f"{server.url}#select age, job, sex, income from people order by id"
+        yield found
+
+
+def as_sql(frame: pd.DataFrame) -> str:
+    """Makes the table `people` in PostgreSQL, with a key that says the rows' order."""
+    rows = ",".join(
+        f"({i}, {row.age}, '{row.job}', '{row.sex}', '{row.income}')"
+        for i, row in enumerate(frame.itertuples())
+    )
+    return (
+        "create table people (id integer primary key, age bigint, job text, sex text, income text);"
+        f"insert into people values {rows}; grant select on people to {USER};"
+    )
+
+
+@pytest.fixture(scope="module")
 def deployed(
-    tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    sources: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
-    with Deployed(tmp_path_factory.mktemp("deployed"), tables) as running:
+    with Deployed(tmp_path_factory.mktemp("deployed"), sources) as running:
         yield running
     assert not running.left(), "processes outlive the deployment"
 
@@ -93,11 +138,15 @@ def test_the_table_is_that_of_a_run_in_process(
     assert (out / "synthetic.csv").read_bytes() == expected(values, tables, tmp_path / "same")
     # Nobody unpacks at a site what came with the run.
     assert not list(deployed.folder.glob("home-*/apps"))
+    # The copies that sites on databases made, and no password in any log.
+    copies = {p.parents[1].name for p in deployed.folder.glob("work-*/*/database/*.parquet")}
+    assert {"east", "west"} - copies <= {n for n in ("east",) if "#" not in deployed.tables[n]}
+    assert not any(PASSWORD in deployed.log(name) for name in (*NAMES, "link"))
 
 
 def test_a_site_with_a_key_that_is_not_registered_is_refused(deployed: Deployed) -> None:
     write_key(deployed.folder / "stranger")
-    deployed.tables["stranger"] = Path("stranger.csv")
+    deployed.tables["stranger"] = "stranger.csv"
     deployed.start("stranger")
     try:
         assert deployed.processes["stranger"].wait(120) != 0

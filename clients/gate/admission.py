@@ -94,7 +94,7 @@ class Admission:
         request, order = self.request, self.request.order
         own = request.per_site.get(site.name, {})
         check_arrays(own, own_shapes(order), f"'{order.order}'")
-        check_permission(order, plan_named(order), request.run, site)
+        check_permission(order, plan_named(order), request.run, site, announced=request.announced)
         if (plan := plan_named(order)) is not None:
             self._planned(site, order, plan)
         else:

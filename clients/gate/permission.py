@@ -13,10 +13,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from everymode.clients.gate.announced import Problem, announced_problems, not_answered
 from everymode.clients.gate.held import order_missing, rows_held_out
 from everymode.clients.gate.ledger import describe_table, open_ledger
 from everymode.clients.gate.log import count_releases
 from everymode.clients.gate.policy import Policy
+from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.protocol.messages import EncodeData, Task, to_json
 from everymode.clients.protocol.plan import fingerprint
 from everymode.clients.protocol.refusal import RefusedError, checked_identity
@@ -41,24 +43,16 @@ NEEDED = ("look", "values", "ranks", "prepare", "train")
 MOST_WAITING = 100
 """Plans that are kept for the administrator to look at; a server could send any number."""
 
-CONFIGURED = {
-    "cluster": "data.clusters",
-    "moments": "model.matching_by",
-    "profile": "strategy",
-    "feel": "groups.weights",
-    "measure": "train.site_minimum",
-    "leaves": "model.trees, model.critic_trees",
-}
-"""The key of the coordinator's configuration that makes a run ask a question."""
-
-Problem = tuple[str, str]
-"""A key of the policy, and what it forbids."""
-
 
 def check_permission(
-    order: Task, plan: str | None, run: str, site: Site, now: datetime | None = None
+    order: Task,
+    plan: str | None,
+    run: str,
+    site: Site,
+    now: datetime | None = None,
+    announced: Announcement | None = None,
 ) -> None:
-    """Refuses a question that the site's policy does not allow.
+    """Refuses a question that the site's policy does not allow, or a run that will ask one.
 
     Args:
         order: The question; its contents have been checked.
@@ -66,6 +60,7 @@ def check_permission(
         run: The run's name.
         site: Who is asked.
         now: The time; None: of this machine's clock.
+        announced: What the run will ask; None: it says so with another request.
 
     Raises:
         RefusedError: All keys of the policy that forbid it; keys and question are named.
@@ -79,12 +74,15 @@ def check_permission(
         *_hours(policy, now or datetime.now()),
         *_releases(policy, run, site),
     ]
+    if announced is not None:
+        problems += announced_problems(policy, announced, run, site)
     if not problems:
         problems += _plans(policy, order, plan, site)
     if not problems and policy.selections:
         problems += _selections(policy, order, site)
     if problems:
-        raise RefusedError([f"policy {key}: '{kind}': {text}" for key, text in problems])
+        sentences = (f"policy {key}: '{kind}': {text}" for key, text in problems)
+        raise RefusedError(list(dict.fromkeys(sentences)))
 
 
 def _questions(policy: Policy, order: Task) -> list[Problem]:
@@ -96,16 +94,7 @@ def _questions(policy: Policy, order: Task) -> list[Problem]:
         asked += [name for name in NEEDED if name not in asked]
     if isinstance(order, EncodeData) and order.matching == "moments":
         asked.append("moments")
-    return [
-        (
-            "questions",
-            f"this site does not answer '{name}'"
-            + (f"; configure the run without it ({CONFIGURED[name]})" if name in CONFIGURED else "")
-            + (", which every run asks" if name in NEEDED else ""),
-        )
-        for name in asked
-        if name not in allowed
-    ]
+    return [("questions", not_answered(name)) for name in asked if name not in allowed]
 
 
 def _columns(policy: Policy, order: Task) -> list[Problem]:

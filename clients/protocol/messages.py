@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
+from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
 from everymode.clients.protocol.parts.placement import Player
 from everymode.clients.protocol.schema_messages import (
@@ -388,6 +389,7 @@ class Request:
         per_site: What single sites get besides, by site and name.
         run: 16 hexadecimal digits that name the run: a site answers each question of a run once.
             Not part of the order, so that equal plans have equal fingerprints in any run.
+        announced: What the run will ask, with its first request; None: with others.
     """
 
     order: Task
@@ -395,6 +397,7 @@ class Request:
     sites: tuple[str, ...] | None = None
     per_site: Mapping[str, Tensors] = field(default_factory=dict)
     run: str = "0" * 16
+    announced: Announcement | None = None
 
     def only(self, sites: tuple[str, ...] | None) -> "Request":
         """The same for these sites only, with their payloads."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
+from everymode.clients.protocol.announcement import announcement_to_json, parse_announcement
 from everymode.clients.protocol.limits import SITES, TEXT
 from everymode.clients.protocol.messages import Request, Tensors, from_json, to_json
 from everymode.clients.protocol.refusal import RefusedError, readable
@@ -27,6 +28,9 @@ ORDER = "query.everymode"
 
 VERSION = "version"
 """Under which name a request says what the coordinator has installed."""
+
+ANNOUNCED = "announced"
+"""Under which name the first request of a run says what the run will ask."""
 
 MECHANISMS = "mechanisms"
 """Name of the record in which a node states what its sites' privacy mechanisms do."""
@@ -64,6 +68,8 @@ def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordD
         "folder": simulation_paths.folder,
         "token": simulation_paths.token,
     }
+    if request.announced is not None:
+        config[ANNOUNCED] = announcement_to_json(request.announced)
     content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
     return _enclosed(content, request.per_site)
 
@@ -99,6 +105,7 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             None if sites is None else tuple(sites),
             _read_payloads(content),
             str(config["run"]),
+            parse_announcement(str(config[ANNOUNCED])) if ANNOUNCED in config else None,
         )
         return request, SimulationPaths(str(config["folder"]), str(config["token"]))
 

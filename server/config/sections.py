@@ -550,10 +550,11 @@ class TrainSettings(Section):
         description="evaluations without a lower calibrated estimate after which training stops "
         "(20 or more); 0: it goes on to the last round",
     )
-    on_failure: Literal["repeat", "skip"] = Field(
+    on_failure: Literal["repeat", "skip", "stop"] = Field(
         "repeat",
-        description="a site that fails in mid-round: repeat its part, or go on without it "
-        "once train.retries are used up",
+        description="a site that fails in mid-round: repeat its part, and end the run once "
+        "train.retries are used up; skip it then, and go on without it; or stop at once. A run "
+        "that ends leaves a checkpoint",
         json_schema_extra=HARMLESS,
     )
     retries: int = Field(
@@ -563,7 +564,14 @@ class TrainSettings(Section):
         2.0,
         ge=0,
         description="seconds before a failed part is repeated; each further repeat waits twice as "
-        "long as the one before, two minutes at most",
+        "long as the one before, train.retry_longest at most",
+        json_schema_extra=HARMLESS,
+    )
+    retry_longest: float = Field(
+        120.0,
+        ge=0,
+        description="most seconds between two repeats: retries = 8 with retry_pause = 5 take ten "
+        "minutes",
         json_schema_extra=HARMLESS,
     )
     timeout: float = Field(

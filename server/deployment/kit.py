@@ -56,7 +56,10 @@ _PLACE: Final = re.compile(r"/(?!.*/\.\.?(/|$))[A-Za-z0-9._/-]{0,200}")
 
 
 _EXAMPLES: Final = {
-    "questions": ("look", "values", "ranks", "prepare", "train", "audit"),
+    "questions": (
+        *("look", "values", "ranks", "prepare", "moments"),
+        *("train", "leaves", "audit", "recall"),
+    ),
     "columns": ("age", "sex", "income"),
     "sensitive": ("sex",),
 }

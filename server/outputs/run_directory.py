@@ -287,6 +287,12 @@ class RunFolder:
         found = [p for p in folder.glob("round-*.safetensors") if _CHECKPOINT.fullmatch(p.name)]
         return sorted(found, key=lambda p: int(p.stem.removeprefix("round-")))
 
+    @property
+    def last_round(self) -> int:
+        """The round of the newest checkpoint, whole or not; 0 where there is none."""
+        found = self.checkpoints()
+        return int(found[-1].stem.removeprefix("round-")) if found else 0
+
     def save(
         self,
         tensors: Mapping[str, Tensor],

@@ -49,11 +49,13 @@ class Prepared:
         rows: Rows that take part.
         weight: Sum of their weights.
         first: Shares of categories in every level, `(C + 1, W + 1)`; None: not told.
+        groups: Numbers of the groups of which they have rows.
     """
 
     rows: int
     weight: float
     first: Floats | None = None
+    groups: frozenset[int] = frozenset()
 
 
 @dataclass

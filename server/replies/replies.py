@@ -7,6 +7,8 @@ opens a `Collector`, which takes the replies one by one and gives the total.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountLeaves,
@@ -128,7 +130,8 @@ class Checker:
             case EncodeData():
                 told = any(field.name == "marginals" for field in sums.layout.fields)
                 first = sums["marginals"] if told else None
-                said = Prepared(int(sums.units("rows")[0]), float(sums["weight"][0]), first)
+                groups = frozenset(np.flatnonzero(sums.units("group_sites")).tolist())
+                said = Prepared(int(sums.units("rows")[0]), float(sums["weight"][0]), first, groups)
                 self._of(source).prepared[fingerprint(order)] = said
 
     def _of(self, source: Source) -> Known:
@@ -157,6 +160,22 @@ class Checker:
             if not any(other == who for other, _ in self.suspects):
                 self.tell(f"note: {text}")
             self.suspects.setdefault((who, name), (order.round, text))
+
+    def unrepresented(self, name: str, absent: Iterable[Source]) -> tuple[str, ...]:
+        """Groups of the plan of this name of which only sources that are absent said that they have rows.
+
+        Nothing is said of groups where that is not known: of a node that lacks some of its sites.
+        """
+        away = frozenset[str]().union(*(source.key for source in absent))
+        there = {
+            key: known.prepared[name].groups
+            for key, known in self._known.items()
+            if name in known.prepared
+        }
+        left = frozenset[int]().union(*(groups for key, groups in there.items() if not key <= away))
+        lost = frozenset[int]().union(*there.values()) - left
+        plan = self._plans.get(name)
+        return () if plan is None else tuple(plan.conditions.names[g] for g in sorted(lost))
 
     def accused(self) -> tuple[str, ...]:
         """Who may have made training diverge, in words; nobody where all are alike."""
@@ -277,6 +296,10 @@ class Collector:
     def _compare(self) -> None:
         if isinstance(self.order, Train):
             self.checker.compare(self.order, self._sizes)
+
+    def unrepresented(self, absent: Iterable[Source]) -> tuple[str, ...]:
+        """Groups without a row at the sources that are left; see `Checker.unrepresented`."""
+        return self.checker.unrepresented(_plan_name(self.order), absent)
 
     def explained(self, error: NumericalError) -> NumericalError:
         """The same with who may have caused it."""

@@ -8,6 +8,7 @@ from typing import Self
 import pandas as pd
 import torch
 
+from everymode.server.config.announced import announce
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.progress import (
@@ -53,8 +54,10 @@ class RunContext:
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        """Names the run in every request."""
-        named = Named(self.exchange, settings_digest(self.settings)[:16])
+        """Names the run in every request, and has the first one say what the run will ask."""
+        done = self.folder.last_round if self.resume else 0
+        announced = announce(self.settings, self.samples is not None, done)
+        named = Named(self.exchange, settings_digest(self.settings)[:16], announced)
         object.__setattr__(self, "exchange", named)
 
     def heard_by(self, listener: ProgressListener) -> Self:

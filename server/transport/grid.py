@@ -34,9 +34,6 @@ POLL = 0.004
 RETRY_WAIT = 2.0
 """Seconds before a failed node is asked again, doubled each time: Ray restarts its process then."""
 
-LONGEST_WAIT = 120.0
-"""Most seconds between two tries."""
-
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What Flower raises where the parts of a reply do not make a message."""
 
@@ -63,6 +60,7 @@ class GridExchange:
         exact: Whether sites have no floor, so that they send all counts they have.
         pause: Seconds before a failed node is asked again, doubled each time.
         stop: Whether to give up at once: the run is to end.
+        longest: Most seconds between two tries.
     """
 
     grid: Grid
@@ -76,9 +74,11 @@ class GridExchange:
     exact: bool = True
     pause: float = field(default_factory=lambda: RETRY_WAIT)
     stop: Callable[[], bool] = lambda: False
+    longest: float = 120.0
     poll: ClassVar[float] = POLL
     _checker: Checker = field(init=False, repr=False)
     _strangers: set[int] = field(default_factory=set, init=False, repr=False)
+    _gone: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Nothing has been said yet."""
@@ -106,7 +106,7 @@ class GridExchange:
         for attempt in range(self.retries + 1):
             if attempt:
                 # Whoever supervises a process that died starts it anew, which takes a moment.
-                self._rest(min(self.pause * 2 ** (attempt - 1), LONGEST_WAIT))
+                self._rest(min(self.pause * 2 ** (attempt - 1), self.longest))
                 left = self._again(request, left)
             failures = self._once(request, left, collector)
             left = list(failures)
@@ -124,6 +124,8 @@ class GridExchange:
         tries = f"failed {self.retries + 1} times in a row" if self.retries else "failed"
         again = [f"{source}: {tries}: {reason}" for source, reason in failures.items()]
         if not lost and not again:
+            if self._gone and isinstance(request.order, Train):
+                self._represented(request.order.round, ())
             return
         order = request.order
         if (
@@ -133,6 +135,8 @@ class GridExchange:
         ):
             for problem in [*lost, *again]:
                 self.tell(f"note: round {order.round} goes on without a site's part: {problem}")
+            absent = [*(source for source, _ in collector.refusals), *failures]
+            self._represented(order.round, collector.unrepresented(absent))
             return
         if collector.refusals:
             raise collector.refused(again)
@@ -140,6 +144,16 @@ class GridExchange:
         if isinstance(order, Train) and not self.skip:
             advice += ", or set train.on_failure = 'skip' to go on without"
         raise ExchangeError([*again[:-1], f"{again[-1]}. {advice}"])
+
+    def _represented(self, number: int, gone: tuple[str, ...]) -> None:
+        """Tells, once a change, of groups of which no site that is left has a row."""
+        for names, text in (
+            (set(gone) - self._gone, "no longer represented: no site that takes part has a row"),
+            (self._gone - set(gone), "represented again"),
+        ):
+            for name in sorted(names):
+                self.tell(f"note: round {number}: group '{name}' is {text}")
+        self._gone = set(gone)
 
     def _again(self, request: Request, failed: Sequence[Source]) -> list[Source]:
         """Whom to ask in place of sources that failed: those themselves."""

@@ -1,7 +1,12 @@
-"""The name of a run, which every request carries: a site answers each question of a run once."""
+"""The name of a run, which every request carries: a site answers each question of a run once.
+
+The first request of a session says besides what the run will ask, so that a site whose policy
+forbids it ends the run there, and not after hours of training.
+"""
 
 from dataclasses import replace
 
+from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.replies.releases import Releases
@@ -11,10 +16,11 @@ from everymode.server.transport.exchange import Exchange, Traffic
 class Named:
     """An exchange whose requests all carry the run's name; see `exchange.Exchange`."""
 
-    def __init__(self, inner: Exchange, run: str) -> None:
-        """Takes what carries requests, and the name."""
+    def __init__(self, inner: Exchange, run: str, announced: Announcement | None = None) -> None:
+        """Takes what carries requests, the name, and what the first request announces."""
         self.inner = inner
         self.run = run
+        self._announced = announced
 
     @property
     def traffic(self) -> Traffic:
@@ -38,4 +44,5 @@ class Named:
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request."""
-        return self.inner(replace(request, run=self.run))
+        announced, self._announced = self._announced, None
+        return self.inner(replace(request, run=self.run, announced=announced))

@@ -1,5 +1,6 @@
 """A site's policy: how it is read, and what it refuses at the gate."""
 
+import contextlib
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -21,6 +22,11 @@ from everymode.clients.gate.permission import (
     waiting_plans,
 )
 from everymode.clients.gate.policy import DEFAULT, Policy, load_policy, parse_policy
+from everymode.clients.protocol.announcement import (
+    Announcement,
+    announcement_to_json,
+    parse_announcement,
+)
 from everymode.clients.protocol.messages import Request, Task
 from everymode.clients.protocol.plan import fingerprint
 from everymode.clients.protocol.refusal import RefusedError
@@ -173,6 +179,53 @@ def test_the_number_of_releases_is_limited_in_a_run_and_in_all(asked: Federation
     other = "00000000000000bb"
     assert "policy releases: 'look'" in refusal(look, ruled(asked, releases=3), other)
     handle(Request(look, run=other), ruled(asked, releases=4, releases_per_run=3))
+
+
+ANNOUNCED: list[tuple[dict[str, Any], Announcement, str]] = [
+    (
+        {"questions": ("look", "values", "ranks", "prepare", "train", "audit", "recall")},
+        Announcement(("look", "leaves")),
+        r"policy questions: 'look': .*'leaves'.* \(model.trees, model.critic_trees\)",
+    ),
+    (
+        {"questions": ("look", "values", "ranks", "prepare", "train")},
+        Announcement(("look", "recall")),
+        "does not answer 'recall', which every run asks",
+    ),
+    ({"sensitive": ("job",)}, Announcement(("look",), ("sex",)), r"'sex'.*data\.sensitive"),
+    ({"min_rows": 9}, Announcement(("look",), minimum=8), "policy min_rows.*train.site_minimum"),
+    (
+        {"releases": 20},
+        Announcement(("look",), releases=18),
+        r"policy releases: 'look': the run asks for up to 18 answers \(train.rounds\), and 17 of 20",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "announced", "text"), ANNOUNCED)
+def test_what_a_run_announces_is_refused_at_its_first_question_with_both_keys(
+    asked: Federation, keys: dict[str, Any], announced: Announcement, text: str
+) -> None:
+    sites = ruled(asked, **keys)
+    sites = [replace(site, floor=site.policy.min_rows) for site in sites]
+    look = asked.exchange.requests[0].order
+    with pytest.raises(RefusedError, match=text):
+        handle(Request(look, run="00000000000000bb", announced=announced), sites)
+    # Without the announcement it is answered, and refused later: the control.
+    handle(Request(look, run="00000000000000bb"), sites)
+
+
+@given(st.text(max_size=80) | st.from_regex(r'\{"questions": .{0,60}\}'))
+def test_an_announcement_that_is_none_is_refused(text: str) -> None:
+    with contextlib.suppress(RefusedError):
+        parse_announcement(text)
+
+
+def test_an_announcement_beyond_all_limits_is_refused() -> None:
+    for change in ({"releases": -1}, {"minimum": 2**60}, {"questions": ("x",) * 99}):
+        told = announcement_to_json(replace(Announcement(("look",)), **change))
+        with pytest.raises(RefusedError, match="beyond all limits"):
+            parse_announcement(told)
 
 
 def test_hours_are_those_of_the_clock(asked: Federation) -> None:

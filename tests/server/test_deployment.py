@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from everymode.clients.app import app as client_app
 from everymode.clients.protocol.messages import Request
+from everymode.clients.protocol.refusal import RefusedError
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.wire import unpack_request
 from everymode.server.app import app as server_app
@@ -152,9 +153,11 @@ class RealGrid:
     folder: Path
     ids: dict[int, str]
     at: Callable[[int], None] = lambda number: None
+    policies: dict[str, str] = field(default_factory=dict)
     sent: int = 0
     deaf: bool = False
     replies: dict[str, Message] = field(default_factory=dict)
+    orders: list[Any] = field(default_factory=list)
 
     def get_nodes(self) -> Iterable[Any]:
         return [node(name, number) for number, name in self.ids.items()]
@@ -163,13 +166,20 @@ class RealGrid:
         for message in messages:
             self.sent += 1
             self.at(self.sent)
+            self.orders.append(unpack_request(message.content)[0].order)
             message.metadata.__dict__["_message_id"] = f"m{self.sent}"
+            if message.metadata.dst_node_id not in self.ids:
+                # What Flower says of a node that it does not know.
+                yield ""
+                continue
             name = self.ids[message.metadata.dst_node_id]
             own = {
                 "site": name,
                 "data": str(self.folder / f"{name}.csv"),
                 "workspace": str(self.folder.parent / "work"),
             }
+            if name in self.policies:
+                own["policy"] = self.policies[name]
             context = Context(1, 1, own, RecordDict(), {}, 1)  # type: ignore[arg-type]
             self.replies[f"m{self.sent}"] = client_app(message, context)
             yield f"m{self.sent}"
@@ -307,3 +317,69 @@ def _refused() -> Exception:
     import httpx
 
     return httpx.ConnectError("refused")
+
+
+def test_a_policy_that_forbids_a_question_ends_the_run_before_training(
+    tables: Path, config: Path, tmp_path: Path
+) -> None:
+    """Leaves and recall are asked after the last round: both keys are named at the first."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('questions = ["look", "values", "ranks", "prepare", "moments", "train"]')
+    ids = {12: "north", 5: "south"}
+    grid = RealGrid(tables, ids, policies={"north": str(policy)})
+    with pytest.raises(RefusedError) as refused:
+        coordinate(grid, config=str(config), out=str(tmp_path / "out"), set="model.trees=1")
+    assert grid.sent == 2, "one question to each site"
+    told = "\n".join(refused.value.problems)
+    for name, key in (("leaves", "model.trees"), ("recall", "every run"), ("audit", "every run")):
+        assert f"policy questions: 'look': this site does not answer '{name}'" in told
+        assert key in told
+    assert "'moments'" not in told and "south" not in told
+
+
+def test_a_group_that_leaves_with_its_only_site_is_named(
+    tables: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = people(80, 5)
+    alone["sex"] = "Other"
+    alone.to_csv(tables / "south.csv", index=False)
+    out = tmp_path / "out"
+    grid = RealGrid(tables, {12: "north", 5: "south"})
+
+    def leave(number: int) -> None:
+        rounds = out / "metrics.jsonl"
+        done = rounds.read_text().count("\n") if rounds.exists() else 0
+        if done == 1:
+            grid.ids.pop(5, None)
+        elif done == 3:
+            grid.ids[5] = "south"
+
+    # A node that is gone answers nothing; who is there is looked at before each round.
+    grid.at = leave
+    changes = "train.on_failure=skip train.retries=0 train.rounds=6"
+    coordinate(grid, config=str(config), out=str(out), set=changes)
+    told = capsys.readouterr()
+    text = told.out + told.err
+    assert text.count("group 'Other' is no longer represented") == 1
+    assert text.count("group 'Other' is represented again") == 1
+    assert "round 2 goes on without a site's part: site 'south'" in text
+
+
+@pytest.mark.parametrize(("wish", "asked_again"), [("stop", 0), ("repeat", 2)])
+def test_a_run_that_is_to_stop_at_a_failure_asks_nobody_twice(
+    wish: str, asked_again: int, tables: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    grid = RealGrid(tables, {12: "north", 5: "south"})
+
+    def hang(number: int) -> None:
+        rounds = out / "metrics.jsonl"
+        grid.deaf = rounds.exists() and rounds.read_text().count("\n") == 2
+
+    grid.at = hang
+    changes = f"train.on_failure={wish} train.retries=1 train.retry_pause=0 train.timeout=0.5"
+    with pytest.raises(ExchangeError, match="no reply in 0.5 seconds"):
+        coordinate(grid, config=str(config), out=str(out), set=changes)
+    assert (out / "checkpoints" / "round-000002.safetensors").exists()
+    third = [order for order in grid.orders if getattr(order, "round", 0) == 3]
+    assert len(third) == 2 + asked_again

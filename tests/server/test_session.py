@@ -777,6 +777,7 @@ def test_keys_that_change_no_result_are_these() -> None:
         "train.on_failure",
         "train.retries",
         "train.retry_pause",
+        "train.retry_longest",
         "train.timeout",
         "simulation.actors",
         "simulation.num_cpus",
