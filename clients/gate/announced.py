@@ -72,8 +72,8 @@ def _too_many(policy: Policy, asked: int, of_run: int, in_all: int) -> list[Prob
     return [
         (
             key,
-            f"the run asks for up to {asked:,} answers (train.rounds), and {max(most - count, 0):,} "
-            f"of {most:,} may still leave this site {where}",
+            f"the run asks for up to {asked:,} answers (train.rounds), and "
+            f"{max(most - count, 0):,} of {most:,} may still leave this site {where}",
         )
         for key, most, count, where in (
             ("releases_per_run", policy.releases_per_run, of_run, "in this run"),

@@ -128,6 +128,7 @@ class Role:
         inner: The SuperLink's own port.
         sites: All sites, in the coordinator's folder; there alone.
         versions: Versions of packages where the kit was made.
+        place: Where the folder of a machine is expected.
     """
 
     folder: Path
@@ -136,6 +137,7 @@ class Role:
     inner: int
     sites: tuple[str, ...]
     versions: Mapping[str, str]
+    place: str = PLACE
 
 
 def write_kit(folder: Path, kit: Kit, force: bool = False) -> Path | None:
@@ -197,6 +199,7 @@ def read_role(folder: Path) -> Role:
             int(value["inner"]),
             tuple(map(str, value["sites"])),
             {str(k): str(v) for k, v in value["versions"].items()},
+            str(value.get("place", PLACE)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateError(f"{path}: damaged; take the folder from the kit again") from error
@@ -227,7 +230,7 @@ def _fill(folder: Path, kit: Kit) -> None:
     """Writes all folders of a kit under `folder`."""
     authority = make_authority(f"EveryMode deployment at {kit.server.host}")
     server = make_server(authority, kit.server.host, kit.days)
-    values = _values(kit, authority)
+    values = _values(kit, authority.certificate)
     coordinator = folder / COORDINATOR
     for place, content in _rendered("coordinator", values):
         _write(coordinator / place, content)
@@ -237,17 +240,32 @@ def _fill(folder: Path, kit: Kit) -> None:
     for name in ("keys", "runs", "state"):
         # State holds what sites answered.
         make_folder(coordinator / name, private=name != "keys")
-    for site in (None, *kit.sites):
-        own = folder / (site or COORDINATOR)
-        write_bytes(own / "ca.crt", authority.certificate)
-        write_json(own / ROLE, _role(kit, site, values))
+    write_bytes(coordinator / "ca.crt", authority.certificate)
+    write_json(coordinator / ROLE, _role(kit, None, values))
     for site in kit.sites:
-        for place, content in _rendered("site", {**values, "site": site}):
-            _write(folder / site / place, content)
+        fill_site(folder / site, kit, site, authority.certificate)
 
 
-def _values(kit: Kit, authority: Issued) -> dict[str, Any]:
-    certificate = x509.load_pem_x509_certificate(authority.certificate)
+def fill_site(folder: Path, kit: Kit, site: str, authority: bytes) -> None:
+    """Writes the folder of a site; `authority`: the certificate that it trusts, PEM."""
+    values = _values(kit, authority)
+    write_bytes(folder / "ca.crt", authority)
+    write_json(folder / ROLE, _role(kit, site, values))
+    for place, content in _rendered("site", {**values, "site": site}):
+        _write(folder / place, content)
+
+
+def write_members(folder: Path, kit: Kit, authority: bytes) -> None:
+    """Writes what of a coordinator's folder says which sites there are, and nothing else."""
+    values = _values(kit, authority)
+    for place, content in _rendered("coordinator", values):
+        if place.name == "register.sh":
+            _write(folder / place, content)
+    write_json(folder / ROLE, _role(kit, None, values))
+
+
+def _values(kit: Kit, authority: bytes) -> dict[str, Any]:
+    certificate = x509.load_pem_x509_certificate(authority)
     versions = package_versions(["everymode", "flwr"])
     host = kit.server.host
     return {
@@ -288,6 +306,7 @@ def _role(kit: Kit, site: str | None, values: Mapping[str, Any]) -> dict[str, An
         "host": kit.server.host,
         "port": kit.server.port,
         "inner": kit.inner,
+        "place": kit.place,
         # A site learns from no file of its own who the others are.
         "sites": [site] if site is not None else list(kit.sites),
         "versions": {"everymode": values["version"], "flwr": values["flower"]},

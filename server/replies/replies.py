@@ -162,7 +162,7 @@ class Checker:
             self.suspects.setdefault((who, name), (order.round, text))
 
     def unrepresented(self, name: str, absent: Iterable[Source]) -> tuple[str, ...]:
-        """Groups of the plan of this name of which only sources that are absent said that they have rows.
+        """Groups of a plan of which only sources that are absent said that they have rows.
 
         Nothing is said of groups where that is not known: of a node that lacks some of its sites.
         """

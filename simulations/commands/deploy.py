@@ -73,6 +73,24 @@ def init(
     say(f"wrote {folder}; next: {folder / 'coordinator' / 'README.md'}")
 
 
+@deploy.command("add", cls=WithExamples)
+def add(
+    folder: Annotated[Path, typer.Argument(help="The kit, or the coordinator's folder.")],
+    site: Annotated[str, typer.Option(help="Name of the site that joins.")],
+) -> None:
+    """Write the folder of a site that joins a deployment that is there.
+
+    Certificates, keys and the configuration of runs stay as they are; other sites need nothing new.
+    """
+    from everymode.server.deployment.addition import add_site
+
+    own = add_site(folder, site)
+    say(
+        f"wrote {own}; next: send it to the site, register its key with register.sh, and add "
+        f"'{site}' to deployment.sites of config.toml"
+    )
+
+
 @deploy.command("check", help=CHECK, cls=WithExamples)
 def check(
     folder: FolderArgument,

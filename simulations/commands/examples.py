@@ -81,6 +81,10 @@ EXAMPLES = {
         "everymode deploy check north --config config.toml --json",
     ),
     "deploy key": ("everymode deploy key .", "everymode deploy key /opt/everymode/north"),
+    "deploy add": (
+        "everymode deploy add kit --site west",
+        "everymode deploy add /opt/everymode/coordinator --site west",
+    ),
     "deploy renew": (
         "everymode deploy renew kit/coordinator",
         "everymode deploy renew kit/coordinator --days 90",

@@ -378,7 +378,7 @@ def test_a_run_that_is_to_stop_at_a_failure_asks_nobody_twice(
 
     grid.at = hang
     changes = f"train.on_failure={wish} train.retries=1 train.retry_pause=0 train.timeout=0.5"
-    with pytest.raises(ExchangeError, match="no reply in 0.5 seconds"):
+    with pytest.raises(ExchangeError, match=r"no reply in 0\.5 seconds"):
         coordinate(grid, config=str(config), out=str(out), set=changes)
     assert (out / "checkpoints" / "round-000002.safetensors").exists()
     third = [order for order in grid.orders if getattr(order, "round", 0) == 3]

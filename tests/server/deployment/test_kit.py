@@ -81,6 +81,52 @@ def test_a_new_certificate_needs_nothing_new_at_the_sites(written: Path, tmp_pat
         renew_certificate(written / "north")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_site_that_joins_gets_a_folder_and_nothing_else_changes(
+    written: Path, tmp_path: Path, call: Call
+) -> None:
+    kit = shutil.copytree(written, tmp_path / "kit")
+    (kit / "coordinator/config.toml").write_text("# mine")
+    (kit / "coordinator/ca.key").unlink()
+    before = contents(kit)
+    assert call("deploy", "add", kit, "--site", "west")[0] == 0
+    after = contents(kit)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"coordinator/kit.json", "coordinator/register.sh"}
+    assert read_role(kit / "coordinator").sites == ("north", "south", "west")
+    assert read_role(kit / "west").site == "west"
+    # As if the kit had been made with it: but for its name, the folder is that of another site.
+    at_west = {name.removeprefix("west/") for name in after if name.startswith("west/")}
+    assert at_west == {n.removeprefix("north/") for n in before if n.startswith("north/")}
+    for name in at_west:
+        like = after[f"north/{name}"].replace(b"north", b"west")
+        assert after[f"west/{name}"] == like, name
+    assert b"PRIVATE KEY" not in b"".join(after[f"west/{name}"] for name in at_west)
+    assert b"  west) ;;" in after["coordinator/register.sh"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "site", "text"),
+    [
+        ("", "north", "is named twice"),
+        ("", "../x", "cannot name a site"),
+        ("", "coordinator", "name the site else"),
+        ("north", "west", "is a site's"),
+        ("keys", "west", "no folder of a deployment"),
+    ],
+)
+def test_who_cannot_join_is_refused_and_nothing_is_left(
+    written: Path, folder: str, site: str, text: str, call: Call
+) -> None:
+    before = contents(written)
+    code, _, said = call("deploy", "add", written / folder, "--site", site)
+    assert code == 2 and text in said
+    assert contents(written) == before
+
+
 def test_no_certificate_outlives_its_authority() -> None:
     authority = make_authority("short", days=5)
     assert days_left(make_server(authority, "127.0.0.1", 397).certificate) <= 5

@@ -1,0 +1,245 @@
+"""What happens to a run between real processes when they are killed, hang, or stay away.
+
+Each of these takes a minute or more, so they are for the night. What the docs say of faults,
+`server/deployment/runbook.md`, is what is asserted here.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tomli_w
+
+from everymode.server.config.files import parse
+from everymode.server.in_process import simulate
+from everymode.server.outputs.locks import in_use
+from tests.conftest import TINY
+from tests.deployed import Deployed, until
+from tests.federated import people
+
+pytestmark = pytest.mark.nightly
+
+NAMES = ("north", "south")
+PATIENCE = 600.0
+ROUNDS = 8
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """South alone has rows of a third group."""
+    folder = tmp_path_factory.mktemp("data") / "tables"
+    folder.mkdir()
+    for number, name in enumerate(NAMES):
+        table = people(120, number)
+        if name == "south":
+            table.loc[:39, "sex"] = "x"
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return {name: str(folder / f"{name}.csv") for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    tables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    with Deployed(tmp_path_factory.mktemp("deployed"), tables) as running:
+        yield running
+    assert not running.left(), "processes outlive the deployment"
+
+
+@pytest.fixture(scope="module")
+def same(tables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The table of an undisturbed run in one process."""
+    values = {key: value for key, value in configuration().items() if key != "deployment"}
+    values["data"] = {**values["data"], "path": str(Path(tables["north"]).parent)}
+    return simulate(
+        parse(values), tmp_path_factory.mktemp("same") / "out"
+    ).folder.synthetic.read_bytes()
+
+
+def configuration(**train: Any) -> dict[str, Any]:
+    return {
+        "data": {"sensitive": ["sex"], "target": "income"},
+        "deployment": {
+            "sites": list(NAMES),
+            "columns": ["age", "job", "sex", "income"],
+            "wait": 180.0,
+        },
+        **TINY,
+        "train": {**TINY["train"], "rounds": ROUNDS, **train},
+        "output": {**TINY.get("output", {}), "checkpoint_every": 1, "keep": 3},
+    }
+
+
+def begin(deployed: Deployed, out: Path, **train: Any) -> str:
+    """Starts a run, and waits for two rounds."""
+    path = deployed.folder / f"{out.parent.name}.toml"
+    path.write_text(tomli_w.dumps(configuration(**train)))
+    run = deployed.run(config=str(path), out=str(out))
+    until(lambda: rounds(out) >= 2, PATIENCE, "two rounds")
+    return run
+
+
+def rounds(out: Path) -> int:
+    path = out / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def supervise(deployed: Deployed) -> None:
+    """Starts again what has ended, as the units of a kit do."""
+    for name in NAMES:
+        if deployed.processes[name].poll() is not None:
+            deployed.start(name)
+
+
+def until_done(deployed: Deployed, run: str, out: Path) -> None:
+    def over() -> bool:
+        supervise(deployed)
+        if (out / "summary.json").exists():
+            return True
+        waited[0] += 1
+        if waited[0] % 100 == 0 and "finished" in deployed.status(run):
+            pytest.fail(deployed.flwr("log", "--show", run, "here") + deployed.logs())
+        return False
+
+    waited = [0]
+    until(over, PATIENCE, "results")
+
+
+def until_ended(deployed: Deployed, run: str, out: Path) -> None:
+    def ended() -> bool:
+        time.sleep(1)
+        return "finished" in deployed.status(run) and not in_use(out)
+
+    until(ended, PATIENCE, "the run ends")
+
+
+def said(deployed: Deployed, run: str) -> str:
+    return " ".join(deployed.flwr("log", "--show", run, "here").split())
+
+
+def server_app(deployed: Deployed) -> psutil.Process:
+    """The process in which the run's server half works."""
+    for process in psutil.Process(deployed.processes["link"].pid).children(recursive=True):
+        if any("flwr-serverapp" in word for word in process.cmdline()):
+            return process
+    raise AssertionError("no ServerApp runs")
+
+
+@pytest.mark.parametrize("pause", [0, 5, 30])
+def test_a_site_that_is_killed_in_mid_round_comes_back(
+    pause: int, deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = begin(deployed, out)
+    deployed.kill("south")
+    time.sleep(pause)
+    until_done(deployed, run, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_site_that_hangs_is_asked_again_and_counted_once(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """It hangs for longer than `train.timeout`; what it answers late is not counted."""
+    out = tmp_path / "out"
+    run = begin(deployed, out, timeout=10.0, retries=6, retry_pause=2.0)
+    group = deployed.processes["south"].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        seen = rounds(out)
+        time.sleep(25)
+        assert rounds(out) <= seen + 1, "no round goes on without it"
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    until_done(deployed, run, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_run_goes_on_without_a_site_that_is_gone_and_names_the_group(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    """Only training does: what rests on all tables waits until the site is back."""
+    out = tmp_path / "out"
+    run = begin(deployed, out, on_failure="skip", retries=1, retry_pause=0.5)
+    deployed.kill("south")
+    until(lambda: rounds(out) == ROUNDS, PATIENCE, "rounds without the site")
+    told = said(deployed, run)
+    assert "goes on without a site's part: site 'south'" in told
+    assert told.count("group 'x' is no longer represented") == 1
+    until_done(deployed, run, out)
+
+
+def test_a_run_that_is_to_stop_at_a_failure_goes_on_when_told_to(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = begin(deployed, out, on_failure="stop")
+    deployed.kill("south")
+    until_ended(deployed, run, out)
+    assert not (out / "summary.json").exists()
+    assert (out / "checkpoints" / f"round-{rounds(out):06d}.safetensors").exists()
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_server_that_is_killed_anywhere_goes_on_to_the_same_bytes(
+    seed: int, deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = begin(deployed, out)
+    time.sleep(random.Random(seed).uniform(0, 3))
+    server_app(deployed).kill()
+    until_ended(deployed, run, out)
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_checkpoint_that_was_cut_is_passed_over_and_said(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = begin(deployed, out)
+    server_app(deployed).kill()
+    until_ended(deployed, run, out)
+    *_, before, last = sorted((out / "checkpoints").glob("*.safetensors"))
+    last.write_bytes(last.read_bytes()[:-100])
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert f"going on from {before.name}" in said(deployed, again)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_second_server_on_a_run_directory_is_refused(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = begin(deployed, out)
+    second = deployed.run(resume=str(out))
+    until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    until_done(deployed, run, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_superlink_that_is_killed_comes_back_and_the_run_is_resumed(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """With a database it still knows its sites; the run ends with a checkpoint."""
+    out = tmp_path / "out"
+    begin(deployed, out)
+    deployed.kill("link")
+    until(lambda: not in_use(out), PATIENCE, "the run ends with its SuperLink")
+    assert not (out / "summary.json").exists()
+    deployed.start_link()
+    until(deployed.answers, 60, "the SuperLink listens")
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
