@@ -71,7 +71,7 @@ def summary_line(status: Status) -> str:
     if status.total:
         parts.append(f"round {status.done} of {status.total}")
     if status.seconds_left is not None:
-        parts.append(f"left {duration(status.seconds_left)}")
+        parts.append(f"training left {duration(status.seconds_left)}")
     parts += [f"down {size(status.bytes_down)}", f"up {size(status.bytes_up)}"]
     if status.notes:
         parts.append(f"last note: {status.notes[-1]}")

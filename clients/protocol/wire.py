@@ -101,7 +101,7 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             raise RefusedError("sites that are not a list of names")
         request = Request(
             from_json(text),
-            {n: a.numpy() for n, a in content.array_records["tensors"].items()},
+            _read(content.array_records["tensors"]),
             None if sites is None else tuple(sites),
             _read_payloads(content),
             str(config["run"]),
@@ -222,6 +222,29 @@ def _taken(
     return found
 
 
+def _read(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a request, of the types and shapes that are claimed.
+
+    `numpy.load` would allocate what a header claims, and parse a spoilt one as Python's source.
+
+    Raises:
+        RefusedError: The bytes are not those of such an array.
+    """
+    found = {}
+    for name, array in record.items():
+        kind, shape = np.dtype(array.dtype), tuple(map(int, array.shape))
+        if kind.kind not in "fiub" or len(shape) > 32 or any(size < 0 for size in shape):
+            raise RefusedError(f"the array {_short(name)} is not one of numbers")
+        head = _header(kind, shape)
+        length = len(head) + kind.itemsize * math.prod(shape)
+        if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
+            raise RefusedError(
+                f"the array {_short(name)} came with other bytes than {kind} {shape}"
+            )
+        found[name] = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
+    return found
+
+
 @lru_cache(maxsize=256)
 def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """What the bytes of an array of this type and shape begin with."""
@@ -248,7 +271,7 @@ def _enclosed(content: RecordDict, per_site: Mapping[str, Tensors]) -> RecordDic
 
 def _read_payloads(content: RecordDict) -> dict[str, SitePayload]:
     return {
-        name.removeprefix(SITE_PAYLOAD): {n: a.numpy() for n, a in record.items()}
+        name.removeprefix(SITE_PAYLOAD): _read(record)
         for name, record in content.array_records.items()
         if name.startswith(SITE_PAYLOAD)
     }

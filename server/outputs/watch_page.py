@@ -46,7 +46,7 @@ def watch_page(status: Status) -> str:
     share = f"{status.done} of {status.total}" if status.total else "not begun"
     figures = [
         ("rounds", share),
-        ("time left", duration(status.seconds_left) if _going(status) else "none"),
+        ("training time left", duration(status.seconds_left) if _going(status) else "none"),
         ("a round", duration(status.round_seconds)),
         ("down to sites", size(status.bytes_down)),
         ("up from sites", size(status.bytes_up)),
