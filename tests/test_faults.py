@@ -243,3 +243,15 @@ def test_a_superlink_that_is_killed_comes_back_and_the_run_is_resumed(
     again = deployed.run(resume=str(out))
     until_done(deployed, again, out)
     assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_plain_supernodes_make_the_same_table(
+    tables: dict[str, str], same: bytes, tmp_path: Path
+) -> None:
+    """Flower's own mode: a process for each message, which runs what comes with a run."""
+    with Deployed(tmp_path / "plain", tables, warm=False) as running:
+        path, out = tmp_path / "run.toml", tmp_path / "out"
+        path.write_text(tomli_w.dumps(configuration()))
+        run = running.run(config=str(path), out=str(out))
+        until_done(running, run, out)
+        assert (out / "synthetic.csv").read_bytes() == same
