@@ -42,7 +42,7 @@ def announced_problems(
     """
     problems: list[Problem] = []
     if policy.questions is not None:
-        others = [name for name in announced.questions if name not in policy.questions]
+        others = [name for name in announced.tasks if name not in policy.questions]
         problems += [("questions", not_answered(name)) for name in dict.fromkeys(others)]
     if policy.sensitive is not None and (
         others := [name for name in announced.sensitive if name not in policy.sensitive]

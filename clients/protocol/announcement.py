@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from everymode.clients.protocol import limits
 from everymode.clients.protocol.refusal import RefusedError, readable
 
-QUESTIONS = 32
+TASKS = 32
 """Questions that an announcement may name; there are thirteen."""
 
 
@@ -20,13 +20,13 @@ class Announcement:
     """What a run will ask of each site.
 
     Attributes:
-        questions: Names of the questions, as `everymode.clients.protocol.messages` gives them.
+        tasks: Names of the questions, as `everymode.clients.protocol.messages` gives them.
         sensitive: Columns that groups will be made of.
         releases: Answers that it will ask for at most, repeated ones aside.
         minimum: Rows that a site's step uses at least.
     """
 
-    questions: tuple[str, ...]
+    tasks: tuple[str, ...]
     sensitive: tuple[str, ...] = ()
     releases: int = 0
     minimum: int = 1
@@ -38,7 +38,7 @@ _ADAPTER: TypeAdapter[Announcement] = TypeAdapter(Announcement)
 def announcement_to_json(announced: Announcement) -> str:
     """An announcement as JSON text.
 
-    >>> parse_announcement(announcement_to_json(Announcement(("look",)))).questions
+    >>> parse_announcement(announcement_to_json(Announcement(("look",)))).tasks
     ('look',)
     """
     return _ADAPTER.dump_json(announced).decode()
@@ -54,8 +54,8 @@ def parse_announcement(text: str) -> Announcement:
         if len(text) > limits.RECIPE:
             raise RefusedError(f"an announcement of more than {limits.RECIPE:,} characters")
         found = _ADAPTER.validate_json(text)
-    words = (*found.questions, *found.sensitive)
-    sizes = len(found.questions) <= QUESTIONS and len(found.sensitive) <= limits.COLUMNS
+    words = (*found.tasks, *found.sensitive)
+    sizes = len(found.tasks) <= TASKS and len(found.sensitive) <= limits.COLUMNS
     numbers = 0 <= found.releases <= limits.ROWS and 0 <= found.minimum <= limits.BATCH
     if not (sizes and numbers and all(len(word) <= limits.STRING for word in words)):
         raise RefusedError("an announcement beyond all limits")

@@ -20,7 +20,7 @@ def announce(settings: Settings, arrays: bool = False, done: int = 0) -> Announc
     """
     counted = list(_questions(settings, arrays, done))
     return Announcement(
-        questions=tuple(name for name, _ in counted),
+        tasks=tuple(name for name, _ in counted),
         sensitive=settings.data.sensitive,
         releases=sum(most for _, most in counted),
         minimum=settings.train.site_minimum,

@@ -215,14 +215,14 @@ def test_what_a_run_announces_is_refused_at_its_first_question_with_both_keys(
     handle(Request(look, run="00000000000000bb"), sites)
 
 
-@given(st.text(max_size=80) | st.from_regex(r'\{"questions": .{0,60}\}'))
+@given(st.text(max_size=80) | st.from_regex(r'\{"tasks": .{0,60}\}'))
 def test_an_announcement_that_is_none_is_refused(text: str) -> None:
     with contextlib.suppress(RefusedError):
         parse_announcement(text)
 
 
 def test_an_announcement_beyond_all_limits_is_refused() -> None:
-    for change in ({"releases": -1}, {"minimum": 2**60}, {"questions": ("x",) * 99}):
+    for change in ({"releases": -1}, {"minimum": 2**60}, {"tasks": ("x",) * 99}):
         told = announcement_to_json(replace(Announcement(("look",)), **change))
         with pytest.raises(RefusedError, match="beyond all limits"):
             parse_announcement(told)
