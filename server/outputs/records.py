@@ -163,6 +163,7 @@ class ForbiddenRecord(_Record):
         columns_left_out: Pairs of columns that were not asked for: they have too many values.
         columns_withheld: Pairs of columns of which nothing is forbidden, since sites withheld
             counts (a floor).
+        counts: Counts that sites were asked for.
         pairs: Pairs of values, or of bins of numbers, that are forbidden.
         listed: The first of them: two columns and their values each.
     """
@@ -170,6 +171,7 @@ class ForbiddenRecord(_Record):
     columns: int
     columns_left_out: int
     columns_withheld: int
+    counts: int
     pairs: int
     listed: list[dict[str, str]]
 

@@ -67,6 +67,7 @@ class FitForbidden:
             "columns": len(pairs),
             "columns_left_out": left_out,
             "columns_withheld": withheld,
+            "counts": sum(own.size for own in (whole, *counts)),
             "pairs": found.number,
             "listed": listed,
         }

@@ -426,8 +426,8 @@ def test_leaves_are_counted_of_the_plans_columns_once_an_exchange(ready: Federat
     with pytest.raises(RefusedError, match=r"round 1 of .* has been answered already"):
         ready.ask(replace(other, exchange=1), more)
     ready.ask(other, more)
-    with pytest.raises(RefusedError, match="exchange: 6; expected 1 to 5"):
-        ready.ask(replace(other, exchange=6), more)
+    with pytest.raises(RefusedError, match="exchange: 7; expected 1 to 6"):
+        ready.ask(replace(other, exchange=7), more)
     with pytest.raises(RefusedError, match="other codes"):
         ready.ask(replace(order, exchange=3, sizes=(order.sizes[0], 99)), tensors)
 

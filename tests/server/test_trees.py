@@ -61,13 +61,14 @@ def test_a_tie_of_three_columns_comes_from_the_counts(runs: dict[int, Path]) -> 
 
 
 def test_what_was_asked_is_in_the_records(runs: dict[int, Path]) -> None:
-    found = read_json(runs[2] / "summary.json")["trees"]
+    summary = read_json(runs[2] / "summary.json")
+    found, pairs = summary["trees"], summary["forbidden"]
     assert found["exchanges"] == 2 and len(found["leaves"]) == len(found["counts"]) == 2
     assert found["leaf"] == [50, 50]
     released = read_json(runs[2] / "releases.json")["releases"]
     leaves = [release for release in released if release["task"] == "leaves"]
     shapes = [tuple(a["shape"]) for release in leaves for a in release["arrays"]]
-    assert {(n,) for n in found["counts"]} == set(shapes)
+    assert {(n,) for n in (*found["counts"], pairs["counts"])} == set(shapes)
     assert "trees" not in read_json(runs[0] / "summary.json")
     assert "leaves" not in {r["task"] for r in read_json(runs[0] / "releases.json")["releases"]}
 
