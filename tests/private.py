@@ -30,7 +30,7 @@ def private(path: Path, **changes: Any) -> dict[str, Any]:
             "columns": COLUMNS,
         },
         "groups": {"weights": "share"},
-        "federation": {"critic": "none"},
+        "federation": {"critic": "none", "sums_only": True},
         "privacy": {"epsilon": 20.0, "delta": 1e-4, "seed": 7},
     }
     for section, change in changes.items():

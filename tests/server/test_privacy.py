@@ -99,7 +99,7 @@ def test_with_masks_the_server_sees_no_more_than_the_total(
     finished_privately: Any, kit: Any, tmp_path: Path
 ) -> None:
     table = finished_privately[0].path.parent / "people.csv"
-    masked = {"secure": {"summation": "masked"}, "federation": {"sums_only": True}}
+    masked = {"secure": {"summation": "masked"}}
     run, _ = private_run(kit, table, tmp_path / "run", **masked)
     value = read_json(run.path / "privacy.json")
     given, plain = value["guarantee"], read_json(finished_privately[0].path / "privacy.json")
