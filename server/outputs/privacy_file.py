@@ -43,7 +43,8 @@ def write_privacy(folder: Path, ledger: Ledger) -> None:
 def privacy_page(value: dict[str, Any]) -> str:
     """The page of a ledger, without script or any other file."""
     title, paragraphs = _verdict(value)
-    kind = "private" if value["guarantee"] else "plain"
+    given = value["guarantee"]
+    kind = "private" if given and not given["known_seed"] else "plain"
     parts = [
         Markup("<h1>What left the sites, and what protects it</h1>"),
         Markup('<div class="verdict {}"><p><b>{}</b></p>{}</div>').format(
