@@ -65,7 +65,7 @@ def summary_line(status: Status) -> str:
     """The state on one line, without what changes while nothing happens.
 
     >>> summary_line(Status(run="r", activity="train", done=3, total=5, round_seconds=2.0))
-    'r: running, train, round 3 of 5, left 4 s, down 0 B, up 0 B'
+    'r: running, train, round 3 of 5, training left 4 s, down 0 B, up 0 B'
     """
     parts = [f"{status.run}: {status.state}", status.activity]
     if status.total:

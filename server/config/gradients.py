@@ -1,13 +1,13 @@
 """The keys of [gradients]: how a critic's gradient is made from those of single rows."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from everymode.server.config.sections import Section
-from everymode.wgan.clipped_noised import ClippedNoised
-from everymode.wgan.gradients import Plain
-from everymode.wgan.recipe import GradientRuleSpec
+
+if TYPE_CHECKING:
+    from everymode.wgan.recipe import GradientRuleSpec
 
 
 class GradientSettings(Section):
@@ -33,8 +33,12 @@ class GradientSettings(Section):
         "each row independently, which accountants can use; or fixed, so many with replacement",
     )
 
-    def rule(self) -> GradientRuleSpec:
+    def rule(self) -> "GradientRuleSpec":
         """The part of the recipe that the keys describe."""
+        # PyTorch is imported where it is needed.
+        from everymode.wgan.clipped_noised import ClippedNoised
+        from everymode.wgan.gradients import Plain
+
         if not self.clip:
             return Plain()
         return ClippedNoised(self.clip, self.noise, self.sampling)

@@ -192,8 +192,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def test_registered_sites_connect_and_a_stranger_does_not(
-    deployment: Deployment, call: Call
+    deployment: Deployment, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not deployment.proxied:
+        monkeypatch.setenv("SUPERLINK_PORT", str(deployment.port))
     kit = deployment.kit
     stranger = shutil.copytree(kit / "north", kit / "stranger")
     for file in stranger.glob("site.key*"):
