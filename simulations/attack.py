@@ -294,16 +294,19 @@ def show(found: Attacks, console: Console) -> None:
         before = group
     console.print(table)
     table = Table(box=box.SIMPLE_HEAD, title="other attacks, all rows", title_justify="left")
-    table.add_column("attack", no_wrap=True)
-    table.add_column("on", min_width=10, overflow="fold")
+    table.add_column("attack", max_width=12)
+    table.add_column("on", min_width=14, overflow="fold")
     for heading in ("rate", "control", "baseline", "risk", "95 %"):
         table.add_column(heading, justify="right", no_wrap=True)
+    last = ""
     for rate in found.rates:
         if rate.group == ALL and not rate.features:
             figures = (rate.rate, rate.control, rate.baseline)
             shown = [_number(figure.value) for figure in figures]
             risk = (_number(rate.risk.value), _ends(rate.risk))
-            table.add_row(rate.attack, named(rate.subject), *shown, *risk)
+            attack = "" if rate.attack == last else rate.attack
+            table.add_row(attack, named(rate.subject), *shown, *risk)
+            last = rate.attack
     console.print(table)
     failed = [check for check in found.checks if check.verdict == "fail"]
     for check in failed[:SHOWN]:
