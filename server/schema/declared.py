@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.noise import Noise
-from everymode.clients.protocol.schema_messages import CountHistograms
+from everymode.clients.protocol.schema_messages import CountHistograms, HeldOut
 from everymode.clients.protocol.sensitivity import of_histograms
 from everymode.clients.protocol.sums import Layout, SiteSums
 from everymode.fairness.matching.consistency import onto_simplex, whole
@@ -39,7 +39,7 @@ KEPT = 3.0
 
 
 def agree_privately(
-    exchange: Exchange, columns: Sequence[str], data: TableSpec, noise: Noise
+    exchange: Exchange, columns: Sequence[str], data: TableSpec, noise: Noise, seed: int = 0
 ) -> Agreement:
     """Counts with noise over declared columns.
 
@@ -48,6 +48,7 @@ def agree_privately(
         columns: Headers that every table must have, in order; `data.drop` taken off already.
         data: What is declared, of every column.
         noise: What sites add.
+        seed: The run's, which a plan names although no rows are held out.
 
     Raises:
         DataError: Columns are not declared, or what was found cannot be modelled.
@@ -57,7 +58,12 @@ def agree_privately(
     drafted = Schema(tuple(candidates))
     proposal = possible_cells(drafted, data, Layout(()).zero())
     order = CountHistograms(
-        drafted.to_json(), proposal.to_json(), data.missing, form=data.form, noise=noise
+        drafted.to_json(),
+        proposal.to_json(),
+        data.missing,
+        HeldOut(0.0, seed),
+        form=data.form,
+        noise=noise,
     )
     deviation = of_histograms(order).total_deviation(noise)
     counted = made_consistent(exchange(Request(order)), drafted)

@@ -150,7 +150,9 @@ def _negotiate(run: RunContext) -> tuple[EncodeData, int]:
     modality = build_modality(run.samples)
     if (budget := run.budget) is not None:
         _check_private(run)
-        agreed = agree_privately(run.exchange, run.columns, spec, budget.noise("counts"))
+        agreed = agree_privately(
+            run.exchange, run.columns, spec, budget.noise("counts"), settings.seed
+        )
         _check_sizes(run, agreed, budget)
     else:
         agreed = modality.agree(run.exchange, run.columns, spec, settings.seed)
