@@ -31,6 +31,8 @@ AVERAGED, FROZEN = "federation.statistics=averaged", "federation.statistics=froz
 COMPARISONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # The full matrix.
     "grid": ("grid", "all", ()),
+    # Strategies that came later, in the same budget.
+    "grid-dyn-nova": ("grid", "feddyn,fednova", ()),
     "lost-class": ("lost-class", "all", ()),
     # What is told decides most: rivals with our condition, ours without its clusters.
     "grid-told": ("grid", "fedgan,md_gan,fed_tgan,dp_fedavg_gan,own_critics", TOLD),
