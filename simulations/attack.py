@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +23,7 @@ from everymode.server.evaluation.critic import load_critic
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
 from everymode.simulations.audit import UNDECIDED, find_marks, find_tables, modelled, read_tables
+from everymode.simulations.limits import parse_limits
 from everymode.simulations.options import joined_names
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
@@ -99,7 +98,7 @@ def attack_table(
     Raises:
         EveryModeError: Tables or options that cannot be used as they are.
     """
-    limits = parse_limits(overrides)
+    limits = parse_limits(AttackLimits, overrides)
     if claimed_epsilon is not None and claimed_epsilon <= 0:
         raise SettingsError(f"--claimed-epsilon {claimed_epsilon:g}: expected more than 0")
     if not 0 <= delta < 1:
@@ -250,30 +249,6 @@ def _check_names(
                 problems.append(f"{option} {name}: is left out by --drop; name it in one of them")
     if problems:
         raise SettingsError(problems)
-
-
-def parse_limits(overrides: list[str]) -> AttackLimits:
-    """Limits from `KEY=VALUE`; every wrong one is told of at once.
-
-    Raises:
-        SettingsError: What is wrong.
-    """
-    values: dict[str, Any] = {}
-    problems = []
-    for item in overrides:
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or key not in AttackLimits.model_fields:
-            known = ", ".join(AttackLimits.model_fields)
-            problems.append(f"--set {item}: expected KEY=VALUE with one of {known}")
-        values[key] = None if value == "off" else value
-    if problems:
-        raise SettingsError(problems)
-    try:
-        return AttackLimits.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"--set {e['loc'][0]}={e['input']}: {e['msg']}, or 'off'" for e in error.errors()]
-        ) from None
 
 
 def show(found: Attacks, console: Console) -> None:

@@ -1,7 +1,6 @@
 """Compares a synthetic table with a real one group by group, for `everymode audit`."""
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from everymode.server.config.files import load, resolve
 from everymode.server.config.settings import Settings
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
+from everymode.simulations.limits import parse_limits
 from everymode.simulations.options import joined_names
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
@@ -73,7 +73,7 @@ def audit_table(
     Raises:
         EveryModeError: Tables, thresholds or options that cannot be used as they are.
     """
-    parse_thresholds(overrides)
+    parse_limits(Thresholds, overrides)
     try:
         shape = None if image is None else image_shape(image)
     except ValueError as error:
@@ -131,7 +131,7 @@ def audit_table(
             holdout=frames[2] if holdout else None,
             sensitive_features=sensitive or [],
             target=target,
-            thresholds=parse_thresholds(overrides, limits),
+            thresholds=parse_limits(Thresholds, overrides, limits),
             effort=SamplingLimits(
                 minimum=minimum, rows=rows, classified=4 * rows, counted=8 * rows
             ),
@@ -185,26 +185,6 @@ def _wrong(where: str, error: Any) -> str:
         hint = suggest(key, Thresholds.model_fields, "see everymode audit --help for all", "")
         return f"{where}.{key}: unknown threshold; {hint}"
     return f"{where}.{key} = {error['input']!r}: {error['msg']}, or 'off'"
-
-
-def parse_thresholds(overrides: list[str], base: Mapping[str, Any] | None = None) -> Thresholds:
-    """Thresholds from `KEY=VALUE` over those of a file; every wrong one is told of at once."""
-    values: dict[str, Any] = dict(base or {})
-    problems = []
-    for item in overrides:
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or key not in Thresholds.model_fields:
-            known = ", ".join(Thresholds.model_fields)
-            problems.append(f"--set {item}: expected KEY=VALUE with one of {known}")
-        values[key] = None if value == "off" else value
-    if problems:
-        raise SettingsError(problems)
-    try:
-        return Thresholds.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"--set {e['loc'][0]}={e['input']}: {e['msg']}, or 'off'" for e in error.errors()]
-        ) from None
 
 
 def show(found: Audit, console: Console) -> None:

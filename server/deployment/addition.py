@@ -31,6 +31,8 @@ def add_site(folder: Path, site: str) -> Path:
     role = read_role(coordinator)
     if role.site is not None:
         raise StateError(f"{folder}: is a site's; name the kit or the coordinator's folder")
+    if site in role.sites:
+        raise SettingsError(f"--site: '{site}' is in this kit already; name the new site otherwise")
     try:
         names = check_sites([*role.sites, site])
     except SettingsError as error:

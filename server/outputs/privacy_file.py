@@ -56,10 +56,12 @@ def privacy_page(value: dict[str, Any]) -> str:
             "which adds them up over the sites; sites send one another nothing."
         ),
         _table(value),
-        Markup("<h2>What this does not cover</h2><ul>{}</ul>").format(
-            Markup("").join(Markup("<li>{}</li>").format(text) for text in value["outside"])
-        ),
     ]
+    if given:
+        covered = (Markup("<li>{}</li>").format(text) for text in value["outside"])
+        parts.append(
+            Markup("<h2>What this does not cover</h2><ul>{}</ul>").format(Markup("").join(covered))
+        )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

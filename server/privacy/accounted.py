@@ -13,7 +13,7 @@ from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.server.privacy.budget import Budget
 from everymode.server.replies.releases import Entry, Releases
-from everymode.server.transport.exchange import Exchange, Traffic
+from everymode.server.transport.exchange import Exchange, Wrapped
 from everymode.wgan.errors import StateError
 
 SLACK = 1e-9
@@ -41,34 +41,14 @@ def spent(releases: Releases) -> float:
     return sum(float(value["rho"]) for value in all_noise(releases))
 
 
-class Accounted:
+class Accounted(Wrapped):
     """An exchange that refuses what the budget does not cover; see `exchange.Exchange`."""
 
     def __init__(self, inner: Exchange, budget: Budget) -> None:
         """Takes what carries requests, and the budget."""
-        self.inner = inner
+        super().__init__(inner)
         self.budget = budget
         self._conditions: dict[str, ConditionSpace] = {}
-
-    @property
-    def traffic(self) -> Traffic:
-        """What has been carried so far."""
-        return self.inner.traffic
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The sites, by name."""
-        return self.inner.names
-
-    @property
-    def suspects(self) -> tuple[str, ...]:
-        """Whose updates were out of line."""
-        return self.inner.suspects
-
-    @property
-    def releases(self) -> Releases:
-        """The record of releases."""
-        return self.inner.releases
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request.

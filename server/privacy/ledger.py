@@ -160,9 +160,12 @@ def _entry(entry: Entry, delta: float | None, rows: int | None) -> dict[str, Any
         for length in array.shape:
             size *= length
         numbers += size
+    question = QUESTIONS.get(entry.task, entry.task)
+    if entry.task == "prepare" and protection != "no rows":
+        question += ", and sum up how many rows hold each value"
     found: dict[str, Any] = {
         "task": entry.task,
-        "question": QUESTIONS.get(entry.task, entry.task),
+        "question": question,
         "to": TO,
         "count": entry.numbers.count,
         "sites": len(entry.sites),

@@ -1,5 +1,6 @@
 """How an order reaches the sites and their sum comes back: one protocol, whatever carries it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -65,6 +66,38 @@ class Exchange(Protocol):
             ExchangeError: Sites failed for another reason, and repeating did not help; all of them.
         """
         ...
+
+
+class Wrapped(ABC):
+    """An exchange around another one, which says of itself what that one says; see `Exchange`."""
+
+    def __init__(self, inner: Exchange) -> None:
+        """Takes the exchange that carries requests."""
+        self.inner = inner
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been carried so far."""
+        return self.inner.traffic
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, by name."""
+        return self.inner.names
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """Whose updates were out of line."""
+        return self.inner.suspects
+
+    @property
+    def releases(self) -> Releases:
+        """The record of releases."""
+        return self.inner.releases
+
+    @abstractmethod
+    def __call__(self, request: Request) -> SiteSums:
+        """Carries one request; see `Exchange`."""
 
 
 def payload_nbytes(request: Request) -> int:

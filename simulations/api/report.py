@@ -16,7 +16,8 @@ from everymode.fairness.report.report import page, write_report
 from everymode.server.outputs.terminal import Terminal
 from everymode.simulations.api.frames import check_columns, check_frame
 from everymode.simulations.api.progress import in_notebook
-from everymode.simulations.audit import parse_thresholds, show
+from everymode.simulations.audit import show
+from everymode.simulations.limits import parse_limits
 from everymode.wgan.errors import DataError, SettingsError
 
 HEIGHT = 640
@@ -154,7 +155,7 @@ def audit(
     if problems:
         raise DataError(problems)
     values = {k: "off" if v is None else str(v) for k, v in (thresholds or {}).items()}
-    limits: Thresholds = parse_thresholds([f"{k}={v}" for k, v in values.items()])
+    limits: Thresholds = parse_limits(Thresholds, [f"{k}={v}" for k, v in values.items()])
     console = Terminal(stderr=True, quiet=not progress or in_notebook())
     with console.status("reading tables") as status:
         found = audit_tables(

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from everymode.fairness.attacks.limits import AttackLimits
 from everymode.server.outputs.records import json_schema
-from everymode.simulations.attack import parse_limits
 from everymode.simulations.cli import app
+from everymode.simulations.limits import parse_limits
 from everymode.wgan.errors import DataError, SettingsError
 
 
@@ -133,4 +134,4 @@ def test_help_lists_the_limits():
     found = CliRunner().invoke(app, ["attack", "--help"], env={"COLUMNS": "120"})
     text = " ".join(found.output.split())
     assert "membership_auc" in text and "singling out as in anonymeter" in text
-    assert parse_limits(["risk=off"]).risk is None
+    assert parse_limits(AttackLimits, ["risk=off"]).risk is None

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from everymode.simulations.audit import parse_thresholds
+from everymode.fairness.audit.thresholds import Thresholds
 from everymode.simulations.cli import app
+from everymode.simulations.limits import parse_limits
 from everymode.wgan.errors import SettingsError
 
 
@@ -179,9 +180,9 @@ def test_nothing_is_written_for_tables_that_do_not_fit(tables, tmp_path):
 
 def test_wrong_thresholds_are_told_at_once():
     with pytest.raises(SettingsError) as caught:
-        parse_thresholds(["tv=much", "ks=-1"])
+        parse_limits(Thresholds, ["tv=much", "ks=-1"])
     assert len(caught.value.problems) == 2
-    assert parse_thresholds(["tv=off", "ks=0.2"]).model_dump()["tv"] is None
+    assert parse_limits(Thresholds, ["tv=off", "ks=0.2"]).model_dump()["tv"] is None
 
 
 def test_help_lists_every_threshold():

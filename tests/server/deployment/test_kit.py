@@ -111,7 +111,7 @@ def test_a_site_that_joins_gets_a_folder_and_nothing_else_changes(
 @pytest.mark.parametrize(
     ("folder", "site", "text"),
     [
-        ("", "north", "is named twice"),
+        ("", "north", "is in this kit already"),
         ("", "../x", "cannot name a site"),
         ("", "coordinator", "name the site else"),
         ("north", "west", "is a site's"),
