@@ -342,7 +342,7 @@ class MomentMatching:
         some = rows.index_select(0, index)
         part = some * self.known[level]
         sizes = member.sum(0).int().tolist()
-        split = zip(some.split(sizes), part.split(sizes), self.moments, strict=True)
+        split = zip(torch.split(some, sizes), torch.split(part, sizes), self.moments, strict=True)
         quadratic = [
             own @ torch.addmm(moments, known.T, known, beta=-2, alpha=1 / (len(own) - 1))
             for own, known, moments in split
