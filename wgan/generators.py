@@ -22,6 +22,7 @@ from everymode.wgan.layers import (
     check_image,
     check_positions,
     check_sizes,
+    linear,
     normalisation,
 )
 from everymode.wgan.shape import Block, Shape
@@ -158,7 +159,7 @@ class SkipGenerator(nn.Module):
                 nn.Sequential(nn.Linear(size, outputs), nn.LayerNorm(outputs), nn.ReLU())
             )
             size += outputs
-        self.last = nn.Linear(size, width)
+        self.last = linear(size, width)
         self.head = head
 
     def forward(self, condition: Tensor, rng: torch.Generator) -> Tensor:
@@ -314,7 +315,7 @@ class MLPGeneratorSpec:
         for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), normalisation(self.norm, outputs, False)]
             layers.append(activation(self.activation, 0.2))
-        layers.append(nn.Linear(sizes[-1], shape.width))
+        layers.append(linear(sizes[-1], shape.width))
         return MLPGenerator(self.noise, nn.Sequential(*layers), head)
 
 

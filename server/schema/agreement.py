@@ -92,6 +92,11 @@ def agree(
     identifiers = tuple(name for name in data.identifiers if name not in data.drop)
     check_names(columns, data)
     names = tuple(name for name in columns if name not in identifiers)
+    if not names:
+        raise DataError(
+            f"no column is left to model: all are identifiers ({', '.join(identifiers[:5])}), of "
+            "which new codes are made; leave data.columns.NAME.kind of one of them out"
+        )
     data = replace(data, drop=(*data.drop, *identifiers))
     held_out = HeldOut(data.held_out, seed)
     declared = tuple(data.columns[n].format if n in data.columns else "" for n in names)
