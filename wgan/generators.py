@@ -115,6 +115,10 @@ class TableGenerator(Protocol):
         """Adds `bias` `(D,)` and the condition times `levels` `(C, D)` to raw outputs, for good."""
         ...
 
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Multiplies raw outputs by `scale` `(D,)` and adds `shift` `(D,)`, for good."""
+        ...
+
 
 def table_generator(module: nn.Module) -> TableGenerator:
     """The module as a `TableGenerator`.
@@ -189,6 +193,12 @@ class SkipGenerator(nn.Module):
             self.last.bias.add_(bias)
             # The condition is the end of what the last layer sees.
             self.last.weight[:, self.last.in_features - len(levels) :].add_(levels.T)
+
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Multiplies raw outputs by `scale` `(D,)` and adds `shift` `(D,)`, for good."""
+        with torch.no_grad():
+            self.last.weight.mul_(scale[:, None])
+            self.last.bias.mul_(scale).add_(shift)
 
 
 class MLPGenerator(nn.Module):

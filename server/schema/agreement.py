@@ -24,7 +24,7 @@ from everymode.clients.protocol.schema_messages import (
 from everymode.clients.protocol.sketch import HALF, log_edges
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.server.schema.bins import find_candidates, settle_column
+from everymode.server.schema.bins import find_candidates, note_rounded_ranges, settle_column
 from everymode.server.schema.categories import note_few_rare
 from everymode.server.schema.cells import (
     check_declared,
@@ -168,6 +168,7 @@ def agree(
     notes = [note for draft in drafts for note in draft.notes]
     notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
+    notes += note_rounded_ranges(candidates[:own], schema.columns, counted, data.floor)
     notes += note_few_rare(*_rare_cells(candidates[:own], schema.columns, counted), data)
     notes += constraint_notes(schema, conditions.asked, counted, data)
     notes += [note for each in codes for note in _chance_note(each, rows)]

@@ -116,6 +116,24 @@ def test_sites_of_twenty_rows(call: Call, rows: int, sites: int) -> None:
     assert len(read_table(Path("run/synthetic.csv"))) == rows * sites
 
 
+def test_numbers_of_a_handful_of_rows_are_spread_over_their_range(call: Call) -> None:
+    # A training of four rounds leaves them at one end, where no second moment draws them away.
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "x": rng.integers(4, 15, 11),
+            "y": rng.normal(7, 2, 11).round(2),
+            "gaps": np.where(np.arange(11) < 6, rng.normal(100, 30, 11).round(1), np.nan),
+        }
+    )
+    made(call, frame)
+    assert call("sample", "run", "-n", 400, "-o", "more.csv")[0] == 0
+    found = read_table(Path("more.csv"))
+    for name in frame:
+        numbers = found[name].dropna().astype(float)
+        assert 0.3 < (numbers > frame[name].median()).mean() < 0.7, name
+
+
 def as_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False)
 
