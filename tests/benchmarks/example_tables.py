@@ -160,9 +160,15 @@ def measured(example: Example, folder: Path) -> dict[str, Any]:
 
 
 def _said_before(surprise: str, notes: list[str]) -> bool:
-    """Whether `init` says it of the column: rare values, strays, codes that may be real ones."""
+    """Whether `init` says it of the column.
+
+    Rare values, strays, codes that may be real ones, ranges that few rows decide.
+    """
     name, _, what = surprise.partition(": ")
     said = " ".join(note for note in notes if note.startswith(f"column '{name}':"))
+    if "and the real ones" in what:
+        rounded = [n for n in notes if n.startswith("ranges that fewer rows decide")]
+        return any(f"'{name}' (" in note for note in rounded)
     return bool(
         (what.endswith(RARE) and said)
         or (what.endswith("codes are real ones") and "is a real one with probability" in said)
