@@ -2,6 +2,7 @@
 
 - `coverage`, `neighbours`, `ties`, `blocks`: coverage and recall by nearest neighbours.
 - `codebook`: recall from counts that sites add up.
+- `modes`: which cells of a codebook are covered, beyond chance.
 - `marginals`, `distances`: distances of single columns, and of whole rows.
 - `joint`: distances of joint distributions of two and three columns; impossible pairs of values.
 - `two_sample`: how well a classifier tells synthetic rows from real ones.

@@ -61,6 +61,8 @@ class GroupFinding:
         pairwise_column: That column.
         modes_real: Cells of the codebook that hold real rows of the group.
         modes_covered: Of these, cells that hold synthetic rows of the group.
+        modes_sure: Cells that are covered beyond chance.
+        modes_lost: Cells that are not, beyond chance (`everymode.fairness.metrics.modes`).
         missing_categories: By column: categories of real rows of the group that no synthetic row of
             the group has.
         range_lost: By column: share of the group's real range that the synthetic range leaves out.
@@ -118,6 +120,8 @@ class GroupFinding:
     pairwise_column: str | None = None
     modes_real: int | None = None
     modes_covered: int | None = None
+    modes_sure: int | None = None
+    modes_lost: int | None = None
     missing_categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     range_lost: Mapping[str, float] = field(default_factory=dict)
     c2st_trees: Estimate = Estimate()

@@ -81,6 +81,8 @@ GROUP = [
     "pairwise_column",
     "modes_real",
     "modes_covered",
+    "modes_sure",
+    "modes_lost",
     "missing_categories",
     "range_lost",
     "c2st_trees",
