@@ -8,6 +8,7 @@
 - `two_sample`: how well a classifier tells synthetic rows from real ones.
 - `alpha_beta`: alpha-precision and beta-recall.
 - `utility`, `group_utility`: models trained on synthetic rows, overall and by group.
+- `efficacy`: every column predicted from the others.
 - `bootstrap`, `intervals`: confidence intervals.
 - `image_features`: features of images in place of their pixels.
 - `streams`: independent random streams.

@@ -80,6 +80,10 @@ class GroupFinding:
         impossible: Share of synthetic rows with a pair of values that no real row of the whole
             table has, though chance would expect ten.
         impossible_held_out: The same share of held-out rows.
+        efficacy: Of all rows: mean over columns of the area under the ROC curve of models that
+            predict the column from the others, trained on synthetic rows and tested on held-out
+            ones (`everymode.fairness.metrics.efficacy`).
+        efficacy_real: The same, trained on as many real rows.
         membership_nearest: Area under the ROC curve of the membership attack by the nearest row.
         membership_nearest_found: Share of rows trained on that it finds at a rate of false alarms
             of .01.
@@ -134,6 +138,8 @@ class GroupFinding:
     beta_recall: float | None = None
     impossible: float | None = None
     impossible_held_out: float | None = None
+    efficacy: float | None = None
+    efficacy_real: float | None = None
     membership_nearest: Estimate = Estimate()
     membership_nearest_found: Estimate = Estimate()
     membership_density: Estimate = Estimate()

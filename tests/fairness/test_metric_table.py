@@ -95,6 +95,8 @@ GROUP = [
     "beta_recall",
     "impossible",
     "impossible_held_out",
+    "efficacy",
+    "efficacy_real",
     "membership_nearest",
     "membership_nearest_found",
     "membership_density",
