@@ -223,9 +223,9 @@ def moments(order: SumMoments, site: Site) -> Answer:
     if order.noise is not None:
         member = plan.weights(cells) > 0
         published = of_text(order.published)
-        coordinates, clip = plan.coordinates, order.noise.clip
+        clips = order.noise.group_clip, order.noise.clip
         joined = plan.joined(rows, cells)
-        clipped = clipped_moments(joined, member, published, coordinates, clip)
+        clipped = clipped_moments(joined, member, published, plan.coordinates, clips)
         return Answer(order.layout(), {"moments": clipped})
     mine = level_sums.published(plan, rows, cells, site.floor)
     sums = level_sums.sum_products(plan, rows, cells, of_text(order.published), mine)

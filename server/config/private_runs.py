@@ -35,6 +35,7 @@ def build_budget(settings: Settings, sites: int) -> Budget | None:
         adders,
         sites,
         privacy.seed,
+        privacy.group_share,
     )
 
 

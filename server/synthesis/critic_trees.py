@@ -16,7 +16,7 @@ from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.consistency import onto_simplex
 from everymode.fairness.matching.small_groups import without_small_groups
 from everymode.fairness.matching.trees import NO_COLUMN, Tree, from_sklearn
-from everymode.fairness.postprocessing.leaf_weights import STEPS, LeafProblem, LeafWeights
+from everymode.fairness.postprocessing.leaf_weights import LEAVES, STEPS, LeafProblem, LeafWeights
 from everymode.server.synthesis.calibration import ProgressCallback
 from everymode.server.synthesis.steps import KeepByLeaves
 from everymode.server.synthesis.synthesizer import Synthesizer
@@ -36,9 +36,6 @@ MIN_ROWS, MAX_ROWS = 20_000, 80_000
 
 GROWN_ON = 30_000
 """Rows of these that trees are grown on, at most."""
-
-LEAVES = 64
-"""Leaves of a tree at most."""
 
 COLUMNS = 4
 """Columns that a tree splits on at most, and two at least."""
