@@ -3,7 +3,7 @@
 Privacy is meant at the level of a record: two tables are neighbours where one has one row more, at
 whichever site (add or remove one). A sum of Euclidean sensitivity D with Gaussian noise of variance
 s^2 in every entry spends rho = D^2 / (2 s^2); how rho becomes epsilon and delta is told in
-`everymode.server.privacy.accounting`. A question may have portions of entries with noise of their
+`everymode.clients.protocol.accounting`. A question may have portions of entries with noise of their
 own: their rho add up, and each has its share of the question's.
 
 **Noise is discrete, and no worse.** Let x be N(v, a), v a whole number, and y a whole number drawn
@@ -35,6 +35,10 @@ from dataclasses import dataclass
 NOISE_BITS = 30
 """Sums of encoded rows are whole multiples of 2^-30, and so is their noise: see
 `everymode.fairness.matching.private_moments`."""
+
+COUNT_BITS = 10
+"""Counts with noise are multiples of 2^-10: noise on whole numbers has to be some two rows wide at
+each site, however many sites there are."""
 
 CLOSE = 1e-12
 """How far from 1 the densities of all entries together may be from those of Gaussian noise."""

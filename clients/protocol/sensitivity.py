@@ -8,7 +8,7 @@ raises, and configurations that would ask it are refused beforehand.
 import math
 
 from everymode.clients.protocol.messages import CountLeaves, SumMoments, Task
-from everymode.clients.protocol.noise import NOISE_BITS, Portion, Sensitivity
+from everymode.clients.protocol.noise import COUNT_BITS, NOISE_BITS, Portion, Sensitivity
 from everymode.clients.protocol.schema_messages import CountHistograms
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.suppression import of_text
@@ -54,7 +54,7 @@ def of_histograms(order: CountHistograms) -> Sensitivity:
     return Sensitivity(
         tuple(portions),
         fields,
-        0,
+        COUNT_BITS,
         f"a row is counted once among the cells of group and label and once in each of "
         f"{len(numbers)} columns of numbers",
     )
@@ -100,6 +100,6 @@ def of_leaves(order: CountLeaves) -> Sensitivity:
     return Sensitivity(
         (Portion(math.sqrt(trees), order.layout().size),),
         ("counts",),
-        0,
+        COUNT_BITS,
         f"a row is counted once in each of {trees} trees",
     )

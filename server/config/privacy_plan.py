@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from everymode.clients.protocol.accounting import compute_epsilon
 from everymode.clients.protocol.messages import EncodeData, SumMoments
-from everymode.clients.protocol.noise import Portion, Sensitivity
+from everymode.clients.protocol.noise import COUNT_BITS, Portion, Sensitivity
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.schema_messages import CountHistograms
 from everymode.clients.protocol.sensitivity import of_histograms, of_moments
@@ -26,7 +27,6 @@ from everymode.server.config.private_runs import build_budget, undeclared_column
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
-from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget, Part
 from everymode.server.privacy.private_moments import choose_levels, level_names, level_rows
 from everymode.server.schema.cells import possible_cells
@@ -286,7 +286,7 @@ def _leaves(budget: Budget, trees: int, leaf: int) -> PlannedPart:
     bound = Sensitivity(
         (Portion(math.sqrt(trees), LEAVES * trees),),
         ("counts",),
-        0,
+        COUNT_BITS,
         f"a row is counted once in each of {trees} trees",
     )
     found = _part(budget, "leaves", "rows in leaves of trees as critics", bound, KEPT)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from everymode.clients.protocol.accounting import rho_for
 from everymode.clients.protocol.noise import Noise
-from everymode.server.privacy.accounting import rho_for
 
 Part = Literal["counts", "moments", "leaves"]
 """What a run asks of rows: counts of cells and numbers; second moments; rows in leaves of trees."""

@@ -154,5 +154,6 @@ def made_consistent(counted: SiteSums, schema: Schema) -> SiteSums:
                 both = onto_simplex(both, own)
                 atoms, bins = both[: len(atoms)], both[len(atoms) :]
             values[f"atoms.{i}"], values[f"bins.{i}"] = whole(atoms), whole(bins)
-    packed = counted.layout.pack({name: np.rint(v).astype(np.int64) for name, v in values.items()})
+    plain = Layout(tuple(replace(field, bits=0) for field in counted.layout.fields))
+    packed = plain.pack({name: np.rint(v).astype(np.int64) for name, v in values.items()})
     return replace(packed, mechanisms=counted.mechanisms)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from everymode.clients.protocol.accounting import compute_epsilon
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.sums import SiteSums
@@ -13,7 +14,6 @@ from everymode.fairness.matching.private_moments import choose_clips
 from everymode.fairness.matching.suppression import FLOOR
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.evaluation.figures import check_values
-from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget
 from everymode.server.privacy.private_moments import (
     PrivateMoments,

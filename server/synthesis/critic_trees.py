@@ -41,7 +41,8 @@ COLUMNS = 4
 """Columns that a tree splits on at most, and two at least."""
 
 KEPT = 3
-"""Of so many trees one is kept: those whose counts are farthest off."""
+"""Of so many trees one is kept, those whose counts are farthest off; with noise all are, which have
+been paid for alike."""
 
 SURVIVES = 3.0
 """Standard deviations of the noise that a leaf is expected to hold at least, where there is any."""
@@ -110,7 +111,8 @@ class FitCriticTrees:
             counts = [onto_simplex(own.astype(np.float64), table.sum()) for own in counts]
         leaves = [tree.apply(codes) for tree in asked]
         off = [distance(own, at) for own, at in zip(counts, leaves, strict=True)]
-        kept = np.sort(np.argsort(off, kind="stable")[::-1][: -(-self.trees // KEPT)])
+        many = self.trees if self.noise is not None else -(-self.trees // KEPT)
+        kept = np.sort(np.argsort(off, kind="stable")[::-1][:many])
         problem = LeafProblem.of(
             [leaves[k] for k in kept], [counts[k] for k in kept], cells, table, deviation
         )

@@ -15,7 +15,11 @@ from everymode.clients.datasets.choice import open_dataset
 from everymode.clients.gate import discrete_gaussian
 from everymode.clients.gate.discrete_gaussian import Stream, sample
 from everymode.clients.gate.noise import SECRET, SumNoise, build_noise
+from everymode.clients.gate.policy import Policy
 from everymode.clients.gate.release import build_context
+from everymode.clients.gate.spending import total_spent
+from everymode.clients.protocol.accounting import rho_for
+from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.protocol.messages import (
     CountLeaves,
     CountMarginals,
@@ -28,11 +32,11 @@ from everymode.clients.protocol.messages import (
 from everymode.clients.protocol.noise import Noise, Portion, Sensitivity
 from everymode.clients.protocol.plan import Plan, fingerprint
 from everymode.clients.protocol.refusal import RefusedError
-from everymode.clients.protocol.schema_messages import CountHistograms
+from everymode.clients.protocol.schema_messages import CountHistograms, DescribeColumns
 from everymode.clients.protocol.sensitivity import sensitivity
 from everymode.clients.protocol.sums import Field, Layout
 from everymode.clients.site import Site
-from everymode.clients.tasks.dispatch import compute, handle
+from everymode.clients.tasks.dispatch import compute, handle, handle_at_site
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.codes import Coding
 from everymode.fairness.matching.private_moments import choose_clips
@@ -371,3 +375,84 @@ def test_orders_without_noise_are_spelt_as_before() -> None:
     space = ConditionSpace((), None, ((),), ("all",), (), ((0,),))
     plain = EncodeData({"columns": []}, space.to_json(), (1.0,), RECIPE.to_json(), 0, "none")
     assert "noised" not in to_json(plain)
+
+
+def bounded(own: Private, **policy: Any) -> Private:
+    own.site = replace(own.site, simulated=False, policy=Policy(**policy))
+    own.exchange.sites[0] = own.site
+    return own
+
+
+def counts(own: Private, rho: float) -> CountHistograms:
+    """The question for counts of a run."""
+    own.site = replace(own.site, simulated=True)
+    own.exchange.sites[0] = own.site
+    agree_privately(own.exchange, own.columns, own.spec, Noise(rho, 2))
+    order = own.exchange.requests[-1].order
+    assert isinstance(order, CountHistograms)
+    return order
+
+
+def test_a_site_spends_what_its_policy_allows_over_all_runs(tmp_path: Path, kit: Any) -> None:
+    own = Private(tmp_path / "own", kit.people(240), kit)
+    order = counts(own, 0.05)
+    bounded(own, epsilon=2.3)
+    asked = sensitivity(order).charged_at_site(Noise(0.05, 2))
+    allowed = rho_for(2.3, 1e-5)
+    fits = int(allowed / asked)
+    assert 0.09 < asked < 0.11 and fits == 1
+
+    def ask(run: str, mask: bool = False) -> None:
+        masks = (lambda layout, vector: vector) if mask else None
+        handle_at_site(order, {}, own.site, run, masks)
+
+    ask("00000000000000a1")
+    # The same question again costs nothing, another run's as much again.
+    ask("00000000000000a1")
+    assert total_spent(own.site.workspace) == pytest.approx(asked)
+    with pytest.raises(RefusedError, match=r"policy epsilon: 'ranks': .* privacy\.trusted_sites"):
+        ask("00000000000000a2")
+    # With masks the coordinator sees the total alone, which is half of it here.
+    ask("00000000000000a2", mask=True)
+    spent = sensitivity(order).charged(Noise(0.05, 2))
+    assert total_spent(own.site.workspace) == pytest.approx(asked + spent)
+    # Nothing was spent by what was refused, and a larger bound lets it pass.
+    bounded(own, epsilon=20.0)
+    ask("00000000000000a3")
+    path = own.site.workspace / "spent.jsonl"
+    assert len(path.read_text().splitlines()) == 3
+    path.write_text(path.read_text() + "nonsense\n")
+    with pytest.raises(StateError, match=r"spent\.jsonl, line 4: not what a site writes"):
+        ask("00000000000000a4")
+
+
+def test_what_a_run_will_spend_is_refused_when_it_is_announced(tmp_path: Path, kit: Any) -> None:
+    own = Private(tmp_path / "own", kit.people(240), kit)
+    order = counts(own, 0.01)
+    run = "00000000000000a1"
+
+    def ask(announced: Announcement | None) -> None:
+        handle(Request(order, run=run, announced=announced), [own.site])
+
+    bounded(own, epsilon=1.0)
+    small, large = (Announcement(("ranks",), rho=rho_for(e, 1e-5)) for e in (0.9, 1.1))
+    with pytest.raises(RefusedError, match=r"policy epsilon: .* 0 is spent.* make it 1\.1"):
+        ask(large)
+    with pytest.raises(RefusedError, match=r"policy epsilon: .* \[privacy\] epsilon"):
+        ask(replace(small, rho=0.0))
+    assert not (own.site.workspace / "spent.jsonl").exists()
+    ask(small)
+    # A run that goes on has not spent the rest of what it announces.
+    ask(small)
+    run = "00000000000000a2"
+    with pytest.raises(RefusedError, match="policy epsilon"):
+        ask(small)
+    bounded(own, masking=True)
+    with pytest.raises(RefusedError, match="policy masking"):
+        ask(small)
+
+
+def test_a_bound_on_epsilon_refuses_exact_sums(tmp_path: Path, kit: Any) -> None:
+    own = bounded(Private(tmp_path / "own", kit.people(240), kit), epsilon=5.0)
+    with pytest.raises(RefusedError, match=r"policy epsilon: .* answers with noise only"):
+        own.ask(DescribeColumns(own.columns))

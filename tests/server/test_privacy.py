@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everymode.clients.protocol.accounting import compute_epsilon, rho_for
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.noise import Noise, Portion, Sensitivity
 from everymode.clients.protocol.schema_messages import DescribeColumns
 from everymode.server.config.settings import Settings, settings_digest
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.privacy.accounted import Accounted, spent
-from everymode.server.privacy.accounting import compute_epsilon, rho_for
 from everymode.server.privacy.budget import Budget
 from everymode.server.session import Interrupted
 from everymode.server.simulated_sites import create_simulated_sites
