@@ -34,9 +34,14 @@ def noise_problems(order: Task) -> Iterator[str]:
         yield f"{noise.adders} sites that add noise; expected 1 to {limits.SITES:,}"
     if not 0 <= noise.sites <= limits.SITES:
         yield f"{noise.sites} sites that are asked; expected 0 to {limits.SITES:,}"
+    if not 0 <= noise.first_share < 1:
+        yield f"a first portion's share of {noise.first_share}; expected 0 to below 1"
     if isinstance(order, SumMoments):
-        if not 0 < noise.clip <= MOST:
-            yield f"a clip of {noise.clip}; expected more than 0, {MOST:g} at most"
+        if not (0 < noise.clip <= MOST and 0 < noise.group_clip <= MOST):
+            yield (
+                f"clips of {noise.clip} and {noise.group_clip}; expected more than 0, "
+                f"{MOST:g} at most"
+            )
         published = of_text(order.published)
         if (published.any(1) != published.all(1)).any():
             yield "moments of some coordinates of a level; with noise, of all or none"

@@ -1,6 +1,5 @@
 """Differential privacy of a run: budget, accounting over all releases, and their record.
 
-- `accounting`: zCDP, epsilon and delta.
 - `budget`: what a run may spend, and how it is shared out.
 - `accounted`: an exchange that asks nothing which the budget does not cover.
 - `private_moments`: moments and shares from sums with noise.
