@@ -190,7 +190,15 @@ class Deployed:
 
     def start(self, name: str, key: str | None = None) -> None:
         """Starts a site's SuperNode; `key` names another's."""
-        node = f'site="{name}" data="{self.tables[name]}" workspace="{self._at("work-" + name)}"'
+        own = {
+            "site": name,
+            "data": self.tables[name],
+            "workspace": self._at(f"work-{name}"),
+            # As `everymode deploy` sets them up; the others' public keys lie beside this one's.
+            "signing_key": self._at(name),
+            "peers": self.folder,
+        }
+        node = " ".join(f'{key}="{value}"' for key, value in own.items())
         flags = [
             *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", "ca.crt"),
             *("--auth-supernode-private-key", key or name, "--node-config", node),

@@ -5,6 +5,7 @@ No mocks, no simulation. What happens when they fail: `tests/test_faults.py`.
 
 import contextlib
 import importlib.util
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +88,8 @@ def deployed(
     assert not running.left(), "processes outlive the deployment"
 
 
-def configured(deployed: Deployed, rounds: int) -> dict[str, Any]:
-    values = {**CONFIG, "train": {**CONFIG["train"], "rounds": rounds}}
+def configured(deployed: Deployed, rounds: int, **sections: Any) -> dict[str, Any]:
+    values = {**CONFIG, "train": {**CONFIG["train"], "rounds": rounds}, **sections}
     (deployed.folder / "run.toml").write_text(tomli_w.dumps(values))
     return values
 
@@ -142,6 +143,47 @@ def test_the_table_is_that_of_a_run_in_process(
     copies = {p.parents[1].name for p in deployed.folder.glob("work-*/*/database/*.parquet")}
     assert {"east", "west"} - copies <= {n for n in ("east",) if "#" not in deployed.tables[n]}
     assert not any(PASSWORD in deployed.log(name) for name in (*NAMES, "link"))
+
+
+MASKED = {
+    "federation": {**TINY.get("federation", {}), "sums_only": True},
+    "secure": {"summation": "masked"},
+}
+
+
+def test_masked_sums_make_the_same_table_and_show_no_site(
+    deployed: Deployed, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """Keys that sites were registered with sign; the run without masks in one process compares."""
+    values, out = configured(deployed, 1, **MASKED), tmp_path / "out"
+    run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+    until_finished(deployed, run, out)
+    plain = {**values, "secure": {"summation": "none"}}
+    assert (out / "synthetic.csv").read_bytes() == expected(plain, tables, tmp_path / "same")
+    for name in NAMES:
+        (log,) = deployed.folder.glob(f"work-{name}/*/log.jsonl")
+        mine = [json.loads(line) for line in log.read_text().splitlines()]
+        assert mine[-1]["masked"], "the last that left, left masked"
+        # Nothing of a session stays once its run is over.
+        kept = [p.name for p in (log.parent / "secure").iterdir()]
+        assert kept == ["survivors.txt"]
+
+
+def test_a_public_key_that_is_not_the_sites_ends_the_run_before_training(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    configured(deployed, 1, **MASKED)
+    key, out = deployed.folder / "east.pub", tmp_path / "out"
+    own = key.read_bytes()
+    key.write_bytes((deployed.folder / "west.pub").read_bytes())
+    try:
+        run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+        until(lambda: "finished" in deployed.status(run), PATIENCE, "the run ends")
+    finally:
+        key.write_bytes(own)
+    said = " ".join(deployed.flwr("log", "--show", run, "here").split())
+    assert "the keys that came as those of site 'east' were not signed by it" in said
+    assert not (out / "synthetic.csv").exists()
 
 
 def test_a_site_with_a_key_that_is_not_registered_is_refused(deployed: Deployed) -> None:

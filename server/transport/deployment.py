@@ -8,6 +8,7 @@ a killed SuperNode after two heartbeats, a minute.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -53,8 +54,14 @@ class DeploymentExchange(GridExchange):
             Interrupted: The run is to end: `flwr stop` takes away its right to ask.
             ExchangeError: The SuperLink does not answer either. Else as `GridExchange`.
         """
-        try:
+        with self.explained():
             return super().__call__(request)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """See `GridExchange.explained`."""
+        try:
+            yield
         except EveryModeError:
             raise
         except BaseException as error:
@@ -91,6 +98,8 @@ class DeploymentExchange(GridExchange):
             self._look()
             self._back()
             missing = [name for name in names if name not in self._lives]
+            if self._hurry is not None:
+                break
             # Where rounds go on without a site, it is waited for once after it was lost.
             over = time.monotonic() >= deadline
             if not missing or (
