@@ -22,6 +22,8 @@ from everymode.clients.protocol.wire import (
 from everymode.clients.secure.steps import (
     AnswerMasked,
     AttemptShares,
+    Ended,
+    EndSession,
     Keys,
     MakeKeys,
     MakeShares,
@@ -131,6 +133,8 @@ def _said(text: object, step: Step, name: str) -> Said:
         kind = Keys
     elif isinstance(step, MakeShares):
         kind = AttemptShares
+    elif isinstance(step, EndSession):
+        kind = Ended
     try:
         if not isinstance(text, str) or len(text) > TEXT:
             raise ValueError
