@@ -138,7 +138,7 @@ def fill_gates(found: Floats, coordinates: Coordinates, firsts: Floats) -> None:
     for _ in range(2):
         for gate, others, _, last in coordinates.gated:
             rest = np.flatnonzero(columns != columns[gate])
-            without = found[np.ix_(others, rest)].sum(0)
+            without = found[np.ix_(np.array(others), rest)].sum(0)
             having = shares[rest] - without
             numbers = np.isin(rest, coordinates.numbers)
             having = np.where(numbers, having, np.maximum(having, 0.0))
