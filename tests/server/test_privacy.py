@@ -416,3 +416,35 @@ def test_later_steps_know_the_noise_that_all_sites_add(kit: Any, table: Path) ->
     assert plans[0].site_epsilon > 1.5 * plans[0].epsilon
     with pytest.raises(SettingsError, match="there are 3 sites"):
         plan_privacy(kit.tiny(table, **private(table, privacy={"trusted_sites": 4})), 3)
+
+
+def test_a_run_announces_its_masks_and_what_it_will_spend_of_a_site(kit: Any, table: Path) -> None:
+    from everymode.server.config.announced import announce
+    from everymode.server.config.private_runs import build_budget
+
+    plain = announce(kit.tiny(table))
+    assert plain.rho == 0.0 and not plain.masked
+    for summation, factor in (("none", 3), ("masked", 1)):
+        settings = kit.tiny(table, **private(table), secure={"summation": summation})
+        budget = build_budget(settings, 3)
+        assert budget is not None
+        found = announce(settings, budget=budget)
+        assert found.masked is (summation == "masked")
+        # Without masks the server sees each site's sums, under its third of the noise.
+        assert found.rho == pytest.approx(factor * rho_for(20.0, 1e-4))
+
+
+def test_groups_get_the_share_that_is_theirs(kit: Any, table: Path) -> None:
+    from everymode.server.config.privacy_plan import plan_privacy
+
+    found = []
+    for share in (0.2, 0.6):
+        settings = kit.tiny(table, **private(table, privacy={"group_share": share}))
+        (moments,) = [p for p in plan_privacy(settings, 3).parts if p.part == "moments"]
+        found.append(moments.why.split("noise of ")[1].replace(" rows, the others of", "").split())
+    (groups, others), (groups_more, others_more) = np.array(found, dtype=float)
+    assert groups_more == pytest.approx(groups / 3**0.5, rel=0.01)
+    assert others_more == pytest.approx(others * 2**0.5, rel=0.01)
+    for wrong in (0.0, 1.0):
+        with pytest.raises(SettingsError, match="group_share"):
+            kit.tiny(table, **private(table, privacy={"group_share": wrong}))
