@@ -43,7 +43,7 @@ class Budget:
     adders: int
     sites: int
     seed: int | None = None
-    group_share: float = 0.3
+    group_share: float = 0.5
 
     @property
     def rho(self) -> float:
