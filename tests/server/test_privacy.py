@@ -109,6 +109,8 @@ def test_a_private_run_asks_three_questions_and_spends_its_budget(
     page = (run.path / "privacy.html").read_text(encoding="utf-8")
     assert "For tests only" in page and "holds nothing of any row" in page
     assert summary["projection"]["columns_that_follow"] == {} and summary["rounds"] == 4
+    # All trees that were asked for are kept, since noise was spent on all.
+    assert summary["critic_trees"]["trees"] == summary["critic_trees"]["asked"] == 5
     assert not (run.path / "noise.key").exists()
 
 
