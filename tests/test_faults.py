@@ -26,7 +26,7 @@ from tests.federated import people
 pytestmark = pytest.mark.nightly
 
 NAMES = ("north", "south")
-PATIENCE = 600.0
+PATIENCE = 300.0
 ROUNDS = 8
 
 

@@ -35,6 +35,13 @@ ANNOUNCED = "announced"
 MECHANISMS = "mechanisms"
 """Name of the record in which a node states what its sites' privacy mechanisms do."""
 
+TENSORS, JOINED, TENSOR_FORMS = "tensors", "joined", "forms"
+"""Names of the record with a request's arrays, of the one array in it, and of what it holds.
+
+Flower carries every array of a message in calls of its own, whatever its size: four arrays to three
+sites took a quarter of the calls of an exchange.
+"""
+
 SITE_PAYLOAD = "letter."
 """Begins the name of the record that holds a single site's arrays."""
 
@@ -65,12 +72,13 @@ def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordD
         "sites": json.dumps(request.sites),
         "run": request.run,
         VERSION: own_version(),
+        TENSOR_FORMS: _forms(request.tensors),
         "folder": simulation_paths.folder,
         "token": simulation_paths.token,
     }
     if request.announced is not None:
         config[ANNOUNCED] = announcement_to_json(request.announced)
-    content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
+    content = RecordDict({"order": ConfigRecord(config), TENSORS: _joined(request.tensors)})
     return _enclosed(content, request.per_site)
 
 
@@ -89,8 +97,8 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
         )
     with readable("the request"):
         config = content.config_records["order"]
-        text, names = str(config["order"]), str(config["sites"])
-        if max(len(text), len(names)) > TEXT:
+        text, names, forms = (str(config[key]) for key in ("order", "sites", TENSOR_FORMS))
+        if max(len(text), len(names), len(forms)) > TEXT:
             raise RefusedError(f"a request of more than {TEXT:,} characters")
         sites = json.loads(names)
         if sites is not None and (
@@ -101,7 +109,7 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             raise RefusedError("sites that are not a list of names")
         request = Request(
             from_json(text),
-            _read(content.array_records["tensors"]),
+            _split(content.array_records[TENSORS], json.loads(forms)),
             None if sites is None else tuple(sites),
             _read_payloads(content),
             str(config["run"]),
@@ -234,9 +242,7 @@ def _read(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
     """
     found = {}
     for name, array in record.items():
-        kind, shape = np.dtype(array.dtype), tuple(map(int, array.shape))
-        if kind.kind not in "fiub" or len(shape) > 32 or any(size < 0 for size in shape):
-            raise RefusedError(f"the array {_short(name)} is not one of numbers")
+        kind, shape = _form(name, array.dtype, array.shape)
         head = _header(kind, shape)
         length = len(head) + kind.itemsize * math.prod(shape)
         if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
@@ -244,6 +250,52 @@ def _read(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
                 f"the array {_short(name)} came with other bytes than {kind} {shape}"
             )
         found[name] = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
+    return found
+
+
+def _form(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and shape that a request claims of an array, where it is one of numbers."""
+    found, sizes = np.dtype(str(kind)), tuple(map(int, shape))
+    if found.kind not in "fiub" or len(sizes) > 32 or any(size < 0 for size in sizes):
+        raise RefusedError(f"the array {_short(name)} is not one of numbers")
+    return found, sizes
+
+
+def _forms(tensors: Tensors) -> str:
+    """Name, type and shape of each array, as JSON."""
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return json.dumps([[name, str(a.dtype), a.shape] for name, a in arrays.items()])
+
+
+def _joined(tensors: Tensors) -> ArrayRecord:
+    """Arrays one after another, as bytes."""
+    content = b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in tensors.values())
+    return ArrayRecord({JOINED: Array(np.frombuffer(content, np.uint8))} if content else {})
+
+
+def _split(record: ArrayRecord, forms: Any) -> dict[str, npt.NDArray[Any]]:
+    """The inverse of `_joined`; `forms` are name, type and shape of each.
+
+    Raises:
+        RefusedError: The bytes are not those of such arrays.
+    """
+    whole = _read(record)
+    content = whole.pop(JOINED, np.zeros(0, np.uint8))
+    if whole or content.dtype != np.uint8 or content.ndim != 1:
+        raise RefusedError("arrays that came otherwise than agreed on")
+    found: dict[str, npt.NDArray[Any]] = {}
+    start = 0
+    for name, kind, shape in forms:
+        told, sizes = _form(str(name), kind, shape)
+        count = math.prod(sizes)
+        end = start + told.itemsize * count
+        if end > len(content) or name in found:
+            raise RefusedError(f"the array {_short(str(name))} came otherwise than agreed on")
+        # A copy: its bytes may begin anywhere.
+        values = np.frombuffer(content, told, count, start) if count else np.zeros(0, told)
+        found[str(name)], start = values.reshape(sizes).copy(), end
+    if start != len(content):
+        raise RefusedError("more bytes came than the arrays have")
     return found
 
 
