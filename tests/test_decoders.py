@@ -24,16 +24,9 @@ from everymode.clients.gate.policy import parse_policy
 from everymode.clients.protocol.messages import Request, to_json
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import SiteSums
-from everymode.clients.protocol.wire import (
-    JOINED,
-    ORDER,
-    TENSOR_FORMS,
-    TENSORS,
-    pack_request,
-    pack_sums,
-    unpack_reply,
-)
+from everymode.clients.protocol.wire import ORDER, pack_request, pack_sums, unpack_reply
 from everymode.clients.protocol.wire import unpack_request as unpack
+from everymode.clients.protocol.wire_arrays import JOINED, TENSOR_FORMS, TENSORS
 from everymode.clients.tasks.dispatch import handle
 from everymode.server.config.files import load, parse
 from everymode.server.deployment.address import Address
