@@ -196,6 +196,7 @@ PRIVATE: dict[str, Any] = {
 }
 
 
+@pytest.mark.nightly
 def test_sites_draw_the_noise_of_a_private_run_from_secrets_of_their_own(
     deployed: Deployed, tables: dict[str, Path], tmp_path: Path
 ) -> None:
