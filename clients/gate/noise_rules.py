@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 
 from everymode.clients.gate.held import rows_held_out
 from everymode.clients.protocol import limits
@@ -50,6 +51,12 @@ def noise_problems(order: Task) -> Iterator[str]:
             yield "noise on counts of arrays or of constraints, whose sensitivity is not known"
 
 
+@lru_cache(maxsize=8)
+def _is_noised(plan_text: str) -> bool:
+    """Whether a plan is private; kept, for a plan's JSON is long and every round asks."""
+    return bool(json.loads(plan_text).get("noised", False))
+
+
 def check_private(order: Task, plan_text: str | None, site: Site) -> None:
     """Refuses what would leave an answer without noise beside answers with it.
 
@@ -64,7 +71,7 @@ def check_private(order: Task, plan_text: str | None, site: Site) -> None:
     """
     asked = is_private(order)
     if plan_text is not None:
-        planned = bool(json.loads(plan_text).get("noised", False))
+        planned = _is_noised(plan_text)
         if planned and not asked:
             raise RefusedError(
                 f"'{order.order}' without noise: all that is asked of this plan's rows is asked "

@@ -351,31 +351,55 @@ class MomentMatching:
 
         Within a level with n rows of the batch: sum_j!=i <Z_i, Z_j> / (n - 1) - 2 <Z_i, M> with
         Z = z z^T over the entries that the level knows, whose mean over the level is unbiased for
-        |E Z - M|_F^2 - |M|_F^2. Over all products of some coordinates <Z_i, Z_j> is (z_i . z_j)^2;
-        of a category of which just the share is known it is the product of squares, and that with
-        the level's own coordinate, twice. A mean over the batch thus counts every level for its
-        share of the rows. A level with one row of the batch is left out: one row has no pair.
+        |E Z - M|_F^2 - |M|_F^2. Over all products of some coordinates <Z_i, Z_j> is (z_i . z_j)^2,
+        whose sum over j is z_i^T (sum_j z_j z_j^T) z_i: no matrix of pairs of rows is made. Of a
+        category of which just the share is known, <Z_i, Z_j> is the product of squares, and that
+        with the level's own coordinate, twice. A mean over the batch thus counts every level for
+        its share of the rows. A level with one row of the batch is left out: one row has no pair.
         """
-        joined = torch.cat([step.fake, step.condition], 1) * self.scale
+        rows = torch.cat([step.fake, step.condition], 1) * self.scale
         member = stratum_membership(step.condition, self.active)
-        # Zeros that hang on the rows, for there may be no level with two of them.
-        values = 0.0 * joined.sum(1)
-        for level in torch.nonzero(member.any(0))[:, 0].tolist():
-            index = torch.nonzero(member[:, level])[:, 0]
-            rows = joined[index]
-            part, shares = rows * self.known[level], rows * self.loose[level]
-            few = part * self.crossed[level]
-            if bool(self.crossed[level].any()):
-                rest = part - few
-                kernel = 2 * (few @ few.T) * (rest @ rest.T)
-            else:
-                kernel = (part @ part.T).square()
-            kernel = kernel + shares.square() @ shares.square().T
-            if level < len(self.moments) - 1:
-                place = joined.shape[1] + 1 - len(self.moments) + level
-                others = shares.index_fill(1, index.new_tensor([place]), 0.0)
-                kernel = kernel + 2 * self.scale[place].square() * (others @ others.T)
-            pairs = (kernel.sum(1) - kernel.diagonal()) / (len(index) - 1)
-            fit = ((rows @ self.moments[level]) * rows).sum(1)
-            values = values.index_add(0, index, pairs - 2 * fit)
-        return values
+        others = (member.sum(0) - 1).clamp_min(1)
+        values = (member * self._linear(rows, member) / others).sum(1)
+        # All rows of the first level, then of the second, and so on.
+        level, index = torch.nonzero(member.T, as_tuple=True)
+        some = rows.index_select(0, index)
+        part = some * self.known[level]
+        sizes = member.sum(0).int().tolist()
+        partly = self.crossed.any(1).tolist()
+        quadratic = []
+        split = zip(torch.split(some, sizes), torch.split(part, sizes), strict=True)
+        for place, (own, known) in enumerate(split):
+            if not len(own):
+                continue
+            seconds = known.T @ known / (len(own) - 1)
+            if partly[place]:
+                few = self.crossed[place]
+                seconds = seconds * (few[:, None] != few[None, :])
+            quadratic.append(own @ torch.sub(seconds, self.moments[place], alpha=2))
+        moved = torch.cat([rows[:0], *quadratic]) * some
+        return values.index_add(0, index, moved.sum(1))
+
+    def _linear(self, rows: Tensor, member: Tensor) -> Tensor:
+        """What each level adds to a row besides its quadratic form, times n - 1, `(B, C + 1)`.
+
+        The sums of products over categories of which just the share is known, less <Z_i, Z_i>.
+
+        Args:
+            rows: Scaled rows beside their conditions, `(B, W)`.
+            member: Which levels each is in, `(B, C + 1)`.
+        """
+        levels, width = self.loose.shape
+        level = torch.arange(levels - 1, device=rows.device)
+        place = width - (levels - 1) + level
+        # A category's product with its level's own coordinate, which all rows of the level share.
+        tied = self.loose.index_put((level, place), self.loose.new_zeros(()))
+        own = rows.new_zeros(levels, 1).index_put((level,), 2 * self.scale[place, None].square())
+        squares = rows.square()
+        products = squares @ (self.loose * (member.T @ squares)).T
+        products = products + rows @ (own * tied * (member.T @ rows)).T
+        few = squares @ (self.known * self.crossed).T
+        whole = squares @ self.known.T
+        across = 2 * few * (whole - few)
+        itself = torch.where(self.crossed.any(1), across, whole.square())
+        return products - itself - squares.square() @ self.loose.T - squares @ (own * tied).T

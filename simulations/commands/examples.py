@@ -94,6 +94,10 @@ EXAMPLES = {
         "everymode deploy add kit --site west",
         "everymode deploy add /opt/everymode/coordinator --site west",
     ),
+    "deploy peers": (
+        "everymode deploy peers kit/coordinator",
+        "everymode deploy peers /opt/everymode/north --keys peers.txt",
+    ),
     "deploy renew": (
         "everymode deploy renew kit/coordinator",
         "everymode deploy renew kit/coordinator --days 90",
