@@ -8,10 +8,13 @@ import pytest
 
 from everymode.clients.datasets.choice import open_dataset
 from everymode.clients.protocol.plan import Plan
+from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.consistency import onto_simplex, whole
 from everymode.fairness.matching.moments import LevelMoments
 from everymode.fairness.matching.private_moments import clipped_moments
 from everymode.server.privacy.private_moments import read_moments
-from everymode.server.schema.declared import agree_privately
+from everymode.server.schema.declared import agree_privately, noisy_cells
+from everymode.wgan.errors import DataError
 from tests.private import Private
 
 
@@ -90,3 +93,23 @@ def test_noise_is_taken_out_as_far_as_it_goes(told: Any) -> None:
     for own in plan.coordinates.partitions:
         place = np.array(own)
         assert found.means[asked][:, place, place].sum(1) == pytest.approx(1.0)
+
+
+def test_cells_of_few_rows_keep_a_small_group_s_rate() -> None:
+    """A cell is not taken for empty where its group is there: rates would be bent by that."""
+    groups = tuple((name,) for name in "abcd")
+    space = ConditionSpace(("g",), "y", groups, ("no", "yes"), (), ((0, 0),) * 4)
+    truth = np.array([[9000, 3000], [400, 12], [200, 100], [0, 0]])
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(300):
+        noisy = truth + rng.normal(0, 5.0, truth.shape)
+        cells = whole(onto_simplex(noisy.reshape(-1), noisy.sum())).reshape(truth.shape)
+        found = noisy_cells(space, cells, 10, 5.0)
+        # A group of which there is none is not made by noise: three deviations of its total.
+        assert [name for (name,) in found.groups][:3] == ["a", "b", "c"]
+        rates.append(found.table[1, 1] / found.table[1].sum())
+    assert np.mean(rates) == pytest.approx(12 / 412, abs=0.003)
+    with pytest.raises(DataError, match=r"larger privacy\.epsilon"):
+        noisy_cells(space, truth, 10, 1e4)
+    few = noisy_cells(space, truth, 350, 5.0)
+    assert few.groups == (("a",), ("b",)) and few.table[1].tolist() == [400, 12]
