@@ -450,3 +450,19 @@ def test_groups_get_the_share_that_is_theirs(kit: Any, table: Path) -> None:
     for wrong in (0.0, 1.0):
         with pytest.raises(SettingsError, match="group_share"):
             kit.tiny(table, **private(table, privacy={"group_share": wrong}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"target": None}, {"sensitive": [], "condition": "group_and_label"}, {"condition": "group"}],
+    ids=["without a target", "without groups", "conditioned on groups alone"],
+)
+def test_runs_without_groups_or_labels_keep_their_word_too(
+    kit: Any, tmp_path: Path, data: dict[str, Any]
+) -> None:
+    kit.people(900).to_csv(tmp_path / "people.csv", index=False)
+    columns = {"data": {**private(tmp_path)["data"], **data, "path": str(tmp_path / "people.csv")}}
+    run, summary = private_run(kit, tmp_path / "people.csv", tmp_path / "run", **columns)
+    value = read_json(run.path / "privacy.json")
+    assert value["totals"]["plain"] == 0 and 10 < value["guarantee"]["epsilon"] <= 20
+    assert summary["tv_mean"] < 0.1
