@@ -193,10 +193,16 @@ def _nothing_left(title: str, uses: Mapping[str, str]) -> str:
     """That a table has no column to model, and what each one is, in a sentence."""
     shown = [f"'{name}': {use.removeprefix('dropped: ')}" for name, use in uses.items()]
     more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    name = next(iter(uses), "")
+    blanks = len(uses) == 1 and len(name.split()) > 1
     return (
         f"{title}: no column is left to model ({'; '.join(shown[:SHOWN])}{more}); expected at "
         "least one of numbers or dates, or of values that repeat"
+        f"{_BLANKS if blanks else ''}"
     )
+
+
+_BLANKS = "; if blanks separate its cells, say so with --separator ' '"
 
 
 def _check_columns(known: list[str], sensitive: tuple[str, ...], target: str | None) -> None:

@@ -59,6 +59,16 @@ def test_a_table_of_which_nothing_can_be_modelled_is_refused_in_one_line(
     assert not Path("t.toml").exists()
 
 
+def test_cells_between_blanks_are_read_where_that_is_said(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{rng.normal():.3f}   {rng.integers(9)} {rng.integers(2)}" for _ in range(ROWS)]
+    Path("t.csv").write_text("\n".join(["mass  kids sex", *rows]) + "\n")
+    refused(call("init", "t.csv", "-o", "t.toml"), "say so with --separator ' '")
+    code, out, err = call("init", "t.csv", "-o", "t.toml", "--separator", " ")
+    assert (code, err) == (0, "") and "mass" in out
+    assert len(read_table(Path("t.csv"), form=load("t.toml").data.form).columns) == 3
+
+
 def test_identifiers_alone_are_refused_by_a_run_too(call: Call) -> None:
     pd.DataFrame({"a": [f"P{i}" for i in range(ROWS)]}).to_csv("t.csv", index=False)
     Path("t.toml").write_text('[data]\npath = "t.csv"\n[data.columns.a]\nkind = "id"\n')
