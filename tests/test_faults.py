@@ -19,7 +19,7 @@ import tomli_w
 from everymode.server.config.files import parse
 from everymode.server.in_process import simulate
 from everymode.server.outputs.locks import in_use
-from tests.conftest import TINY
+from tests.conftest import TINY, TRAINING_ALONE
 from tests.deployed import Deployed, until
 from tests.disturbed import Wire, fill, small_disk
 from tests.federated import people
@@ -72,6 +72,8 @@ def configuration(**train: Any) -> dict[str, Any]:
             "wait": 180.0,
         },
         **TINY,
+        # What follows training takes most of a tiny run.
+        "model": {**TINY["model"], **TRAINING_ALONE, "trees": 0},
         "train": {**TINY["train"], "rounds": ROUNDS, **train},
         "output": {**TINY.get("output", {}), "checkpoint_every": 1, "keep": 3},
     }
