@@ -281,6 +281,25 @@ def test_a_server_that_is_to_end_while_the_superlink_is_away_ends(
     assert (out / "synthetic.csv").read_bytes() == same
 
 
+def test_a_server_whose_machine_loses_both_its_services_leaves_no_process(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """What started it is gone, and so is the SuperLink: nobody is left to tell it to end."""
+    out = tmp_path / "out"
+    begin(deployed, out)
+    server = deployed.server_app()
+    deployed.kill("link")
+    os.kill(deployed.processes["superexec"].pid, signal.SIGKILL)
+    until(lambda: ended(server), 60, "the server ends")
+    assert not in_use(out)
+    deployed.start_link()
+    until(deployed.answers, 60, "the SuperLink listens")
+    deployed.start_superexec()
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
 def test_a_connection_that_is_cut_in_mid_message_loses_nothing(
     deployed: Deployed, same: bytes, tmp_path: Path
 ) -> None:
