@@ -312,7 +312,9 @@ def test_a_connection_that_is_cut_in_mid_message_loses_nothing(
         seen = rounds(out)
         for most in (40_000, 4_000, 700):
             wire.most = most
-            time.sleep(5)
+            for _ in range(5):
+                supervise(deployed, wire.port)
+                time.sleep(1)
         assert wire.cuts > 3 and rounds(out) < ROUNDS
         wire.most = None
         until_done(deployed, run, out, port=wire.port)
