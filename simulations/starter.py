@@ -31,6 +31,7 @@ from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.database_source import anchored, is_database, parse_source
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
+from everymode.wgan.data.frame import read_headers
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
@@ -49,6 +50,9 @@ PATTERNED = 4
 
 YEARS = 1600, 2100
 """Whole numbers in this range that count up are years of a time series, rather than codes."""
+
+SHOWN = 8
+"""Columns that an error lists."""
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -111,6 +115,8 @@ def _looked(
     if file.is_dir():
         frame = pd.concat([s.frame(gaps, form) for s in sites_in(file, work)], ignore_index=True)
     else:
+        # By the headers alone: to read cells of thousands of columns takes a while.
+        check_count(len(read_headers(file, form)), title)
         # Parsed once: the trial below takes the same rows.
         site = trial_site(resolve(str(file)), work)
         frame = parsed(site, gaps, form)
@@ -123,6 +129,7 @@ def _looked(
     codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     readings: dict[str, Reading] = {}
+    uses: dict[str, str] = {}
 
     def look(name: str) -> tuple[Reading, str, int, str]:
         alone = count_cells(frame[name]) if site is None else counted(site, name, gaps, form)
@@ -142,6 +149,10 @@ def _looked(
         gaps_share = f"{frame[name].isna().mean():.1%}"
         seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
         looks[name] = kind.partition(" ")[0], distinct
+        uses[name] = use
+    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
+    if not modelled:
+        raise DataError(_nothing_left(title, uses))
     _check_use(looks, sensitive, target)
     if database:
         path = anchored(given, Path.cwd())
@@ -166,7 +177,6 @@ def _looked(
     if len(frame) < usual.minimum:
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
-    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
     proposed = _propose(frame[modelled], readings, sensitive, target)
     settings, agreed = _agreed(values, proposed, file, work)
     whose = title if database else file.name
@@ -177,6 +187,16 @@ def _looked(
     )
     notes = (*_listed(settings.data.constraints), *agreed.notes)
     return (head + commented(settings)).encode(), seen, notes
+
+
+def _nothing_left(title: str, uses: Mapping[str, str]) -> str:
+    """That a table has no column to model, and what each one is, in a sentence."""
+    shown = [f"'{name}': {use.removeprefix('dropped: ')}" for name, use in uses.items()]
+    more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return (
+        f"{title}: no column is left to model ({'; '.join(shown[:SHOWN])}{more}); expected at "
+        "least one of numbers or dates, or of values that repeat"
+    )
 
 
 def _check_columns(known: list[str], sensitive: tuple[str, ...], target: str | None) -> None:

@@ -65,12 +65,13 @@ def agree_privately(
         form=data.form,
         noise=noise,
     )
-    deviation = of_histograms(order).total_deviation(noise)
+    cells, *numbers = of_histograms(order).total_deviations(noise)
+    deviation = max(numbers, default=cells)
     counted = made_consistent(exchange(Request(order)), drafted)
     rows = int(counted.units("cells").sum())
     # What holds fewer rows than chance and noise could make of none is none.
-    floor = max(data.floor, math.ceil(KEPT * deviation))
-    conditions = counted_cells(proposal, counted, replace(data, floor=floor))
+    floor, least = (max(data.floor, math.ceil(KEPT * own)) for own in (deviation, cells))
+    conditions = counted_cells(proposal, counted, replace(data, floor=least))
     settled: list[Column] = []
     notes: list[str] = []
     problems: list[str] = []
@@ -85,8 +86,8 @@ def agree_privately(
     if problems:
         raise DataError(problems)
     notes.append(
-        f"counts of cells and of numbers have noise of {deviation:,.0f} rows (standard deviation): "
-        f"what holds fewer than {floor:,} is taken for chance"
+        f"counts of cells have noise of {cells:,.0f} rows (standard deviation), those of numbers "
+        f"of {deviation:,.0f}: what holds fewer than {least:,} and {floor:,} is taken for chance"
     )
     lost = [", ".join(g) for g in proposal.groups if g and g not in conditions.groups]
     if lost:
@@ -153,5 +154,6 @@ def made_consistent(counted: SiteSums, schema: Schema) -> SiteSums:
                 both = onto_simplex(both, own)
                 atoms, bins = both[: len(atoms)], both[len(atoms) :]
             values[f"atoms.{i}"], values[f"bins.{i}"] = whole(atoms), whole(bins)
-    packed = counted.layout.pack({name: np.rint(v).astype(np.int64) for name, v in values.items()})
+    plain = Layout(tuple(replace(field, bits=0) for field in counted.layout.fields))
+    packed = plain.pack({name: np.rint(v).astype(np.int64) for name, v in values.items()})
     return replace(packed, mechanisms=counted.mechanisms)

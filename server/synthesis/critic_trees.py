@@ -16,7 +16,7 @@ from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.consistency import onto_simplex
 from everymode.fairness.matching.small_groups import without_small_groups
 from everymode.fairness.matching.trees import NO_COLUMN, Tree, from_sklearn
-from everymode.fairness.postprocessing.leaf_weights import STEPS, LeafProblem, LeafWeights
+from everymode.fairness.postprocessing.leaf_weights import LEAVES, STEPS, LeafProblem, LeafWeights
 from everymode.server.synthesis.calibration import ProgressCallback
 from everymode.server.synthesis.steps import KeepByLeaves
 from everymode.server.synthesis.synthesizer import Synthesizer
@@ -37,14 +37,12 @@ MIN_ROWS, MAX_ROWS = 20_000, 80_000
 GROWN_ON = 30_000
 """Rows of these that trees are grown on, at most."""
 
-LEAVES = 64
-"""Leaves of a tree at most."""
-
 COLUMNS = 4
 """Columns that a tree splits on at most, and two at least."""
 
 KEPT = 3
-"""Of so many trees one is kept: those whose counts are farthest off."""
+"""Of so many trees one is kept, those whose counts are farthest off; with noise all are, which have
+been paid for alike."""
 
 SURVIVES = 3.0
 """Standard deviations of the noise that a leaf is expected to hold at least, where there is any."""
@@ -113,7 +111,8 @@ class FitCriticTrees:
             counts = [onto_simplex(own.astype(np.float64), table.sum()) for own in counts]
         leaves = [tree.apply(codes) for tree in asked]
         off = [distance(own, at) for own, at in zip(counts, leaves, strict=True)]
-        kept = np.sort(np.argsort(off, kind="stable")[::-1][: -(-self.trees // KEPT)])
+        many = self.trees if self.noise is not None else -(-self.trees // KEPT)
+        kept = np.sort(np.argsort(off, kind="stable")[::-1][:many])
         problem = LeafProblem.of(
             [leaves[k] for k in kept], [counts[k] for k in kept], cells, table, deviation
         )

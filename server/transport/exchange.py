@@ -33,6 +33,10 @@ class Traffic:
     down: int = 0
     up: int = 0
 
+    def __add__(self, other: "Traffic") -> "Traffic":
+        """Bytes of both."""
+        return Traffic(self.down + other.down, self.up + other.up)
+
 
 class Exchange(Protocol):
     """Sends a request to every site and returns the sum of their answers."""

@@ -13,10 +13,12 @@ from everymode.server.synthesis.critic_trees import distance, grow_critic
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
+HALVES = tuple((np.arange(11) - 0.5).tolist())
+RANKS = tuple((np.arange(11) / 10).tolist())
 SCHEMA = Schema(
     (
         Column("a", "category", categories=("p", "q")),
-        Column("n", "integer", edges=(-0.5, 9.5), cumulative=(0.0, 1.0), high=9),
+        Column("n", "integer", edges=HALVES, cumulative=RANKS, high=9),
         Column("b", "category", categories=("p", "q")),
     )
 )

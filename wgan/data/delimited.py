@@ -133,6 +133,18 @@ def _table(header: Sequence[str], columns: Sequence[tuple[pa.Array, dict[str, in
     return pa.Table.from_arrays([array for array, _ in columns], schema=pa.schema(fields))
 
 
+def first_cells(text: DecodedText) -> tuple[str, ...]:
+    """The cells of the first row that is not blank, headers or not; none where it is not clear."""
+    lines = io.TextIOWrapper(
+        io.BytesIO(memoryview(text.content)[text.start :]), encoding="utf-8", newline=""
+    )
+    reader = csv.reader(lines, delimiter=text.dialect.separator, skipinitialspace=True)
+    try:
+        return tuple(next(filter(None, reader), ()))
+    except csv.Error:
+        return ()
+
+
 def missing_marks(table: pa.Table) -> dict[str, dict[str, int]]:
     """Of each column of a parsed file, how many cells spell "no value" in which way."""
     found = {}
