@@ -9,6 +9,7 @@ from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.synthesis.calibration import CalibrateCategories
 from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.forbidden import FitForbidden
+from everymode.server.synthesis.grown_critics import FitGrownCritics
 from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import FitTrees
@@ -42,7 +43,7 @@ def build_fits(
     marginals: CategoryMarginals | None,
     moments: LevelMoments | None,
     trees: FitTrees | None = None,
-    critics: FitCriticTrees | None = None,
+    critics: FitCriticTrees | FitGrownCritics | None = None,
     forbidden: FitForbidden | None = None,
 ) -> tuple[Fit, ...]:
     """The fits of a run, in the order in which they are applied.
@@ -58,7 +59,7 @@ def build_fits(
         marginals: Shares of categories; None where sites were not asked for them.
         moments: Second moments; None where rows are not projected onto them.
         trees: Asks sites for counts in leaves; None where rows stay the generator's.
-        critics: Asks for those of trees at random; None where rows are not weighted by them.
+        critics: Asks for those of trees as critics; None where rows are not weighted by them.
         forbidden: Asks for pairs of values that never occur; None where any may be made.
     """
     fits: list[Fit] = []
