@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everymode.clients.protocol.limits import GENERATIONS, LEVELS
+from everymode.clients.protocol.limits import GENERATIONS, GROWN_COLUMNS, LEVELS
 from everymode.clients.protocol.plan import derive_seed
 from everymode.fairness.matching.growing import Growing
 from everymode.fairness.matching.small_groups import reachable_rows
@@ -28,8 +28,8 @@ from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import LEAVES_OF_OWN, request_counts
 from everymode.server.transport.exchange import Exchange
 
-COLUMNS = 6
-"""Columns that a tree may split on."""
+LARGEST = 512
+"""Codes of a column that trees may split on at most: a histogram has one number for each."""
 
 ERRORS = 2.0
 """Standard errors within which a leaf's share is met. Splits are chosen where counts differ most,
@@ -99,7 +99,7 @@ class FitGrownCritics:
     ) -> list[Tree]:
         """Trees of one generation; exchanges are numbered from `number` on."""
         coding = rows.coding
-        varied = [place for place, size in enumerate(coding.sizes) if size > 1]
+        varied = [place for place, size in enumerate(coding.sizes) if 1 < size <= LARGEST]
         least = LEAVES_OF_OWN * self.leaf
 
         def allowed(tree: Tree, node: int) -> bool:
@@ -111,7 +111,7 @@ class FitGrownCritics:
 
         growing = []
         for _ in range(many):
-            drawn = rng.choice(varied, min(COLUMNS, len(varied)), replace=False)
+            drawn = rng.choice(varied, min(GROWN_COLUMNS, len(varied)), replace=False)
             growing.append(Growing.root(np.sort(drawn).tolist()))
         ordered = [column.ordered for column in coding.columns]
         for level in range(LEVELS):

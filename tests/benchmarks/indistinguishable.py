@@ -26,6 +26,11 @@ ROWS: dict[str, tuple[str, ...]] = {
     "generator": ("model.trees=0",),
     "trees": ("model.trees=2",),
     "trees and critics": ("model.trees=2", "model.critic_trees=300"),
+    "trees and grown critics": (
+        "model.trees=2",
+        "model.critic_trees=120",
+        "model.critic_growth=histograms",
+    ),
     "critics": ("model.critic_trees=300",),
     "trees, one exchange": ("model.trees=1",),
     "trees, leaves of 30": ("model.trees=2", "model.tree_leaf=30"),
