@@ -117,7 +117,7 @@ class FitGrownCritics:
             open_ = [k for k, tree in enumerate(growing) if len(tree.growing)]
             if not open_:
                 break
-            asked = [growing[k].questions() for k in open_]
+            asked = [growing[k].histogram_trees() for k in open_]
             flat = [question for own in asked for question in own]
             found = request_counts(self.exchange, self.plan_name, flat, number + level, coding)
             for k, real in zip(open_, _dealt(found, asked), strict=True):
