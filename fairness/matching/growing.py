@@ -166,9 +166,7 @@ class Growing:
         found: list[Floats] = []
         for column in self.columns:
             size = sizes[column]
-            counts: Floats = np.bincount(
-                leaf * size + codes[:, column], weights, short.leaves * size
-            )
+            counts = np.bincount(leaf * size + codes[:, column], weights, short.leaves * size)
             found.append(counts.reshape(-1, size)[place].astype(np.float64))
         return tuple(found)
 
