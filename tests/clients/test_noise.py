@@ -312,6 +312,8 @@ def test_a_private_plan_answers_nothing_without_noise(tmp_path: Path, kit: Any) 
         ({"noise": Noise(0.0, 1)}, "0.0 zCDP"),
         ({"noise": Noise(float("inf"), 1)}, "holds inf"),
         ({"noise": Noise(1.0, 0)}, "0 sites that add noise"),
+        ({"noise": Noise(1.0, 1, first_share=1.0)}, "first portion's share of 1.0"),
+        ({"noise": Noise(1.0, 1, first_share=-0.1)}, "first portion's share of -0.1"),
     ],
 )
 def test_noise_that_is_none_is_refused(
@@ -322,6 +324,17 @@ def test_noise_that_is_none_is_refused(
     order = own.exchange.requests[0].order
     with pytest.raises(RefusedError, match=problem):
         own.ask(replace(order, **change))
+
+
+@pytest.mark.parametrize("clips", [(0.0, 4.0), (4.0, 0.0), (4.0, 1e9)])
+def test_clips_that_bound_nothing_are_refused(
+    tmp_path: Path, kit: Any, clips: tuple[float, float]
+) -> None:
+    own, order = prepared(tmp_path, kit)
+    asked = to_text(np.ones((Plan.of(order).conditions.width + 1, 1), dtype=bool))
+    noise = Noise(1.0, 1, clips[0], group_clip=clips[1])
+    with pytest.raises(RefusedError, match="clips of"):
+        own.ask(SumMoments(fingerprint(order), asked, noise))
 
 
 def test_a_site_with_a_floor_adds_no_noise(tmp_path: Path, kit: Any) -> None:
