@@ -21,6 +21,9 @@ Made = Mapping[int, Tensor]
 TOLERANCE = 3.0
 """Standard errors that a moment may be off."""
 
+NOISE_TOLERANCE = 1.0
+"""Standard deviations of noise that was added for privacy, likewise."""
+
 MIN_COUNT = 30.0
 """Rows of the generator that must show two categories together for their moment to be moved."""
 
@@ -117,8 +120,8 @@ class ProjectionProblem:
         error = chance / drawn.clamp_min(1)[:, None, None] + data / many + many**-2
         # Noise that was added for privacy is an error of the sums like chance.
         added = torch.from_numpy(moments.noise_or_zero).float().square()
-        error = error + added[:, None, None]
-        slack = TOLERANCE * error.sqrt()
+        noise = NOISE_TOLERANCE**2 * added[:, None, None]
+        slack = (TOLERANCE**2 * error + noise).sqrt()
         # A weight for what no row shows would cost nothing here and rule wherever it turns up.
         shown = first * drawn[:, None, None]
         category = torch.where(choice, shown.diagonal(dim1=1, dim2=2), torch.inf)

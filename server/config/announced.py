@@ -5,25 +5,41 @@ The questions: `everymode.clients.protocol.messages`.
 
 from collections.abc import Iterator
 
+from everymode.clients.protocol import limits
 from everymode.clients.protocol.announcement import Announcement
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
+from everymode.server.privacy.budget import Budget
 
 
-def announce(settings: Settings, arrays: bool = False, done: int = 0) -> Announcement:
+def announce(
+    settings: Settings,
+    arrays: bool = False,
+    done: int = 0,
+    budget: Budget | None = None,
+    plans: tuple[str, ...] = (),
+) -> Announcement:
     """The announcement of a run.
 
     Args:
         settings: The configuration.
         arrays: Whether sites hold arrays, which get no moments and no trees.
         done: Rounds that were done in earlier sessions of the run.
+        budget: What it may spend of privacy; None: sums are exact.
+        plans: Fingerprints of its plan, if it goes on.
     """
+    masked = settings.secure.summation == "masked"
+    # Of unmasked answers the server sees each site's own, under that site's share of the noise.
+    seen = 0.0 if budget is None else budget.rho * (1 if masked else budget.adders)
     counted = list(_questions(settings, arrays, done))
     return Announcement(
         tasks=tuple(name for name, _ in counted),
         sensitive=settings.data.sensitive,
         releases=sum(most for _, most in counted),
         minimum=settings.train.site_minimum,
+        masked=masked,
+        rho=seen,
+        plans=plans,
     )
 
 
@@ -38,8 +54,12 @@ def _questions(settings: Settings, arrays: bool, done: int) -> Iterator[tuple[st
     model, train, clusters = settings.model, settings.train, settings.data.clusters
     federation = build_federation(settings.federation, train.exact_batch)
     matched = model.matching > 0 and settings.federation.generator == "server" and not arrays
-    # An exchange for each tree of columns, one for pairs that never occur, one for all critics.
+    # An exchange for each tree of columns, one for pairs that never occur, one for all critics at
+    # random; of those that grow one a level, and one for the leaves of each generation.
     trees = model.trees + bool(model.critic_trees)
+    if model.critic_growth == "histograms":
+        generations = min(model.critic_trees, limits.GENERATIONS)
+        trees = model.trees + generations * (limits.LEVELS + 1)
     trees += bool(model.trees) and model.forbidden == "learn"
     if settings.groups_moved or arrays:
         trees = 0

@@ -50,9 +50,9 @@ def prepare(order: EncodeData, reply: Reply) -> Problems:
     cells = conditions.plain.table if kept is None else kept
 
     def ceilings_of(taking: Bools, levels: Bools) -> Floats:
-        found: Floats = _level_weights(cells * (weights * taking)[:, None], conditions)
-        found = found * np.append(levels, True)
-        return found
+        most_of = _level_weights(cells * (weights * taking)[:, None], conditions)
+        ceilings: Floats = most_of * np.append(levels, True)
+        return ceilings
 
     exact = kept is not None and reply.exact and conditions.clusters == 1
     if order.matching in ("kernel", "sliced"):

@@ -1,5 +1,7 @@
 """What is set in the loop of Flower's SuperNode."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -9,6 +11,7 @@ import pytest
 from flwr.supercore.run import RunNotRunningException
 from flwr.supernode import start_client_internal as loop
 
+from everymode.clients import supernode
 from everymode.clients.supernode import EMPTY, RECEIVE, RunEndedError, clearing
 
 PARTS = ("pull_object", "confirm_message_received")
@@ -62,3 +65,23 @@ def test_flowers_loop_has_what_is_set() -> None:
     assert not issubclass(RunNotRunningException, Exception)
     assert issubclass(RunEndedError, Exception)
     assert hasattr(loop.time, "sleep") and EMPTY == 3
+
+
+FAILS = """
+import threading, time
+from everymode.clients import supernode
+
+def flower_supernode():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise OSError("EOF occurred in violation of protocol")
+
+supernode.flower_supernode = flower_supernode
+supernode.main()
+"""
+
+
+def test_a_supernode_whose_loop_fails_ends_although_threads_of_flowers_go_on() -> None:
+    """Else nobody would start it again: `everymode site serve` waits for its end."""
+    done = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=50)
+    assert done.returncode == supernode.FAILED
+    assert "the SuperNode failed, and ends" in done.stderr and "EOF occurred" in done.stderr
