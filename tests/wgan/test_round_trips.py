@@ -107,7 +107,7 @@ TEXT: dict[str, tuple[Any, Callable[[Any], str], str]] = {
         lambda i: f"{i / 10:.1f}".replace(".", ","),
         "0,0",
     ),
-    "exponents": (st.integers(1, 999), lambda i: f"{i / 100:.2f}e{i % 7}", "0.#e0"),
+    "exponents": (st.integers(1, 999), lambda i: f"{i / 100:.2f}e{i % 7}", "0.00e0"),
     "compact": (moments, lambda m: m.strftime("%Y%m%d"), "%Y%m%d"),
     "codes": (st.integers(0, 30), lambda i: f"{i:05d}", ""),
     "words": (st.sampled_from(["yes", "no, never", 'so "so"', "é ü"]), str, ""),
