@@ -99,8 +99,9 @@ def clearing(receive: Callable[..., int | None]) -> Callable[..., int | None]:
 def main() -> None:
     """Runs `flower-supernode`, and ends it when the process that started this one is gone.
 
-    A connection that is cut within TLS ends Flower's loop with an error, and a thread of its own
-    keeps the process: it would neither work nor end, so that no supervisor could start it again.
+    A connection that is cut within TLS ends Flower's loop. Flower logs the error and returns, and a
+    thread of its own keeps the process: it would neither work nor end, so that no supervisor could
+    start it again.
     """
     loop.__dict__["time"] = Clock()
     loop.__dict__[RECEIVE] = clearing(loop.__dict__[RECEIVE])
@@ -109,8 +110,10 @@ def main() -> None:
         flower_supernode()
     except Exception:
         _log.exception("the SuperNode failed, and ends")
-        # Its other threads are not waited for.
-        os._exit(FAILED)
+    else:
+        _log.error("the SuperNode's connection failed, and it ends")
+    # Its other threads are not waited for. Whoever asks it to end raises `SystemExit`.
+    os._exit(FAILED)
 
 
 if __name__ == "__main__":

@@ -240,9 +240,15 @@ def test_a_second_server_on_a_run_directory_is_refused(
     deployed: Deployed, same: bytes, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run = begin(deployed, out)
-    second = deployed.run(resume=str(out))
-    until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    run = begin(deployed, out, retries=6, retry_pause=2.0)
+    # The first would be done before the second is there.
+    group = deployed.processes["south"].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        second = deployed.run(resume=str(out))
+        until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    finally:
+        os.killpg(group, signal.SIGCONT)
     until_done(deployed, run, out)
     assert (out / "synthetic.csv").read_bytes() == same
 

@@ -73,15 +73,25 @@ from everymode.clients import supernode
 
 def flower_supernode():
     threading.Thread(target=time.sleep, args=(60,)).start()
-    raise OSError("EOF occurred in violation of protocol")
+    if {raises}:
+        raise OSError("EOF occurred in violation of protocol")
 
 supernode.flower_supernode = flower_supernode
 supernode.main()
 """
 
 
-def test_a_supernode_whose_loop_fails_ends_although_threads_of_flowers_go_on() -> None:
-    """Else nobody would start it again: `everymode site serve` waits for its end."""
-    done = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=50)
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_supernode_whose_loop_ends_does_so_although_threads_of_flowers_go_on(
+    raises: bool,
+) -> None:
+    """Else nobody would start it again: `everymode site serve` waits for its end.
+
+    Flower logs errors of its connection, and returns from the loop as if all were well.
+    """
+    program = FAILS.format(raises=raises)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=55
+    )
     assert done.returncode == supernode.FAILED
-    assert "the SuperNode failed, and ends" in done.stderr and "EOF occurred" in done.stderr
+    assert "failed, and" in done.stderr and ("EOF occurred" in done.stderr) == raises
