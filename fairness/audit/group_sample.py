@@ -259,6 +259,15 @@ class GroupSample:
         drawn = self.draw(self.synthetic, count, self.rng("nearness"))
         return self.nearness.closer(self.real, self.reference, drawn)
 
+    def closer_of_fresh(self) -> Estimate:
+        """The same share of rows trained on, each without itself."""
+        if self.nearness is None:
+            return Estimate()
+        rng = self.rng("nearness of fresh rows")
+        count = min(self.limits.rows, len(self.real))
+        drawn = np.sort(rng.choice(len(self.real), count, replace=False))
+        return self.nearness.fresh(self.real, self.reference, drawn)
+
     def range_lost(self) -> dict[str, float]:
         """By numeric column: share of the reference rows' range that synthetic rows leave out."""
         lost = {}

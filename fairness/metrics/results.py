@@ -49,6 +49,7 @@ class GroupFinding:
         closer_to_training: Share of synthetic rows nearer to a real row that was trained on than to
             any held-out row, as if as many were held out; half where nothing was learnt by heart,
             less where held-out rows were (`everymode.fairness.audit.copies`).
+        closer_to_training_fresh: The same share of rows trained on, each without itself.
         mmd: Squared maximum mean discrepancy, unbiased; near 0 is good, may be negative.
         sliced_w1: Sliced Wasserstein distance of the embedded rows.
         sliced_w1_null: What two halves of the real rows give, the noise floor.
@@ -114,6 +115,7 @@ class GroupFinding:
     copied_held_out_expected: float | None = None
     repeated: float | None = None
     closer_to_training: Estimate = Estimate()
+    closer_to_training_fresh: Estimate = Estimate()
     mmd: float | None = None
     sliced_w1: float | None = None
     sliced_w1_null: float | None = None

@@ -292,12 +292,17 @@ def _numbers(
         found.append(f"{own} decimals instead of {places}")
     # pandas writes numbers nearer to 0 than 1e-4 with an exponent.
     ours = ours[other.abs() >= 1e-4]
+    # Where every cell has as many decimals, zeros at their end belong to the form.
+    widths = text.str.extract(r"\.(\d+)$", expand=False).str.len()
+    even = bool(widths.notna().all()) and widths.nunique() == 1
     for what, pattern in (
         ("an exponent", r"[eE]"),
         ("no point", r"^-?\d+$"),
         ("a trailing zero", r"\.\d+0$"),
         ("a thousands separator", r"\d,\d"),
     ):
+        if even and what == "a trailing zero":
+            continue
         if ours.str.contains(pattern).any() and not text.str.contains(pattern).any():
             found.append(f"written with {what}, such as {ours[ours.str.contains(pattern)].iloc[0]}")
     return found

@@ -15,6 +15,7 @@ from everymode.fairness.matching.trees import (
 )
 from everymode.fairness.postprocessing.conditional_trees import (
     ConditionalTrees,
+    Steps,
     filled_shares,
 )
 from everymode.server.synthesis.trees import grow
@@ -68,7 +69,7 @@ def test_a_tree_is_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
     own = model.apply(features)
     pairs = {(int(a), int(b)) for a, b in zip(leaf, own, strict=True)}
     assert len(pairs) == tree.leaves == model.get_n_leaves() > 8
-    assert tree.problem(CODING.sizes, CODING.given) == ""
+    assert tree.problem(CODING.sizes) == ""
 
 
 def test_counts_add_up_over_sites_and_come_back_from_the_wire() -> None:
@@ -158,3 +159,20 @@ def test_leaves_that_no_row_reaches_have_their_parents_shares() -> None:
     assert (held == 0).any() and found.sum(1) == pytest.approx(1)
     none = filled_shares(tree, np.zeros((tree.leaves, size), dtype=np.int64), 30)
     assert (none == 1 / size).all()
+
+
+def test_places_are_those_of_a_plain_search() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.random((40, 30)) ** 8 * (rng.random((40, 30)) < 0.5)
+    shares[:, 3] += 1e-9
+    shares[5] = np.eye(30)[29]
+    shares /= shares.sum(1, keepdims=True)
+    steps = Steps.of(shares)
+    leaf = rng.integers(0, 40, 20_000)
+    points = leaf + rng.random(20_000)
+    points[:5] = [0.0, 5.0, 39.0, np.nextafter(40.0, 0.0), 40.0]
+    expected = np.searchsorted(steps.heights, points, side="right")
+    assert (steps.search(points) == expected).all()
+    # No code without a share is drawn.
+    drawn = np.minimum(expected - leaf * 30, 29)[5:]
+    assert (shares[leaf[5:], drawn] > 0).all()

@@ -71,6 +71,7 @@ GROUP = [
     "copied_held_out_expected",
     "repeated",
     "closer_to_training",
+    "closer_to_training_fresh",
     "mmd",
     "sliced_w1",
     "sliced_w1_null",

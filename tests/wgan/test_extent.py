@@ -33,6 +33,7 @@ def test_the_ends_of_the_calendar_can_be_written() -> None:
     [
         (pa.int8(), 127),
         (pa.uint16(), 65_535),
+        (pa.int64(), 2**63 - 1),
         (pa.float16(), 65_504),
         (pa.decimal128(5, 2), 999.99),
         (pa.dictionary(pa.int8(), pa.uint8()), 255),

@@ -52,7 +52,9 @@ def _of_type(kind: pa.DataType) -> tuple[float, float]:
         return _of_type(kind.value_type)
     if types.is_integer(kind):
         bits = np.iinfo(str(kind))
-        return float(bits.min), float(bits.max)
+        most = float(bits.max)
+        # Of 64 bits a double is rounded up, beyond the type.
+        return float(bits.min), most if int(most) <= bits.max else float(np.nextafter(most, 0))
     if types.is_float16(kind) or types.is_float32(kind):
         most = float(np.finfo(kind.to_pandas_dtype()).max)
         return -most, most
