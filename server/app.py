@@ -33,7 +33,7 @@ from everymode.server.schema.agreement import check_names
 from everymode.server.secure.choice import secured
 from everymode.server.session import Session
 from everymode.server.simulated_sites import check_count, create_simulated_sites
-from everymode.server.transport.deployment import DeploymentExchange
+from everymode.server.transport.deployment import DeploymentExchange, leave_when
 from everymode.server.transport.grid import GridExchange, deal
 from everymode.server.transport.sockets import refuse_exposed
 from everymode.wgan.errors import DataError, SettingsError
@@ -157,6 +157,7 @@ def _deployed(settings: Settings, folder: RunFolder, grid: Grid, resume: bool) -
     """Runs between real sites, of which this machine has names and columns only."""
     columns, train = deployed_columns(settings), settings.train
     with Display(None) as display, _stopping() as asked:
+        leave_when(grid, asked.is_set)
         exchange = DeploymentExchange(
             grid,
             [(name,) for name in settings.deployment.sites],

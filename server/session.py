@@ -50,6 +50,7 @@ class Session(RunContext):
             # Nothing is asked any more, and whoever had it could take the noise off.
             forget_secret(self.folder.path)
             listener.on_run_end(summary, self.folder)
+        self.exchange.close()
         return summary
 
     def _check_ledger(self) -> None:

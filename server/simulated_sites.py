@@ -27,7 +27,7 @@ from everymode.server.schema.agreement import check_names
 from everymode.wgan.data.arrays import SampleLayout
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import ARRAYS
-from everymode.wgan.data.frame import is_delimited, notes, read_table
+from everymode.wgan.data.frame import is_delimited, notes, read_headers, read_table
 from everymode.wgan.errors import DataError, named, suggest
 
 
@@ -113,6 +113,8 @@ def _create(settings: Settings, folder: Path) -> SimulatedSites:
             )
         frame = pd.concat(frames, ignore_index=True)
     else:
+        # By the headers alone: to read cells of thousands of columns takes a while.
+        check_count(len(set(read_headers(source, data.form)) - set(data.drop)), data.path)
         frame = read_table(source, data.missing, data.form)
         columns = table_columns(frame, settings, named)
     tables = folder / "tables"

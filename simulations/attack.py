@@ -20,6 +20,7 @@ from everymode.fairness.report.attack_report import headline, write_attacks
 from everymode.server.config.files import load
 from everymode.server.config.settings import settings_digest
 from everymode.server.evaluation.critic import load_critic
+from everymode.server.outputs.privacy_file import read_claim
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.outputs.terminal import Terminal, assembled, named, say, told
 from everymode.simulations.audit import UNDECIDED, find_marks, find_tables, modelled, read_tables
@@ -33,6 +34,9 @@ from everymode.wgan.errors import DataError, SettingsError, suggest
 from everymode.wgan.words import brief
 
 STYLES = {"pass": "green", "fail": "bold red", "insufficient": "yellow"}
+
+DELTA = 1e-5
+"""Delta of a promise, where neither the run nor an option says another."""
 
 SHOWN = 8
 """Successful attacks that the terminal lists; the page has them all."""
@@ -54,6 +58,7 @@ class Sources:
         seed: Of what is drawn.
         critic: The run's critic; None: there is none.
         notes: Why there is none.
+        claim: Epsilon and delta that the run guarantees; None: it guarantees none.
     """
 
     members: Path
@@ -67,6 +72,7 @@ class Sources:
     seed: int = 0
     critic: Critic | None = None
     notes: tuple[str, ...] = ()
+    claim: tuple[float, float] | None = None
 
 
 def attack_table(
@@ -81,7 +87,7 @@ def attack_table(
     drop: list[str],
     overrides: list[str],
     claimed_epsilon: float | None,
-    delta: float,
+    delta: float | None,
     minimum: int,
     rows: int,
     seed: int | None,
@@ -101,12 +107,15 @@ def attack_table(
     limits = parse_limits(AttackLimits, overrides)
     if claimed_epsilon is not None and claimed_epsilon <= 0:
         raise SettingsError(f"--claimed-epsilon {claimed_epsilon:g}: expected more than 0")
-    if not 0 <= delta < 1:
+    if delta is not None and not 0 <= delta < 1:
         raise SettingsError(f"--delta {delta:g}: expected at least 0 and less than 1, say 1e-5")
     out = out or (run / "attack" if run is not None else Path("attack"))
     if out.is_file():
         raise SettingsError(f"--out {out}: is a file; name a folder")
     found_in = sources(run, members, nonmembers, synthetic, sensitive)
+    promised, at = found_in.claim or (None, DELTA)
+    claimed_epsilon = promised if claimed_epsilon is None else claimed_epsilon
+    delta = at if delta is None else delta
     console = Terminal(stderr=True, quiet=quiet)
     with console.status("reading tables") as status:
         tables, notes = read(found_in, secret, drop)
@@ -192,6 +201,8 @@ def sources(
         settings.seed,
         critic,
         (f"the critic's score is not attacked: {why}",) if critic is None else (),
+        # Of another table the run has promised nothing.
+        read_claim(run) if synthetic is None else None,
     )
 
 

@@ -31,11 +31,12 @@ from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.database_source import anchored, is_database, parse_source
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
+from everymode.wgan.data.frame import is_delimited, read_headers
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
 from everymode.wgan.data.threads import in_threads
-from everymode.wgan.data.values import count_cells, count_values, parse_distinct
+from everymode.wgan.data.values import count_cells, count_values, describe, parse_distinct
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
@@ -49,6 +50,12 @@ PATTERNED = 4
 
 YEARS = 1600, 2100
 """Whole numbers in this range that count up are years of a time series, rather than codes."""
+
+SHOWN = 8
+"""Columns that an error lists."""
+
+LOOKED_AT = 50
+"""Headers that are compared with their cells."""
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -111,6 +118,8 @@ def _looked(
     if file.is_dir():
         frame = pd.concat([s.frame(gaps, form) for s in sites_in(file, work)], ignore_index=True)
     else:
+        # By the headers alone: to read cells of thousands of columns takes a while.
+        check_count(len(read_headers(file, form)), title)
         # Parsed once: the trial below takes the same rows.
         site = trial_site(resolve(str(file)), work)
         frame = parsed(site, gaps, form)
@@ -123,6 +132,7 @@ def _looked(
     codes: list[str] = []
     looks: dict[str, tuple[str, int]] = {}
     readings: dict[str, Reading] = {}
+    uses: dict[str, str] = {}
 
     def look(name: str) -> tuple[Reading, str, int, str]:
         alone = count_cells(frame[name]) if site is None else counted(site, name, gaps, form)
@@ -142,6 +152,10 @@ def _looked(
         gaps_share = f"{frame[name].isna().mean():.1%}"
         seen.add_row(named(name), kind, gaps_share, f"{distinct:,}", use)
         looks[name] = kind.partition(" ")[0], distinct
+        uses[name] = use
+    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
+    if not modelled:
+        raise DataError(_nothing_left(title, uses))
     _check_use(looks, sensitive, target)
     if database:
         path = anchored(given, Path.cwd())
@@ -166,7 +180,6 @@ def _looked(
     if len(frame) < usual.minimum:
         split["minimum"] = len(frame)
     values = {"data": data, "split": split}
-    modelled = [n for n in frame.columns if n not in dropped and n not in codes]
     proposed = _propose(frame[modelled], readings, sensitive, target)
     settings, agreed = _agreed(values, proposed, file, work)
     whose = title if database else file.name
@@ -176,7 +189,47 @@ def _looked(
         f"{visible(shlex.quote(output.name))}\n\n"
     )
     notes = (*_listed(settings.data.constraints), *agreed.notes)
+    if form.header and is_delimited(file) and _looks_like_row(frame, readings):
+        notes = (f"{title}: {_ROW}", *notes)
     return (head + commented(settings)).encode(), seen, notes
+
+
+def _nothing_left(title: str, uses: Mapping[str, str]) -> str:
+    """That a table has no column to model, and what each one is, in a sentence."""
+    shown = [f"'{name}': {use.removeprefix('dropped: ')}" for name, use in uses.items()]
+    more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    name = next(iter(uses), "")
+    blanks = len(uses) == 1 and len(name.split()) > 1
+    return (
+        f"{title}: no column is left to model ({'; '.join(shown[:SHOWN])}{more}); expected at "
+        "least one of numbers or dates, or of values that repeat"
+        f"{_BLANKS if blanks else ''}"
+    )
+
+
+_ROW = "its first line looks like a row, not like headers; if it is one, use --no-header"
+
+
+def _looks_like_row(frame: pd.DataFrame, readings: Mapping[str, Reading]) -> bool:
+    """Whether most headers read like the cells below them: `F` in a column of `F` and `M`.
+
+    Whole numbers alone say nothing: they are names of years, or of questions.
+    """
+    like, telling, names = 0, False, frame.columns[:LOOKED_AT]
+    for name in names:
+        kind = readings[name].kind
+        if kind in ("category", "boolean"):
+            fits, tells = name in count_values(frame[name]), True
+        else:
+            own = describe(pd.Series([name], dtype=object)).kind
+            fits = own == kind or {own, kind} == {"integer", "float"}
+            tells = own != "integer"
+        like += fits
+        telling = telling or (fits and tells)
+    return telling and 2 * like >= len(names)
+
+
+_BLANKS = "; if blanks separate its cells, say so with --separator ' '"
 
 
 def _check_columns(known: list[str], sensitive: tuple[str, ...], target: str | None) -> None:

@@ -95,6 +95,7 @@ SLOW = {
     "simulations/test_completion.py": "whole runs",
     "simulations/test_examples.py": "whole runs, and a notebook",
     "simulations/test_file_form.py": "whole runs from the command line",
+    "simulations/test_odd_tables.py": "whole runs from the command line",
     "simulations/test_scenarios.py": "scores of scenarios",
     "simulations/test_shadows.py": "imports Flower and Ray, in a process",
     "simulations/test_words.py": "whole runs over hostile tables",

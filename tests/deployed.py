@@ -31,6 +31,8 @@ from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = "here"
+OURS = ("link", "superexec")
+"""Processes of the coordinator's."""
 
 APP = {
     "build-system": {"requires": ["hatchling"], "build-backend": "hatchling.build"},
@@ -114,11 +116,13 @@ class Deployed:
         folder: Everything of theirs lies below.
         tables: The sites' tables, files or databases, by the name each is registered under.
         warm: Whether sites run what they installed in one process; else as Flower does.
+        apart: Whether ServerApps have a process apart from the SuperLink's, as in a kit.
     """
 
     folder: Path
     tables: dict[str, str]
     warm: bool = True
+    apart: bool = False
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     helpers: list[psutil.Process] = field(default_factory=list)
 
@@ -138,6 +142,8 @@ class Deployed:
         """Starts the SuperLink, registers the sites and starts them."""
         self.start_link()
         until(self.answers, 60, "the SuperLink listens")
+        if self.apart:
+            self.start_superexec()
         for name in self.tables:
             write_key(self._at(name))
         with ThreadPoolExecutor(2) as pool:
@@ -172,7 +178,7 @@ class Deployed:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=self.environment("home" if name == "link" else f"home-{name}"),
+                env=self.environment("home" if name in OURS else f"home-{name}"),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -186,13 +192,36 @@ class Deployed:
             *("--ssl-keyfile", "server.key", "--enable-supernode-auth"),
             *("--host", "127.0.0.1", "--port", str(self.port), "--database", "link.db"),
             "--disable-runtime-dependency-installation",
+            *(("--isolation", "process", *self._secret()) if self.apart else ()),
         )
 
-    def start(self, name: str, key: str | None = None) -> None:
-        """Starts a site's SuperNode; `key` names another's."""
-        node = f'site="{name}" data="{self.tables[name]}" workspace="{self._at("work-" + name)}"'
+    def start_superexec(self) -> None:
+        self.spawn(
+            "superexec",
+            "flower-superexec",
+            *("--runtime-api-address", f"127.0.0.1:{self.port}"),
+            *("--root-certificates", "ca.crt", *self._secret()),
+        )
+
+    def _secret(self) -> tuple[str, str]:
+        secret = self._at("superexec.secret")
+        if not secret.exists():
+            secret.write_bytes(os.urandom(32))
+        return "--superexec-auth-secret-file", secret.name
+
+    def start(self, name: str, key: str | None = None, port: int = 0) -> None:
+        """Starts a site's SuperNode; `key` names another's, `port` another way to the SuperLink."""
+        own = {
+            "site": name,
+            "data": self.tables[name],
+            "workspace": self._at(f"work-{name}"),
+            # As `everymode deploy` sets them up; the others' public keys lie beside this one's.
+            "signing_key": self._at(name),
+            "peers": self.folder,
+        }
+        node = " ".join(f'{key}="{value}"' for key, value in own.items())
         flags = [
-            *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", "ca.crt"),
+            *("--superlink", f"127.0.0.1:{port or self.port}", "--root-certificates", "ca.crt"),
             *("--auth-supernode-private-key", key or name, "--node-config", node),
         ]
         if self.warm:
@@ -216,6 +245,18 @@ class Deployed:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def server_app(self) -> psutil.Process:
+        """The process in which the server half of the newest run works."""
+        first = self.processes["superexec" if self.apart else "link"].pid
+        found = []
+        for process in psutil.Process(first).children(recursive=True):
+            # One that has just ended is there until it is looked for.
+            with contextlib.suppress(psutil.Error):
+                if any("flwr-serverapp" in word for word in process.cmdline()):
+                    found.append(process)
+        assert found, "no ServerApp runs"
+        return max(found, key=lambda process: process.create_time())
 
     def run(self, **config: str) -> str:
         """Starts a run; returns its id."""

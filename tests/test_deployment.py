@@ -5,6 +5,7 @@ No mocks, no simulation. What happens when they fail: `tests/test_faults.py`.
 
 import contextlib
 import importlib.util
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,16 @@ import pandas as pd
 import pytest
 import tomli_w
 
+from everymode.clients.gate.noise import SECRET, write_secret
+from everymode.clients.site import Site
+from everymode.server.app import deployed_columns
 from everymode.server.config.files import parse
 from everymode.server.in_process import simulate
 from everymode.server.outputs.locks import InUseError, locked
-from tests.conftest import TINY
+from everymode.server.outputs.run_directory import RunFolder
+from everymode.server.session import Session
+from everymode.server.transport.exchange import InProcess
+from tests.conftest import TINY, TRAINING_ALONE
 from tests.databases import PASSWORD, USER, binaries, postgres, write_duckdb, write_sqlite
 from tests.deployed import Deployed, until, write_key
 from tests.federated import people
@@ -87,8 +94,8 @@ def deployed(
     assert not running.left(), "processes outlive the deployment"
 
 
-def configured(deployed: Deployed, rounds: int) -> dict[str, Any]:
-    values = {**CONFIG, "train": {**CONFIG["train"], "rounds": rounds}}
+def configured(deployed: Deployed, rounds: int, **sections: Any) -> dict[str, Any]:
+    values = {**CONFIG, "train": {**CONFIG["train"], "rounds": rounds}, **sections}
     (deployed.folder / "run.toml").write_text(tomli_w.dumps(values))
     return values
 
@@ -142,6 +149,103 @@ def test_the_table_is_that_of_a_run_in_process(
     copies = {p.parents[1].name for p in deployed.folder.glob("work-*/*/database/*.parquet")}
     assert {"east", "west"} - copies <= {n for n in ("east",) if "#" not in deployed.tables[n]}
     assert not any(PASSWORD in deployed.log(name) for name in (*NAMES, "link"))
+
+
+MASKED = {
+    # A site answers each question of a plan once, so that each run here has a seed of its own.
+    "seed": 1,
+    "model": {**TINY["model"], **TRAINING_ALONE, "trees": 0},
+    "federation": {**TINY.get("federation", {}), "sums_only": True},
+    "secure": {"summation": "masked"},
+}
+
+
+def test_masked_sums_make_the_same_table_and_show_no_site(
+    deployed: Deployed, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """Keys that sites were registered with sign; the run without masks in one process compares."""
+    values, out = configured(deployed, 1, **MASKED), tmp_path / "out"
+    run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+    until_finished(deployed, run, out)
+    plain = {**values, "secure": {"summation": "none"}}
+    assert (out / "synthetic.csv").read_bytes() == expected(plain, tables, tmp_path / "same")
+    for name in NAMES:
+        (log,) = deployed.folder.glob(f"work-{name}/*/log.jsonl")
+        mine = [json.loads(line) for line in log.read_text().splitlines()]
+        assert mine[-1]["masked"], "the last that left, left masked"
+        # Nothing of a session stays once its run is over.
+        kept = [p.name for p in (log.parent / "secure").iterdir()]
+        assert kept == ["survivors.txt"]
+
+
+PRIVATE: dict[str, Any] = {
+    "seed": 3,
+    "data": {
+        **CONFIG["data"],
+        "columns": {
+            "age": {"kind": "integer", "low": 17, "high": 90},
+            "job": {"kind": "category", "categories": ["clerk", "smith"]},
+            "sex": {"kind": "category", "categories": ["f", "m"]},
+            "income": {"kind": "category", "categories": ["high", "low"]},
+        },
+    },
+    "groups": {"weights": "share"},
+    "model": {**TINY["model"], "critic_trees": 3},
+    "federation": {"critic": "none", "sums_only": True},
+    "privacy": {"epsilon": 20.0, "delta": 1e-4},
+}
+
+
+@pytest.mark.nightly
+def test_sites_draw_the_noise_of_a_private_run_from_secrets_of_their_own(
+    deployed: Deployed, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """Sites in this process that are given these secrets afterwards answer to the bit alike."""
+    values, out = configured(deployed, 2, **PRIVATE), tmp_path / "out"
+    run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+    until_finished(deployed, run, out)
+    secrets = {name: deployed.folder / f"work-{name}" / name / SECRET for name in NAMES}
+    assert len({path.read_bytes() for path in secrets.values()}) == len(NAMES)
+    assert not (out / SECRET).exists(), "the coordinator has none"
+    settings, sites = parse(values), []
+    for name in NAMES:
+        sites.append(Site(name, tables[name], tmp_path / "work" / name))
+        write_secret(sites[-1].workspace, secrets[name].read_bytes())
+    here = RunFolder(tmp_path / "here", True)
+    with here.locked():
+        here.create(settings)
+        Session(
+            settings=settings,
+            folder=here,
+            exchange=InProcess(sites),
+            columns=deployed_columns(settings),
+            form=settings.data.form,
+        )()
+    for name in ("synthetic.csv", "privacy.json", "schema.json"):
+        assert (out / name).read_bytes() == (here.path / name).read_bytes(), name
+    value = json.loads((out / "privacy.json").read_text())
+    assert value["guarantee"]["epsilon"] <= 20.0 and not value["guarantee"]["known_seed"]
+    assert [e["task"] for e in value["releases"] if e["protection"] == "noised"] == [
+        *("ranks", "moments", "leaves")
+    ]
+
+
+@pytest.mark.nightly
+def test_a_public_key_that_is_not_the_sites_ends_the_run_before_training(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    configured(deployed, 1, **MASKED)
+    key, out = deployed.folder / "east.pub", tmp_path / "out"
+    own = key.read_bytes()
+    key.write_bytes((deployed.folder / "west.pub").read_bytes())
+    try:
+        run = deployed.run(config=str(deployed.folder / "run.toml"), out=str(out))
+        until(lambda: "finished" in deployed.status(run), PATIENCE, "the run ends")
+    finally:
+        key.write_bytes(own)
+    said = " ".join(deployed.flwr("log", "--show", run, "here").split())
+    assert "the keys that came as those of site 'east' were not signed by it" in said
+    assert not (out / "synthetic.csv").exists()
 
 
 def test_a_site_with_a_key_that_is_not_registered_is_refused(deployed: Deployed) -> None:

@@ -12,12 +12,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import tomli_w
 
 from tests.command_line import run_command
+from tests.conftest import TINY
 from tests.decoys import lay_decoys
+from tests.private import private
 from tests.ray_runs import (
     PATIENCE,
     actors,
@@ -113,6 +117,26 @@ def test_flower_equals_the_run_in_process_however_it_sends_for_any_number_of_act
     summary = json.loads((out / "summary.json").read_text())
     assert summary["bytes_up"] > 0 and summary["sites"] == 5
     assert not (out / "sites").exists(), "private rows must not outlive the run"
+
+
+@pytest.mark.nightly
+def test_a_private_run_through_flower_is_that_in_process(kit: Any, tmp_path: Path) -> None:
+    """Noise from a known seed, so that both runs draw it alike; and the same account of it."""
+    kit.people(600).to_csv(tmp_path / "people.csv", index=False)
+    values = private(tmp_path / "people.csv", model={**TINY["model"], "critic_trees": 3})
+    values |= {"split": {"sites": 3}, "train": {**TINY["train"], "rounds": 2}}
+    config, inline, out = tmp_path / "run.toml", tmp_path / "inline", tmp_path / "ray"
+    config.write_text(tomli_w.dumps(values))
+    ray = ("--backend", "ray", "--set", "simulation.actors=2", "--set", "simulation.num_cpus=0.5")
+    command = installed("simulate", str(config), "--out", str(out), *ray)
+    with running(command, tmp_path / "shown") as process:
+        here = ("simulate", str(config), "--backend", "inline", "--out", str(inline))
+        assert run_command(*here) == 0
+        assert process.wait(PATIENCE) == 0, (tmp_path / "shown").read_text()
+    assert_same(out, inline)
+    accounts = [json.loads((run / "privacy.json").read_text()) for run in (out, inline)]
+    assert accounts[0] == accounts[1] and accounts[0]["guarantee"]["epsilon"] <= 20.0
+    assert not (out / "noise.key").exists()
 
 
 def assert_nobody_joins(process: psutil.Popen, out: Path) -> Path:

@@ -19,14 +19,15 @@ import tomli_w
 from everymode.server.config.files import parse
 from everymode.server.in_process import simulate
 from everymode.server.outputs.locks import in_use
-from tests.conftest import TINY
+from tests.conftest import TINY, TRAINING_ALONE
 from tests.deployed import Deployed, until
+from tests.disturbed import Wire, fill, small_disk
 from tests.federated import people
 
 pytestmark = pytest.mark.nightly
 
 NAMES = ("north", "south")
-PATIENCE = 600.0
+PATIENCE = 300.0
 ROUNDS = 8
 
 
@@ -47,7 +48,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def deployed(
     tables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
-    with Deployed(tmp_path_factory.mktemp("deployed"), tables) as running:
+    with Deployed(tmp_path_factory.mktemp("deployed"), tables, apart=True) as running:
         yield running
     assert not running.left(), "processes outlive the deployment"
 
@@ -71,6 +72,8 @@ def configuration(**train: Any) -> dict[str, Any]:
             "wait": 180.0,
         },
         **TINY,
+        # What follows training takes most of a tiny run.
+        "model": {**TINY["model"], **TRAINING_ALONE, "trees": 0},
         "train": {**TINY["train"], "rounds": ROUNDS, **train},
         "output": {**TINY.get("output", {}), "checkpoint_every": 1, "keep": 3},
     }
@@ -90,16 +93,16 @@ def rounds(out: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def supervise(deployed: Deployed) -> None:
-    """Starts again what has ended, as the units of a kit do."""
+def supervise(deployed: Deployed, port: int = 0) -> None:
+    """Starts again what has ended, as the units of a kit do; `port`: south's way."""
     for name in NAMES:
         if deployed.processes[name].poll() is not None:
-            deployed.start(name)
+            deployed.start(name, port=port if name == "south" else 0)
 
 
-def until_done(deployed: Deployed, run: str, out: Path) -> None:
+def until_done(deployed: Deployed, run: str, out: Path, port: int = 0) -> None:
     def over() -> bool:
-        supervise(deployed)
+        supervise(deployed, port)
         if (out / "summary.json").exists():
             return True
         waited[0] += 1
@@ -119,16 +122,16 @@ def until_ended(deployed: Deployed, run: str, out: Path) -> None:
     until(ended, PATIENCE, "the run ends")
 
 
+def ended(process: psutil.Process) -> bool:
+    """Whether a process has ended; its parent may be busy with a SuperLink that is away."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def said(deployed: Deployed, run: str) -> str:
     return " ".join(deployed.flwr("log", "--show", run, "here").split())
-
-
-def server_app(deployed: Deployed) -> psutil.Process:
-    """The process in which the run's server half works."""
-    for process in psutil.Process(deployed.processes["link"].pid).children(recursive=True):
-        if any("flwr-serverapp" in word for word in process.cmdline()):
-            return process
-    raise AssertionError("no ServerApp runs")
 
 
 @pytest.mark.parametrize("pause", [0, 5, 30])
@@ -161,10 +164,25 @@ def test_a_site_that_hangs_is_asked_again_and_counted_once(
     assert (out / "synthetic.csv").read_bytes() == same
 
 
+def test_a_site_that_is_slow_is_waited_for(deployed: Deployed, same: bytes, tmp_path: Path) -> None:
+    """It takes less than `train.timeout`."""
+    out = tmp_path / "out"
+    run = begin(deployed, out, timeout=60.0, retries=0)
+    group = deployed.processes["south"].pid
+    for _ in range(3):
+        os.killpg(group, signal.SIGSTOP)
+        time.sleep(4)
+        os.killpg(group, signal.SIGCONT)
+        time.sleep(1)
+    until_done(deployed, run, out)
+    assert "no reply" not in said(deployed, run)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
 def test_a_run_goes_on_without_a_site_that_is_gone_and_names_the_group(
     deployed: Deployed, tmp_path: Path
 ) -> None:
-    """Only training does: what rests on all tables waits until the site is back."""
+    """Half of them are. Only training does: what rests on all tables waits for the site."""
     out = tmp_path / "out"
     run = begin(deployed, out, on_failure="skip", retries=1, retry_pause=0.5)
     deployed.kill("south")
@@ -196,7 +214,7 @@ def test_a_server_that_is_killed_anywhere_goes_on_to_the_same_bytes(
     out = tmp_path / "out"
     run = begin(deployed, out)
     time.sleep(random.Random(seed).uniform(0, 3))
-    server_app(deployed).kill()
+    deployed.server_app().kill()
     until_ended(deployed, run, out)
     again = deployed.run(resume=str(out))
     until_done(deployed, again, out)
@@ -208,7 +226,7 @@ def test_a_checkpoint_that_was_cut_is_passed_over_and_said(
 ) -> None:
     out = tmp_path / "out"
     run = begin(deployed, out)
-    server_app(deployed).kill()
+    deployed.server_app().kill()
     until_ended(deployed, run, out)
     *_, before, last = sorted((out / "checkpoints").glob("*.safetensors"))
     last.write_bytes(last.read_bytes()[:-100])
@@ -222,27 +240,112 @@ def test_a_second_server_on_a_run_directory_is_refused(
     deployed: Deployed, same: bytes, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run = begin(deployed, out)
-    second = deployed.run(resume=str(out))
-    until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    run = begin(deployed, out, retries=6, retry_pause=2.0)
+    # The first would be done before the second is there.
+    group = deployed.processes["south"].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        second = deployed.run(resume=str(out))
+        until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    finally:
+        os.killpg(group, signal.SIGCONT)
     until_done(deployed, run, out)
     assert (out / "synthetic.csv").read_bytes() == same
 
 
-def test_a_superlink_that_is_killed_comes_back_and_the_run_is_resumed(
-    deployed: Deployed, same: bytes, tmp_path: Path
+@pytest.mark.parametrize("pause", [0, 15])
+def test_a_superlink_that_is_killed_comes_back_and_the_run_goes_on(
+    pause: int, deployed: Deployed, same: bytes, tmp_path: Path
 ) -> None:
-    """With a database it still knows its sites; what it was carrying is resumed."""
+    """With a database it still knows its sites, and the run has a process of its own."""
     out = tmp_path / "out"
     run = begin(deployed, out)
     deployed.kill("link")
+    time.sleep(pause)
     deployed.start_link()
     until(deployed.answers, 60, "the SuperLink listens")
-    until_ended(deployed, run, out)
-    if not (out / "summary.json").exists():
+    until_done(deployed, run, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_server_that_is_to_end_while_the_superlink_is_away_ends(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    begin(deployed, out)
+    server = deployed.server_app()
+    deployed.kill("link")
+    time.sleep(5)
+    server.terminate()
+    until(lambda: ended(server), 30, "the server ends")
+    assert not in_use(out)
+    assert (out / "checkpoints" / f"round-{rounds(out):06d}.safetensors").exists()
+    deployed.start_link()
+    until(deployed.answers, 60, "the SuperLink listens")
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_server_whose_machine_loses_both_its_services_leaves_no_process(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """What started it is gone, and so is the SuperLink: nobody is left to tell it to end."""
+    out = tmp_path / "out"
+    begin(deployed, out)
+    server = deployed.server_app()
+    deployed.kill("link")
+    os.kill(deployed.processes["superexec"].pid, signal.SIGKILL)
+    until(lambda: ended(server), 60, "the server ends")
+    assert not in_use(out)
+    deployed.start_link()
+    until(deployed.answers, 60, "the SuperLink listens")
+    deployed.start_superexec()
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_connection_that_is_cut_in_mid_message_loses_nothing(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """Every connection of a site's is cut after some bytes, of questions and of answers."""
+    out = tmp_path / "out"
+    deployed.kill("south", signal.SIGTERM)
+    with Wire(deployed.port) as wire:
+        deployed.start("south", port=wire.port)
+        run = begin(deployed, out)
+        seen = rounds(out)
+        for most in (40_000, 4_000, 700):
+            wire.most = most
+            for _ in range(5):
+                supervise(deployed, wire.port)
+                time.sleep(1)
+        assert wire.cuts > 3 and rounds(out) < ROUNDS
+        wire.most = None
+        until_done(deployed, run, out, port=wire.port)
+        assert rounds(out) > seen
+        deployed.kill("south", signal.SIGTERM)
+    deployed.start("south")
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_full_disk_at_the_coordinator_ends_the_run_and_costs_no_round_that_was_kept(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        out = disk / "out"
+        run = begin(deployed, out)
+        filler = fill(disk)
+        until_ended(deployed, run, out)
+        told = said(deployed, run)
+        assert "No space left on device" in told
+        kept = sorted((out / "checkpoints").glob("round-*.safetensors"))
+        assert kept and not (out / "summary.json").exists()
+        filler.unlink()
         again = deployed.run(resume=str(out))
         until_done(deployed, again, out)
-    assert (out / "synthetic.csv").read_bytes() == same
+        assert (out / "synthetic.csv").read_bytes() == same
 
 
 def test_plain_supernodes_make_the_same_table(

@@ -23,6 +23,7 @@ from everymode.wgan.layers import (
     check_image,
     check_positions,
     check_sizes,
+    linear,
 )
 from everymode.wgan.layers import activation as activation_of
 from everymode.wgan.layers import normalisation as normalisation_of
@@ -139,7 +140,7 @@ class MLPCriticSpec:
         sizes = [shape.width + concat, *self.hidden]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), *_after(self, outputs, False)]
+            layers += [linear(inputs, outputs), *_after(self, outputs, False)]
         return MLPCritic(nn.Sequential(*layers), Readout(sizes[-1], projected), concat > 0)
 
 

@@ -22,6 +22,7 @@ from everymode.wgan.layers import (
     check_image,
     check_positions,
     check_sizes,
+    linear,
     normalisation,
 )
 from everymode.wgan.shape import Block, Shape
@@ -114,6 +115,10 @@ class TableGenerator(Protocol):
         """Adds `bias` `(D,)` and the condition times `levels` `(C, D)` to raw outputs, for good."""
         ...
 
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Multiplies raw outputs by `scale` `(D,)` and adds `shift` `(D,)`, for good."""
+        ...
+
 
 def table_generator(module: nn.Module) -> TableGenerator:
     """The module as a `TableGenerator`.
@@ -158,7 +163,7 @@ class SkipGenerator(nn.Module):
                 nn.Sequential(nn.Linear(size, outputs), nn.LayerNorm(outputs), nn.ReLU())
             )
             size += outputs
-        self.last = nn.Linear(size, width)
+        self.last = linear(size, width)
         self.head = head
 
     def forward(self, condition: Tensor, rng: torch.Generator) -> Tensor:
@@ -188,6 +193,12 @@ class SkipGenerator(nn.Module):
             self.last.bias.add_(bias)
             # The condition is the end of what the last layer sees.
             self.last.weight[:, self.last.in_features - len(levels) :].add_(levels.T)
+
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Multiplies raw outputs by `scale` `(D,)` and adds `shift` `(D,)`, for good."""
+        with torch.no_grad():
+            self.last.weight.mul_(scale[:, None])
+            self.last.bias.mul_(scale).add_(shift)
 
 
 class MLPGenerator(nn.Module):
@@ -314,7 +325,7 @@ class MLPGeneratorSpec:
         for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), normalisation(self.norm, outputs, False)]
             layers.append(activation(self.activation, 0.2))
-        layers.append(nn.Linear(sizes[-1], shape.width))
+        layers.append(linear(sizes[-1], shape.width))
         return MLPGenerator(self.noise, nn.Sequential(*layers), head)
 
 

@@ -41,6 +41,22 @@ def activation(kind: Activation, slope: float) -> nn.Module:
     )
 
 
+class _Empty(nn.Linear):
+    """A fully connected layer without weights, as one side is empty: a table of constants alone.
+
+    PyTorch initialises such a layer with a warning.
+    """
+
+    def reset_parameters(self) -> None:
+        """Sets what there is of a bias to 0."""
+        nn.init.zeros_(self.bias)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A fully connected layer with a bias, of which either side may be empty."""
+    return nn.Linear(inputs, outputs) if inputs and outputs else _Empty(inputs, outputs)
+
+
 def normalisation(kind: Norm, size: int, spatial: bool) -> nn.Module:
     """The normalisation called `kind`, with a learned scale and shift per channel.
 

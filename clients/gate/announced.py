@@ -3,8 +3,11 @@
 Each sentence names two keys: the policy's, and the one of the coordinator's configuration.
 """
 
+import math
+
 from everymode.clients.gate.log import count_releases
 from everymode.clients.gate.policy import Policy
+from everymode.clients.gate.spending import allowed_rho, over_budget, read_spent
 from everymode.clients.protocol.announcement import Announcement
 from everymode.clients.site import Site
 from everymode.wgan.words import brief
@@ -18,6 +21,10 @@ CONFIGURED = {
     "leaves": "model.trees, model.critic_trees",
 }
 """The key of the coordinator's configuration that makes a run ask a question."""
+
+NO_MASKS = "this site answers with masked sums only; ask with secure.summation = 'masked'"
+
+NO_NOISE = "this site answers with noise only; ask with [privacy] epsilon"
 
 Problem = tuple[str, str]
 """A key of the policy, and what it forbids."""
@@ -63,6 +70,16 @@ def announced_problems(
                 f"{site.floor} of this site's floor; write at least that many",
             )
         )
+    if policy.masking and not announced.masked:
+        problems.append(("masking", NO_MASKS))
+    if (policy.noise or policy.epsilon is not None) and not announced.rho:
+        problems.append(("noise" if policy.noise else "epsilon", NO_NOISE))
+    if policy.epsilon is not None and announced.rho:
+        # What the run has spent already, if it goes on, is not spent again.
+        before = [s for s in read_spent(site.workspace) if s.scope not in (run, *announced.plans)]
+        spent = math.fsum(each.rho for each in before)
+        if spent + announced.rho > allowed_rho(policy):
+            problems.append(over_budget(policy, spent, announced.rho, announced.masked))
     if announced.releases and (policy.releases or policy.releases_per_run):
         problems += _too_many(policy, announced.releases, *count_releases(site, run))
     return problems

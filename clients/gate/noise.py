@@ -57,15 +57,22 @@ class SumNoise:
         """The sums with the noise on every entry that rows move."""
         if self.noise is None:
             return sums
-        draw = discrete_gaussian.Stream(self.key)
-        parameter = self.sensitivity.parameter(self.noise)
-        vector, start = sums.vector.copy(), 0
+        draw, bound = discrete_gaussian.Stream(self.key), self.sensitivity
+        parts = [
+            discrete_gaussian.sample(parameter, portion.entries, draw)
+            for portion, parameter in zip(bound.portions, bound.parameters(self.noise), strict=True)
+        ]
+        drawn = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+        vector, start, used = sums.vector.copy(), 0, 0
         for field in sums.layout.fields:
             part = slice(start, start + field.size)
             start += field.size
-            if field.name in self.sensitivity.fields:
-                drawn = discrete_gaussian.sample(parameter, field.size, draw)
-                vector[part] += drawn << (field.bits - self.sensitivity.bits)
+            if field.name in bound.fields:
+                own = drawn[used : used + field.size]
+                vector[part] += own << (field.bits - bound.bits)
+                used += field.size
+        if used != len(drawn):
+            raise ValueError(f"noise for {len(drawn)} entries, and the answer has {used} of them")
         return replace(sums, vector=vector)
 
     def statement(self) -> Mapping[str, str | int | float | bool]:
@@ -77,7 +84,7 @@ class SumNoise:
             "name": NAME,
             "question": self.question,
             "sensitivity": bound.l2,
-            "why": bound.derivation,
+            "why": bound.explain(noise),
             "entries": bound.entries,
             "deviation": bound.deviation(noise),
             "site_deviation": bound.site_deviation(noise),
@@ -96,7 +103,7 @@ def build_noise(
         StateError: The site's secret cannot be read or written.
     """
     if isinstance(order, EncodeData):
-        none = Sensitivity(0.0, (), 0, 0, "")
+        none = Sensitivity((), (), 0, "")
         return SumNoise(None, none, b"", "") if order.noised else None
     noise: Noise | None = getattr(order, "noise", None)
     if noise is None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 
 from everymode.clients.gate.held import rows_held_out
 from everymode.clients.protocol import limits
@@ -33,9 +34,14 @@ def noise_problems(order: Task) -> Iterator[str]:
         yield f"{noise.adders} sites that add noise; expected 1 to {limits.SITES:,}"
     if not 0 <= noise.sites <= limits.SITES:
         yield f"{noise.sites} sites that are asked; expected 0 to {limits.SITES:,}"
+    if not 0 <= noise.first_share < 1:
+        yield f"a first portion's share of {noise.first_share}; expected 0 to below 1"
     if isinstance(order, SumMoments):
-        if not 0 < noise.clip <= MOST:
-            yield f"a clip of {noise.clip}; expected more than 0, {MOST:g} at most"
+        if not (0 < noise.clip <= MOST and 0 < noise.group_clip <= MOST):
+            yield (
+                f"clips of {noise.clip} and {noise.group_clip}; expected more than 0, "
+                f"{MOST:g} at most"
+            )
         published = of_text(order.published)
         if (published.any(1) != published.all(1)).any():
             yield "moments of some coordinates of a level; with noise, of all or none"
@@ -43,6 +49,12 @@ def noise_problems(order: Task) -> Iterator[str]:
         schema = Schema.from_json(order.schema)
         if schema.samples is not None or schema.constraints or schema.hidden:
             yield "noise on counts of arrays or of constraints, whose sensitivity is not known"
+
+
+@lru_cache(maxsize=8)
+def _is_noised(plan_text: str) -> bool:
+    """Whether a plan is private; kept, for a plan's JSON is long and every round asks."""
+    return bool(json.loads(plan_text).get("noised", False))
 
 
 def check_private(order: Task, plan_text: str | None, site: Site) -> None:
@@ -59,7 +71,7 @@ def check_private(order: Task, plan_text: str | None, site: Site) -> None:
     """
     asked = is_private(order)
     if plan_text is not None:
-        planned = bool(json.loads(plan_text).get("noised", False))
+        planned = _is_noised(plan_text)
         if planned and not asked:
             raise RefusedError(
                 f"'{order.order}' without noise: all that is asked of this plan's rows is asked "

@@ -13,7 +13,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from everymode.clients.gate.announced import Problem, announced_problems, not_answered
+from everymode.clients.gate.announced import (
+    NO_MASKS,
+    NO_NOISE,
+    Problem,
+    announced_problems,
+    not_answered,
+)
 from everymode.clients.gate.held import order_missing, rows_held_out
 from everymode.clients.gate.ledger import describe_table, open_ledger
 from everymode.clients.gate.log import count_releases
@@ -134,19 +140,9 @@ def named_columns(order: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _protection(policy: Policy, masked: bool, noised: bool) -> list[Problem]:
     problems = []
     if policy.masking and not masked:
-        problems.append(
-            (
-                "masking",
-                "this site answers with masked sums only; ask with secure.summation = 'masked'",
-            )
-        )
-    if policy.noise and not noised:
-        problems.append(
-            (
-                "noise",
-                "this site answers with noise only; ask with [privacy] epsilon",
-            )
-        )
+        problems.append(("masking", NO_MASKS))
+    if (policy.noise or policy.epsilon is not None) and not noised:
+        problems.append(("noise" if policy.noise else "epsilon", NO_NOISE))
     return problems
 
 

@@ -87,6 +87,20 @@ class Policy(_Section):
         description="whether sums must carry noise (differential privacy, [privacy] of the "
         "coordinator): `true` refuses exact ones",
     )
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="the largest epsilon that all runs together may spend of this site, as what "
+        "the coordinator sees of it counts (with masks the total over all sites, without them this "
+        "site's own sums); exact sums are then refused. Left out: any",
+    )
+    delta: float = Field(
+        1e-5,
+        gt=0,
+        lt=1,
+        description="the delta at which `epsilon` is meant",
+    )
     plans: Literal["any", "ask"] | tuple[str, ...] = Field(
         "any",
         description="fingerprints of plans that are answered; `any`; or `ask`: each new plan waits "

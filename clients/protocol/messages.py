@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import Discriminator, TypeAdapter
 
 from everymode.clients.protocol.announcement import Announcement
-from everymode.clients.protocol.noise import NOISE_BITS, Noise
+from everymode.clients.protocol.noise import COUNT_BITS, NOISE_BITS, Noise
 from everymode.clients.protocol.parts.arrays import LocalTraining, RoundArrays, round_arrays
 from everymode.clients.protocol.parts.placement import Player
 from everymode.clients.protocol.schema_messages import (
@@ -301,7 +301,9 @@ class CountLeaves:
         """Leaves times codes of all trees, one after another."""
         # A binary tree has one leaf more than inner nodes.
         pairs = zip(self.nodes, self.sizes, strict=True)
-        return Layout((Field("counts", (sum((n + 1) // 2 * size for n, size in pairs),)),))
+        entries = sum((n + 1) // 2 * size for n, size in pairs)
+        bits = 0 if self.noise is None else COUNT_BITS
+        return Layout((Field("counts", (entries,), bits),))
 
 
 @dataclass(frozen=True)

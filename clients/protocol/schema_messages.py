@@ -10,7 +10,7 @@ counts of categories, groups and labels: a grid can be refined only where the co
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from everymode.clients.protocol.noise import Noise
+from everymode.clients.protocol.noise import COUNT_BITS, Noise
 from everymode.clients.protocol.sketch import (
     BINS,
     BUCKETS,
@@ -189,15 +189,17 @@ class CountHistograms:
         leave out by a floor of their own, `broken` rows that break each constraint.
         """
         conditions = ConditionSpace.from_json(self.conditions)
-        fields = [Field("cells", (len(conditions.groups), len(conditions.labels)))]
+        # What has noise lies on a finer grid.
+        bits = 0 if self.noise is None else COUNT_BITS
+        fields = [Field("cells", (len(conditions.groups), len(conditions.labels)), bits)]
         fields.append(Field("left_out", (1,)))
         schema = Schema.from_json(self.schema)
         if schema.constraints:
             fields.append(Field("broken", (len(schema.constraints),)))
         for i, column in enumerate(schema.counted):
             if column.numeric:
-                fields.append(Field(f"atoms.{i}", (len(column.atoms),)))
-                fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),)))
+                fields.append(Field(f"atoms.{i}", (len(column.atoms),), bits))
+                fields.append(Field(f"bins.{i}", (max(len(column.edges) - 1, 0),), bits))
             else:
                 fields.append(Field(f"categories.{i}", (len(column.categories),)))
                 fields.append(Field(f"rare.{i}", (1,)))

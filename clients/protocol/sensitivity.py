@@ -8,9 +8,10 @@ raises, and configurations that would ask it are refused beforehand.
 import math
 
 from everymode.clients.protocol.messages import CountLeaves, SumMoments, Task
-from everymode.clients.protocol.noise import NOISE_BITS, Sensitivity
+from everymode.clients.protocol.noise import COUNT_BITS, NOISE_BITS, Portion, Sensitivity
 from everymode.clients.protocol.schema_messages import CountHistograms
 from everymode.fairness.groups.conditions import ConditionSpace
+from everymode.fairness.matching.suppression import of_text
 from everymode.wgan.data.schema import Schema
 
 
@@ -38,19 +39,22 @@ def sensitivity(order: Task, conditions: ConditionSpace | None = None) -> Sensit
 def of_histograms(order: CountHistograms) -> Sensitivity:
     """Counts of cells of group and label, and of every number's point masses and bins.
 
-    A row lies in at most one cell; of each numeric column it has at most one value, which is
-    counted once, as a point mass or in a bin. So it adds 1 to at most 1 + N entries, N being the
-    number of numeric columns: sqrt(1 + N). Categories are declared, and their counts stay 0.
+    A row lies in at most one cell: 1. Of each numeric column it has at most one value, which is
+    counted once, as a point mass or in a bin. So it adds 1 to at most N of their entries, N being
+    the number of numeric columns: sqrt(N). Categories are declared, and their counts stay 0.
     """
     schema = Schema.from_json(order.schema)
     numbers = [i for i, column in enumerate(schema.counted) if column.numeric]
     fields = ("cells", *(f"{name}.{i}" for i in numbers for name in ("atoms", "bins")))
     sizes = {field.name: field.size for field in order.layout().fields}
+    portions = [Portion(1.0, sizes["cells"])]
+    if numbers:
+        counted = sum(sizes[name] for name in fields[1:])
+        portions.append(Portion(math.sqrt(len(numbers)), counted))
     return Sensitivity(
-        math.sqrt(1 + len(numbers)),
+        tuple(portions),
         fields,
-        sum(sizes[name] for name in fields),
-        0,
+        COUNT_BITS,
         f"a row is counted once among the cells of group and label and once in each of "
         f"{len(numbers)} columns of numbers",
     )
@@ -59,27 +63,34 @@ def of_histograms(order: CountHistograms) -> Sensitivity:
 def of_moments(order: SumMoments, conditions: ConditionSpace) -> Sensitivity:
     """Products of coordinates, in levels of group and of label.
 
-    The site bounds what a row adds to one level by the order's `clip`, exactly, in whole multiples
-    of 2^-30 (`everymode.fairness.matching.private_moments`). A row has one group and one label, so
-    it is in at most one asked level of each of the B blocks that the condition has: clip sqrt(B).
-    The level of all rows is not asked for: it is the sum of a block's levels.
+    The site bounds what a row adds to one level by the order's `clip`, or `group_clip` for levels
+    of groups, exactly, in whole multiples of 2^-30
+    (`everymode.fairness.matching.private_moments`). A row has one group and one label, so it is in
+    at most one asked level of each: `group_clip` for the levels of groups, `clip` for those of
+    labels, and as much again where the level of all rows is asked for, too.
     """
-    assert order.noise is not None
-    asked = ["1" in row for row in order.published]
-    blocks, start = 0, 0
-    for size in conditions.blocks:
-        blocks += any(asked[start : start + size])
-        start += size
-    if asked[-1]:
-        blocks += 1
-    size = order.layout().size
+    noise = order.noise
+    assert noise is not None
+    asked = of_text(order.published)
+    sizes = asked.sum(1)
+    entries = sizes * (sizes + 1) // 2
+    groups, labels = conditions.blocks[0], conditions.blocks[0] + conditions.blocks[1]
+    portions, blocks = [], 0
+    if entries[:groups].any():
+        portions.append(Portion(noise.group_clip, int(entries[:groups].sum())))
+    blocks = int(entries[groups:labels].any()) + int(entries[labels:].any())
+    if blocks:
+        portions.append(Portion(noise.clip * math.sqrt(blocks), int(entries[groups:].sum())))
+    words = []
+    if entries[:groups].any():
+        words.append(f"{noise.group_clip:.4g} in the level of its group")
+    if blocks:
+        words.append(f"{noise.clip:.4g} in each of {blocks} other levels")
     return Sensitivity(
-        order.noise.clip * math.sqrt(blocks),
+        tuple(portions),
         ("moments",),
-        size,
         NOISE_BITS,
-        f"what a row adds is scaled to a norm of at most {order.noise.clip:.4g} in each of the "
-        f"{blocks} levels that it can be in",
+        f"what a row adds is scaled to a norm of at most {' and '.join(words)}",
     )
 
 
@@ -87,9 +98,8 @@ def of_leaves(order: CountLeaves) -> Sensitivity:
     """Counts in the leaves of T trees: a row lies in one leaf of each and has one code: sqrt(T)."""
     trees = len(order.targets)
     return Sensitivity(
-        math.sqrt(trees),
+        (Portion(math.sqrt(trees), order.layout().size),),
         ("counts",),
-        order.layout().size,
-        0,
+        COUNT_BITS,
         f"a row is counted once in each of {trees} trees",
     )

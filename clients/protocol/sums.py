@@ -216,21 +216,21 @@ def _units(array: npt.NDArray[Any], field: Field) -> Ints:
         if array.dtype != np.int64:
             raise ValueError(f"{field.name} wraps around and must be int64, is {array.dtype}")
         return array
-    if np.issubdtype(array.dtype, np.integer):
-        values = array.astype(np.float64) * 2.0**field.bits
-        exact = array.astype(np.int64) << field.bits
-    else:
-        values = array.astype(np.float64) * 2.0**field.bits
-        exact = None
-    if not np.isfinite(values).all():
+    values = array.astype(np.float64)
+    values *= 2.0**field.bits
+    # Extremes need no array of magnitudes; they are NaN where any value is.
+    largest = max(values.max(initial=0.0), -values.min(initial=0.0))
+    if not np.isfinite(largest):
         raise NumericalError(
             f"'{field.name}' is not finite: training has diverged; "
             "lower model.critic_rate and model.generator_rate"
         )
-    if (np.abs(values) >= LARGEST).any():
+    if largest >= LARGEST:
         raise NumericalError(
             f"'{field.name}' reaches {np.abs(array).max():.3g}, beyond the range of "
             f"+-{field.limit:.3g} that sums can carry: training has diverged; lower "
             "model.critic_rate and model.generator_rate, or train.critic_steps"
         )
-    return exact if exact is not None else np.rint(values).astype(np.int64)
+    if np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.int64) << field.bits
+    return np.rint(values, out=values).astype(np.int64)

@@ -24,11 +24,13 @@ from everymode.clients.secure.masks import (
     public_key,
 )
 from everymode.clients.secure.shamir import SECRET, split_secret
-from everymode.clients.secure.signing import check_signature, sign
+from everymode.clients.secure.signing import Claim, check_claims, sign
 from everymode.clients.secure.state import Attempt, Session
 from everymode.clients.secure.steps import (
     AnswerMasked,
     AttemptShares,
+    Ended,
+    EndSession,
     Keys,
     MakeKeys,
     MakeShares,
@@ -85,7 +87,7 @@ def take_steps(
     return said
 
 
-def _said(step: MakeKeys | MakeShares | Unmask, site: Site) -> Said:
+def _said(step: MakeKeys | MakeShares | Unmask | EndSession, site: Site) -> Said:
     match step:
         case MakeKeys():
             return make_keys(step, site)
@@ -96,6 +98,9 @@ def _said(step: MakeKeys | MakeShares | Unmask, site: Site) -> Said:
             return make_shares(session, step.attempt, site)
         case Unmask():
             return open_masks(step, site)
+        case EndSession():
+            state.forget_session(site, step.session)
+            return Ended(step.session)
 
 
 def check_count(sites: int) -> None:
@@ -108,8 +113,14 @@ def check_count(sites: int) -> None:
 
 
 def make_keys(step: MakeKeys, site: Site) -> Keys:
-    """Begins a session with a fresh key, under which shares will come."""
+    """Begins a session with a fresh key, under which shares will come.
+
+    Sessions that this one supersedes, and those that nobody ended, are forgotten.
+    """
     check_count(step.sites)
+    if state.has_session(site, step.session):
+        raise RefusedError(f"session {step.session} has been begun already; each is begun once")
+    state.forget_old_sessions(site, step.run)
     private = secrets.token_bytes(SECRET)
     state.keep_session(site, Session(step.session, step.run, private))
     channel = public_key(private).hex()
@@ -141,11 +152,17 @@ def accept_site_list(site_list: SiteList, session: Session, site: Site) -> Sessi
     check_count(len(names))
     if list(names) != sorted(set(names)) or site.name not in names:
         raise RefusedError("the list of sites is not in order, or lacks this site")
-    for keys in site_list.keys:
-        text = keys_text(session.run, session.name, keys.name, keys.channel)
-        check_signature(site, keys.name, text, keys.signature)
-        if keys.name == site.name and keys.channel != public_key(session.channel).hex():
-            raise RefusedError("the list of sites has another key of this site")
+    own = public_key(session.channel).hex()
+    if any(keys.name == site.name and keys.channel != own for keys in site_list.keys):
+        raise RefusedError("the list of sites has another key of this site")
+    check_claims(
+        site,
+        [
+            Claim(k.name, keys_text(session.run, session.name, k.name, k.channel), k.signature)
+            for k in site_list.keys
+            if k.name != site.name
+        ],
+    )
     session = session.with_site_list(site_list)
     _, holding = session.agreed(site)
     if not len(holding) / 2 < site_list.threshold <= len(holding):
@@ -240,10 +257,19 @@ def _pair_seeds(
     expected = sorted(active & set(holding) - {site.name})
     if [mask.name for mask in step.masks] != expected:
         raise RefusedError("the keys are not those of this site's neighbours, in order")
+    check_claims(
+        site,
+        [
+            Claim(
+                m.name,
+                mask_text(session.scope, step.attempt, m.name, m.mask, m.commitment),
+                m.signature,
+            )
+            for m in step.masks
+        ],
+    )
     seeds = {}
     for other in step.masks:
-        text = mask_text(session.scope, step.attempt, other.name, other.mask, other.commitment)
-        check_signature(site, other.name, text, other.signature)
         with readable(f"the key of site '{other.name}'"):
             seeds[other.name] = derive_pair_seed(
                 attempt.mask,

@@ -5,6 +5,8 @@ of the others in a folder that its administrator filled: what a server hands out
 a simulation each site makes a key in its workspace, and finds the others' beside it.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -14,6 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.secure.public_keys import (
+    PublicKey,
+    fingerprint,
+    parse_public_key,
+    public_line,
+)
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import write_bytes
@@ -21,10 +29,18 @@ from everymode.wgan.words import file_name_problem
 
 OWN, PUBLIC = "signing.key", "signing.pub"
 
-ADVICE = (
-    'name it in --node-config: signing_key="/path/site.key" peers="/path/peers", a folder with '
-    "SITE.pub of every site"
-)
+PEERS = "the folder that site.toml (or --node-config) names as peers"
+
+NO_KEY = 'name it in site.toml (or --node-config): signing_key = "site.key"'
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A text that a server hands on as signed by a site."""
+
+    name: str
+    text: str
+    signature: str
 
 
 def sign(site: Site, text: str) -> str:
@@ -36,7 +52,7 @@ def sign(site: Site, text: str) -> str:
     """
     path = site.signing_key
     if path is None and not site.simulated:
-        raise RefusedError(f"site '{site.name}' has no signing key for secure summation; {ADVICE}")
+        raise RefusedError(f"this site has no signing key for secure summation; {NO_KEY}")
     if path is None:
         path = _own_key(site)
     try:
@@ -53,43 +69,66 @@ def sign(site: Site, text: str) -> str:
     raise StateError(f"{path}: neither an Ed25519 nor an elliptic-curve key")
 
 
-def check_signature(site: Site, name: str, text: str, signature: str) -> None:
-    """Refuses a text that site `name` did not sign.
+def check_claims(site: Site, claims: Iterable[Claim]) -> None:
+    """Refuses texts that were not signed by whom they name; all that is wrong at once.
 
     Raises:
-        RefusedError: The signature is another's, or the site's public key is not known.
+        RefusedError: A signature is another's, or a site's public key is not known here.
     """
-    if file_name_problem(name):
-        raise RefusedError("a site of secure summation whose name is no name")
-    path = _public_key(site, name)
+    unknown: list[str] = []
+    problems: list[str] = []
+    for claim in claims:
+        if file_name_problem(claim.name):
+            raise RefusedError("a site of secure summation whose name is no name")
+        path = _public_key(site, claim.name)
+        try:
+            key = parse_public_key(path.read_bytes())
+        except FileNotFoundError:
+            unknown.append(f"'{claim.name}'")
+        except (OSError, ValueError):
+            problems.append(
+                f"{path.name}, in {PEERS}, is no public key in OpenSSH's format; take it anew "
+                "from that site's administrator"
+            )
+        else:
+            if not _signed(key, claim):
+                problems.append(
+                    f"the keys that came as those of site '{claim.name}' were not signed by it: "
+                    "somebody between the sites changed them, or its public key here "
+                    f"({fingerprint(key)}) is not its own. Compare the fingerprint with that "
+                    "site's administrator, then: everymode deploy peers"
+                )
+    if unknown:
+        what = "key of site" if len(unknown) == 1 else "keys of sites"
+        problems.append(
+            f"the public {what} {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not "
+            f"known here: a site that masks needs SITE.pub of every other in {PEERS}; everymode "
+            "deploy peers puts them there"
+        )
+    if problems:
+        raise RefusedError(problems)
+
+
+def _signed(key: PublicKey, claim: Claim) -> bool:
     try:
-        key = serialization.load_ssh_public_key(path.read_bytes())
-    except FileNotFoundError:
-        raise RefusedError(
-            f"the public key of site '{name}' is not known here ({path.name}); {ADVICE}"
-        ) from None
-    except (OSError, ValueError, UnsupportedAlgorithm):
-        raise RefusedError(f"{path.name} is no public key in OpenSSH's format") from None
-    try:
+        signature = bytes.fromhex(claim.signature)
         if isinstance(key, Ed25519PublicKey):
-            key.verify(bytes.fromhex(signature), text.encode())
-            return
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(bytes.fromhex(signature), text.encode(), ec.ECDSA(SHA256()))
-            return
+            key.verify(signature, claim.text.encode())
+        else:
+            key.verify(signature, claim.text.encode(), ec.ECDSA(SHA256()))
     except InvalidSignature:
-        pass
-    raise RefusedError(
-        f"the keys that came as those of site '{name}' were not signed by it: somebody between the "
-        "sites changed them, or its public key here is an old one"
-    )
+        return False
+    return True
 
 
 def _public_key(site: Site, name: str) -> Path:
     if site.peers is not None:
         return site.peers / f"{name}.pub"
     if not site.simulated:
-        raise RefusedError(f"site '{site.name}' knows no public keys of other sites; {ADVICE}")
+        raise RefusedError(
+            "this site knows no public keys of other sites; name the folder with SITE.pub of each "
+            'in site.toml (or --node-config): peers = "peers"'
+        )
     return site.workspace.parent / name / "secure" / PUBLIC
 
 
@@ -100,9 +139,7 @@ def _own_key(site: Site) -> Path:
         key = Ed25519PrivateKey.generate()
         form, none = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         secret = key.private_bytes(serialization.Encoding.PEM, form, none)
-        line = key.public_key().public_bytes(
-            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        )
-        write_bytes(folder / PUBLIC, line + b"\n", durable=False, private=True)
+        line = public_line(key.public_key()) + "\n"
+        write_bytes(folder / PUBLIC, line.encode(), durable=False, private=True)
         write_bytes(path, secret, durable=False, private=True)
     return path

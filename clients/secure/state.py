@@ -3,24 +3,34 @@
 A session is a folder `secure/SESSION` in the site's workspace, and an attempt a file in it, from
 the time its secrets are drawn until they are opened. The file is gone after that, so that no mask
 can be used or opened twice; a real site's files are on the disk before an answer leaves.
+
+A session's folder goes when the server says that the run is over; when another session of the same
+run begins, because the server was started anew; or after a week in which nobody asked. One that may
+still be needed stays: two runs of one name can be on at a time, so a session goes by another's
+beginning only after an hour of rest. With the folder go the secrets, so that what was masked with
+them can neither be masked again nor be opened.
 """
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from everymode.clients.gate.ledger import open_ledger
-from everymode.clients.protocol.refusal import RefusedError
+from everymode.clients.protocol.refusal import IDENTITY, RefusedError
 from everymode.clients.secure.steps import SITE_LIST, SiteList, holders
 from everymode.clients.site import Site
 from everymode.wgan.errors import StateError
-from everymode.wgan.files import read_json, write_json
+from everymode.wgan.files import read_json, remove_tree, write_json
 from everymode.wgan.portable import lock
 
 FOLDER, SESSION, SURVIVORS = "secure", "session.json", "survivors.txt"
+
+RESTED, ABANDONED = 3600.0, 7 * 24 * 3600.0
+"""Seconds without a question after which a session goes: of a run that has another, of any run."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,39 @@ def find_session(site: Site, name: str) -> Session:
     if value["site_list"] is None:
         return session
     return session.with_site_list(SITE_LIST.validate_python(value["site_list"]))
+
+
+def has_session(site: Site, name: str) -> bool:
+    """Whether a session of this name was begun at this site."""
+    return _folder(site, name).exists()
+
+
+def forget_session(site: Site, name: str) -> None:
+    """Removes all that is kept of a session."""
+    remove_tree(_folder(site, name))
+
+
+def forget_old_sessions(site: Site, run: str) -> None:
+    """Removes sessions that are not needed any longer, as another one of `run` begins."""
+    now = time.time()
+    for folder in sorted((site.workspace / FOLDER).glob("*/")):
+        try:
+            # Every question writes and removes a file in it.
+            rested = now - folder.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        if not IDENTITY.fullmatch(folder.name) or rested < RESTED:
+            continue
+        if rested >= ABANDONED or _run(folder) == run:
+            remove_tree(folder)
+
+
+def _run(folder: Path) -> str:
+    """Whose session a folder keeps; "" where it does not say."""
+    try:
+        return str(read_json(folder / SESSION)["run"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def keep_attempt(site: Site, session: str, name: str, attempt: Attempt) -> None:

@@ -176,11 +176,28 @@ class Unmask:
     step: Literal["unmask"] = "unmask"
 
 
-Step = MakeKeys | MakeShares | AnswerMasked | Unmask
-Said = Keys | AttemptShares | Revealed
+@dataclass(frozen=True)
+class EndSession:
+    """Says that nothing more is asked in a session, of which a site then keeps nothing."""
+
+    session: Identity
+    step: Literal["end"] = "end"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A site keeps nothing of a session."""
+
+    session: Identity
+
+
+Step = MakeKeys | MakeShares | AnswerMasked | Unmask | EndSession
+Said = Keys | AttemptShares | Revealed | Ended
 
 _STEP: TypeAdapter[Step] = TypeAdapter(Annotated[Step, Discriminator("step")])
-_SAID: dict[type, TypeAdapter[Said]] = {t: TypeAdapter(t) for t in (Keys, AttemptShares, Revealed)}
+_SAID: dict[type, TypeAdapter[Said]] = {
+    t: TypeAdapter(t) for t in (Keys, AttemptShares, Revealed, Ended)
+}
 SITE_LIST: TypeAdapter[SiteList] = TypeAdapter(SiteList)
 
 

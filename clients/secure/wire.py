@@ -15,13 +15,15 @@ from everymode.clients.protocol.wire import (
     MECHANISMS,
     pack_problems,
     pack_request,
-    read_arrays,
     read_mechanisms,
     read_problems,
 )
+from everymode.clients.protocol.wire_arrays import read_arrays
 from everymode.clients.secure.steps import (
     AnswerMasked,
     AttemptShares,
+    Ended,
+    EndSession,
     Keys,
     MakeKeys,
     MakeShares,
@@ -131,6 +133,8 @@ def _said(text: object, step: Step, name: str) -> Said:
         kind = Keys
     elif isinstance(step, MakeShares):
         kind = AttemptShares
+    elif isinstance(step, EndSession):
+        kind = Ended
     try:
         if not isinstance(text, str) or len(text) > TEXT:
             raise ValueError

@@ -13,6 +13,7 @@ from everymode.clients.gate.held import check_claims
 from everymode.clients.gate.mechanism import Answer
 from everymode.clients.gate.noise import build_noise
 from everymode.clients.gate.release import Mask, build_context, release
+from everymode.clients.gate.spending import spend
 from everymode.clients.protocol.messages import (
     CountBatchRows,
     CountLeaves,
@@ -119,10 +120,14 @@ def handle_at_site(
     """What one site sends back to a request that it has let in (see `served`).
 
     Everything that leaves a site passes `everymode.clients.gate.release.release` here.
+
+    Raises:
+        RefusedError: It would spend more of the site's privacy than its policy allows.
     """
     context = build_context(order, run, site.name)
     plan = fingerprint(order) if isinstance(order, EncodeData) else None
     noise = build_noise(order, tensors, context, site)
+    spend(site, context, noise, mask is not None)
     answer = compute(order, tensors, site)
     return release(answer, context, site, run, plan, noise, mask)
 
@@ -223,9 +228,9 @@ def moments(order: SumMoments, site: Site) -> Answer:
     if order.noise is not None:
         member = plan.weights(cells) > 0
         published = of_text(order.published)
-        coordinates, clip = plan.coordinates, order.noise.clip
+        clips = order.noise.group_clip, order.noise.clip
         joined = plan.joined(rows, cells)
-        clipped = clipped_moments(joined, member, published, coordinates, clip)
+        clipped = clipped_moments(joined, member, published, plan.coordinates, clips)
         return Answer(order.layout(), {"moments": clipped})
     mine = level_sums.published(plan, rows, cells, site.floor)
     sums = level_sums.sum_products(plan, rows, cells, of_text(order.published), mine)

@@ -183,7 +183,8 @@ def train(order: Train, tensors: Tensors, site: Site) -> Answer:
         if int(data.held_out.sum()) < site.floor:
             urn = urn.without_held
         sums |= inspect(players, data, urn, weight, batch, plan.held_out > 0, order.groups, looking)
-    result = _result(order, start, players, {"critic": critic, "generator": generator})
+    taken: dict[Player, LocalSteps] = {"critic": critic, "generator": generator}
+    result = _result(order, start, players, taken, carried=bool(layout.per_site))
     sums |= {name: weight * value for name, value in result.totals.items()}
     if not order.training.per_site_updates:
         sums |= {name: weight * value for name, value in result.updates.items()}
@@ -218,12 +219,14 @@ def _result(
     start: Mapping[Player, PlayerState],
     players: Players,
     taken: Mapping[Player, LocalSteps],
+    carried: bool,
 ) -> _Result:
     training, result = order.training, _Result()
     after = {player: PlayerState.of(players, player) for player in PLAYERS}
     for player, steps in taken.items():
-        # All that a player may carry; the layout takes what it names.
-        result.state.update({n: t.numpy() for n, t in after[player].to_tensors(player).items()})
+        if carried:
+            # All that a player may carry; the layout takes what it names.
+            result.state.update({n: t.numpy() for n, t in after[player].to_tensors(player).items()})
         if player in training.placement.local_players:
             continue
         if player == "critic" and order.buffers:

@@ -143,8 +143,24 @@ class Nearness:
         """
         return share_closer(self.real[real], self.holdout[holdout], self.synthetic[synthetic])
 
+    def fresh(self, real: Places, holdout: Places, drawn: Places) -> Estimate:
+        """The same of rows trained on, each looked at as if it had been made.
 
-def share_closer(real: Points, holdout: Points, synthetic: Points) -> Estimate:
+        What these score apart from one half is the luck of the held-out rows: which of two samples
+        of one distribution lies where rows are dense. See `share_closer`.
+
+        Args:
+            real: Which rows trained on to look among.
+            holdout: Which held-out rows.
+            drawn: Places within `real` of the rows to look at.
+        """
+        own = self.real[real]
+        return share_closer(own, self.holdout[holdout], own[drawn], drawn)
+
+
+def share_closer(
+    real: Points, holdout: Points, synthetic: Points, own: Places | None = None
+) -> Estimate:
     """Share of synthetic rows next to a row trained on, as if as many rows had been held out.
 
     Of the real rows nearest to each synthetic one, t are trained on and u held out (more than one
@@ -163,16 +179,19 @@ def share_closer(real: Points, holdout: Points, synthetic: Points) -> Estimate:
         real: Points of rows trained on, `(n, d)`.
         holdout: Points of rows held out, `(h, d)`.
         synthetic: Points of synthetic rows, `(m, d)`.
+        own: Where the rows that are looked at are rows trained on, `(m,)`: their places in `real`.
+            No row is next to itself. None: they are none.
 
     Returns:
-        All None where one of the three is empty.
+        All None where one of the three is empty, or no row trained on is left beside a row's own.
 
     >>> line = np.arange(8, dtype=np.float32)[:, None]
     >>> share_closer(line[:4], line[4:], line[:4] + 0.1).value, share_closer(line, line, line).value
     (1.0, 0.5)
     """
     n, h, m = len(real), len(holdout), len(synthetic)
-    if not (n and h and m):
+    left = n if own is None else n - 1
+    if not (left and h and m):
         return Estimate()
     both = np.concatenate([real, holdout])
     first, index = distinct(both)
@@ -180,18 +199,28 @@ def share_closer(real: Points, holdout: Points, synthetic: Points) -> Estimate:
     trained = np.bincount(index[:n], minlength=len(points)).astype(np.float64)
     rows = np.bincount(index, minlength=len(points)).astype(np.float64)
     weight, next_to_trained = np.zeros(len(points)), 0.0
-    for _, block in blocks(synthetic, points):
-        row, point = block.inside(block.smallest(1)[:, None])
-        part = 1 / np.bincount(row, rows[point], len(block.a))[row]
+    at = None if own is None else index[own]
+    for start, block in blocks(synthetic, points):
+        nearest = block.smallest(1)
+        self_at = None if at is None else at[start : start + len(block.a)]
+        if self_at is not None:
+            # A point that holds no other row is none to lie next to.
+            nearest = np.where(rows[self_at] > 1, nearest, block.smallest(2))
+        row, point = block.inside(nearest[:, None])
+        held, of_trained = rows[point], trained[point]
+        if self_at is not None:
+            itself = point == self_at[row]
+            held, of_trained = held - itself, of_trained - itself
+        part = 1 / np.bincount(row, held, len(block.a))[row]
         # Of each real row at the point; all parts of a synthetic row add up to 1.
-        weight += np.bincount(point, part, len(points))
-        next_to_trained += float((part * trained[point]).sum())
+        weight += np.bincount(point, part * (held > 0), len(points))
+        next_to_trained += float((part * of_trained).sum())
     # Rounding may lift a sum of parts just above the rows.
     share = min(next_to_trained / m, 1.0)
     spread = float((rows * weight**2).sum()) - m**2 / (n + h)
 
     def even(q: float) -> float:
-        return (q / n) / (q / n + (1 - q) / h)
+        return (q / left) / (q / left + (1 - q) / h)
 
     low, high = wilson(share, m**2 / max(spread, m))
     return Estimate(even(share), even(low), even(high))

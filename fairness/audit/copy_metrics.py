@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from everymode.fairness.audit.findings import Audit
-from everymode.fairness.audit.limits import beyond_chance, exact
+from everymode.fairness.audit.limits import at_most, beyond, beyond_chance, exact
 from everymode.fairness.audit.metric import Column, Judged, Limit, Metric, each_group
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
@@ -53,27 +53,64 @@ def _copied_held_out(group: GroupFinding, audit: Audit, limit: float) -> Judged 
     return Judged(group.name, beyond_chance(group.copied_held_out, chance, group.rows_real), text)
 
 
-def _closer_to_training(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
+def _beyond_luck(group: GroupFinding) -> Estimate:
+    """How surely rows lie next to rows trained on, less what the luck of the held-out rows gives.
+
+    Where rows trained on lie next to each other more often than chance explains, this is no luck:
+    rows repeat each other, or held-out rows are of another distribution. Nothing is taken off then.
+    """
+    found, fresh = group.closer_to_training, group.closer_to_training_fresh
+    if fresh.low is None or fresh.high is None or not fresh.low <= 0.5 <= fresh.high:
+        return found
+    gap = beyond(found, fresh)
+    if gap.value is None or gap.low is None or gap.high is None:
+        return found
+    value, low, high = (min(max(0.5 + part, 0.0), 1.0) for part in (gap.value, gap.low, gap.high))
+    return Estimate(value, low, high)
+
+
+def _judged(group: GroupFinding, limit: float, mirrored: bool) -> Estimate:
+    """The figure that is judged: as it is, unless it fails; then it must fail without luck, too.
+
+    So the luck of a small held-out sample fails no group, and what two samples leave undecided
+    takes no pass from a figure that has rows enough by itself.
+    """
     found = group.closer_to_training
-    if found.value is None:
+    plain = _mirrored(found) if mirrored else found
+    if at_most(plain, limit) != "fail":
+        return plain
+    corrected = _beyond_luck(group)
+    return _mirrored(corrected) if mirrored else corrected
+
+
+def _mirrored(found: Estimate) -> Estimate:
+    if found.value is None or found.low is None or found.high is None:
+        return Estimate()
+    return Estimate(1 - found.value, 1 - found.high, 1 - found.low)
+
+
+def _closer_to_training(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
+    closer, fresh = group.closer_to_training.value, group.closer_to_training_fresh.value
+    if closer is None:
         return _undecided(group, UNKNOWN)
     text = (
-        f"{found.value:.0%} of its rows are nearer to rows trained on than to held-out ones, as if "
+        f"{closer:.0%} of its rows are nearer to rows trained on than to held-out ones, as if "
         "there were as many of each"
     )
-    return Judged(group.name, found, text)
+    if fresh is not None:
+        text += f"; {fresh:.0%} of the rows trained on are"
+    return Judged(group.name, _judged(group, limit, False), text)
 
 
 def _closer_to_held_out(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
-    closer = group.closer_to_training
-    if closer.value is None or closer.low is None or closer.high is None:
+    closer = group.closer_to_training.value
+    if closer is None:
         return _undecided(group, UNKNOWN)
-    found = Estimate(1 - closer.value, 1 - closer.high, 1 - closer.low)
     text = (
-        f"{found.value:.0%} of its rows are nearer to held-out rows than to rows trained on, as if "
+        f"{1 - closer:.0%} of its rows are nearer to held-out rows than to rows trained on, as if "
         "there were as many of each"
     )
-    return Judged(group.name, found, text)
+    return Judged(group.name, _judged(group, limit, True), text)
 
 
 def _copies_of(sample: "GroupSample") -> Mapping[str, float | None]:
@@ -100,7 +137,9 @@ COPY_METRICS: tuple[Metric, ...] = (
             "Share of synthetic rows that equal a real row, in brackets that of held-out rows; the "
             "same of held-out rows, in brackets that of rows trained on. Share nearer to one of "
             "all rows trained on than to any held-out one, as if there were as many of each: half "
-            "where nothing was memorised, less where held-out rows were.",
+            "where nothing was memorised, less where held-out rows were; in brackets that of rows "
+            "trained on, each without itself: the luck of the held-out rows, without which it has "
+            "to fail, too.",
         ),
     ),
     Metric(
@@ -127,8 +166,14 @@ COPY_METRICS: tuple[Metric, ...] = (
             {"ge": 0.5, "le": 1},
         ),
         judge=each_group(_closer_to_training, measured=False),
-        measure=lambda sample: {"closer_to_training": sample.closer_to_training()},
-        column=Column("nearer to\ntraining"),
+        measure=lambda sample: {
+            "closer_to_training": sample.closer_to_training(),
+            "closer_to_training_fresh": sample.closer_of_fresh(),
+        },
+        column=Column(
+            "nearer to\ntraining\n(fresh)",
+            aside=lambda group: (group.closer_to_training_fresh.value,),
+        ),
     ),
     Metric(
         name="closer_to_held_out",

@@ -5,16 +5,17 @@ explained.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from everymode.fairness.audit.findings import Audit
 from everymode.fairness.audit.limits import exact, shown
 from everymode.fairness.audit.metric import Column, Judge, Judged, Limit, Metric, each_group
+from everymode.fairness.metrics.modes import ROWS_A_MODE
 from everymode.fairness.metrics.results import Estimate, GroupFinding
 
 if TYPE_CHECKING:
-    from everymode.fairness.audit.group_sample import GroupCounts
+    from everymode.fairness.audit.group_sample import GroupCounts, GroupSample
 
 
 def _coverage(group: GroupFinding, audit: Audit, limit: float) -> Judged:
@@ -107,8 +108,10 @@ def _distance(name: str, what: str) -> Judge:
         value = group.figure(name).value
         if value is None:
             return None
-        # Of two samples of one distribution; sqrt(pi / 2) ln 2 is the mean of Kolmogorov's.
-        noise = 0.869 * (1 / group.rows_real + 1 / group.rows_synthetic) ** 0.5
+        # Of two samples of one distribution; sqrt(pi / 2) ln 2 is the mean of Kolmogorov's. What
+        # is compared with is held-out rows, where there are any.
+        real = group.rows_real if group.rows_holdout is None else group.rows_holdout
+        noise = 0.869 * (1 / real + 1 / group.rows_synthetic) ** 0.5
         found = Estimate(value - noise, value - 2 * noise, value)
         return Judged(
             group.name, found, f"distributions of its {what} differ by {value:.3f} on average"
@@ -129,11 +132,29 @@ def _pairwise(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
 
 
 def _modes(group: GroupFinding, audit: Audit, limit: float) -> Judged | None:
-    if not group.modes_real:
+    """A share of modes is lost, and a share covered, beyond chance; the rest may be either."""
+    count = group.modes_real
+    if count is None and 0 < group.compared < 2 * ROWS_A_MODE:
+        text = f"too few rows to tell modes apart: {group.compared:,} of either table"
+        return Judged(group.name, Estimate(), text)
+    if not count:
         return None
-    found = exact((group.modes_covered or 0) / group.modes_real)
-    text = f"{group.modes_covered} of {group.modes_real} modes of its rows are covered"
-    return Judged(group.name, found, text)
+    covered = group.modes_covered or 0
+    sure = covered if group.modes_sure is None else group.modes_sure
+    lost = count - covered if group.modes_lost is None else group.modes_lost
+    text = f"{covered} of {count} modes of its rows are covered"
+    if lost:
+        text += f", {lost} {'is' if lost == 1 else 'are'} lost beyond chance"
+    if open_ := count - sure - lost:
+        text += f"; its rows are too few to be sure of {open_}"
+    return Judged(group.name, Estimate(covered / count, sure / count, 1 - lost / count), text)
+
+
+def _modes_measured(sample: "GroupSample") -> Mapping[str, int | None]:
+    modes = sample.modes()
+    return {
+        f"modes_{end}": getattr(modes, end, None) for end in ("real", "covered", "sure", "lost")
+    }
 
 
 def _missing_categories(group: GroupFinding, audit: Audit, limit: float) -> Judged:
@@ -389,14 +410,13 @@ GROUP_METRICS: tuple[Metric, ...] = (
         limit=Limit(0.9, "least share of a group's modes that are covered", {"ge": 0, "le": 1}),
         judge=each_group(_modes),
         figure="modes_covered",
-        measure=lambda sample: dict(
-            zip(("modes_real", "modes_covered"), sample.modes(), strict=True)
-        ),
+        measure=_modes_measured,
         column=Column("modes", text=_modes_text, terminal="modes"),
         legend=(
             "Modes",
             "Cells of a codebook of the real rows that synthetic rows fall in, of those that real "
-            "rows fall in.",
+            "rows fall in. For the check, a cell is covered or lost where the rows in it say so "
+            "beyond chance.",
         ),
     ),
     Metric(

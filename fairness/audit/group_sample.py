@@ -24,6 +24,7 @@ from everymode.fairness.metrics.coverage import embed, standardise
 from everymode.fairness.metrics.distances import association_gaps, association_weights, sliced_w1
 from everymode.fairness.metrics.intervals import wilson
 from everymode.fairness.metrics.marginals import Comparison, cells
+from everymode.fairness.metrics.modes import ROWS_A_MODE, Modes, find_modes
 from everymode.fairness.metrics.neighbours import Neighbours, neighbours
 from everymode.fairness.metrics.results import Estimate
 from everymode.fairness.metrics.streams import stream
@@ -31,12 +32,6 @@ from everymode.wgan.data.schema import Column, Schema
 
 Rows = NDArray[np.int64]
 Points = NDArray[np.float32]
-
-MIN_MODE_ROWS = 5
-"""Rows of a mode before its absence says something (chance: .7 %)."""
-
-MIN_MODE_SHARE = 0.2
-"""A mode is covered where the synthetic rows have this part of its share at least."""
 
 PERMUTATIONS = 20
 """Times that real and synthetic rows are mixed, to see how far apart chance alone puts them."""
@@ -241,19 +236,20 @@ class GroupSample:
         null = float(np.mean(largest) + 2 * np.std(largest))
         return PairwiseGap(float(gaps[worst]), null, columns[worst].name)
 
-    def modes(self) -> tuple[int | None, int | None]:
-        """Cells of a codebook of the reference rows that hold enough of them; those covered."""
-        from sklearn.cluster import KMeans
+    def modes(self) -> Modes | None:
+        """Modes of the reference rows, and what synthetic rows cover of them.
 
-        real, synthetic = self.points
-        size = min(self.limits.modes, len(real) // 20, len(np.unique(real, axis=0)))
-        if size < 2 or real.shape[1] == 0:
-            return None, None
-        book = KMeans(size, n_init=1, random_state=int(self.rng("modes").integers(2**31))).fit(real)
-        held = np.bincount(book.labels_, minlength=size)
-        got = np.bincount(book.predict(synthetic), minlength=size)
-        modes = held >= MIN_MODE_ROWS
-        return int(modes.sum()), int((modes & (got >= np.maximum(MIN_MODE_SHARE * held, 1))).sum())
+        All synthetic rows are looked at, up to the limit: the more there are, the more is decided.
+        """
+        if self.size // ROWS_A_MODE < 2:
+            return None
+        rng = self.rng("modes")
+        synthetic = self.points[1]
+        count = min(self.limits.rows, len(self.synthetic))
+        if count > self.size:
+            drawn = self.draw(self.synthetic, count, rng)
+            synthetic = self._embed(self.tables.synthetic, drawn)
+        return find_modes(self.points[0], synthetic, self.limits.modes, int(rng.integers(2**31)))
 
     def closer_to_training(self) -> Estimate:
         """Share of synthetic rows nearer to rows trained on (`everymode.fairness.audit.copies`)."""
@@ -262,6 +258,15 @@ class GroupSample:
         count = min(self.limits.rows, len(self.synthetic))
         drawn = self.draw(self.synthetic, count, self.rng("nearness"))
         return self.nearness.closer(self.real, self.reference, drawn)
+
+    def closer_of_fresh(self) -> Estimate:
+        """The same share of rows trained on, each without itself."""
+        if self.nearness is None:
+            return Estimate()
+        rng = self.rng("nearness of fresh rows")
+        count = min(self.limits.rows, len(self.real))
+        drawn = np.sort(rng.choice(len(self.real), count, replace=False))
+        return self.nearness.fresh(self.real, self.reference, drawn)
 
     def range_lost(self) -> dict[str, float]:
         """By numeric column: share of the reference rows' range that synthetic rows leave out."""

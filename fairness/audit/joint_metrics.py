@@ -21,6 +21,13 @@ MIN_CLASSIFIED = 200
 """Rows of either table without which no classifier is asked: its interval would be .1 wide."""
 
 
+MAX_PREDICTED = 16
+"""Columns that are predicted; of more, so many at random."""
+
+MAX_LEARNT = 4000
+"""Rows of either table that models of columns learn from, and rows that they are tested on."""
+
+
 def two_sample_areas(sample: "GroupSample", learner: "Learner") -> Estimate:
     """How well a classifier tells a group's synthetic rows from its reference rows.
 
@@ -104,6 +111,41 @@ def impossible_rows(sample: "GroupSample") -> Mapping[str, Any]:
     }
 
 
+def efficacy(sample: "GroupSample") -> Mapping[str, float | None]:
+    """How well each column is predicted from the others, mean over columns; of all rows alone.
+
+    None where no rows are held out, and for images. Of more than `MAX_LEARNT` rows so many are
+    drawn, and of more than `MAX_PREDICTED` columns: models are trained twice for each column.
+    """
+    names = sample.within.names
+    tables = sample.tables
+    if sample.values or sample.nearness is None or tables.image is not None:
+        return {"efficacy": None, "efficacy_real": None}
+    import numpy as np
+
+    from everymode.fairness.metrics.efficacy import efficacy_of_columns
+
+    rng = sample.rng("efficacy")
+    limit = min(MAX_LEARNT, MAX_CELLS // len(names)) if names else 0
+    count = min(limit, len(sample.real), len(sample.synthetic))
+    sizes = (count, count, min(limit, len(sample.reference)))
+    frames = (
+        (tables.real, sample.real),
+        (tables.synthetic, sample.synthetic),
+        (tables.reference, sample.reference),
+    )
+    real, synthetic, held = (
+        frame.iloc[sample.draw(rows, size, rng)].reset_index(drop=True)
+        for (frame, rows), size in zip(frames, sizes, strict=True)
+    )
+    places = np.sort(rng.permutation(len(names))[:MAX_PREDICTED])
+    targets = [names[place] for place in places]
+    seed = int(rng.integers(2**31))
+    found = efficacy_of_columns(real, synthetic, held, sample.within, targets, seed).means
+    made, own = (None, None) if found is None else found
+    return {"efficacy": made, "efficacy_real": own}
+
+
 JOINT_METRICS: tuple[Metric, ...] = (
     Metric(
         name="c2st_trees",
@@ -178,6 +220,20 @@ JOINT_METRICS: tuple[Metric, ...] = (
             "Share of rows with a pair of values (of numbers, of about fifty bins) that no row "
             "trained on has, though ten of them or more would if the two columns were independent; "
             "in brackets that of held-out rows.",
+        ),
+    ),
+    Metric(
+        name="efficacy",
+        topic="models",
+        direction="higher",
+        measure=efficacy,
+        column=Column("efficacy\n(real)", aside=lambda group: (group.efficacy_real,)),
+        legend=(
+            "Efficacy",
+            "Mean over all columns as targets: area under the ROC curve, on held-out rows, of "
+            "randomised trees that predict the column (of a number, its quarter) from all others, "
+            "trained on synthetic rows; in brackets trained on as many real ones. Of all rows "
+            f"alone, {MAX_LEARNT:,} of either table at most, and {MAX_PREDICTED} columns.",
         ),
     ),
 )

@@ -1,8 +1,8 @@
 """Encoded rows as codes: one small whole number a column, which trees split on and leaves count.
 
 A category's code is its state. A number's code is one of its point masses, its missing value, or
-the bin that it lies in; numbers on a grid of few values have a bin for each. Codes of numbers are
-ordered by size, so that a tree can cut them.
+the bin that it lies in; numbers on a grid of few values have a bin for each value that rows enough
+hold. Codes of numbers are ordered by size, so that a tree can cut them.
 """
 
 from dataclasses import dataclass
@@ -225,17 +225,22 @@ def _coded(column: Column, codec: TableCodec, bins: int) -> CodedColumn:
 
 
 def _cuts(column: Column, bins: int) -> Floats:
-    """Where the bins of a column's numbers are cut; ascending, without the ends."""
+    """Where the bins of a column's numbers are cut; ascending, without the ends.
+
+    Ranks are cut at edges of the schema's bins alone, which hold rows enough each: a code of fewer
+    would single them out.
+    """
     step = resolution(column)
     steps = (column.high - column.low) / step if step else np.inf
-    if steps <= VALUES - 0.5:
+    if column.scale == "linear":
+        if steps > VALUES - 0.5:
+            return np.linspace(column.low, column.high, bins + 1)[1:-1]
         low = float(column.low)
         return np.asarray(low + step * (np.arange(round(steps)) + 0.5), dtype=np.float64)
-    if column.scale == "linear":
-        return np.linspace(column.low, column.high, bins + 1)[1:-1]
-    ranks = np.arange(1, bins) / bins
-    found = np.interp(ranks, column.cumulative, column.edges)
-    if step:
-        # Between two values of the grid, never on one.
-        found = (np.floor(found / step) + 0.5) * step
-    return np.unique(found[(found > column.edges[0]) & (found < column.edges[-1])])
+    edges, ranks = np.array(column.edges), np.array(column.cumulative)
+    # Both ends of an empty bin have one rank; the first will do.
+    held = np.flatnonzero((ranks > 0) & (ranks < 1) & (np.diff(ranks, prepend=0.0) > 0))
+    if steps > VALUES - 0.5 and len(held) >= bins:
+        near = np.searchsorted(ranks[held], np.arange(1, bins) / bins)
+        held = np.unique(held[np.minimum(near, len(held) - 1)])
+    return np.asarray(edges[held], dtype=np.float64)

@@ -163,11 +163,11 @@ class Growing:
         """
         short, place = self.folded()
         leaf = short.apply(codes)
-        found = []
+        found: list[Floats] = []
         for column in self.columns:
             size = sizes[column]
             counts = np.bincount(leaf * size + codes[:, column], weights, short.leaves * size)
-            found.append(counts.reshape(-1, size)[place])
+            found.append(counts.reshape(-1, size)[place].astype(np.float64))
         return tuple(found)
 
     def grown(

@@ -168,6 +168,8 @@ class LevelMoments:
         known: Whose products with one another are known, `(C + 1, W)`.
         noise: Deviation of the noise on each level's means, `(C + 1,)`; None: they are exact.
         unknown: Products that are known in no level all the same, `(W, W)`; None: there are none.
+        crossed: Of levels of which just products with some coordinates are known, these,
+            `(C + 1, W)`; none of the others; None: there are no such levels.
     """
 
     means: Floats
@@ -176,6 +178,7 @@ class LevelMoments:
     known: Bools
     noise: Floats | None = None
     unknown: Bools | None = None
+    crossed: Bools | None = None
 
     @staticmethod
     def of(sums: Floats, published: Bools, first: Floats, choices: Bools) -> "LevelMoments":
@@ -246,6 +249,10 @@ class LevelMoments:
         active: Bools = self.totals > 0
         if self.unknown is not None:
             found &= ~self.unknown
+        if self.crossed is not None:
+            whole: Bools = ~np.any(self.crossed, axis=1)
+            both = self.crossed[:, :, None] | self.crossed[:, None, :]
+            found &= whole[:, None, None] | both | np.eye(len(self.choices), dtype=bool)
         return found & active[:, None, None]
 
     def without(self, first: int, last: int) -> "LevelMoments":
@@ -253,8 +260,15 @@ class LevelMoments:
         kept = np.delete(np.arange(len(self.choices)), np.s_[first:last])
         means = self.means[:, kept[:, None], kept]
         unknown = None if self.unknown is None else self.unknown[kept[:, None], kept]
+        crossed = None if self.crossed is None else self.crossed[:, kept]
         return LevelMoments(
-            means, self.totals, self.choices[kept], self.known[:, kept], self.noise, unknown
+            means,
+            self.totals,
+            self.choices[kept],
+            self.known[:, kept],
+            self.noise,
+            unknown,
+            crossed,
         )
 
     @property
@@ -281,6 +295,8 @@ class MomentMatching:
         scale: What each coordinate of z is multiplied with, `(W,)`.
         known: 1 for coordinates whose products are known in a level, else 0, `(C + 1, W)`.
         loose: 1 for categories of which just the share is known there, else 0, `(C + 1, W)`.
+        crossed: 1 for coordinates with which alone products are known in a level, `(C + 1, W)`; 0
+            throughout where all are.
     """
 
     weight: float
@@ -289,6 +305,7 @@ class MomentMatching:
     scale: Tensor
     known: Tensor
     loose: Tensor
+    crossed: Tensor
     name: str = "moment_matching"
 
     @staticmethod
@@ -311,7 +328,13 @@ class MomentMatching:
         scale = np.ones(width)
         scale[one_hot] = (share + 0.01) ** -0.25
         scale[one_hot] *= share.sum() / max((scale[one_hot] * share).sum(), 1e-12)
+        crossed = np.zeros_like(found.known) if found.crossed is None else found.crossed
+        crossed = crossed & found.known
         matrices = np.where(found.pairs, found.means, 0.0) * scale[:, None] * scale[None, :]
+        # Of products with some coordinates, not those of these with one another.
+        partly: Bools = np.any(crossed, axis=1)
+        across = crossed[:, :, None] != crossed[:, None, :]
+        matrices = np.where(partly[:, None, None] & ~across, 0.0, matrices)
         loose = one_hot & ~found.known & (found.totals > 0)[:, None]
         return MomentMatching(
             weight,
@@ -320,6 +343,7 @@ class MomentMatching:
             torch.tensor(scale, dtype=torch.float32, device=device),
             torch.tensor(found.known, dtype=torch.float32, device=device),
             torch.tensor(loose, dtype=torch.float32, device=device),
+            torch.tensor(crossed, dtype=torch.float32, device=device),
         )
 
     def __call__(self, step: GeneratorStep) -> Tensor:
@@ -327,25 +351,55 @@ class MomentMatching:
 
         Within a level with n rows of the batch: sum_j!=i <Z_i, Z_j> / (n - 1) - 2 <Z_i, M> with
         Z = z z^T over the entries that the level knows, whose mean over the level is unbiased for
-        |E Z - M|_F^2 - |M|_F^2. Over all products of some coordinates <Z_i, Z_j> is (z_i . z_j)^2;
-        of a category of which just the share is known it is the product of squares, and that with
-        the level's own coordinate, twice. A mean over the batch thus counts every level for its
-        share of the rows. A level with one row of the batch is left out: one row has no pair.
+        |E Z - M|_F^2 - |M|_F^2. Over all products of some coordinates <Z_i, Z_j> is (z_i . z_j)^2,
+        whose sum over j is z_i^T (sum_j z_j z_j^T) z_i: no matrix of pairs of rows is made. Of a
+        category of which just the share is known, <Z_i, Z_j> is the product of squares, and that
+        with the level's own coordinate, twice. A mean over the batch thus counts every level for
+        its share of the rows. A level with one row of the batch is left out: one row has no pair.
         """
-        joined = torch.cat([step.fake, step.condition], 1) * self.scale
+        rows = torch.cat([step.fake, step.condition], 1) * self.scale
         member = stratum_membership(step.condition, self.active)
-        # Zeros that hang on the rows, for there may be no level with two of them.
-        values = 0.0 * joined.sum(1)
-        for level in torch.nonzero(member.any(0))[:, 0].tolist():
-            index = torch.nonzero(member[:, level])[:, 0]
-            rows = joined[index]
-            part, shares = rows * self.known[level], rows * self.loose[level]
-            kernel = (part @ part.T).square() + shares.square() @ shares.square().T
-            if level < len(self.moments) - 1:
-                place = joined.shape[1] + 1 - len(self.moments) + level
-                others = shares.index_fill(1, index.new_tensor([place]), 0.0)
-                kernel = kernel + 2 * self.scale[place].square() * (others @ others.T)
-            pairs = (kernel.sum(1) - kernel.diagonal()) / (len(index) - 1)
-            fit = ((rows @ self.moments[level]) * rows).sum(1)
-            values = values.index_add(0, index, pairs - 2 * fit)
-        return values
+        others = (member.sum(0) - 1).clamp_min(1)
+        values = (member * self._linear(rows, member) / others).sum(1)
+        # All rows of the first level, then of the second, and so on.
+        level, index = torch.nonzero(member.T, as_tuple=True)
+        some = rows.index_select(0, index)
+        part = some * self.known[level]
+        sizes = member.sum(0).int().tolist()
+        partly = self.crossed.any(1).tolist()
+        quadratic = []
+        split = zip(torch.split(some, sizes), torch.split(part, sizes), strict=True)
+        for place, (own, known) in enumerate(split):
+            if not len(own):
+                continue
+            seconds = known.T @ known / (len(own) - 1)
+            if partly[place]:
+                few = self.crossed[place]
+                seconds = seconds * (few[:, None] != few[None, :])
+            quadratic.append(own @ torch.sub(seconds, self.moments[place], alpha=2))
+        moved = torch.cat([rows[:0], *quadratic]) * some
+        return values.index_add(0, index, moved.sum(1))
+
+    def _linear(self, rows: Tensor, member: Tensor) -> Tensor:
+        """What each level adds to a row besides its quadratic form, times n - 1, `(B, C + 1)`.
+
+        The sums of products over categories of which just the share is known, less <Z_i, Z_i>.
+
+        Args:
+            rows: Scaled rows beside their conditions, `(B, W)`.
+            member: Which levels each is in, `(B, C + 1)`.
+        """
+        levels, width = self.loose.shape
+        level = torch.arange(levels - 1, device=rows.device)
+        place = width - (levels - 1) + level
+        # A category's product with its level's own coordinate, which all rows of the level share.
+        tied = self.loose.index_put((level, place), self.loose.new_zeros(()))
+        own = rows.new_zeros(levels, 1).index_put((level,), 2 * self.scale[place, None].square())
+        squares = rows.square()
+        products = squares @ (self.loose * (member.T @ squares)).T
+        products = products + rows @ (own * tied * (member.T @ rows)).T
+        few = squares @ (self.known * self.crossed).T
+        whole = squares @ self.known.T
+        across = 2 * few * (whole - few)
+        itself = torch.where(self.crossed.any(1), across, whole.square())
+        return products - itself - squares.square() @ self.loose.T - squares @ (own * tied).T

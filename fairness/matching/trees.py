@@ -164,7 +164,9 @@ def leaf_counts(trees: Sequence[Tree], codes: Codes, sizes: Sequence[int]) -> In
     return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
-def split_counts(trees: Sequence[Tree], counts: Ints, sizes: Sequence[int]) -> list[Ints]:
+def split_counts(
+    trees: Sequence[Tree], counts: npt.NDArray[Any], sizes: Sequence[int]
+) -> list[npt.NDArray[Any]]:
     """The inverse: counts of each tree, `(leaves, codes)`."""
     shapes = [(tree.leaves, tree.size(sizes)) for tree in trees]
     ends = np.cumsum([leaves * size for leaves, size in shapes])

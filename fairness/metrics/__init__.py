@@ -2,11 +2,13 @@
 
 - `coverage`, `neighbours`, `ties`, `blocks`: coverage and recall by nearest neighbours.
 - `codebook`: recall from counts that sites add up.
+- `modes`: which cells of a codebook are covered, beyond chance.
 - `marginals`, `distances`: distances of single columns, and of whole rows.
 - `joint`: distances of joint distributions of two and three columns; impossible pairs of values.
 - `two_sample`: how well a classifier tells synthetic rows from real ones.
 - `alpha_beta`: alpha-precision and beta-recall.
 - `utility`, `group_utility`: models trained on synthetic rows, overall and by group.
+- `efficacy`: every column predicted from the others.
 - `bootstrap`, `intervals`: confidence intervals.
 - `image_features`: features of images in place of their pixels.
 - `streams`: independent random streams.

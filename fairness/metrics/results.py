@@ -49,6 +49,7 @@ class GroupFinding:
         closer_to_training: Share of synthetic rows nearer to a real row that was trained on than to
             any held-out row, as if as many were held out; half where nothing was learnt by heart,
             less where held-out rows were (`everymode.fairness.audit.copies`).
+        closer_to_training_fresh: The same share of rows trained on, each without itself.
         mmd: Squared maximum mean discrepancy, unbiased; near 0 is good, may be negative.
         sliced_w1: Sliced Wasserstein distance of the embedded rows.
         sliced_w1_null: What two halves of the real rows give, the noise floor.
@@ -61,6 +62,8 @@ class GroupFinding:
         pairwise_column: That column.
         modes_real: Cells of the codebook that hold real rows of the group.
         modes_covered: Of these, cells that hold synthetic rows of the group.
+        modes_sure: Cells that are covered beyond chance.
+        modes_lost: Cells that are not, beyond chance (`everymode.fairness.metrics.modes`).
         missing_categories: By column: categories of real rows of the group that no synthetic row of
             the group has.
         range_lost: By column: share of the group's real range that the synthetic range leaves out.
@@ -78,6 +81,10 @@ class GroupFinding:
         impossible: Share of synthetic rows with a pair of values that no real row of the whole
             table has, though chance would expect ten.
         impossible_held_out: The same share of held-out rows.
+        efficacy: Of all rows: mean over columns of the area under the ROC curve of models that
+            predict the column from the others, trained on synthetic rows and tested on held-out
+            ones (`everymode.fairness.metrics.efficacy`).
+        efficacy_real: The same, trained on as many real rows.
         membership_nearest: Area under the ROC curve of the membership attack by the nearest row.
         membership_nearest_found: Share of rows trained on that it finds at a rate of false alarms
             of .01.
@@ -108,6 +115,7 @@ class GroupFinding:
     copied_held_out_expected: float | None = None
     repeated: float | None = None
     closer_to_training: Estimate = Estimate()
+    closer_to_training_fresh: Estimate = Estimate()
     mmd: float | None = None
     sliced_w1: float | None = None
     sliced_w1_null: float | None = None
@@ -118,6 +126,8 @@ class GroupFinding:
     pairwise_column: str | None = None
     modes_real: int | None = None
     modes_covered: int | None = None
+    modes_sure: int | None = None
+    modes_lost: int | None = None
     missing_categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     range_lost: Mapping[str, float] = field(default_factory=dict)
     c2st_trees: Estimate = Estimate()
@@ -130,6 +140,8 @@ class GroupFinding:
     beta_recall: float | None = None
     impossible: float | None = None
     impossible_held_out: float | None = None
+    efficacy: float | None = None
+    efficacy_real: float | None = None
     membership_nearest: Estimate = Estimate()
     membership_nearest_found: Estimate = Estimate()
     membership_density: Estimate = Estimate()

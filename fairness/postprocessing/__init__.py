@@ -2,6 +2,7 @@
 
 - `calibration`: shares of categories, by iterative proportional fitting.
 - `projection`, `projection_problem`: rejection sampling so that second moments are met.
+- `products`: products of coordinates of rows, few of which are not 0 where tables are wide.
 - `dependencies`: functional dependencies between columns.
 """
 

@@ -30,6 +30,9 @@ Rows = npt.NDArray[np.float32]
 TRIES = 8
 """Times that rows with a forbidden pair are drawn again; those left are dropped later."""
 
+GUIDE = 128
+"""Parts of a leaf that are looked up: a power of two, so that nothing is rounded."""
+
 PREFIX = "trees"
 """What the names of its tensors in a saved generator begin with."""
 
@@ -86,10 +89,9 @@ class ConditionalTrees:
     def _drawn(self, cells: Ints, rng: np.random.Generator) -> Codes:
         found = np.zeros((len(cells), len(self.coding.columns)), dtype=np.int16)
         found[:, : self.coding.given] = self.coding.given_codes(cells)
-        for tree, heights in zip(self.trees, self._heights, strict=True):
+        for tree, steps in zip(self.trees, self._steps, strict=True):
             leaf = tree.apply(found)
-            # All leaves' distribution functions, one above another: one search does for all rows.
-            place = np.searchsorted(heights, leaf + rng.random(len(cells)), side="right")
+            place = steps.search(leaf + rng.random(len(cells)))
             size = self.coding.columns[tree.target].size
             found[:, tree.target] = np.minimum(place - leaf * size, size - 1)
         return found
@@ -99,14 +101,8 @@ class ConditionalTrees:
         return self.coding.rows(self.codes(cells, rng), rng)
 
     @cached_property
-    def _heights(self) -> tuple[Floats, ...]:
-        found = []
-        for shares in self.shares:
-            heights = np.cumsum(shares, 1)
-            # The last code with a share closes the leaf, whatever was lost in rounding.
-            heights[heights >= heights[:, -1:]] = 1.0
-            found.append((heights + np.arange(len(heights))[:, None]).reshape(-1))
-        return tuple(found)
+    def _steps(self) -> tuple["Steps", ...]:
+        return tuple(map(Steps.of, self.shares))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a saved generator holds of it."""
@@ -142,6 +138,48 @@ class ConditionalTrees:
             trees.append(tree)
             shares.append(own / total)
         return ConditionalTrees(coding, tuple(trees), tuple(shares))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Distribution functions of all leaves, one above another: one search does for all rows.
+
+    Source: Chen, Asau, "On Generating Random Variates from an Empirical Distribution", 1974
+    (a table says where a search begins).
+
+    Attributes:
+        heights: Where each code of each leaf ends; leaf k takes what is between k and k + 1.
+        guide: The first place that may be meant, for `GUIDE` parts of each leaf.
+    """
+
+    heights: Floats
+    guide: Ints
+
+    @staticmethod
+    def of(shares: Floats) -> "Steps":
+        """From what every leaf holds of every code, `(leaves, codes)`."""
+        heights = np.cumsum(shares, 1)
+        # The last code with a share closes the leaf, whatever was lost in rounding.
+        heights[heights >= heights[:, -1:]] = 1.0
+        heights = (heights + np.arange(len(heights))[:, None]).reshape(-1)
+        starts = np.arange(len(shares) * GUIDE) / GUIDE
+        return Steps(heights, np.searchsorted(heights, starts, side="right"))
+
+    def search(self, points: Floats) -> Ints:
+        """Places of points `(n,)`: the first whose height is larger.
+
+        >>> Steps.of(np.array([[0.5, 0.5], [0.0, 1.0]])).search(np.array([0.2, 0.5, 1.0])).tolist()
+        [0, 1, 3]
+        """
+        # Rounded up to the end of all leaves, a point would have no part.
+        part = np.minimum((points * GUIDE).astype(np.int64), len(self.guide) - 1)
+        place = self.guide.take(part)
+        left = np.flatnonzero(self.heights.take(place, mode="clip") <= points)
+        while len(left):
+            place[left] += 1
+            left = left[self.heights.take(place[left], mode="clip") <= points[left]]
+            left = left[place[left] < len(self.heights)]
+        return place
 
 
 def filled_shares(tree: Tree, counts: Ints, least: int) -> Floats:

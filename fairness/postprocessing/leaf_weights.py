@@ -35,6 +35,9 @@ Ints = npt.NDArray[np.int64]
 PREFIX = "critic"
 """What the names of its tensors in a saved generator begin with."""
 
+LEAVES = 64
+"""Leaves of a tree at most."""
+
 STEPS = 200
 """Steps of a fit at most."""
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.moments import LevelMoments
+from everymode.fairness.postprocessing.products import Products
 from everymode.fairness.postprocessing.projection_problem import (
     STEPS,
     Made,
@@ -74,7 +75,7 @@ class Projection:
             index = torch.from_numpy((cells == cell).nonzero()[0])
             part = joined[index]
             tilt = self._tilt(int(cell), conditions[index[0]])
-            score[index] = ((part @ tilt) * part).sum(1)
+            score[index] = Products.of(part).form(tilt)
         chance = torch.rand(len(rows), generator=rng).log()
         return chance < score - self.log_envelopes[torch.from_numpy(cells)]
 
@@ -145,7 +146,7 @@ def project(
     problem = ProjectionProblem.of(made, mass, conditions, moments)
     if not problem.cells:
         return Fit(None, 0, 0, 1.0)
-    before = problem.count_violations([torch.zeros(len(part)) for part in problem.parts])
+    before = problem.count_violations([torch.zeros(len(part.rows)) for part in problem.parts])
     if not before:
         return Fit(None, 0, 0, 1.0)
     levels = problem.solved(lambda steps: tell(steps, STEPS))

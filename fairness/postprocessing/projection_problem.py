@@ -13,12 +13,16 @@ from torch import Tensor
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.moments import LevelMoments, eligible_strata
 from everymode.fairness.postprocessing.calibration import BELIEF, TINY, stratum_levels
+from everymode.fairness.postprocessing.products import Products
 
 Made = Mapping[int, Tensor]
 """By cell, rows made for it with every category chosen, `(n, D)`."""
 
 TOLERANCE = 3.0
 """Standard errors that a moment may be off."""
+
+NOISE_TOLERANCE = 1.0
+"""Standard deviations of noise that was added for privacy, likewise."""
 
 MIN_COUNT = 30.0
 """Rows of the generator that must show two categories together for their moment to be moved."""
@@ -67,7 +71,7 @@ class ProjectionProblem:
 
     Attributes:
         cells: Cells that take part.
-        parts: Their rows beside their condition, `(n, W)` each.
+        parts: Their rows beside their condition, `(n, W)` each, and their products.
         shares: Their shares of the weight, `(S,)`.
         members: Which levels each is in, that of all rows last, `(S, C + 1)`.
         target: Moments wanted, times each level's share, `(C + 1, W, W)`.
@@ -77,7 +81,7 @@ class ProjectionProblem:
     """
 
     cells: Sequence[int]
-    parts: Sequence[Tensor]
+    parts: Sequence[Products]
     shares: Tensor
     members: Tensor
     target: Tensor
@@ -98,9 +102,11 @@ class ProjectionProblem:
         cells = [cell for cell in made if counts[cell] > 0 and mass[cell] > 0 and len(made[cell])]
         shares = mass[cells].float() / mass[cells].sum()
         members = member[cells]
-        parts = [torch.cat([made[c], told[c].expand(len(made[c]), -1)], 1) for c in cells]
+        parts = [
+            Products.of(torch.cat([made[c], told[c].expand(len(made[c]), -1)], 1)) for c in cells
+        ]
         rows = (members * counts[cells, None]).sum(0)
-        drawn = (members * torch.tensor([float(len(p)) for p in parts])[:, None]).sum(0)
+        drawn = (members * torch.tensor([float(len(p.rows)) for p in parts])[:, None]).sum(0)
         within = members.T @ shares
         first, second = _means(parts, members, shares, len(moments.choices))
         own = torch.from_numpy(moments.means).float()
@@ -114,8 +120,8 @@ class ProjectionProblem:
         error = chance / drawn.clamp_min(1)[:, None, None] + data / many + many**-2
         # Noise that was added for privacy is an error of the sums like chance.
         added = torch.from_numpy(moments.noise_or_zero).float().square()
-        error = error + added[:, None, None]
-        slack = TOLERANCE * error.sqrt()
+        noise = NOISE_TOLERANCE**2 * added[:, None, None]
+        slack = (TOLERANCE**2 * error + noise).sqrt()
         # A weight for what no row shows would cost nothing here and rule wherever it turns up.
         shown = first * drawn[:, None, None]
         category = torch.where(choice, shown.diagonal(dim1=1, dim2=2), torch.inf)
@@ -139,7 +145,7 @@ class ProjectionProblem:
     def scores(self, levels: Tensor) -> list[Tensor]:
         """z^T A z of every part's rows, `(n,)` each."""
         return [
-            ((part @ joint_tilt(levels, member[:-1])) * part).sum(1)
+            part.form(joint_tilt(levels, member[:-1]))
             for part, member in zip(self.parts, self.members, strict=True)
         ]
 
@@ -156,8 +162,7 @@ class ProjectionProblem:
         for part, own, share, member in zip(
             self.parts, shares, self.shares, self.members, strict=True
         ):
-            second = (part * (own * share)[:, None]).T @ part
-            found[member > 0] += second
+            found[member > 0] += part.total(own * share)
         return found
 
     def count_violations(self, scores: Sequence[Tensor]) -> int:
@@ -179,7 +184,7 @@ class ProjectionProblem:
         what a cut takes from wanted rows would else be missing from their categories.
         """
         scores = torch.cat(self.scores(levels))
-        sizes = [len(part) for part in self.parts]
+        sizes = [len(part.rows) for part in self.parts]
         member = torch.repeat_interleave(self.members, torch.tensor(sizes), 0)
         log_share = self.shares.log()
         levels = levels.clone()
@@ -190,7 +195,8 @@ class ProjectionProblem:
             for turn in (*stratum_levels(vectors), [len(within) - 1])
             if len(turn)
         ]
-        rows = torch.cat([part[:, : max(last for _, last in spans)] for part in self.parts])
+        end = max(last for _, last in spans)
+        rows = torch.cat([part.rows[:, :end] for part in self.parts])
         own: dict[tuple[int, int], Tensor] = {}
         for _ in range(SWEEPS):
             ceiling = torch.repeat_interleave(
@@ -276,13 +282,13 @@ def log_envelopes(scores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _means(
-    parts: Sequence[Tensor], members: Tensor, shares: Tensor, width: int
+    parts: Sequence[Products], members: Tensor, shares: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
     """Means of products of coordinates and of their squares in every level, `(C + 1, W, W)`."""
     first, second = torch.zeros(2, members.shape[1], width, width)
     for part, member, share in zip(parts, members, shares, strict=True):
-        first[member > 0] += share * (part.T @ part) / len(part)
-        square = part.square()
-        second[member > 0] += share * (square.T @ square) / len(part)
+        each = torch.ones(len(part.rows))
+        first[member > 0] += share * part.total(each) / len(each)
+        second[member > 0] += share * part.squared().total(each) / len(each)
     within = (members.T @ shares).clamp_min(TINY)[:, None, None]
     return first / within, second / within

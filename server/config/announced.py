@@ -9,22 +9,37 @@ from everymode.clients.protocol import limits
 from everymode.clients.protocol.announcement import Announcement
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
+from everymode.server.privacy.budget import Budget
 
 
-def announce(settings: Settings, arrays: bool = False, done: int = 0) -> Announcement:
+def announce(
+    settings: Settings,
+    arrays: bool = False,
+    done: int = 0,
+    budget: Budget | None = None,
+    plans: tuple[str, ...] = (),
+) -> Announcement:
     """The announcement of a run.
 
     Args:
         settings: The configuration.
         arrays: Whether sites hold arrays, which get no moments and no trees.
         done: Rounds that were done in earlier sessions of the run.
+        budget: What it may spend of privacy; None: sums are exact.
+        plans: Fingerprints of its plan, if it goes on.
     """
+    masked = settings.secure.summation == "masked"
+    # Of unmasked answers the server sees each site's own, under that site's share of the noise.
+    seen = 0.0 if budget is None else budget.rho * (1 if masked else budget.adders)
     counted = list(_questions(settings, arrays, done))
     return Announcement(
         tasks=tuple(name for name, _ in counted),
         sensitive=settings.data.sensitive,
         releases=sum(most for _, most in counted),
         minimum=settings.train.site_minimum,
+        masked=masked,
+        rho=seen,
+        plans=plans,
     )
 
 

@@ -28,6 +28,14 @@ class PrivacySettings(Section):
         "moments (pairs of columns by group and label), leaves (model.critic_trees); what a run "
         "does not ask for goes to the rest",
     )
+    group_share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the moments' budget for what groups have of their own: categories "
+        "and numbers by label within each group; the rest is for pairs of columns by label. More "
+        "of it helps small groups, and costs what all rows have in common",
+    )
     trusted_sites: int = Field(
         0,
         ge=0,

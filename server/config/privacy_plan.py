@@ -12,19 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from everymode.clients.protocol.messages import EncodeData
-from everymode.clients.protocol.noise import Sensitivity
+from everymode.clients.protocol.accounting import compute_epsilon
+from everymode.clients.protocol.messages import EncodeData, SumMoments
+from everymode.clients.protocol.noise import COUNT_BITS, Portion, Sensitivity
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.schema_messages import CountHistograms
-from everymode.clients.protocol.sensitivity import of_histograms
+from everymode.clients.protocol.sensitivity import of_histograms, of_moments
 from everymode.clients.protocol.sums import Layout
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.fairness.matching.private_moments import choose_clip
+from everymode.fairness.matching.private_moments import choose_clips
+from everymode.fairness.matching.suppression import to_text
+from everymode.fairness.postprocessing.leaf_weights import LEAVES
 from everymode.server.config.private_runs import build_budget, undeclared_columns
 from everymode.server.config.recipe import build_recipe
 from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
-from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget, Part
 from everymode.server.privacy.private_moments import choose_levels, level_names, level_rows
 from everymode.server.schema.cells import possible_cells
@@ -50,7 +52,7 @@ class PlannedPart:
         epsilon: The same at the run's delta, of this question alone.
         sensitivity: By how much one row moves the sums.
         why: The derivation, in words.
-        deviation: Standard deviation of the noise on each number of the total, in rows.
+        deviation: Standard deviation of the noise on numbers of the total, in rows, the largest.
         site_deviation: Of one site's share.
         survives: Rows that a level, cell or leaf must hold to take part.
     """
@@ -229,10 +231,16 @@ def _with_counts(
 
 
 def _part(
-    budget: Budget, part: Part, question: str, bound: Sensitivity, survives: float, clip: float = 0
+    budget: Budget,
+    part: Part,
+    question: str,
+    bound: Sensitivity,
+    survives: float,
+    clips: tuple[float, float] = (0.0, 0.0),
 ) -> PlannedPart:
-    noise = budget.noise(part, clip)
-    rho, deviation = bound.charged(noise), bound.total_deviation(noise)
+    noise = budget.noise(part, clips)
+    rho = bound.charged(noise)
+    deviation = max(bound.total_deviations(noise))
     return PlannedPart(
         part,
         question,
@@ -241,7 +249,7 @@ def _part(
         rho,
         compute_epsilon(rho, budget.delta),
         bound.l2,
-        bound.derivation,
+        bound.explain(noise),
         deviation,
         bound.site_deviation(noise),
         math.ceil(survives * deviation),
@@ -256,21 +264,13 @@ def _counts(budget: Budget, order: CountHistograms) -> PlannedPart:
 def _moments(
     budget: Budget, plan: Plan, counted: bool
 ) -> tuple[PlannedPart, dict[str, int] | None]:
-    clip = choose_clip(plan.coordinates)
-    noise = budget.noise("moments", clip)
-    asked, deviation = choose_levels(plan, noise)
-    # What the deviation says of the sensitivity: blocks of which no level survives are not asked.
-    l2 = deviation * math.sqrt(2 * noise.rho) / noise.excess
-    blocks = round((l2 / clip) ** 2)
-    bound = Sensitivity(
-        l2,
-        ("moments",),
-        1,
-        30,
-        f"what a row adds is scaled to a norm of at most {clip:.4g} in each of the {blocks} levels "
-        "that it can be in",
-    )
-    part = _part(budget, "moments", "pairs of values by group and label", bound, SURVIVES, clip)
+    clips = choose_clips(plan.coordinates)
+    noise = budget.noise("moments", clips)
+    asked, _ = choose_levels(plan, noise)
+    published = np.repeat(asked[:, None], plan.coordinates.width, axis=1)
+    bound = of_moments(SumMoments("0" * 16, to_text(published), noise), plan.conditions)
+    question = "pairs of columns by label, and columns by group and label"
+    part = _part(budget, "moments", question, bound, SURVIVES, clips)
     if not counted:
         return part, None
     rows = level_rows(plan)
@@ -282,8 +282,12 @@ def _moments(
 
 
 def _leaves(budget: Budget, trees: int, leaf: int) -> PlannedPart:
+    # How many leaves there will be is not known; it hardly matters.
     bound = Sensitivity(
-        math.sqrt(trees), ("counts",), 1, 0, f"a row is counted once in each of {trees} trees"
+        (Portion(math.sqrt(trees), LEAVES * trees),),
+        ("counts",),
+        COUNT_BITS,
+        f"a row is counted once in each of {trees} trees",
     )
     found = _part(budget, "leaves", "rows in leaves of trees as critics", bound, KEPT)
     return replace(found, survives=max(found.survives, leaf))

@@ -35,6 +35,7 @@ def build_budget(settings: Settings, sites: int) -> Budget | None:
         adders,
         sites,
         privacy.seed,
+        privacy.group_share,
     )
 
 
@@ -79,7 +80,7 @@ def _unaccounted(settings: Settings) -> Iterator[str]:
         (
             model.trees > 0,
             f"model.trees = {model.trees}: leaves of so few rows drown in the noise; write "
-            "model.trees = 0 and model.critic_trees = 180",
+            "model.trees = 0 and model.critic_trees = 60",
         ),
         (
             model.critic_growth != "random",

@@ -436,7 +436,8 @@ class ModelSettings(Section):
     marginals: bool = Field(
         True,
         description="whether the trained generator is held to the data's shares of categories, "
-        "per group and label, so that rare ones are not lost",
+        "per group and label, so that rare ones are not lost; of a table of fewer than 100 rows "
+        "numbers are held to the mean and the spread of their ranks, too",
     )
     projection: bool = Field(
         True,

@@ -4,7 +4,9 @@
 - `certificates`: the certificate authority and the server's certificate.
 - `keys`: the key that a site makes.
 - `kit`: the folders, written from `templates`.
+- `peers`: the public keys of the other sites, for masks.
 - `connection`: what can be seen of the server from outside.
+- `peer_check`: what is to be said of those.
 - `checks`: what `everymode deploy check` looks at.
 """
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from everymode.server.deployment.checks import check_folder
     from everymode.server.deployment.keys import make_key
     from everymode.server.deployment.kit import Kit, Role, read_role, renew_certificate, write_kit
+    from everymode.server.deployment.peers import gather_keys, take_keys
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -31,6 +34,7 @@ else:
                 "renew_certificate",
                 "write_kit",
             ),
+            "everymode.server.deployment.peers": ("gather_keys", "take_keys"),
         },
     )
 
@@ -39,10 +43,12 @@ __all__ = [
     "Kit",
     "Role",
     "check_folder",
+    "gather_keys",
     "make_key",
     "parse_address",
     "parse_sites",
     "read_role",
     "renew_certificate",
+    "take_keys",
     "write_kit",
 ]

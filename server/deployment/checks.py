@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import psutil
 
-from everymode.clients.gate.policy import load_policy
+from everymode.clients.gate.policy import DEFAULT, Policy, load_policy
 from everymode.server.deployment import keys
 from everymode.server.deployment.certificates import certificate_problems, days_left
 from everymode.server.deployment.connection import connection_findings, date_finding
 from everymode.server.deployment.kit import Role, read_role
+from everymode.server.deployment.peer_check import gathered_findings, peer_findings
 from everymode.server.deployment.table_check import table_findings
 from everymode.server.outputs.findings import Finding
 from everymode.wgan.errors import DataError, EveryModeError, SettingsError
@@ -59,14 +60,18 @@ def _coordinator(role: Role, config: str) -> Iterator[Finding]:
         yield _private(folder / "ca.key", "")
     yield from connection_findings(role.server, folder / "ca.crt")
     yield from _registered(role)
-    yield _configuration(Path(config) if config else folder / "config.toml")
+    named = Path(config) if config else folder / "config.toml"
+    yield _configuration(named)
+    masked, _ = _masked_sites(str(named))
+    yield from gathered_findings(role, masked)
     yield _disk("disk", folder)
 
 
 def _site(role: Role, data: str, config: str) -> Iterator[Finding]:
     folder = role.folder
     problems = keys.key_problems(folder)
-    yield Finding("key", "" if problems else "here, mode 600, P-384", "; ".join(problems))
+    found = "" if problems else f"here, mode 600, P-384, {keys.key_shown(folder / keys.PUBLIC)}"
+    yield Finding("key", found, "; ".join(problems))
     yield from connection_findings(role.server, folder / "ca.crt")
     try:
         values = _read_toml(folder / "site.toml")
@@ -78,7 +83,10 @@ def _site(role: Role, data: str, config: str) -> Iterator[Finding]:
         advice = f'write site = "{role.site}", the coordinator\'s name for it'
         yield Finding("site.toml", f"site = '{named}'", advice)
     yield from table_findings(role, values, data, config)
-    yield from _policy(folder, values)
+    policy, finding = _policy(folder, values)
+    yield finding
+    masked, sites = _masked_sites(config) if config else (False, ())
+    yield from peer_findings(role, values, masked or policy.masking, sites)
     yield _disk("disk", folder / str(values.get("workspace", "")))
 
 
@@ -193,18 +201,30 @@ def _configuration(path: Path) -> Finding:
     return Finding(path.name, "can be used")
 
 
-def _policy(folder: Path, values: dict[str, Any]) -> Iterator[Finding]:
+def _masked_sites(path: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a run masks its sums, and its sites; another finding says what is wrong with it."""
+    from everymode.server.config.files import load
+
+    try:
+        settings = load(path)
+    except EveryModeError:
+        return False, ()
+    masked = settings.secure.summation == "masked"
+    return masked, tuple(settings.deployment.sites) if masked else ()
+
+
+def _policy(folder: Path, values: dict[str, Any]) -> tuple[Policy, Finding]:
+    """What the site answers, and the finding on it; the default where it cannot be read."""
     name = str(values.get("policy", ""))
     if not name:
-        yield Finding("policy", "none named in site.toml", 'write policy = "policy.toml"')
-        return
+        advice = 'write policy = "policy.toml"'
+        return DEFAULT, Finding("policy", "none named in site.toml", advice)
     try:
         policy = load_policy(folder / name)
     except SettingsError as error:
-        yield Finding("policy", "cannot be used", "; ".join(error.problems))
-        return
+        return DEFAULT, Finding("policy", "cannot be used", "; ".join(error.problems))
     chosen = ", ".join(sorted(policy.model_fields_set)) or "none, all defaults hold"
-    yield Finding("policy", f"{name}; keys that are set: {chosen}")
+    return policy, Finding("policy", f"{name}; keys that are set: {chosen}")
 
 
 def _disk(what: str, folder: Path) -> Finding:

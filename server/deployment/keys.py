@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from everymode.clients.secure.public_keys import fingerprint, parse_public_key, public_line
 from everymode.wgan.errors import StateError
 from everymode.wgan.files import write_bytes
 
@@ -42,9 +43,14 @@ def make_key(folder: Path, name: str) -> Path:
         serialization.NoEncryption(),
     )
     write_bytes(private, secret, private=True)
-    line = _public_line(key.public_key())
-    write_bytes(public, line + f" {name}\n".encode())
+    line = public_line(key.public_key())
+    write_bytes(public, f"{line} {name}\n".encode())
     return public
+
+
+def key_shown(public: Path) -> str:
+    """The fingerprint of a public key, as `ssh-keygen -l` shows it."""
+    return fingerprint(parse_public_key(public.read_bytes()))
 
 
 def key_problems(folder: Path) -> list[str]:
@@ -67,10 +73,6 @@ def key_problems(folder: Path) -> list[str]:
         ]
     if not public.exists():
         return [*problems, f"{public} is missing: ssh-keygen -y -f {private} > {public}"]
-    if public.read_bytes().split()[:2] != _public_line(key.public_key()).split():
+    if public.read_bytes().split()[:2] != public_line(key.public_key()).encode().split():
         problems.append(f"{public} belongs to another key: ssh-keygen -y -f {private} > {public}")
     return problems
-
-
-def _public_line(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)

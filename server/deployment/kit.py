@@ -46,6 +46,9 @@ ROLE: Final = "kit.json"
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
+PEERS: Final = "peers"
+"""The folder of a site with the public keys of the others."""
+
 PLACE: Final = "/opt/everymode"
 """Where units and containers expect the folder of a machine."""
 
@@ -249,6 +252,7 @@ def _fill(folder: Path, kit: Kit) -> None:
 def fill_site(folder: Path, kit: Kit, site: str, authority: bytes) -> None:
     """Writes the folder of a site; `authority`: the certificate that it trusts, PEM."""
     values = _values(kit, authority)
+    make_folder(folder / PEERS)
     write_bytes(folder / "ca.crt", authority)
     write_json(folder / ROLE, _role(kit, site, values))
     for place, content in _rendered("site", {**values, "site": site}):
@@ -277,6 +281,7 @@ def _values(kit: Kit, authority: bytes) -> dict[str, Any]:
         "sites": kit.sites,
         "place": kit.place.rstrip("/"),
         "private": keys.PRIVATE,
+        "peers": PEERS,
         "public": keys.PUBLIC,
         "policy": _policy_lines(),
         "version": versions["everymode"],

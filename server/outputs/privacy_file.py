@@ -1,5 +1,6 @@
 """`privacy.json` and `privacy.html`: every release of a run and what protects it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ from markupsafe import Markup, escape
 
 from everymode.server.outputs.records import PRIVACY_VERSION, PrivacyRecord
 from everymode.server.privacy.ledger import Ledger
-from everymode.wgan.files import write_bytes, write_json
+from everymode.wgan.errors import StateError
+from everymode.wgan.files import read_json, write_bytes, write_json
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#56606b;--line:#d5dbe1;--back:#fff;
@@ -172,3 +174,26 @@ def _shown(epsilon: float | None, protection: str) -> str:
     if epsilon is not None:
         return f"{epsilon:.3g}"
     return "0" if protection == "no rows" else "no bound"
+
+
+def read_claim(folder: Path) -> tuple[float, float] | None:
+    """Epsilon and delta that a run directory's `privacy.json` guarantees; None: nothing.
+
+    Raises:
+        StateError: The file is there and cannot be read, or is not what a run writes.
+    """
+    path = folder / "privacy.json"
+    if not path.exists():
+        return None
+    given = read_json(path).get("guarantee")
+    if given is None:
+        return None
+    try:
+        epsilon, delta = float(given["epsilon"]), float(given["delta"])
+        if not (0 < epsilon < math.inf and 0 <= delta < 1):
+            raise ValueError("out of range")
+    except (KeyError, TypeError, ValueError):
+        raise StateError(
+            f"{path}: its guarantee has no epsilon and delta; put the file back as the run wrote it"
+        ) from None
+    return epsilon, delta

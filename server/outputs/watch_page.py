@@ -47,7 +47,7 @@ def watch_page(status: Status) -> str:
     figures = [
         ("rounds", share),
         ("training time left", duration(status.seconds_left) if _going(status) else "none"),
-        ("a round", duration(status.round_seconds)),
+        ("time per round", _round_time(status.round_seconds)),
         ("down to sites", size(status.bytes_down)),
         ("up from sites", size(status.bytes_up)),
     ]
@@ -130,6 +130,11 @@ def _estimates(status: Status) -> str:
         '<h2>By group</h2><table><tr><th>Group</th><th>Over rounds</th><th class="n">Now</th></tr>'
         f"{rows}</table>{more if hidden > 0 else ''}"
     )
+
+
+def _round_time(seconds: float | None) -> str:
+    """Rounds of a simulation take a part of a second."""
+    return f"{seconds:.2f} s" if seconds is not None and seconds < 10 else duration(seconds)
 
 
 def _going(status: Status) -> bool:

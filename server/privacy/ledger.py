@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from everymode.clients.gate.noise import NAME, NO_ROWS
 from everymode.clients.gate.release import MASKED
+from everymode.clients.protocol.accounting import compute_epsilon
 from everymode.server.privacy.accounted import spent
-from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import Budget
 from everymode.server.replies.releases import TO, Entry, Releases
 

@@ -1,14 +1,12 @@
 """Second moments and shares of categories from sums with noise, made those of some table.
 
 Which levels are asked for follows from counts that are known already: a level takes part where it
-holds `budget.SURVIVES` standard deviations of the noise. Of what comes back, the joint counts of
-every two categories are moved to the nearest that are not negative and add up to the level's rows;
-what was not summed because other sums tell it is filled in (`everymode.fairness.matching.
-private_moments`). All of it is post-processing.
+holds `budget.SURVIVES` standard deviations of the noise, one of a group `budget.GROUP_SURVIVES`.
+What comes back is made that of some table (`everymode.server.privacy.noisy_levels`), and what was
+not summed because other sums tell it is filled in. All of it is post-processing.
 """
 
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +15,12 @@ from everymode.clients.protocol.messages import Request, SumMoments
 from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.sensitivity import of_moments
-from everymode.fairness.matching.consistency import onto_simplex
 from everymode.fairness.matching.moments import LevelMoments, eligible_strata
-from everymode.fairness.matching.private_moments import Coordinates, choose_clip, symmetric
+from everymode.fairness.matching.private_moments import Coordinates, choose_clips, symmetric
 from everymode.fairness.matching.suppression import to_text
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
-from everymode.server.privacy.budget import SURVIVES, Budget
+from everymode.server.privacy.budget import GROUP_SURVIVES, SURVIVES, Budget
+from everymode.server.privacy.noisy_levels import NoisyLevel, settle_group
 from everymode.server.transport.exchange import Exchange
 
 Floats = npt.NDArray[np.float64]
@@ -41,7 +39,8 @@ class PrivateMoments:
         marginals: Shares of categories; rows count for as many as the noise leaves them worth.
         counts: Rows of each category in each level, `(C + 1, W)`; 0 where a level takes no part.
         left_out: Names of levels that hold too few rows for the noise.
-        deviation: Of the noise on each product, in rows.
+        deviation: Of the noise on each product in levels of labels or of all rows, in rows.
+        group_deviation: The same in levels of groups.
     """
 
     moments: LevelMoments
@@ -49,6 +48,7 @@ class PrivateMoments:
     counts: Floats
     left_out: tuple[str, ...]
     deviation: float
+    group_deviation: float
 
 
 def level_rows(plan: Plan) -> Floats:
@@ -61,44 +61,41 @@ def level_rows(plan: Plan) -> Floats:
     return rows
 
 
-def choose_levels(plan: Plan, noise: Noise) -> tuple[Bools, float]:
-    """Which levels are asked for, `(C + 1,)`, and the deviation of the noise.
+def choose_levels(plan: Plan, noise: Noise) -> tuple[Bools, tuple[float, float]]:
+    """Which levels are asked for, `(C + 1,)`, and the deviations of the noise.
 
-    The sum of a block's levels is that of all rows, which is asked for only where neither groups
-    nor labels all take part.
+    These are of levels of groups and of all others. The level of all rows is asked for only where
+    not all labels take part, whose sum it is.
     """
-    rows, blocks = level_rows(plan), plan.coordinates.blocks
+    rows, groups = level_rows(plan), plan.coordinates.blocks[0]
     asked = np.append(rows[:-1] > 0, False)
-    asked[-1] = not asked.any()
+    asked[-1] = not all_labels(asked, rows, plan)
     while True:
-        deviation = compute_deviation(plan, asked, noise)
-        kept = asked & (rows >= SURVIVES * deviation)
-        kept[-1] = asked[-1] or _whole_block(kept, rows, blocks) is None
-        # A level of all rows that is asked for adds to the noise of the others.
+        deviations = compute_deviations(plan, asked, noise)
+        least = np.full(len(rows), SURVIVES * deviations[1])
+        least[:groups] = GROUP_SURVIVES * deviations[0]
+        kept = asked & (rows >= least)
+        kept[-1] = asked[-1] or not all_labels(kept, rows, plan)
+        # A level of all rows that is asked for adds to the noise of labels.
         if (kept == asked).all() or (kept[-1] and not kept[:-1].any()):
-            return kept, compute_deviation(plan, kept, noise)
+            return kept, compute_deviations(plan, kept, noise)
         asked = kept
 
 
-def compute_deviation(plan: Plan, asked: Bools, noise: Noise) -> float:
-    """Deviation of the noise where some levels are asked for, in rows."""
+def compute_deviations(plan: Plan, asked: Bools, noise: Noise) -> tuple[float, float]:
+    """Deviations of the noise where some levels are asked for, in rows: of groups, of others."""
     published = np.repeat(asked[:, None], plan.coordinates.width, axis=1)
     order = SumMoments("0" * 16, to_text(published), noise)
-    return of_moments(order, plan.conditions).total_deviation(noise)
+    found = list(of_moments(order, plan.conditions).total_deviations(noise))
+    groups = found.pop(0) if asked[: plan.coordinates.blocks[0]].any() else 0.0
+    return groups, found[0] if found else 0.0
 
 
-def _whole_block(asked: Bools, rows: Floats, blocks: tuple[int, int]) -> tuple[int, int] | None:
-    """The shortest block all of whose levels with rows are asked for, from first to last."""
-    found, start = [], 0
-    for size in blocks:
-        own = slice(start, start + size)
-        if size and asked[own][rows[own] > 0].all() and asked[own].any():
-            found.append((size, start))
-        start += size
-    if not found:
-        return None
-    size, start = min(found)
-    return start, start + size
+def all_labels(asked: Bools, rows: Floats, plan: Plan) -> bool:
+    """Whether all labels that have rows are asked for: their sum is that of all rows."""
+    groups, labels = plan.coordinates.blocks
+    own = slice(groups, groups + labels)
+    return bool(asked[own].any() and asked[own][rows[own] > 0].all())
 
 
 def request_private_moments(
@@ -106,13 +103,13 @@ def request_private_moments(
 ) -> PrivateMoments:
     """Asks the sites once for moments with noise."""
     coordinates = plan.coordinates
-    noise = budget.noise("moments", choose_clip(coordinates))
-    asked, deviation = choose_levels(plan, noise)
+    noise = budget.noise("moments", choose_clips(coordinates))
+    asked, deviations = choose_levels(plan, noise)
     published = np.repeat(asked[:, None], coordinates.width, axis=1)
     found = exchange(Request(SumMoments(plan_name, to_text(published), noise)))
     names = level_names(plan)
     left_out = tuple(name for name, own in zip(names, asked[:-1], strict=True) if not own)
-    return read_moments(plan, found["moments"], asked, deviation, left_out)
+    return read_moments(plan, found["moments"], asked, deviations, left_out)
 
 
 def level_names(plan: Plan) -> list[str]:
@@ -124,7 +121,11 @@ def level_names(plan: Plan) -> list[str]:
 
 
 def read_moments(
-    plan: Plan, sums: Floats, asked: Bools, deviation: float, left_out: tuple[str, ...] = ()
+    plan: Plan,
+    sums: Floats,
+    asked: Bools,
+    deviations: tuple[float, float],
+    left_out: tuple[str, ...] = (),
 ) -> PrivateMoments:
     """What totals with noise say.
 
@@ -132,56 +133,93 @@ def read_moments(
         plan: What server and sites agreed on.
         sums: Upper triangles of the levels that were asked for, one after another.
         asked: Which these are, `(C + 1,)`.
-        deviation: Of the noise on each.
+        deviations: Of the noise on products of groups' levels and of others.
         left_out: Names of levels that were not asked for.
     """
     coordinates, rows = plan.coordinates, level_rows(plan)
-    levels, width = coordinates.levels, coordinates.width
-    matrices = np.zeros((levels + 1, width, width))
+    (groups, labels), width = coordinates.blocks, coordinates.width
+    matrices, noise = np.zeros((groups + labels + 1, width, width)), np.zeros(len(rows))
     size, place = width * (width + 1) // 2, 0
+    raw = np.zeros_like(matrices)
     for level in np.flatnonzero(asked).tolist():
         pairs = coordinates.pairs(level)
-        part = symmetric(sums[place : place + size], width) * (pairs | pairs.T)
+        raw[level] = symmetric(sums[place : place + size], width) * (pairs | pairs.T)
         place += size
-        matrices[level] = _one_level(part, coordinates, level, rows[level])
-    noise = np.where(asked, deviation, 0.0)
-    groups, labels = coordinates.blocks
-    start = width - levels
+        noise[level] = deviations[level >= groups]
+        if level >= groups:
+            own = NoisyLevel(raw[level], coordinates, level, rows[level], noise[level])
+            matrices[level] = own.settled()
     known = np.repeat(asked[:, None], width, axis=1)
-    for label in range(groups, groups + labels):
-        for group in range(groups):
-            # In the level of a label, products with a group are those of the group with the label.
-            if asked[label] and asked[group]:
-                line = matrices[group][start + label]
-                matrices[label][start + group] = matrices[label][:, start + group] = line
-                matrices[label][start + group, start : start + groups] = 0.0
-                matrices[label][start : start + groups, start + group] = 0.0
-                matrices[label][start + group, start + group] = line[start + label]
-                matrices[label][start + group, start + label] = line[start + label]
-                matrices[label][start + label, start + group] = line[start + label]
-            elif asked[label]:
-                known[label, start + group] = False
-    block = _whole_block(asked, rows, coordinates.blocks)
-    if not asked[-1] and block is not None:
-        matrices[-1] = matrices[block[0] : block[1]].sum(0)
-        noise[-1] = deviation * np.sqrt(asked[block[0] : block[1]].sum())
+    whole = not asked[-1] and all_labels(asked, rows, plan)
+    if whole:
+        matrices[-1] = matrices[groups:-1].sum(0)
+        noise[-1] = deviations[1] * np.sqrt(asked[groups:-1].sum())
         known[-1] = True
-        known[-1, start : start + groups] = asked[:groups]
+    for group in np.flatnonzero(asked[:groups]).tolist():
+        matrices[group] = _settled_group(raw[group], matrices, rows, plan, group, deviations[0])
+    _fill_groups(matrices, known, asked, coordinates, whole)
     _fill_cells(matrices, plan)
     totals = np.where(known.any(1), rows, 0.0)
     safe = np.maximum(totals, 1.0)
-    means = matrices / safe[:, None, None]
-    choices = plan.choices
+    crossed = np.stack([coordinates.crossed(level) for level in range(len(rows))])
     moments = LevelMoments(
-        means, totals, choices, known, noise=noise / safe, unknown=coordinates.unknown
+        matrices / safe[:, None, None],
+        totals,
+        plan.choices,
+        known,
+        noise=noise / safe,
+        unknown=coordinates.unknown,
+        crossed=crossed,
     )
-    counts = matrices[:, np.arange(width), np.arange(width)] * choices
+    counts = matrices[:, np.arange(width), np.arange(width)] * plan.choices
     spans = [(b.start, b.stop) for b in plan.shape.blocks if b.kind == "choice"]
     first = np.concatenate([counts, totals[:, None]], 1)
     marginals = CategoryMarginals.of(first, plan.conditions, spans)
     worth = 1.0 / (1.0 / np.maximum(marginals.rows, 1.0) + (noise / safe) ** 2 / SPREAD)
     marginals = replace(marginals, rows=np.where(marginals.rows > 0, worth, 0.0))
-    return PrivateMoments(moments, marginals, counts, left_out, deviation)
+    return PrivateMoments(moments, marginals, counts, left_out, deviations[1], deviations[0])
+
+
+def _settled_group(
+    raw: Floats, matrices: Floats, rows: Floats, plan: Plan, group: int, deviation: float
+) -> Floats:
+    """A group's level, drawn towards what all rows with the same labels lead to expect."""
+    groups, labels = plan.coordinates.blocks
+    start = raw.shape[0] - groups - labels
+    cells = plan.conditions.table[group].astype(np.float64) if labels else rows[[group]]
+    numbers = list(plan.coordinates.numbers)
+    expected, squares = np.zeros((len(cells), len(raw))), np.zeros(len(raw))
+    for label in range(len(cells)):
+        level = groups + label if labels and matrices[groups + label].any() else len(rows) - 1
+        own, many = matrices[level], max(rows[level], 1.0)
+        expected[label] = np.diagonal(own) / many
+        squares += cells[label] * expected[label]
+        line = own[start + groups + label] if labels else own[start + group]
+        # Where it is not known how many rows of a level have a label, means of all are at hand.
+        share = line[start + groups + label] if labels else line[start + group]
+        expected[label, numbers] = line[numbers] / max(share, 1.0)
+    return settle_group(raw, plan.coordinates, group, cells, expected, squares, deviation)
+
+
+def _fill_groups(
+    matrices: Floats, known: Bools, asked: Bools, coordinates: Coordinates, whole: bool
+) -> None:
+    """Products with groups in the levels of labels and of all rows: the levels of groups say."""
+    groups, labels = coordinates.blocks
+    start = coordinates.width - coordinates.levels
+    for group in range(groups):
+        place = start + group
+        lines = [(groups + label, start + groups + label) for label in range(labels)]
+        lines += [(len(matrices) - 1, place)] if whole else []
+        for level, line in lines:
+            if not matrices[level].any():
+                continue
+            if not asked[group]:
+                known[level, place] = False
+                continue
+            own = matrices[group][line].copy()
+            own[start:] = 0.0
+            matrices[level][place] = matrices[level][:, place] = own
 
 
 def _fill_cells(matrices: Floats, plan: Plan) -> None:
@@ -200,40 +238,3 @@ def _fill_cells(matrices: Floats, plan: Plan) -> None:
             if level < len(own):
                 matrices[level][start + level, place] = own
                 matrices[level][place, start + level] = own
-
-
-def _one_level(part: Floats, coordinates: Coordinates, level: int, rows: float) -> Floats:
-    """A level's moments with what other entries tell filled in, and counts made consistent."""
-    start = coordinates.width - coordinates.levels
-    own = start + level if level < coordinates.levels else None
-    groups = coordinates.blocks[0]
-    repeated: set[int] = set()
-    if own is not None:
-        # In the level of a group the groups; in that of a label both.
-        repeated = set(range(start, start + (groups if level < groups else coordinates.levels)))
-    spans = [span for span in coordinates.spans if span[0] not in repeated]
-    for one, other in combinations(spans, 2):
-        pair = np.ix_(np.arange(*one), np.arange(*other))
-        if (both := part[pair]).any():
-            part[pair] = onto_simplex(both.reshape(-1), rows).reshape(both.shape)
-            part[pair[1].T, pair[0].T] = part[pair].T
-    columns = np.array(coordinates.columns)
-    for span in spans:
-        place = np.arange(*span)
-        part[place, place] = onto_simplex(part[place, place], rows)
-    if own is not None:
-        shares = np.diagonal(part).copy()
-        firsts = part[:, own].copy()
-        choice = np.ones(coordinates.width, dtype=np.bool_)
-        choice[list(coordinates.numbers)] = False
-        choice[sorted(repeated)] = False
-        part[choice, own] = part[own, choice] = shares[choice]
-        part[own, own] = rows
-        for number in coordinates.numbers:
-            part[number, number] = max(part[number, number], 0.0)
-            # The state that says that there is a number is the first of its column's states.
-            states = np.flatnonzero(columns == columns[number])
-            gates = [s for s in states if s != number and not coordinates.bins[s]]
-            if gates:
-                part[number, gates[0]] = part[gates[0], number] = firsts[number]
-    return part

@@ -21,7 +21,7 @@ from everymode.clients.protocol.plan import Plan, widths
 from everymode.clients.protocol.sums import LARGEST, SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.features import BINS
-from everymode.fairness.matching.moments import eligible_strata
+from everymode.fairness.matching.moments import Bools, eligible_strata, share_strata
 from everymode.fairness.weighting.group_weights import row_weights
 from everymode.server.replies.invariants import Floats, Ints, Problems, Reply
 
@@ -46,19 +46,26 @@ def prepare(order: EncodeData, reply: Reply) -> Problems:
         yield f"it counts {weight:.6g} of the whole, where its rows allow {allowed:.6g}"
     elif kept is not None and reply.exact and weight < allowed - slack:
         yield f"it counts only {weight:.6g} of the whole, where its rows make {allowed:.6g}"
-    taking, levels = eligible_strata(conditions)
     # Rows of all sites are an upper bound where those of this one are not known.
     cells = conditions.plain.table if kept is None else kept
-    most_of = _level_weights(cells * (weights * taking)[:, None], conditions)
-    ceilings = most_of * np.append(levels, True)
+
+    def ceilings_of(taking: Bools, levels: Bools) -> Floats:
+        most_of = _level_weights(cells * (weights * taking)[:, None], conditions)
+        ceilings: Floats = most_of * np.append(levels, True)
+        return ceilings
+
     exact = kept is not None and reply.exact and conditions.clusters == 1
     if order.matching in ("kernel", "sliced"):
+        ceilings = ceilings_of(*eligible_strata(conditions))
         yield from _description(reply, order.matching, ceilings, exact)
     if order.matching == "moments":
+        taking, _ = eligible_strata(conditions)
         most_rows = _level_weights((cells * taking[:, None]).astype(np.float64), conditions)
         yield from _counts(reply, plan, most_rows, exact)
     if order.marginals or order.matching == "moments":
         found = reply.sums["marginals"]
+        # Shares are of small groups, too, where there are no others.
+        ceilings = ceilings_of(*share_strata(conditions))
         yield from _levels(reply, "marginals", found[:, -1], ceilings, exact)
         # A site's floor may take from the shares of categories.
         yield from _one_hot(

@@ -24,7 +24,7 @@ from everymode.clients.protocol.schema_messages import (
 from everymode.clients.protocol.sketch import HALF, log_edges
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.groups.conditions import ConditionSpace
-from everymode.server.schema.bins import find_candidates, settle_column
+from everymode.server.schema.bins import find_candidates, note_rounded_ranges, settle_column
 from everymode.server.schema.categories import note_few_rare
 from everymode.server.schema.cells import (
     check_declared,
@@ -92,6 +92,11 @@ def agree(
     identifiers = tuple(name for name in data.identifiers if name not in data.drop)
     check_names(columns, data)
     names = tuple(name for name in columns if name not in identifiers)
+    if not names:
+        raise DataError(
+            f"no column is left to model: all are identifiers ({', '.join(identifiers[:5])}), of "
+            "which new codes are made; leave data.columns.NAME.kind of one of them out"
+        )
     data = replace(data, drop=(*data.drop, *identifiers))
     held_out = HeldOut(data.held_out, seed)
     declared = tuple(data.columns[n].format if n in data.columns else "" for n in names)
@@ -163,6 +168,7 @@ def agree(
     notes = [note for draft in drafts for note in draft.notes]
     notes += [note for i, draft in enumerate(drafts[:own]) for note in _tiny_note(draft, i, found)]
     notes += [note for _, note in settled if note]
+    notes += note_rounded_ranges(candidates[:own], schema.columns, counted, data.floor)
     notes += note_few_rare(*_rare_cells(candidates[:own], schema.columns, counted), data)
     notes += constraint_notes(schema, conditions.asked, counted, data)
     notes += [note for each in codes for note in _chance_note(each, rows)]

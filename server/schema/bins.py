@@ -1,6 +1,6 @@
 """Candidates for categories, point masses and bins of a column, and what is kept of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +9,12 @@ import pandas as pd
 
 from everymode.clients.protocol.sketch import frequent, log_edges, peel
 from everymode.clients.protocol.sums import SiteSums
-from everymode.server.schema.categories import settle_categories
+from everymode.server.schema.categories import SHOWN, settle_categories
 from everymode.server.schema.cells import SENSITIVE_VALUES
 from everymode.server.schema.drafts import Draft
 from everymode.server.schema.table_spec import TableSpec
 from everymode.wgan.data.dates import write_dates
+from everymode.wgan.data.extent import extent
 from everymode.wgan.data.ranks import jitter
 from everymode.wgan.data.schema import Column
 from everymode.wgan.errors import DataError
@@ -22,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 
 END_BINS = 32
 """Fine bins of the lowest and the highest coarse one: ranges are right to 1.1 % / 32 = .035 %."""
+
+OUTWARD = 0.15
+"""Share of its width by which a range may be rounded outward with nothing said."""
 
 FINE_BINS = 2048
 """Fine bins a numeric column gets, shared out by the coarse histogram's mass."""
@@ -128,6 +132,9 @@ def settle_column(
     fine, rows_in = edges, counts
     edges, counts = merged_bins(edges, counts, data.floor, jitter(column))
     half = jitter(column) / 2
+    first, last = extent(column)
+    # A few values within it are always there.
+    edges[[0, -1]] = max(edges[0], first - half), min(edges[-1], last + half)
     low, high = float(edges[0]) + half, float(edges[-1]) - half
     beyond = int(rows_in[fine[1:] <= edges[0]].sum() + rows_in[fine[:-1] >= edges[-1]].sum())
     least, most = min([low, *heavy]), max([high, *heavy])
@@ -148,6 +155,41 @@ def settle_column(
         low=least,
         high=most,
     ), note if beyond else ""
+
+
+def note_rounded_ranges(
+    candidates: Sequence[Column], columns: Sequence[Column], counted: SiteSums, floor: int
+) -> Iterator[str]:
+    """One sentence on all columns whose range is rounded outward by much.
+
+    Args:
+        candidates: The columns with fine bins, as they were counted.
+        columns: The same, settled.
+        counted: The sums of the counts.
+        floor: Rows that a range needs at its ends.
+    """
+    found = []
+    for i, (fine, column) in enumerate(zip(candidates, columns, strict=True)):
+        if not (fine.edges and column.edges):
+            continue
+        half, used = jitter(column) / 2, counted[f"bins.{i}"].nonzero()[0]
+        held = [a for a, n in zip(fine.atoms, counted[f"atoms.{i}"], strict=True) if n]
+        if len(used):
+            held += [fine.edges[used[0]] + half, fine.edges[used[-1] + 1] - half]
+        low, high = min(held), max(held)
+        ends = []
+        if low - column.low > OUTWARD * (high - low):
+            ends.append(f"from {_shown(column.low, column)}")
+        if column.high - high > OUTWARD * (high - low):
+            ends.append(f"to {_shown(column.high, column)}")
+        if ends:
+            found.append(f"'{column.name}' ({' '.join(ends)})")
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        yield (
+            f"ranges that fewer rows decide than data.floor = {floor} are rounded outward by "
+            f"{OUTWARD:.0%} or more: {', '.join(found[:SHOWN])}{more}"
+        )
 
 
 def _shown(number: float, column: Column) -> str:

@@ -1,6 +1,7 @@
 """How steps of secure summation reach the sites: in this process, or over Flower's grid."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,10 @@ from everymode.clients.secure.wire import Outcome, pack_steps, unpack_outcomes
 from everymode.server.replies.replies import Source
 from everymode.server.transport.exchange import InProcess
 from everymode.server.transport.grid import GridExchange
-from everymode.wgan.errors import DataError, NumericalError
+from everymode.wgan.errors import DataError, EveryModeError, NumericalError
+
+PARTING = 10.0
+"""Most seconds for which the end of a run waits for sites to forget what they kept."""
 
 
 class Channel(Protocol):
@@ -32,6 +36,10 @@ class Channel(Protocol):
             steps: The steps.
             request: What they are about, for these sites.
         """
+        ...
+
+    def part(self, steps: Mapping[str, Step], request: Request) -> None:
+        """Carries last steps, whose outcomes nobody needs, and waits for nobody."""
         ...
 
     def rest(self, seconds: float) -> None:
@@ -62,6 +70,11 @@ class InProcessChannel:
             torch.set_num_threads(threads)
         return outcomes
 
+    def part(self, steps: Mapping[str, Step], request: Request) -> None:
+        """See `Channel`."""
+        with suppress(EveryModeError):
+            self.send(steps, request)
+
     def rest(self, seconds: float) -> None:
         """What fails here does not come back by itself."""
 
@@ -90,10 +103,16 @@ class GridChannel:
             return ""
 
         wanted = request.only(tuple(steps))
-        failures = self.exchange.carry(self.exchange.find_sources(wanted), ask, take)
+        with self.exchange.explained():
+            failures = self.exchange.carry(self.exchange.find_sources(wanted), ask, take)
         for source, reason in failures.items():
             outcomes.update(dict.fromkeys(source.sites, ReplyError(f"{source}: {reason}")))
         return outcomes
+
+    def part(self, steps: Mapping[str, Step], request: Request) -> None:
+        """See `Channel`."""
+        with suppress(EveryModeError), self.exchange.hurried(PARTING):
+            self.send(steps, request)
 
     def rest(self, seconds: float) -> None:
         """See `Channel`."""

@@ -2,12 +2,13 @@
 
 Once a session the sites make keys. Every question then takes two messages to a site: one for its
 masked answer, and one that opens the masks of the sum and brings the secrets for the next question.
-A question that fails is asked again as another attempt, with fresh masks.
+A question that fails is asked again as another attempt, with fresh masks. At the end of a run the
+sites are told to forget the session.
 """
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from everymode.clients.protocol.messages import Request, Train
@@ -21,6 +22,7 @@ from everymode.clients.secure.graph import (
 from everymode.clients.secure.steps import (
     AnswerMasked,
     AttemptShares,
+    EndSession,
     Keys,
     MakeKeys,
     MakeShares,
@@ -119,6 +121,7 @@ class MaskedExchange:
     tell: Callable[[str], None] = lambda text: None
     traffic: Traffic = field(default_factory=Traffic)
     _session: _Session | None = field(default=None, init=False, repr=False)
+    _asked: Request | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuses what cannot be masked.
@@ -130,6 +133,13 @@ class MaskedExchange:
             len(self.names), self.masking.threshold, self.masking.neighbours
         ):
             raise SettingsError(problems)
+
+    def close(self) -> None:
+        """Lets sites forget the session; one that does not hear of it forgets it in time."""
+        session, self._session = self._session, None
+        if session is not None and self._asked is not None:
+            steps = dict.fromkeys(session.site_list.names, EndSession(session.name))
+            self.channel.part(steps, self._asked.only(tuple(steps)))
 
     @property
     def suspects(self) -> tuple[str, ...]:
@@ -148,6 +158,7 @@ class MaskedExchange:
             SettingsError: The request asks for more than sums, or too few sites.
         """
         self._check(request)
+        self._asked = replace(request, tensors={}, announced=None)
         collector = self.checker.open(request.order)
         problems: list[str] = []
         for number in range(self.masking.retries + 1):

@@ -8,6 +8,7 @@ from typing import Self
 import pandas as pd
 import torch
 
+from everymode.clients.protocol.plan import fingerprint
 from everymode.server.config.announced import announce
 from everymode.server.config.private_runs import build_budget
 from everymode.server.config.settings import Settings, settings_digest
@@ -62,11 +63,17 @@ class RunContext:
         The first one says what the run will ask.
         """
         done = self.folder.last_round if self.resume else 0
-        announced = announce(self.settings, self.samples is not None, done)
+        plans = (fingerprint(self.folder.read_plan()[0]),) if self._goes_on else ()
+        arrays = self.samples is not None
+        announced = announce(self.settings, arrays, done, self.budget, plans)
         named: Exchange = Named(self.exchange, settings_digest(self.settings)[:16], announced)
         if (budget := self.budget) is not None:
             named = Accounted(named, budget)
         object.__setattr__(self, "exchange", named)
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.resume and self.folder.plan.exists()
 
     @property
     def budget(self) -> Budget | None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from everymode.clients.protocol.accounting import compute_epsilon
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.plan import Plan
 from everymode.clients.protocol.sums import SiteSums
 from everymode.fairness.matching.moments import LevelMoments
-from everymode.fairness.matching.private_moments import choose_clip
+from everymode.fairness.matching.private_moments import choose_clips
 from everymode.fairness.matching.suppression import FLOOR
 from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.evaluation.figures import check_values
-from everymode.server.privacy.accounting import compute_epsilon
 from everymode.server.privacy.budget import SURVIVES, Budget
 from everymode.server.privacy.private_moments import (
     PrivateMoments,
@@ -108,7 +108,8 @@ def _encode_privately(run: RunContext, agreed: Agreed, sums: SiteSums, budget: B
     _check_survival(agreed.plan, budget)
     found = request_private_moments(run.exchange, agreed.plan, agreed.name, budget)
     run.listener.on_note(
-        f"second moments have noise of {found.deviation:,.0f} rows (standard deviation)"
+        f"second moments have noise of {found.deviation:,.0f} rows (standard deviation), those of "
+        f"groups of {found.group_deviation:,.0f}"
     )
     if found.left_out:
         run.listener.on_note(
@@ -121,8 +122,8 @@ def _encode_privately(run: RunContext, agreed: Agreed, sums: SiteSums, budget: B
 
 def _check_survival(plan: Plan, budget: Budget) -> None:
     """Raises `SettingsError` where all rows together are too few for the noise on moments."""
-    noise = budget.noise("moments", choose_clip(plan.coordinates))
-    _, deviation = choose_levels(plan, noise)
+    noise = budget.noise("moments", choose_clips(plan.coordinates))
+    _, (_, deviation) = choose_levels(plan, noise)
     rows = float(level_rows(plan)[-1])
     if rows < SURVIVES * deviation:
         factor = SURVIVES * deviation / max(rows, 1.0)

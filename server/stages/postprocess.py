@@ -15,6 +15,10 @@ from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.forbidden import FitForbidden
 from everymode.server.synthesis.generator_file import save_generator
 from everymode.server.synthesis.grown_critics import FitGrownCritics
+from everymode.server.synthesis.number_calibration import (
+    CalibrateNumbers,
+    wants_calibrated_numbers,
+)
 from everymode.server.synthesis.steps import DropForbidden
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import FitTrees, TreeSpec, find_obstacle
@@ -70,7 +74,12 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
             else:
                 noise = None if run.budget is None else run.budget.noise("leaves")
                 critics = FitCriticTrees(*own, noise)
-    for fit in build_fits(agreed.plan, encoded.marginals, moments, trees, critics, forbidden):
+    numbers = None
+    if model.marginals and wants_calibrated_numbers(agreed.plan):
+        numbers = CalibrateNumbers()
+    for fit in build_fits(
+        agreed.plan, encoded.marginals, moments, trees, critics, forbidden, numbers
+    ):
         run.begin("postprocess", fit.text)
         synthesizer, reports[fit.name] = fit(synthesizer, run.progress)
     # Last, whatever other steps have filled in.

@@ -71,8 +71,8 @@ def train(run: RunContext, encoded: Encoded) -> TrainingResult:
         # All of a row follows from its cell of group and label, of which the counts are known.
         recipe = replace(recipe, rounds=1)
         run.listener.on_note(
-            "no column is left beside groups and labels: rows are drawn from their counts, and "
-            "nothing is trained"
+            "no column beside groups and labels has more than one value: rows are drawn from "
+            "their counts, and nothing is trained"
         )
     rounds = Rounds(
         recipe,

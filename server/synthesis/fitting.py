@@ -10,6 +10,7 @@ from everymode.server.synthesis.calibration import CalibrateCategories
 from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.forbidden import FitForbidden
 from everymode.server.synthesis.grown_critics import FitGrownCritics
+from everymode.server.synthesis.number_calibration import CalibrateNumbers
 from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
 from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import FitTrees
@@ -45,10 +46,11 @@ def build_fits(
     trees: FitTrees | None = None,
     critics: FitCriticTrees | FitGrownCritics | None = None,
     forbidden: FitForbidden | None = None,
+    numbers: CalibrateNumbers | None = None,
 ) -> tuple[Fit, ...]:
     """The fits of a run, in the order in which they are applied.
 
-    The calibration comes first, since it changes the rows that the others are fitted on; the
+    Calibrations come first, since they change the rows that the others are fitted on; the
     projection late, since it rejects rows that are otherwise finished. Trees stand between them:
     they are grown on rows of the calibrated generator, and what they draw is projected. What never
     occurs is taken out of what they draw, before it is projected. Trees as
@@ -61,10 +63,13 @@ def build_fits(
         trees: Asks sites for counts in leaves; None where rows stay the generator's.
         critics: Asks for those of trees as critics; None where rows are not weighted by them.
         forbidden: Asks for pairs of values that never occur; None where any may be made.
+        numbers: Maps numbers to their agreed ranks; None where second moments see to them.
     """
     fits: list[Fit] = []
     if marginals is not None:
         fits.append(CalibrateCategories(marginals))
+    if numbers is not None:
+        fits.append(numbers)
     if trees is not None:
         fits.append(trees)
     if forbidden is not None:

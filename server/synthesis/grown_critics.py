@@ -8,7 +8,7 @@ many of them as of the data (`everymode.fairness.postprocessing.leaf_weights`). 
 grows where rows that are weighted like this still differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -83,8 +83,7 @@ class FitGrownCritics:
             problem = LeafProblem.of(leaves, counts, rows.cells, rows.table, errors=ERRORS)
             # All rows for the weights that stay; those that trees grow on bear some error.
             fitted = problem if generation == generations - 1 else problem.of_rows(GROWN_ON)
-            before = generation * STEPS
-            theta = fitted.solved(lambda done, of, start=before: progress(start + done, steps))
+            theta = fitted.solved(_later(progress, generation * STEPS, steps))
             weights = problem.weights(theta).numpy() * total
         assert problem is not None and theta is not None
         return rows.weighted(synthesizer, trees, problem, theta, len(trees))
@@ -125,6 +124,15 @@ class FitGrownCritics:
                 made = growing[k].histograms(rows.codes, weights, coding.sizes)
                 growing[k] = growing[k].grown(real, made, ordered, self.leaf, allowed)
         return [one.tree for one in growing]
+
+
+def _later(progress: ProgressCallback, before: int, steps: int) -> Callable[[int, int], None]:
+    """Tells of the steps of one fit as of a part of all, `before` of which are done."""
+
+    def told(done: int, of: int) -> None:
+        progress(before + done, steps)
+
+    return told
 
 
 def _dealt(

@@ -129,8 +129,10 @@ def request_counts(
     number: int,
     coding: Coding,
     noise: Noise | None = None,
-) -> list[npt.NDArray[np.int64]]:
+) -> list[npt.NDArray[Any]]:
     """Has sites count their rows in the leaves of trees; of each tree `(leaves, codes)`.
+
+    Counts are whole numbers, but for those with noise.
 
     Args:
         exchange: The way to the sites.
@@ -150,7 +152,8 @@ def request_counts(
         noise,
     )
     found = exchange(Request(order, tensors=trees_to_tensors(trees)))
-    return split_counts(trees, found.units("counts"), coding.sizes)
+    counts = found.units("counts") if noise is None else found["counts"]
+    return split_counts(trees, counts, coding.sizes)
 
 
 def find_obstacle(plan: Plan) -> str:

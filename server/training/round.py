@@ -255,25 +255,47 @@ def run_round(
     seconds = time.perf_counter() - started
     metrics["seconds"] = round(seconds, 4)
     after = replace(
+        next_state(setup, state, seconds, before + exchange.traffic),
+        strength=strength,
+        observations=observations,
+    )
+    training = replace(
+        after.training,
+        plateau=plateau,
+        mass=moved,
+        shares=None if shares is None else dict(shares),
+    )
+    return replace(after, training=training), metrics
+
+
+def next_state(setup: Setup, state: ServerState, seconds: float, traffic: Traffic) -> ServerState:
+    """The state with what the networks hold now, one round later.
+
+    What only some rounds move (views, observations, plateau, group weights) is the caller's.
+
+    Args:
+        setup: What does not change.
+        state: Before the round.
+        seconds: What the round took.
+        traffic: Bytes of the whole run.
+    """
+    players = setup.players
+    return replace(
         state,
         players={player: PlayerState.of(players, player) for player in PLAYERS},
         average=players.average.detach().to("cpu", copy=True),
-        strength=strength,
         learners={term.name: term.tensors() for term in setup.learners},
-        training=TrainingState(
-            round=number,
+        training=replace(
+            state.training,
+            round=state.training.round + 1,
             critic_seen=players.critic_statistics.steps,
             generator_seen=players.generator_statistics.steps,
             seconds=state.training.seconds + seconds,
-            down=before.down + exchange.traffic.down,
-            up=before.up + exchange.traffic.up,
-            plateau=plateau,
-            mass=moved,
-            shares=None if shares is None else dict(shares),
+            down=traffic.down,
+            up=traffic.up,
+            shares=None,
         ),
-        observations=observations,
     )
-    return after, metrics
 
 
 def _aggregated(

@@ -167,8 +167,7 @@ class Rounds:
     @property
     def carried(self) -> Traffic:
         """All bytes so far, of this session and of those before it."""
-        now = self.exchange.traffic
-        return Traffic(self._before.down + now.down, self._before.up + now.up)
+        return self._before + self.exchange.traffic
 
     def order(self, number: int) -> Train:
         """What the sites are asked for in round `number`, counted from 1."""

@@ -5,15 +5,13 @@ differential privacy it is post-processing of them and costs nothing.
 """
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from everymode.clients.protocol.parts.states import PlayerState
-from everymode.server.training.round import Setup
-from everymode.server.training.state import ServerState, TrainingState
+from everymode.server.training.round import Setup, next_state
+from everymode.server.training.state import ServerState
 from everymode.server.transport.exchange import Exchange, Traffic
 from everymode.wgan.errors import NumericalError
 
@@ -59,21 +57,4 @@ def run_round_without_critic(
         "bytes_up": 0,
         "bytes_down": 0,
     }
-    after = replace(
-        state,
-        players={player: PlayerState.of(players, player) for player in state.players},
-        average=players.average.detach().to("cpu", copy=True),
-        learners={term.name: term.tensors() for term in setup.learners},
-        training=TrainingState(
-            round=number,
-            critic_seen=players.critic_statistics.steps,
-            generator_seen=players.generator_statistics.steps,
-            seconds=state.training.seconds + seconds,
-            down=before.down + exchange.traffic.down,
-            up=before.up + exchange.traffic.up,
-            plateau=state.training.plateau,
-            mass=state.training.mass,
-            shares=None,
-        ),
-    )
-    return after, metrics
+    return next_state(setup, state, seconds, before + exchange.traffic), metrics

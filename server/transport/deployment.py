@@ -6,12 +6,17 @@ with it, so its site is asked again at once instead of after `train.timeout`. Fl
 a killed SuperNode after two heartbeats, a minute.
 """
 
+import logging
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.retry.retry_invoker import RetryInvoker
 
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.sums import SiteSums
@@ -24,11 +29,43 @@ from everymode.wgan.errors import DataError, EveryModeError
 LOOK = 2.0
 """Seconds between looks at who is connected."""
 
+GLANCE = 0.2
+"""Seconds between looks at whether the run is to end, while the SuperLink is away."""
+
 OFFLINE = -1
 """In place of the id of a node that is not connected."""
 
+_log = logging.getLogger(__name__)
+
 Life = tuple[int, str]
 """A node's id, and when it came up."""
+
+
+def leave_when(grid: Grid, stop: Callable[[], bool]) -> None:
+    """Has Flower repeat calls to a SuperLink that is away until the run is to end, and no longer.
+
+    Flower 1.41 repeats them for ever, deaf to what its process is told in the meantime. It notices
+    that the process that started it is gone, and raises a signal for that; but where it waits for
+    threads that repeat calls, no signal of its own is heard. So they look for themselves.
+    """
+    retries = getattr(grid, "_retry_invoker", None)
+    if not isinstance(retries, RetryInvoker):
+        return
+    gives_up, parent = retries.should_giveup, os.getppid()
+
+    def is_over() -> bool:
+        return stop() or os.getppid() != parent
+
+    def should_give_up(error: Exception) -> bool:
+        return is_over() or (gives_up is not None and gives_up(error))
+
+    def wait(seconds: float) -> None:
+        _log.warning("the SuperLink does not answer; trying again in %.1f seconds", seconds)
+        deadline = time.monotonic() + seconds
+        while not is_over() and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, GLANCE))
+
+    retries.should_giveup, retries.wait_function = should_give_up, wait
 
 
 @dataclass
@@ -53,8 +90,14 @@ class DeploymentExchange(GridExchange):
             Interrupted: The run is to end: `flwr stop` takes away its right to ask.
             ExchangeError: The SuperLink does not answer either. Else as `GridExchange`.
         """
-        try:
+        with self.explained():
             return super().__call__(request)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """See `GridExchange.explained`."""
+        try:
+            yield
         except EveryModeError:
             raise
         except BaseException as error:
@@ -91,6 +134,8 @@ class DeploymentExchange(GridExchange):
             self._look()
             self._back()
             missing = [name for name in names if name not in self._lives]
+            if self._hurry is not None:
+                break
             # Where rounds go on without a site, it is waited for once after it was lost.
             over = time.monotonic() >= deadline
             if not missing or (

@@ -33,6 +33,10 @@ class Traffic:
     down: int = 0
     up: int = 0
 
+    def __add__(self, other: "Traffic") -> "Traffic":
+        """Bytes of both."""
+        return Traffic(self.down + other.down, self.up + other.up)
+
 
 class Exchange(Protocol):
     """Sends a request to every site and returns the sum of their answers."""
@@ -67,6 +71,10 @@ class Exchange(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Lets sites forget what they keep for questions of a run that has ended."""
+        ...
+
 
 class Wrapped(ABC):
     """An exchange around another one, which says of itself what that one says; see `Exchange`."""
@@ -94,6 +102,10 @@ class Wrapped(ABC):
     def releases(self) -> Releases:
         """The record of releases."""
         return self.inner.releases
+
+    def close(self) -> None:
+        """See `Exchange`."""
+        self.inner.close()
 
     @abstractmethod
     def __call__(self, request: Request) -> SiteSums:
@@ -181,6 +193,9 @@ class InProcess:
         self.traffic.down += payload_nbytes(request)
         self.traffic.up += collector.total.nbytes
         return collector.close()
+
+    def close(self) -> None:
+        """Nothing is kept for questions to come."""
 
     def _reply(self, request: Request, site: Site, admit: Callable[[Site], None]) -> SiteSums:
         """What one site sends back; the tests' hostile sites send something else."""

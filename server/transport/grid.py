@@ -11,6 +11,7 @@ asked for, came twice or came too late is told of and not counted.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -81,6 +82,7 @@ class GridExchange:
     _checker: Checker = field(init=False, repr=False)
     _strangers: set[int] = field(default_factory=set, init=False, repr=False)
     _gone: set[str] = field(default_factory=set, init=False, repr=False)
+    _hurry: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Nothing has been said yet."""
@@ -116,6 +118,23 @@ class GridExchange:
                 break
         self._settle(request, failures, collector)
         return collector.close()
+
+    def close(self) -> None:
+        """Nothing is kept for questions to come."""
+
+    @contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """Within it a node counts as failed after so many seconds, and none is waited for."""
+        before, self._hurry = self._hurry, seconds
+        try:
+            yield
+        finally:
+            self._hurry = before
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Within it Flower's errors are the exchange's own."""
+        yield
 
     def _may_skip(self, request: Request) -> bool:
         return self.skip and isinstance(request.order, Train)
@@ -210,7 +229,8 @@ class GridExchange:
                 waiting[identity] = source
             else:
                 failures[source] = "Flower could not hand it the message; is it still connected?"
-        deadline = time.monotonic() + self.timeout
+        patience = self.timeout if self._hurry is None else min(self._hurry, self.timeout)
+        deadline = time.monotonic() + patience
         while waiting:
             heard = False
             for reply in self._pulled(waiting, failures):
@@ -227,7 +247,7 @@ class GridExchange:
                 if reason := self._fallen(source):
                     failures[waiting.pop(identity)] = reason
             if waiting and time.monotonic() > deadline:
-                failures |= dict.fromkeys(waiting.values(), f"no reply in {self.timeout:g} seconds")
+                failures |= dict.fromkeys(waiting.values(), f"no reply in {patience:g} seconds")
                 break
             if waiting and not heard:
                 self.rest(self.poll)

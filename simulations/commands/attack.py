@@ -20,7 +20,8 @@ on (members) and real rows of the same distribution that were not. Without `--me
 critic tell members from others? For all rows, the tenth that are most isolated, and every group.
 *Attribute inference*, *linkability* and *singling out* as in anonymeter: each is made on
 members, on others (control) and by a guess (baseline); the risk is what is gained over the control.
-*Epsilon*: what the best membership attack rules out, compared with `--claimed-epsilon`.
+*Epsilon*: what the best membership attack rules out, compared with what the run's `privacy.json`
+guarantees, or with `--claimed-epsilon`.
 
 DIR gets `attack.json` and `attack.html` (one page with the ROC curves of groups). The exit code is
 0 if no attack succeeds beyond its limit, 1 if one does, 2 for bad input, and 3 if there are too
@@ -78,9 +79,15 @@ def attack(
     ] = None,
     claimed_epsilon: Annotated[
         float | None,
-        typer.Option(help="The epsilon that was promised; an attack that rules it out succeeds."),
+        typer.Option(
+            help="The epsilon that was promised; an attack that rules it out succeeds. Default: "
+            "what RUN's privacy.json guarantees."
+        ),
     ] = None,
-    delta: Annotated[float, typer.Option(help="The delta of the promise.")] = 1e-5,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="The delta of the promise; default: RUN's own, or 1e-5."),
+    ] = None,
     minimum: Annotated[
         int, typer.Option(min=20, help="Rows of either kind to judge a group by.")
     ] = 300,

@@ -22,6 +22,13 @@ is 0 where all is well, 1 where something is to be done, 2 where the folder cann
 sends no data.
 """
 
+PEERS = """Hand on the public keys of the sites, which masked sums need (`secure.summation`).
+
+At the coordinator: gather them in `peers.txt`. At a site: take them from that file, and print their
+fingerprints. Administrators compare these with one another: whoever hands out keys could hand out
+others.
+"""
+
 deploy = typer.Typer(
     name="deploy",
     cls=ExamplesOfGroup,
@@ -80,14 +87,16 @@ def add(
 ) -> None:
     """Write the folder of a site that joins a deployment that is there.
 
-    Certificates, keys and the configuration of runs stay as they are; other sites need nothing new.
+    Certificates, keys and the configuration of runs stay as they are. Other sites need nothing new,
+    but for its public key where sums are masked.
     """
     from everymode.server.deployment.addition import add_site
 
     own = add_site(folder, site)
     say(
         f"wrote {own}; next: send it to the site, register its key with register.sh, and add "
-        f"'{site}' to deployment.sites of config.toml"
+        f"'{site}' to deployment.sites of config.toml. Where sums are masked, all sites need its "
+        "key: everymode deploy peers"
     )
 
 
@@ -117,7 +126,7 @@ def check(
 @deploy.command("key", cls=WithExamples)
 def key(folder: Annotated[Path, typer.Argument(help="The site's folder.")]) -> None:
     """Make the key of a site, on the site's own machine, as make_key.sh does."""
-    from everymode.server.deployment.keys import make_key
+    from everymode.server.deployment.keys import key_shown, make_key
     from everymode.server.deployment.kit import read_role
     from everymode.wgan.errors import StateError
 
@@ -126,6 +135,41 @@ def key(folder: Annotated[Path, typer.Argument(help="The site's folder.")]) -> N
         raise StateError(f"{folder}: is the coordinator's; name a site's folder")
     public = make_key(folder, role.site)
     say(f"send {public} to the coordinator; {public.with_suffix('')} stays here")
+    say(f"its fingerprint, for the coordinator and for other sites to confirm: {key_shown(public)}")
+
+
+@deploy.command("peers", help=PEERS, cls=WithExamples)
+def peers(
+    folder: FolderArgument,
+    keys: Annotated[
+        Path | None, typer.Option(help="At a site: the file of keys that the coordinator sent.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let a site's new key take the place of its old one.")
+    ] = False,
+) -> None:
+    """See PEERS."""
+    from everymode.server.deployment.kit import read_role
+    from everymode.server.deployment.peers import gather_keys, take_keys
+    from everymode.wgan.errors import SettingsError
+
+    role = read_role(folder)
+    if role.site is None:
+        if keys is not None or replace:
+            raise SettingsError("--keys and --replace: for sites; the coordinator only gathers")
+        path, missing = gather_keys(role)
+        without = f", without {', '.join(missing)}, whose key is not there" if missing else ""
+        say(f"wrote {path}{without}; next: send it to every site")
+        return
+    if keys is None:
+        raise SettingsError("--keys: name the file peers.txt that the coordinator sent")
+    shown = take_keys(role, keys, replace)
+    for site, text in sorted(shown.items()):
+        say(f"{site}: {text}")
+    say(
+        f"{len(shown)} keys are in {folder / 'peers'}; next: have each of these sites read you its "
+        "fingerprint by telephone. The coordinator's word is not enough"
+    )
 
 
 @deploy.command("renew", cls=WithExamples)

@@ -57,6 +57,10 @@ EXAMPLES = {
         "everymode site log /var/everymode/north",
         "everymode site log /var/everymode/north --json",
     ),
+    "site spent": (
+        "everymode site spent /var/everymode/north",
+        "everymode site spent /var/everymode/north --delta 1e-6 --json",
+    ),
     "site preview": (
         "everymode site preview people.toml --data north.csv",
         "everymode site preview people.toml --data north.csv --policy policy.toml --floor 10",
@@ -93,6 +97,10 @@ EXAMPLES = {
     "deploy add": (
         "everymode deploy add kit --site west",
         "everymode deploy add /opt/everymode/coordinator --site west",
+    ),
+    "deploy peers": (
+        "everymode deploy peers kit/coordinator",
+        "everymode deploy peers /opt/everymode/north --keys peers.txt",
     ),
     "deploy renew": (
         "everymode deploy renew kit/coordinator",

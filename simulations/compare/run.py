@@ -76,6 +76,10 @@ class PerSiteAccounting:
         """The record of releases."""
         return self.inner.releases
 
+    def close(self) -> None:
+        """See `everymode.server.transport.exchange.Exchange`."""
+        self.inner.close()
+
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `everymode.server.transport.exchange.Exchange`."""
         sums = self.inner(request)

@@ -32,6 +32,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "model.critic_growth=histograms",
     ),
     "critics": ("model.critic_trees=300",),
+    "trees, no critic": ("model.trees=2", "federation.critic=none"),
+    "trees, no training": ("model.trees=2", "federation.critic=none", "train.rounds=1"),
     "trees, one exchange": ("model.trees=1",),
     "trees, leaves of 30": ("model.trees=2", "model.tree_leaf=30"),
     "trees, unprojected": ("model.trees=2", "model.projection=false"),
@@ -59,6 +61,22 @@ def _auc(learner: str) -> Callable[[Groups], float]:
     )
 
 
+def _membership(kind: Callable[[Groups], bool]) -> Callable[[Groups], float]:
+    """The largest area of the audit's two attacks, over groups of a kind."""
+    names = ("membership_nearest", "membership_density")
+
+    def read(audit: Groups) -> float:
+        found = [g[name]["value"] for g in audit["groups"] if kind(g) for name in names]
+        return max((value for value in found if value is not None), default=0.5)
+
+    return read
+
+
+def failures(audit: Groups) -> list[str]:
+    """What fails in an audit, and what it fails on."""
+    return [f"{c['name']}: {c['subject']}" for c in audit["checks"] if c["verdict"] == "fail"]
+
+
 FIGURES: dict[str, tuple[str, Callable[[Groups], float]]] = {
     "c2st_trees": ("C2ST trees", _estimate("c2st_trees")),
     "c2st_logistic": ("C2ST logistic", _estimate("c2st_logistic")),
@@ -69,6 +87,9 @@ FIGURES: dict[str, tuple[str, Callable[[Groups], float]]] = {
     "coverage_group_min": ("worst group's coverage", lambda audit: audit["coverage_group_min"]),
     "auc_logistic": ("AUC logistic", _auc("logistic")),
     "auc_trees": ("AUC trees", _auc("boosted_trees")),
+    "efficacy": ("efficacy", _plain("efficacy")),
+    "membership": ("best membership attack", _membership(lambda group: not group["sensitive"])),
+    "membership_groups": ("in a group", _membership(lambda group: bool(group["sensitive"]))),
 }
 
 
@@ -80,13 +101,20 @@ def everymode(*words: object) -> None:
         raise SystemExit(f"{' '.join(command)}: exit code {code}")
 
 
-def made(name: str, seed: int, work: Path) -> Path:
-    """The run directory of a table, which is made if it is not there."""
+def made(name: str, seed: int, work: Path, config: str = "adult") -> Path:
+    """The run directory of a table, which is made if it is not there.
+
+    Args:
+        name: What makes it, of `ROWS`.
+        seed: Of the run.
+        work: Where runs lie.
+        config: A preset or a file.
+    """
     if not ROWS[name]:
         folder = work / f"{name}-{seed}"
         run = folder / name / f"seed-{seed}"
         if not (run / "summary.json").exists():
-            everymode("compare", "adult", "--strategies", name, "--seeds", seed, "--out", folder)
+            everymode("compare", config, "--strategies", name, "--seeds", seed, "--out", folder)
         return run
     run = work / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     if (run / "summary.json").exists():
@@ -95,7 +123,7 @@ def made(name: str, seed: int, work: Path) -> Path:
         everymode("simulate", "--resume", run, "--backend", "inline", "-q")
     else:
         sets = [part for key in (f"seed={seed}", *ROWS[name]) for part in ("--set", key)]
-        everymode("simulate", "adult", *sets, "--out", run, "--backend", "inline", "-q")
+        everymode("simulate", config, *sets, "--out", run, "--backend", "inline", "-q")
     return run
 
 
@@ -136,17 +164,22 @@ def readme(table: Mapping[str, Any]) -> str:
     """The record as a table of Markdown."""
     heads = [head for head, _ in FIGURES.values()]
     lines = [
-        f"| made by | {' | '.join(heads)} | rows a CPU second |",
-        "|---" * (len(heads) + 2) + "|",
+        f"| made by | {' | '.join(heads)} | rows a CPU second | verdict |",
+        "|---" * (len(heads) + 3) + "|",
     ]
     for name, own in table.items():
         cells = []
         for figure in FIGURES:
-            value = own[figure]
+            value = own.get(figure)
+            if value is None:
+                cells.append("")
+                continue
             about = "" if value["deviation"] is None else f" ({value['deviation']:.4f})"
             cells.append(f"{value['mean']:.4f}{about}")
         fast = own.get("rows_a_second")
         cells.append(f"{fast['mean']:,.0f}" if fast else "")
+        passed = own.get("verdicts", [])
+        cells.append(f"{passed.count('pass')} of {len(passed)} pass" if passed else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -181,6 +214,8 @@ def main() -> None:
                     for figure, (_, read) in FIGURES.items()
                 },
                 **({"rows_a_second": spread(known)} if known else {}),
+                "verdicts": [a["verdict"] for a in audits],
+                "failed": [failures(a) for a in audits],
             }
             order = [row for row in ROWS if row in table]
             RECORD.write_text(json.dumps({row: table[row] for row in order}, indent=1) + "\n")

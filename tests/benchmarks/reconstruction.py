@@ -16,7 +16,12 @@ under secure summation, and for the sums of single sites, which the server sees 
 every coordinate published and with those that `everymode.fairness.matching.suppression` lets
 through, without and with a floor of ten rows at every site (`site.floor`).
 
-A second attack follows k-means over its exchanges (`data.clusters`): sums around a centre that
+With `model.trees` sites also count every pair of codes of two columns (`model.forbidden`). A row
+that alone has some code is read off these tables: its code in every other column. Of a number on a
+grid of few values that is the value, else its bin of 128. This is a lower bound, since nothing is
+subtracted; with a floor of ten rows such counts are withheld.
+
+A last attack follows k-means over its exchanges (`data.clusters`): sums around a centre that
 differ by one row between two exchanges are that row.
 """
 
@@ -38,6 +43,7 @@ from everymode.clients.protocol.schema_messages import KMeansStep
 from everymode.clients.protocol.sums import SiteSums
 from everymode.clients.site import Site
 from everymode.clients.tasks.dispatch import computed
+from everymode.fairness.matching.codes import Codes, Coding
 from everymode.fairness.matching.moments import eligible_strata
 from everymode.fairness.matching.suppression import publishable, to_text
 from everymode.fairness.weighting.group_weights import group_mass
@@ -47,6 +53,7 @@ from everymode.server.config.settings import Settings
 from everymode.server.config.tables import build_table_spec
 from everymode.server.schema.agreement import Agreement, agree
 from everymode.server.simulated_sites import create_simulated_sites
+from everymode.server.synthesis.trees import BINS
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan.data.codec import TableCodec
 
@@ -269,6 +276,36 @@ def moments_attack(settings: Settings, folder: Path) -> dict[str, Any]:
     return result
 
 
+def pairs_attack(settings: Settings, folder: Path) -> dict[str, int]:
+    """Rows that alone have some code, in all of the data and at single sites."""
+    stage = create_simulated_sites(settings, folder)
+    agreed = agree(
+        InProcess(stage.sites), stage.columns, build_table_spec(settings.data), settings.seed
+    )
+    plan, name, _, _ = views(agreed, settings, stage.sites, False)
+    coding = Coding.of(plan.codec, plan.conditions, BINS)
+    codes = [
+        coding.codes(
+            np.array(site.array(name, "rows"), dtype=np.float32),
+            np.array(site.array(name, "cells"), dtype=np.int64),
+        )
+        for site in stage.sites
+    ]
+    return {
+        "rows": sum(map(len, codes)),
+        "from_the_total": alone(np.concatenate(codes), coding.sizes),
+        "from_single_sites": sum(alone(own, coding.sizes) for own in codes),
+    }
+
+
+def alone(codes: Codes, sizes: tuple[int, ...]) -> int:
+    """Rows that are the only ones with some code of some column."""
+    found = np.zeros(len(codes), dtype=np.bool_)
+    for own, size in zip(codes.T, sizes, strict=True):
+        found |= np.bincount(own, minlength=size)[own] == 1
+    return int(found.sum())
+
+
 def cluster_attack(settings: Settings, folder: Path) -> int:
     """Rows by which the sums of two exchanges of k-means differ."""
     stage = create_simulated_sites(settings, folder)
@@ -318,6 +355,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 per[name] = moments_attack(load(options.config, overrides), Path(folder))
             print(seed, name, per[name], flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            own = load(options.config, [*options.set, f"seed={seed}"])
+            per["pairs"] = pairs_attack(own, Path(folder))
+        print(seed, "pairs", per["pairs"], flush=True)
         overrides = [*options.set, f"seed={seed}", f"data.clusters={options.clusters}"]
         with tempfile.TemporaryDirectory() as folder:
             per["clusters"] = cluster_attack(load(options.config, overrides), Path(folder))

@@ -9,15 +9,20 @@ from everymode.fairness.matching.codes import Coding
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
+RANKS = np.linspace(0, 1, 21)
 WIDE = Column(
-    "wide", "float", edges=(0.0, 1.0, 5.0, 99.0), cumulative=(0.0, 0.5, 0.9, 1.0), high=99
+    "wide",
+    "float",
+    edges=tuple(np.interp(RANKS, (0.0, 0.5, 0.9, 1.0), (0.0, 1.0, 5.0, 99.0)).tolist()),
+    cumulative=tuple(RANKS.tolist()),
+    high=99,
 )
 GRID = Column(
     "grid",
     "integer",
     atoms=(3.0,),
-    edges=(0.5, 2.5, 6.5),
-    cumulative=(0, 0.4, 1),
+    edges=(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5),
+    cumulative=(0, 0.2, 0.4, 0.55, 0.7, 0.85, 1),
     low=1,
     high=6,
     missing=True,

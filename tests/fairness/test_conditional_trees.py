@@ -15,16 +15,19 @@ from everymode.fairness.matching.trees import (
 )
 from everymode.fairness.postprocessing.conditional_trees import (
     ConditionalTrees,
+    Steps,
     filled_shares,
 )
 from everymode.server.synthesis.trees import grow
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
+HALVES = tuple((np.arange(11) - 0.5).tolist())
+RANKS = tuple((np.arange(11) / 10).tolist())
 SCHEMA = Schema(
     (
         Column("a", "category", categories=("p", "q", "r")),
-        Column("n", "integer", edges=(-0.5, 9.5), cumulative=(0.0, 1.0), high=9),
+        Column("n", "integer", edges=HALVES, cumulative=RANKS, high=9),
         Column("b", "category", categories=("p", "q")),
     )
 )
@@ -156,3 +159,20 @@ def test_leaves_that_no_row_reaches_have_their_parents_shares() -> None:
     assert (held == 0).any() and found.sum(1) == pytest.approx(1)
     none = filled_shares(tree, np.zeros((tree.leaves, size), dtype=np.int64), 30)
     assert (none == 1 / size).all()
+
+
+def test_places_are_those_of_a_plain_search() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.random((40, 30)) ** 8 * (rng.random((40, 30)) < 0.5)
+    shares[:, 3] += 1e-9
+    shares[5] = np.eye(30)[29]
+    shares /= shares.sum(1, keepdims=True)
+    steps = Steps.of(shares)
+    leaf = rng.integers(0, 40, 20_000)
+    points = leaf + rng.random(20_000)
+    points[:5] = [0.0, 5.0, 39.0, np.nextafter(40.0, 0.0), 40.0]
+    expected = np.searchsorted(steps.heights, points, side="right")
+    assert (steps.search(points) == expected).all()
+    # No code without a share is drawn.
+    drawn = np.minimum(expected - leaf * 30, 29)[5:]
+    assert (shares[leaf[5:], drawn] > 0).all()

@@ -6,7 +6,9 @@ import pytest
 
 from everymode.fairness.audit.checks import evaluate_thresholds
 from everymode.fairness.audit.copies import Copies, share_closer
+from everymode.fairness.audit.copy_metrics import _beyond_luck
 from everymode.fairness.audit.findings import Audit
+from everymode.fairness.audit.limits import at_most
 from everymode.fairness.audit.tables import Tables
 from everymode.fairness.audit.thresholds import Thresholds
 from everymode.fairness.metrics.results import Estimate, GroupFinding
@@ -158,3 +160,100 @@ def test_nearness_is_judged_both_ways(value, training, held_out):
     found = checks(group(closer_to_training=value))
     verdicts = (found["closer_to_training"].verdict, found["closer_to_held_out"].verdict)
     assert verdicts == (training, held_out)
+
+
+def by_hand(real, holdout, own):
+    """The share of rows trained on next to another one, ties in parts, each without itself."""
+    both = np.concatenate([real, holdout]).astype(float)
+    total = 0.0
+    for i in own:
+        distance = ((both - both[i]) ** 2).sum(1)
+        distance[i] = np.inf
+        nearest = distance == distance.min()
+        total += nearest[: len(real)].sum() / nearest.sum()
+    q, n, h = total / len(own), len(real) - 1, len(holdout)
+    return (q / n) / (q / n + (1 - q) / h)
+
+
+@pytest.mark.parametrize("kinds", [2, 6, 1000])
+def test_rows_trained_on_are_looked_at_without_themselves(kinds):
+    rng = np.random.default_rng(kinds)
+    real, held = (rng.integers(0, kinds, (size, 2)).astype(np.float32) for size in (60, 25))
+    own = np.sort(rng.choice(60, 40, replace=False))
+    found = share_closer(real, held, real[own], own)
+    assert found.value == pytest.approx(by_hand(real, held, own))
+    assert found.low < found.value < found.high
+
+
+def test_rows_trained_on_are_next_to_each_other_by_chance_alone():
+    values, holds = [], 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        real, held = rng.normal(size=(90, 3)), rng.normal(size=(45, 3))
+        found = share_closer(real, held, real, np.arange(90))
+        values.append(found.value)
+        holds += found.low <= 0.5 <= found.high
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02) and holds >= 72
+    assert share_closer(real[:1], held, real[:1], np.arange(1)) == Estimate()
+
+
+def group_with(closer, fresh):
+    return GroupFinding(
+        "g",
+        {},
+        100,
+        100,
+        1.0,
+        1.0,
+        "measured",
+        closer_to_training=Estimate(*closer),
+        closer_to_training_fresh=Estimate(*fresh),
+    )
+
+
+def test_the_luck_of_held_out_rows_is_taken_off_and_nothing_else():
+    """A held-out sample that lies apart from the rows trained on raises both figures."""
+    lucky = _beyond_luck(group_with((0.66, 0.56, 0.75), (0.57, 0.47, 0.66)))
+    assert lucky.value == pytest.approx(0.59)
+    assert lucky.low == pytest.approx(0.59 - (0.1**2 + 0.09**2) ** 0.5)
+    # Beyond chance it is no luck, and hides no memorised rows.
+    repeats = _beyond_luck(group_with((0.9, 0.85, 0.95), (0.95, 0.9, 0.99)))
+    assert repeats == Estimate(0.9, 0.85, 0.95)
+    # An unlucky sample the other way raises the figure.
+    assert _beyond_luck(group_with((0.6, 0.55, 0.65), (0.47, 0.4, 0.54))).value > 0.6
+    assert _beyond_luck(group_with((1.0, 0.99, 1.0), (0.45, 0.4, 0.51))).high == 1.0
+    assert _beyond_luck(group_with((0.6, 0.55, 0.65), (None, None, None))).value == 0.6
+
+
+def test_rows_that_repeat_each_other_hide_no_memorised_ones():
+    """Every row trained on comes twice, as a person who is seen twice; held-out rows do not."""
+    rng = np.random.default_rng(0)
+    once = rng.normal(size=(150, 3)).astype(np.float32)
+    real = np.concatenate([once, once + rng.normal(0, 1e-3, once.shape).astype(np.float32)])
+    held = rng.normal(size=(150, 3)).astype(np.float32)
+    made = once + rng.normal(0, 1e-2, once.shape).astype(np.float32)
+    closer = share_closer(real, held, made)
+    fresh = share_closer(real, held, real, np.arange(300))
+    assert fresh.low > 0.5
+    judged = _beyond_luck(group_with(*((e.value, e.low, e.high) for e in (closer, fresh))))
+    assert at_most(judged, 0.55) == "fail"
+
+
+def test_a_group_fails_if_it_fails_without_the_luck_as_well():
+    def verdicts(closer, fresh):
+        found = checks(
+            group(closer_to_training=Estimate(*closer), closer_to_training_fresh=Estimate(*fresh))
+        )
+        return found["closer_to_training"].verdict, found["closer_to_held_out"].verdict
+
+    lucky, even = (0.57, 0.46, 0.67), (0.5, 0.45, 0.55)
+    # Group "Male, Other" of a run with trees: 162 rows trained on, 89 held out.
+    assert verdicts((0.658, 0.551, 0.751), even) == ("insufficient", "pass")
+    assert verdicts((0.7, 0.65, 0.75), even) == ("fail", "pass")
+    assert verdicts((0.7, 0.65, 0.75), lucky) == ("insufficient", "pass")
+    assert verdicts((0.95, 0.9, 0.98), lucky) == ("fail", "pass")
+    # What passes by itself passes, however few rows the luck rests on.
+    assert verdicts((0.5, 0.46, 0.54), (0.5, 0.3, 0.7)) == ("pass", "pass")
+    # The other way round: rows of the held-out sample.
+    assert verdicts((0.1, 0.05, 0.2), even) == ("pass", "fail")
+    assert verdicts((0.4, 0.3, 0.44), (0.42, 0.33, 0.51)) == ("pass", "insufficient")

@@ -11,10 +11,12 @@ from everymode.server.synthesis.trees import single_leaf
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
+HALVES = tuple((np.arange(101) - 0.5).tolist())
+RANKS = tuple((np.arange(101) / 100).tolist())
 SCHEMA = Schema(
     (
         Column("a", "category", categories=("p", "q", "r")),
-        Column("n", "integer", edges=(-0.5, 99.5), cumulative=(0.0, 1.0), high=99),
+        Column("n", "integer", edges=HALVES, cumulative=RANKS, high=99),
     )
 )
 CONDITIONS = ConditionSpace(("sex",), None, (("f",), ("m",)), ("all",), (), ((600,), (400,)))

@@ -63,6 +63,7 @@ def matching_of(rows, conditions, weights=None, weight=1.0, published=None):
         scale=made.scale.double(),
         known=made.known.double(),
         loose=made.loose.double(),
+        crossed=made.crossed.double(),
     )
 
 
@@ -85,6 +86,9 @@ def entries(matching, level):
     """Which products a level knows, `(W, W)`: those of coordinates, and shares of categories."""
     known, loose = matching.known[level].numpy(), matching.loose[level].numpy()
     found = np.outer(known, known) + np.diag(loose)
+    few = matching.crossed[level].numpy()
+    if few.any():
+        found = found * (few[:, None] != few[None, :]) + np.diag(loose)
     if level < LEVELS:
         own = WIDTH + level
         others = loose * (np.arange(len(loose)) != own)
@@ -187,6 +191,21 @@ def test_every_size_of_level_equals_the_u_statistic_by_hand():
         assert at(matching, rows, conditions).mean().item() == pytest.approx(expected, rel=1e-10)
 
 
+def test_levels_of_which_products_with_some_coordinates_are_known_equal_the_u_statistic():
+    whole = matching_of(*table(300))
+    crossed = torch.zeros_like(whole.known)
+    crossed[0, [1, 2]] = 1
+    crossed[-1, [0, WIDTH]] = 1
+    few = crossed[:, :, None] != crossed[:, None, :]
+    partly = crossed.any(1)[:, None, None]
+    moments = torch.where(partly & ~few, torch.zeros(()).double(), whole.moments)
+    matching = replace(whole, crossed=crossed, moments=moments)
+    fake = table(25, seed=3, shift=0.4)
+    expected = by_hand(matching, *fake)
+    assert at(matching, *fake).mean().item() == pytest.approx(expected, rel=1e-10)
+    assert expected != pytest.approx(by_hand(whole, *fake), rel=1e-3)
+
+
 def test_a_single_row_has_no_pair_and_no_pull():
     matching = matching_of(*table(300))
     rows, conditions = table(1)
@@ -214,6 +233,7 @@ def test_float32_is_close_to_float64():
         scale=exact.scale.float(),
         known=exact.known.float(),
         loose=exact.loose.float(),
+        crossed=exact.crossed.float(),
     )
     fake = table(200, seed=8)
     torch.testing.assert_close(at(rough, *fake).double(), at(exact, *fake), rtol=1e-4, atol=1e-3)

@@ -168,6 +168,27 @@ def test_numbers_too_few_to_be_told_apart_are_named_with_their_count(tmp_path):
     assert "2 numbers beside its point masses are fewer than data.floor = 5" in none.notes[0]
 
 
+def test_ranges_that_are_rounded_outward_by_much_are_said_in_one_sentence(tmp_path):
+    rng = np.random.default_rng(0)
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 60, ROWS), unit="D")
+    few = np.array([25, 40, 50, 60, 62])
+    frame = pd.DataFrame(
+        {
+            "even": rng.uniform(0, 1, ROWS).round(3).astype(str),
+            "tail": np.append(rng.uniform(0, 10, ROWS - 5), few).round(1).astype(str),
+            "debt": np.append(rng.uniform(0, 10, ROWS - 5), -few).round(1).astype(str),
+            "day": [*days.strftime("%Y-%m-%d")[:-5], *(f"2020-{m:02d}-21" for m in range(6, 11))],
+        }
+    )
+    notes = agreed(frame, np.arange(ROWS) % 3, tmp_path, floor=5).notes
+    (said,) = (note for note in notes if note.startswith("ranges"))
+    assert said.startswith(
+        "ranges that fewer rows decide than data.floor = 5 are rounded outward by 15% or more: "
+    )
+    assert "'tail' (to 80), 'debt' (from -80), 'day' (to 202" in said
+    assert "'even'" not in said
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_merged_bins_hold_the_floor_and_nearly_all_rows(seed):
     rng = np.random.default_rng(seed)

@@ -1,15 +1,19 @@
 """The coordinator of real sites: it reads no table, and finds sites by name whatever their ids."""
 
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import tomli_w
 from flwr.app import Context, Message, RecordDict
+from flwr.supercore.retry.http_retry import make_simple_http_retry_invoker
 from flwr.supercore.task_identity import TaskIdentity
 
 from everymode.clients.app import app as client_app
@@ -21,7 +25,9 @@ from everymode.server.app import app as server_app
 from everymode.server.config.files import load, parse
 from everymode.server.in_process import simulate
 from everymode.server.progress import Interrupted
-from everymode.server.transport.deployment import DeploymentExchange
+from everymode.server.secure.choice import secured
+from everymode.server.secure.exchange import Masking
+from everymode.server.transport.deployment import DeploymentExchange, leave_when
 from everymode.server.transport.exchange import ExchangeError
 from everymode.wgan.errors import DataError, SettingsError
 from tests.conftest import TINY
@@ -314,9 +320,24 @@ def test_flwr_stop_and_a_superlink_that_is_gone_leave_a_checkpoint(
 
 
 def _refused() -> Exception:
-    import httpx
-
     return httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(RunNotRunningException(), Interrupted), (_refused(), ExchangeError)]
+)
+def test_a_masked_question_ends_alike(error: BaseException, kind: type[Exception]) -> None:
+    """Its steps go over the grid by themselves."""
+
+    class Gone:
+        def get_nodes(self) -> Iterable[Any]:
+            raise error
+
+    shares = [("east",), ("north",), ("south",)]
+    grid: Any = Gone()
+    exchange = DeploymentExchange(grid, shares, SimulationPaths(), exact=False)
+    with pytest.raises(kind):
+        secured(exchange, Masking(retries=0))(Request(LOOK, run="a" * 16))
 
 
 def test_a_policy_that_forbids_a_question_ends_the_run_before_training(
@@ -383,3 +404,42 @@ def test_a_run_that_is_to_stop_at_a_failure_asks_nobody_twice(
     assert (out / "checkpoints" / "round-000002.safetensors").exists()
     third = [order for order in grid.orders if getattr(order, "round", 0) == 3]
     assert len(third) == 2 + asked_again
+
+
+def test_a_call_to_a_superlink_that_is_away_lasts_no_longer_than_the_run() -> None:
+    """Flower repeats it for ever, and a signal in the meantime would be heard by nobody."""
+    retries, asked = make_simple_http_retry_invoker(), threading.Event()
+    leave_when(SimpleNamespace(_retry_invoker=retries), asked.is_set)  # type: ignore[arg-type]
+    calls: list[int] = []
+
+    def away() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            threading.Timer(0.2, asked.set).start()
+        raise httpx.ConnectError("away")
+
+    # Waits of its own would be half a second, one, two.
+    retries.wait_gen_factory = lambda: iter([0.01, 60.0, 60.0])  # type: ignore[assignment,return-value]
+    retries.jitter = None
+    started = time.monotonic()
+    with pytest.raises(httpx.ConnectError):
+        retries.invoke(away)
+    assert len(calls) == 3 and time.monotonic() - started < 10
+    # Whatever Flower calls its own, a grid of another kind is left alone.
+    leave_when(SimpleNamespace(), asked.is_set)  # type: ignore[arg-type]
+
+
+def test_a_call_lasts_no_longer_than_what_started_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Flower's signal for that is not heard while the main thread waits for those that call."""
+    retries, parents = make_simple_http_retry_invoker(), iter([7, 7, 1])
+    monkeypatch.setattr("os.getppid", lambda: next(parents, 1))
+    leave_when(SimpleNamespace(_retry_invoker=retries), lambda: False)  # type: ignore[arg-type]
+    retries.wait_gen_factory = lambda: iter([60.0, 60.0])  # type: ignore[assignment,return-value]
+
+    def away() -> None:
+        raise httpx.ConnectError("away")
+
+    with pytest.raises(httpx.ConnectError):
+        retries.invoke(away)

@@ -26,6 +26,7 @@ from everymode.clients.protocol.schema_messages import (
 )
 from everymode.clients.protocol.sums import ReplyError, SiteSums
 from everymode.clients.tasks.dispatch import served
+from everymode.fairness.matching.moments import MINIMUM
 from everymode.server.outputs.run_directory import RunFolder
 from everymode.server.replies.outliers import FAR, outliers
 from everymode.server.replies.replies import Checker, Source
@@ -75,6 +76,25 @@ def session(kit, table, folder, exchange=InProcess, told=None, stop=lambda: Fals
     with contextlib.suppress(Interrupted):
         Session(settings=settings, folder=run, exchange=carried, columns=stage.columns, stop=stop)()
     return carried
+
+
+def test_a_table_of_small_groups_alone_is_answered_honestly(kit, tmp_path):
+    # No group has a row in second moments, and shares are of all of them together.
+    table = tmp_path / "people.csv"
+    frame = kit.people(90)
+    assert frame["group"].value_counts().max() < MINIMUM < len(frame)
+    frame.to_csv(table, index=False)
+    told = []
+    session(
+        kit,
+        table,
+        tmp_path / "run",
+        told=told,
+        data={"sensitive": ["group"], "target": None},
+        model={"marginals": True, "projection": False},
+        train={"rounds": 1},
+    )
+    assert (tmp_path / "run" / "synthetic.csv").exists() and not told
 
 
 @pytest.fixture(scope="module")

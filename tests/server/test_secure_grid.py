@@ -1,5 +1,6 @@
 """Secure summation in Flower's messages, in simulations and between sites with own keys."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,11 +147,40 @@ def test_a_key_that_is_not_the_one_a_site_knows_is_refused(tmp_path):
     with pytest.raises(RefusedError, match="site 'north' were not signed by it"):
         exchange(Request(LOOK, run=RUN))
     (peers / "north.pub").unlink()
-    with pytest.raises(RefusedError, match=r"public key of site 'north' is not known.*peers="):
+    (peers / "south.pub").write_text("no key")
+    with pytest.raises(RefusedError) as refused:
         exchange(Request(LOOK, run="b" * 16))
+    # Each site says all that is wrong there, at once.
+    told = [p for p in refused.value.problems if "site 'east'" in p.partition(" refuses")[0]]
+    assert len(told) == 2 and any("south.pub, in the folder that site.toml" in p for p in told)
+    assert any("key of site 'north' is not known here" in p for p in told)
+
+
+def test_a_site_needs_no_public_key_of_its_own(tmp_path):
+    exchange, peers = deployed(tmp_path)
+    for name in ("east", "north", "south"):
+        own = tmp_path / f"peers-{name}"
+        shutil.copytree(peers, own)
+        (own / f"{name}.pub").unlink()
+    nodes = exchange.channel.exchange.grid.nodes
+    for node in nodes.values():
+        node["peers"] = str(tmp_path / f"peers-{node['site']}")
+    assert int(exchange(Request(LOOK, run=RUN))["rows"][0]) == 90
+
+
+def test_at_the_end_of_a_run_its_sites_keep_no_secret(tmp_path):
+    exchange, _ = deployed(tmp_path)
+    exchange(Request(LOOK, run=RUN))
+    kept = [tmp_path / "work" / name / "secure" for name in ("east", "north", "south")]
+    assert all(any(folder.glob("*/session.json")) for folder in kept)
+    exchange.close()
+    assert [sorted(p.name for p in folder.iterdir()) for folder in kept] == [["survivors.txt"]] * 3
+    # Nothing more is to end; a run that goes on begins a session of its own.
+    exchange.close()
+    assert int(exchange(Request(LOOK, run=RUN))["rows"][0]) == 90
 
 
 def test_a_deployed_site_without_a_key_takes_no_part(tmp_path):
     exchange, _ = deployed(tmp_path, keys=False)
-    with pytest.raises(RefusedError, match=r"no signing key.*signing_key="):
+    with pytest.raises(RefusedError, match=r"no signing key.*signing_key = "):
         exchange(Request(LOOK, run=RUN))

@@ -61,6 +61,9 @@ class Wire:
             self.said.append((name, steps[name], outcomes[name]))
         return outcomes
 
+    def part(self, steps: Mapping[str, Step], request: Request) -> None:
+        self.send(steps, request)
+
     def rest(self, seconds: float) -> None:
         pass
 

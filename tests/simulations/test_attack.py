@@ -1,6 +1,7 @@
 """`everymode attack` from the command line: exit codes, files, and what is refused."""
 
 import json
+import shutil
 
 import jsonschema
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everymode.fairness.attacks.limits import AttackLimits
+from everymode.server.config.files import load
 from everymode.server.outputs.records import json_schema
 from everymode.simulations.cli import app
 from everymode.simulations.limits import parse_limits
@@ -96,6 +98,34 @@ def test_a_run_names_its_own_tables_and_its_critic_is_attacked(finished, tmp_pat
     found = attack(folder.path, "--synthetic", folder.synthetic, "--out", tmp_path / "b", "-q")
     notes = json.loads((tmp_path / "b" / "attack.json").read_text())["notes"]
     assert "the critic's score is not attacked: another table is attacked" in notes
+
+
+def test_what_a_run_guarantees_is_held_against_its_table(finished, tmp_path):
+    """A run without noise that claims an epsilon is caught; one that keeps its word is not."""
+    run = tmp_path / "run"
+    shutil.copytree(finished[0].path, run)
+    guarantee = {"epsilon": 0.5, "delta": 1e-6}
+
+    def attacked(name):
+        words = (run, "-q", "--minimum", 100, "--secret", "sex", "--out", tmp_path / name)
+        found = attack(*words, "--set", "membership_auc=off", "--set", "membership_tpr=off")
+        value = json.loads((tmp_path / name / "attack.json").read_text())
+        failed = [c["name"] for c in value["checks"] if c["verdict"] == "fail"]
+        return found.exit_code, value["claimed_epsilon"], "epsilon" in failed
+
+    written = json.loads((run / "privacy.json").read_text())
+    assert written["guarantee"] is None and attacked("none")[1:] == (None, False)
+    (run / "privacy.json").write_text(json.dumps({**written, "guarantee": guarantee}))
+    assert attacked("kept")[1:] == (0.5, False)
+    # The table is the rows that it was made from: no noise at all.
+    settings = load(run / "config.toml", [])
+    members = pd.read_csv(settings.data.path, dtype=str, keep_default_na=False)
+    made = pd.read_csv(run / "synthetic.csv", dtype=str, keep_default_na=False)
+    members[list(made.columns)].to_csv(run / "synthetic.csv", index=False)
+    assert attacked("memorised") == (1, 0.5, True)
+    (run / "privacy.json").write_text(json.dumps({**written, "guarantee": {"epsilon": "?"}}))
+    found = attack(run, "-q", "--out", tmp_path / "bad")
+    assert "put the file back" in str(found.exception)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import sys
+import warnings
 
 import numpy as np
 import openpyxl
@@ -115,6 +116,17 @@ def test_stata_and_feather_are_read(tmp_path):
         found = read_table(tmp_path / name)
         assert found["n"].tolist() == [1, 2, 3]
         assert found["s"].astype(object).replace({np.nan: None}).tolist() == ["u", None, "v"]
+
+
+def test_what_pandas_only_warns_of_is_read(tmp_path, monkeypatch):
+    # Stata's times with leap seconds stay numbers; pandas writes none.
+    def read(file):
+        warnings.warn("Encountered %tC format. Leaving in Stata Internal Format.", stacklevel=2)
+        return pd.DataFrame({"n": [1.5e12, None]})
+
+    monkeypatch.setattr(pd, "read_stata", read)
+    (tmp_path / "t.dta").write_bytes(b"x")
+    assert read_table(tmp_path / "t.dta")["n"].tolist()[0] == 1.5e12
 
 
 @pytest.mark.parametrize("name", ["t.dta", "t.sas7bdat", "t.xpt", "t.feather", "t.xls", "t.ods"])

@@ -14,7 +14,12 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 from pyarrow import feather
 
-from everymode.wgan.data.delimited import header_problems, parse_delimited, to_frame
+from everymode.wgan.data.delimited import (
+    first_cells,
+    header_problems,
+    parse_delimited,
+    to_frame,
+)
 from everymode.wgan.data.dialect import DecodedText, read_text
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import (
@@ -107,6 +112,30 @@ def _arrow_schema(path: Path) -> pa.Schema:
 def is_delimited(path: Path) -> bool:
     """Whether a file is CSV or TSV by its name."""
     return path.name.lower().endswith(DELIMITED)
+
+
+def read_headers(path: Path, form: FileForm = RECOGNISED) -> tuple[str, ...]:
+    """The headers of a table whose file says them without its cells; else none.
+
+    They are those of CSV, TSV, Parquet, Feather and Arrow files, stripped of surrounding blanks.
+
+    Raises:
+        DataError: As `read_table`.
+    """
+    name = path.name.lower()
+    if is_delimited(path):
+        return tuple(cell.strip() for cell in first_cells(read_lines(path, form)))
+    if not name.endswith(COLUMNAR) or not path.is_file():
+        return ()
+    try:
+        if name.endswith(".parquet"):
+            schema = pq.read_schema(path)
+        else:
+            with pa.memory_map(str(path)) as file:
+                schema = pa.ipc.open_file(file).schema
+    except (pa.ArrowException, OSError):
+        return ()  # Who reads the cells says what is wrong.
+    return tuple(header.strip() for header in schema.names)
 
 
 def read_delimited(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,18 @@ def _text(cell: Any) -> str:
 def read_package(content: bytes, path: Path) -> pd.DataFrame:
     """A file of SAS (`.sas7bdat`, `.xpt`) or Stata (`.dta`), its codes replaced by their labels.
 
+    What pandas only warns of stays as the file has it: Stata's times with leap seconds (`%tC`) are
+    numbers.
+
     Raises:
         DataError: It cannot be read.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _package(content, path)
+
+
+def _package(content: bytes, path: Path) -> pd.DataFrame:
     file, name = io.BytesIO(content), path.name.lower()
     try:
         if name.endswith(".dta"):

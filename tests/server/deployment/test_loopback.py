@@ -27,7 +27,7 @@ from everymode.server.deployment.certificates import make_authority
 from everymode.server.deployment.kit import Kit, write_kit
 from everymode.server.in_process import simulate
 from tests.command_line import Call
-from tests.conftest import TINY
+from tests.conftest import TINY, TRAINING_ALONE
 from tests.databases import write_duckdb
 from tests.federated import people
 
@@ -253,6 +253,47 @@ def test_a_run_goes_through_the_kit_and_each_site_has_its_log(
             if any(site in group["names"] for group in entry["sites"]):
                 received += [entry["task"]] * entry["count"]
         assert [entry["question"] for entry in log["entries"]] == received
+
+
+@pytest.mark.nightly
+def test_a_site_that_joins_masks_its_sums_with_the_others(
+    deployment: Deployment, call: Call, tmp_path: Path
+) -> None:
+    """Follows the tests above. The kit hands public keys round; the table is that of plain sums."""
+    kit, coordinator = deployment.kit, deployment.coordinator
+    assert call("deploy", "add", kit, "--site", "east")[0] == 0
+    assert deployment.do(kit / "east/make_key.sh").returncode == 0
+    # The script puts the key where `deploy peers` finds it.
+    done = deployment.do(coordinator / "register.sh", "east", kit / "east/site.key.pub")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = {**TABLES, "east": people(100, 2)}
+    tables["east"].to_csv(kit / "east/table.csv", index=False)
+    assert call("deploy", "peers", coordinator)[0] == 0
+    for site in tables:
+        assert call("deploy", "peers", kit / site, "--keys", coordinator / "peers.txt")[0] == 0
+    deployment.start_site(kit / "east")
+    config = coordinator / "config.toml"
+    values = {**tomllib.loads(config.read_text()), **TINY, "seed": 1}
+    values["deployment"] |= {"columns": list(TABLES["north"]), "sites": list(tables)}
+    values["data"].update(sensitive=["sex"], target="income")
+    values["model"] = {**TINY["model"], **TRAINING_ALONE, "trees": 0}
+    values |= {"federation": {"sums_only": True}, "secure": {"summation": "masked"}}
+    values["train"] = {**TINY["train"], "rounds": 2}
+    config.write_text(tomli_w.dumps(values))
+    _, printed, _ = call("deploy", "check", kit / "north", "--config", config, "--json")
+    found = {f["what"]: f for f in json.loads(printed)}
+    assert [found[f"key of {s}"]["advice"] for s in ("east", "south")] == ["", ""]
+    done = deployment.do(coordinator / "run.sh", "masked")
+    out = coordinator / "runs/masked"
+    assert (out / "synthetic.csv").exists(), done.stdout + done.stderr + deployment.said("east")
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for site, table in tables.items():
+        table.to_csv(folder / f"{site}.csv", index=False)
+    plain = {key: value for key, value in values.items() if key not in ("deployment", "secure")}
+    plain |= {"data": {**values["data"], "path": str(folder)}, "site": {"floor": 5}}
+    same = simulate(parse(plain), tmp_path / "same").folder
+    assert (out / "synthetic.csv").read_bytes() == same.synthetic.read_bytes()
 
 
 def test_a_key_is_registered_once_and_for_a_site_of_the_kit(deployment: Deployment) -> None:
