@@ -15,12 +15,11 @@ from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
 SIZE, WIDE = 40, 7
+EDGES = tuple(k - 0.5 for k in range(SIZE + 1))
+RANKS = tuple(k / SIZE for k in range(SIZE + 1))
 NAMES = ("a", "b", "c", "d", "e", "f")
 SCHEMA = Schema(
-    tuple(
-        Column(n, "integer", edges=(-0.5, SIZE - 0.5), cumulative=(0.0, 1.0), high=SIZE - 1)
-        for n in NAMES
-    )
+    tuple(Column(n, "integer", edges=EDGES, cumulative=RANKS, high=SIZE - 1) for n in NAMES)
 )
 CONDITIONS = ConditionSpace(("sex",), None, (("f",), ("m",)), ("all",), (), ((6000,), (4000,)))
 CODING = Coding.of(TableCodec(SCHEMA), CONDITIONS, 8)
