@@ -94,12 +94,6 @@ TREE_EXCHANGES = 4
 GENERATIONS, LEVELS = 4, 5
 """Generations of critic trees that are grown on counts (`model.critic_growth`), and their depth."""
 
-GROWN_COLUMNS = 6
-"""Columns that such a tree splits on at most, each of which is a histogram of a level."""
-
-MAX_GROWN = GENERATIONS * (COLUMNS // GROWN_COLUMNS)
-"""Such trees at most: a site answers questions of no more trees at once than columns."""
-
 LEAF_EXCHANGES = TREE_EXCHANGES + 1 + GENERATIONS * (LEVELS + 1)
 """Exchanges of trees and counts of their leaves in a run (`model.trees`, `model.forbidden`,
 `model.critic_trees`)."""

@@ -148,7 +148,7 @@ class Growing:
         )
         return short, number[self.growing]
 
-    def histogram_trees(self) -> list[Tree]:
+    def questions(self) -> list[Tree]:
         """Trees whose counts are the histograms of the nodes that may split, one a column."""
         short, _ = self.folded()
         return [replace(short, target=column) for column in self.columns]
@@ -163,11 +163,11 @@ class Growing:
         """
         short, place = self.folded()
         leaf = short.apply(codes)
-        found: list[Floats] = []
+        found = []
         for column in self.columns:
             size = sizes[column]
             counts = np.bincount(leaf * size + codes[:, column], weights, short.leaves * size)
-            found.append(counts.reshape(-1, size)[place].astype(np.float64))
+            found.append(counts.reshape(-1, size)[place])
         return tuple(found)
 
     def grown(
@@ -181,7 +181,7 @@ class Growing:
         """The tree with one level more.
 
         Args:
-            real: The data's counts for each of `histogram_trees`, `(leaves, codes)` each.
+            real: The data's counts for each of `questions`, `(leaves, codes)` each.
             made: `histograms` of synthetic rows.
             ordered: Of each column of a row, whether its codes have an order.
             least: See `best_split`. Nodes that hold fewer than twice as many rows of the data

@@ -7,7 +7,6 @@ training that the sections describe together.
 
 from collections.abc import Iterator
 
-from everymode.clients.protocol import limits
 from everymode.clients.secure.graph import (
     FEWEST,
     choose_degree,
@@ -50,20 +49,9 @@ def check_compatibility(settings: Settings) -> list[str]:
         _gradients,
         _devices,
         _recipe,
-        _critics,
         privacy_problems,
     )
     return [problem for rule in rules for problem in rule(settings)]
-
-
-def _critics(settings: Settings) -> Iterator[str]:
-    """Whether sites would answer so many histograms at once."""
-    trees = settings.model.critic_trees
-    if settings.model.critic_growth == "histograms" and trees > limits.MAX_GROWN:
-        yield (
-            f"model.critic_trees = {trees} with model.critic_growth = 'histograms': sites answer "
-            f"no more than {limits.COLUMNS:,} histograms at once; write {limits.MAX_GROWN} at most"
-        )
 
 
 def _tables(settings: Settings) -> Iterator[str]:

@@ -473,7 +473,7 @@ class ModelSettings(Section):
         description="how critic trees come about: random grows them at random, in one exchange, "
         "and keeps a third of them; histograms splits them where counts of the sites' rows and "
         "synthetic rows differ most, in four generations of five levels, 24 exchanges of counts "
-        "in all; 120 of these do about what 300 at random do, and reject fewer rows",
+        "in all, so that fewer trees find more, and fewer rows are rejected; 120 are many",
     )
     tree_leaf: int = Field(
         50,

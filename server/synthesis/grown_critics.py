@@ -8,7 +8,7 @@ many of them as of the data (`everymode.fairness.postprocessing.leaf_weights`). 
 grows where rows that are weighted like this still differ.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everymode.clients.protocol.limits import GENERATIONS, GROWN_COLUMNS, LEVELS
+from everymode.clients.protocol.limits import GENERATIONS, LEVELS
 from everymode.clients.protocol.plan import derive_seed
 from everymode.fairness.matching.growing import Growing
 from everymode.fairness.matching.small_groups import reachable_rows
@@ -28,8 +28,8 @@ from everymode.server.synthesis.synthesizer import Synthesizer
 from everymode.server.synthesis.trees import LEAVES_OF_OWN, request_counts
 from everymode.server.transport.exchange import Exchange
 
-LARGEST = 512
-"""Codes of a column that trees may split on at most: a histogram has one number for each."""
+COLUMNS = 6
+"""Columns that a tree may split on."""
 
 ERRORS = 2.0
 """Standard errors within which a leaf's share is met. Splits are chosen where counts differ most,
@@ -83,7 +83,8 @@ class FitGrownCritics:
             problem = LeafProblem.of(leaves, counts, rows.cells, rows.table, errors=ERRORS)
             # All rows for the weights that stay; those that trees grow on bear some error.
             fitted = problem if generation == generations - 1 else problem.of_rows(GROWN_ON)
-            theta = fitted.solved(_later(progress, generation * STEPS, steps))
+            before = generation * STEPS
+            theta = fitted.solved(lambda done, of, start=before: progress(start + done, steps))
             weights = problem.weights(theta).numpy() * total
         assert problem is not None and theta is not None
         return rows.weighted(synthesizer, trees, problem, theta, len(trees))
@@ -98,7 +99,7 @@ class FitGrownCritics:
     ) -> list[Tree]:
         """Trees of one generation; exchanges are numbered from `number` on."""
         coding = rows.coding
-        varied = [place for place, size in enumerate(coding.sizes) if 1 < size <= LARGEST]
+        varied = [place for place, size in enumerate(coding.sizes) if size > 1]
         least = LEAVES_OF_OWN * self.leaf
 
         def allowed(tree: Tree, node: int) -> bool:
@@ -110,29 +111,20 @@ class FitGrownCritics:
 
         growing = []
         for _ in range(many):
-            drawn = rng.choice(varied, min(GROWN_COLUMNS, len(varied)), replace=False)
+            drawn = rng.choice(varied, min(COLUMNS, len(varied)), replace=False)
             growing.append(Growing.root(np.sort(drawn).tolist()))
         ordered = [column.ordered for column in coding.columns]
         for level in range(LEVELS):
             open_ = [k for k, tree in enumerate(growing) if len(tree.growing)]
             if not open_:
                 break
-            asked = [growing[k].histogram_trees() for k in open_]
+            asked = [growing[k].questions() for k in open_]
             flat = [question for own in asked for question in own]
             found = request_counts(self.exchange, self.plan_name, flat, number + level, coding)
             for k, real in zip(open_, _dealt(found, asked), strict=True):
                 made = growing[k].histograms(rows.codes, weights, coding.sizes)
                 growing[k] = growing[k].grown(real, made, ordered, self.leaf, allowed)
         return [one.tree for one in growing]
-
-
-def _later(progress: ProgressCallback, before: int, steps: int) -> Callable[[int, int], None]:
-    """Tells of the steps of one fit as of a part of all, `before` of which are done."""
-
-    def told(done: int, of: int) -> None:
-        progress(before + done, steps)
-
-    return told
 
 
 def _dealt(

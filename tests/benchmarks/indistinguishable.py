@@ -26,11 +26,6 @@ ROWS: dict[str, tuple[str, ...]] = {
     "generator": ("model.trees=0",),
     "trees": ("model.trees=2",),
     "trees and critics": ("model.trees=2", "model.critic_trees=300"),
-    "trees and grown critics": (
-        "model.trees=2",
-        "model.critic_trees=120",
-        "model.critic_growth=histograms",
-    ),
     "critics": ("model.critic_trees=300",),
     "trees, no critic": ("model.trees=2", "federation.critic=none"),
     "trees, no training": ("model.trees=2", "federation.critic=none", "train.rounds=1"),

@@ -55,7 +55,7 @@ def grow(real: np.ndarray, made: np.ndarray, columns: list[int], least: float, l
     tree = Growing.root(columns)
     for _ in range(levels):
         tree = tree.grown(
-            counts_of(tree.histogram_trees(), real),
+            counts_of(tree.questions(), real),
             tree.histograms(made, weights, CODING.sizes),
             ORDERED,
             least,
@@ -93,7 +93,7 @@ def test_questions_are_the_histograms_of_nodes_that_may_split_and_add_up_over_si
     tree = Growing.root([FIRST, FIRST + 2, FIRST + 5])
     weights = np.full(len(made), 0.3)
     for _ in range(3):
-        questions = tree.histogram_trees()
+        questions = tree.questions()
         assert [q.target for q in questions] == [FIRST, FIRST + 2, FIRST + 5]
         whole = counts_of(questions, real)
         parts = [counts_of(questions, real[start::3]) for start in range(3)]
@@ -126,7 +126,7 @@ def test_nodes_of_few_rows_are_not_asked_for_again() -> None:
         # Branches that are done are one leaf each: no more leaves than twice those that are asked.
         assert short.leaves <= 2 * len(place) + 5
         tree = tree.grown(
-            counts_of(tree.histogram_trees(), real),
+            counts_of(tree.questions(), real),
             tree.histograms(made, np.full(len(made), len(real) / len(made)), CODING.sizes),
             ORDERED,
             least,
@@ -140,7 +140,7 @@ def test_a_split_that_is_not_allowed_gives_way_to_the_next() -> None:
     real[:, FIRST] = real[:, FIRST] // 2
     real[:, FIRST + 1] = real[:, FIRST + 1] * 2 // 3
     tree = Growing.root([FIRST, FIRST + 1])
-    asked = counts_of(tree.histogram_trees(), real)
+    asked = counts_of(tree.questions(), real)
     own = tree.histograms(made, np.full(len(made), 0.5), CODING.sizes)
     best = tree.grown(asked, own, ORDERED, 50)
     other = tree.grown(asked, own, ORDERED, 50, lambda t, n: t.column[n] != FIRST)

@@ -54,10 +54,6 @@ def test_conflicts_of_all_sections_come_at_once(file: Path) -> None:
     [
         (("data.sensitive=sex", "data.drop=sex"), "data.drop leaves out sex"),
         (("data.sensitive=['a', 'b', 'a']",), "data.sensitive names a twice"),
-        (
-            ("model.critic_trees=700", "model.critic_growth=histograms"),
-            "sites answer no more than 1,024 histograms at once; write 680 at most",
-        ),
         (("device=cpu", "simulation.num_gpus=0.5"), "asks for a GPU while device is 'cpu'"),
         (
             ("gradients.noise=2", "gradients.sampling=fixed"),

@@ -180,7 +180,6 @@ REFUSED = (
     ({"model": {"matching_by": "kernel"}}, "model.matching_by = 'moments'"),
     ({"model": {"trees": 1}}, "model.trees = 0"),
     ({"data": {"clusters": 2}}, "data.clusters = 2"),
-    ({"model": {"critic_growth": "histograms"}}, "model.critic_growth = 'histograms'"),
     ({"data": {"held_out": 0.1}}, "data.held_out = 0.1"),
     ({"site": {"floor": 5}}, "site.floor = 5"),
     ({"data": {"constraints": [{"kind": "range", "column": "age", "low": 0}]}}, "constraints"),
