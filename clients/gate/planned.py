@@ -98,7 +98,7 @@ def _leaves(order: CountLeaves, plan: Plan, tensors: Tensors) -> None:
     except ValueError as error:
         raise RefusedError(str(error)) from None
     for number, (tree, size) in enumerate(zip(trees, order.sizes, strict=True), 1):
-        if problem := tree.problem(coding.sizes):
+        if problem := tree.problem(coding.sizes, coding.given):
             raise RefusedError(f"tree {number} of {len(trees)}: {problem}")
         same("codes", size, tree.size(coding.sizes))
 

@@ -88,13 +88,7 @@ BALLS = 512
 BOOK = 64
 """Cells of a group's codebook; 16 are asked for."""
 
-TREE_EXCHANGES = 4
-"""Exchanges of trees that rows are drawn from (`model.trees`)."""
-
-GENERATIONS, LEVELS = 4, 5
-"""Generations of critic trees that are grown on counts (`model.critic_growth`), and their depth."""
-
-LEAF_EXCHANGES = TREE_EXCHANGES + 1 + GENERATIONS * (LEVELS + 1)
+LEAF_EXCHANGES = 6
 """Exchanges of trees and counts of their leaves in a run (`model.trees`, `model.forbidden`,
 `model.critic_trees`)."""
 

@@ -94,20 +94,22 @@ class Tree:
         column, cut, equal, left = array.astype(np.int32).T
         return Tree(target, column, cut, equal.astype(np.bool_), left)
 
-    def problem(self, sizes: Sequence[int]) -> str:
+    def problem(self, sizes: Sequence[int], given: int) -> str:
         """What is wrong with a tree from elsewhere; "" where it is one.
 
         Args:
             sizes: Codes of each column.
+            given: The first columns, which it predicts none of.
         """
         nodes = np.arange(len(self.column))
-        own = self.target == NO_COLUMN or 0 <= self.target < len(sizes)
+        own = self.target == NO_COLUMN or given <= self.target < len(sizes)
         if not len(nodes) or not own:
-            return "no tree, or one that predicts no column of the rows"
+            return "no tree, or one that predicts no column of its own"
         leaf = self.column == LEAF
         inner = ~leaf
-        if not ((self.column >= LEAF) & (self.column < len(sizes))).all():
-            return "a split on a column that is none"
+        known = (self.column >= LEAF) & (self.column < len(sizes)) & (self.column != self.target)
+        if not known.all():
+            return "a split on a column that is none, or on the one that is predicted"
         if (self.left[leaf] != np.arange(leaf.sum())).any():
             return "leaves that are not numbered one after another"
         children = np.concatenate([self.left[inner], self.left[inner] + 1])

@@ -18,7 +18,7 @@ Estimation and Generative Modeling", 2023 (forests as critics).
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -116,7 +116,7 @@ class LeafWeights:
         for k in range(count):
             tree = Tree.from_array(NO_COLUMN, tensors[f"{PREFIX}_{k}_nodes"].numpy())
             own = tensors[f"{PREFIX}_{k}_scores"].numpy().astype(np.float64)
-            if problem := tree.problem(coding.sizes):
+            if problem := tree.problem(coding.sizes, coding.given):
                 raise ValueError(f"critic tree {k}: {problem}")
             if own.shape != (tree.leaves,) or not np.isfinite(own).all():
                 raise ValueError(f"critic tree {k}: scores of other leaves than its own")
@@ -186,7 +186,7 @@ class LeafProblem:
         cells: The cell of each row, `(n,)`.
         mass: The data's share of each cell, `(cells,)`.
         shares: The data's share of each leaf, `(L,)`.
-        tolerance: How far shares may be off, `(L,)`: their standard error, or a multiple of it.
+        tolerance: How far shares may be off, `(L,)`: their standard error.
     """
 
     leaves: Tensor
@@ -202,12 +202,10 @@ class LeafProblem:
         cells: Ints,
         mass: Ints | Floats,
         deviation: float = 0.0,
-        errors: float = 1.0,
     ) -> "LeafProblem":
         """From leaves of rows `(n,)` and the data's counts `(leaves,)` of each tree.
 
-        `deviation` is that of noise on the counts, which adds to the standard error; shares may be
-        off by `errors` standard errors.
+        `deviation` is that of noise on the counts, which adds to the standard error.
         """
         starts = np.cumsum([0, *(len(own) for own in counts)])[:-1]
         numbered = [own + start for own, start in zip(leaves, starts, strict=True)]
@@ -220,14 +218,8 @@ class LeafProblem:
             torch.from_numpy(cells),
             torch.from_numpy(mass / mass.sum()),
             torch.from_numpy(shares),
-            torch.from_numpy(
-                errors * np.sqrt(least * (1 - least) / rows + (deviation / rows) ** 2)
-            ),
+            torch.from_numpy(np.sqrt(least * (1 - least) / rows + (deviation / rows) ** 2)),
         )
-
-    def of_rows(self, count: int) -> "LeafProblem":
-        """The same with the first `count` rows alone, at most."""
-        return replace(self, leaves=self.leaves[:count], cells=self.cells[:count])
 
     def weights(self, theta: Tensor) -> Tensor:
         """The weight of each row, `(n,)`: those of a cell add up to the data's share of it."""

@@ -5,7 +5,6 @@ The questions: `everymode.clients.protocol.messages`.
 
 from collections.abc import Iterator
 
-from everymode.clients.protocol import limits
 from everymode.clients.protocol.announcement import Announcement
 from everymode.server.config.settings import Settings
 from everymode.server.config.training import build_federation
@@ -54,12 +53,8 @@ def _questions(settings: Settings, arrays: bool, done: int) -> Iterator[tuple[st
     model, train, clusters = settings.model, settings.train, settings.data.clusters
     federation = build_federation(settings.federation, train.exact_batch)
     matched = model.matching > 0 and settings.federation.generator == "server" and not arrays
-    # An exchange for each tree of columns, one for pairs that never occur, one for all critics at
-    # random; of those that grow one a level, and one for the leaves of each generation.
+    # An exchange for each tree of columns, one for pairs that never occur, one for all critics.
     trees = model.trees + bool(model.critic_trees)
-    if model.critic_growth == "histograms":
-        generations = min(model.critic_trees, limits.GENERATIONS)
-        trees = model.trees + generations * (limits.LEVELS + 1)
     trees += bool(model.trees) and model.forbidden == "learn"
     if settings.groups_moved or arrays:
         trees = 0

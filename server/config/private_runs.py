@@ -83,11 +83,6 @@ def _unaccounted(settings: Settings) -> Iterator[str]:
             "model.trees = 0 and model.critic_trees = 60",
         ),
         (
-            model.critic_growth != "random",
-            f"model.critic_growth = '{model.critic_growth}': {told}, and trees that grow on counts "
-            "ask for too many; write 'random'",
-        ),
-        (
             data.clusters > 0,
             f"data.clusters = {data.clusters}: {told}, and k-means asks too often; write 0",
         ),

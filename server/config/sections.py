@@ -455,7 +455,7 @@ class ModelSettings(Section):
     trees: int = Field(
         0,
         ge=0,
-        le=limits.TREE_EXCHANGES,
+        le=limits.LEAF_EXCHANGES - 2,
         description="exchanges in which sites count their rows in the leaves of trees that are "
         "grown on synthetic rows; rows are then drawn from these counts, column by column, which "
         "is closer to the data and faster than the generator alone; 0: none",
@@ -467,13 +467,6 @@ class ModelSettings(Section):
         description="trees, grown at random on finished rows, in whose leaves sites count theirs, "
         "in one exchange; rows are then kept by how well they go with the counts that are farthest "
         "off, so that trees tell them from real rows less easily; 300 are many, 0: none",
-    )
-    critic_growth: Literal["random", "histograms"] = Field(
-        "random",
-        description="how critic trees come about: random grows them at random, in one exchange, "
-        "and keeps a third of them; histograms splits them where counts of the sites' rows and "
-        "synthetic rows differ most, in four generations of five levels, 24 exchanges of counts "
-        "in all, so that fewer trees find more, and fewer rows are rejected; 120 are many",
     )
     tree_leaf: int = Field(
         50,

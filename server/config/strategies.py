@@ -286,7 +286,6 @@ def apply_strategy(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
         "projection": False,
         "trees": 0,
         "critic_trees": 0,
-        "critic_growth": "random",
         "forbidden": "off",
     }
     changed["model"] = {**values.get("model", {}), **plain_model, **strategy.model}

@@ -177,15 +177,13 @@ class ForbiddenRecord(_Record):
 
 
 class CriticTreesRecord(_Record):
-    """How rows are kept by counts in leaves of critic trees.
+    """How rows are kept by counts in leaves of random trees.
 
     Attributes:
         asked: Trees in whose leaves sites counted their rows.
-        trees: Those of them that decide: all that were grown on counts; of those at random the
-            ones whose counts were farthest off.
+        trees: Those of them whose counts were farthest off, which decide.
         leaves: Leaves of these.
-        leaves_off_before: Leaves whose share was off by more than one and a half times what the
-            fit lets it be: a standard error, or two where trees grow on counts.
+        leaves_off_before: Leaves whose share was off by more than 1.5 standard errors.
         leaves_off_after: Likewise with rows kept as they are.
         kept: Share of the rows that is kept.
     """

@@ -14,7 +14,6 @@ from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.fitting import build_fits
 from everymode.server.synthesis.forbidden import FitForbidden
 from everymode.server.synthesis.generator_file import save_generator
-from everymode.server.synthesis.grown_critics import FitGrownCritics
 from everymode.server.synthesis.number_calibration import (
     CalibrateNumbers,
     wants_calibrated_numbers,
@@ -51,8 +50,7 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
     )
     reports: dict[str, Mapping[str, Any]] = {}
     moments = encoded.moments if settings.projected else None
-    trees, forbidden = None, None
-    critics: FitCriticTrees | FitGrownCritics | None = None
+    trees, critics, forbidden = None, None, None
     model = settings.model
     learnt = bool(model.trees) and model.forbidden == "learn"
     wanted = [key for key in ("trees", "critic_trees") if getattr(model, key)]
@@ -67,13 +65,14 @@ def postprocess(run: RunContext, encoded: Encoded, training: TrainingResult) -> 
                 run.exchange, agreed.name, model.trees + 1, _allowed(run, agreed.plan)
             )
         if model.critic_trees:
-            first = model.trees + learnt + 1
-            own = (run.exchange, agreed.name, model.critic_trees, model.tree_leaf, first)
-            if model.critic_growth == "histograms":
-                critics = FitGrownCritics(*own)
-            else:
-                noise = None if run.budget is None else run.budget.noise("leaves")
-                critics = FitCriticTrees(*own, noise)
+            critics = FitCriticTrees(
+                run.exchange,
+                agreed.name,
+                model.critic_trees,
+                model.tree_leaf,
+                model.trees + learnt + 1,
+                None if run.budget is None else run.budget.noise("leaves"),
+            )
     numbers = None
     if model.marginals and wants_calibrated_numbers(agreed.plan):
         numbers = CalibrateNumbers()

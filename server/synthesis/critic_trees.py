@@ -4,13 +4,11 @@ See `everymode.fairness.postprocessing.leaf_weights`.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.plan import derive_seed
@@ -31,7 +29,6 @@ from everymode.server.synthesis.trees import (
 )
 from everymode.server.transport.exchange import Exchange
 
-Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 MIN_ROWS, MAX_ROWS = 20_000, 80_000
@@ -52,59 +49,6 @@ SURVIVES = 3.0
 
 DIRECTIONS = 2
 """Random projections of its columns that a tree tells apart."""
-
-
-@dataclass(frozen=True)
-class FinishedRows:
-    """Rows that critics judge: as finished as the table's.
-
-    Attributes:
-        coding: What their codes mean.
-        cells: The cell of each, `(n,)`.
-        codes: Their codes, `(n, columns)`.
-        table: The data's rows of each cell, `(cells,)`.
-    """
-
-    coding: Coding
-    cells: Ints
-    codes: Codes
-    table: Ints
-
-    @staticmethod
-    def of(synthesizer: Synthesizer, rng: np.random.Generator) -> "FinishedRows":
-        """Three times the data's rows, between `MIN_ROWS` and `MAX_ROWS`."""
-        plan = synthesizer.plan
-        coding = Coding.of(plan.codec, plan.conditions, BINS)
-        table = plan.conditions.table.reshape(-1)
-        count = int(np.clip(3 * table.sum(), MIN_ROWS, MAX_ROWS))
-        cells = rng.choice(len(table), count, p=table / table.sum())
-        encoded = synthesizer.encoded(cells, derive_seed(plan.seed, "rows for critic trees"))
-        return FinishedRows(coding, cells, coding.codes(encoded, cells), table)
-
-    def weighted(
-        self,
-        synthesizer: Synthesizer,
-        trees: Sequence[Tree],
-        problem: LeafProblem,
-        theta: Tensor,
-        asked: int,
-    ) -> tuple[Synthesizer, dict[str, Any]]:
-        """A synthesizer that keeps rows by theta of the leaves of trees, and the report."""
-        before, after = (problem.off(x) for x in (0 * theta, theta))
-        scores = np.split(theta.numpy(), np.cumsum([tree.leaves for tree in trees])[:-1])
-        envelopes = problem.log_envelopes(theta)
-        weights = LeafWeights(self.coding, tuple(trees), tuple(scores), envelopes)
-        stay = np.exp(np.minimum(weights.score(self.codes) - envelopes[self.cells], 0))
-        report = {
-            "asked": asked,
-            "trees": len(trees),
-            "leaves": sum(tree.leaves for tree in trees),
-            "leaves_off_before": int((before > 1.5).sum()),
-            "leaves_off_after": int((after > 1.5).sum()),
-            "kept": float(stay.mean()),
-        }
-        step = KeepByLeaves(weights)
-        return replace(synthesizer, post=(*synthesizer.post, step)), report
 
 
 @dataclass(frozen=True)
@@ -136,9 +80,15 @@ class FitCriticTrees:
 
         See `everymode.server.synthesis.fitting.Fit`. What `progress` raises ends the fit.
         """
-        rng = np.random.default_rng(derive_seed(synthesizer.plan.seed, "critic trees"))
-        rows = FinishedRows.of(synthesizer, rng)
-        coding, codes, table = rows.coding, rows.codes, rows.table
+        plan = synthesizer.plan
+        coding = Coding.of(plan.codec, plan.conditions, BINS)
+        table = plan.conditions.table.reshape(-1)
+        count = int(np.clip(3 * table.sum(), MIN_ROWS, MAX_ROWS))
+        rng = np.random.default_rng(derive_seed(plan.seed, "critic trees"))
+        cells = rng.choice(len(table), count, p=table / table.sum())
+        codes = coding.codes(
+            synthesizer.encoded(cells, derive_seed(plan.seed, "rows for critic trees")), cells
+        )
         some = codes[:GROWN_ON]
         deviation = 0.0
         if self.noise is not None:
@@ -167,10 +117,24 @@ class FitCriticTrees:
         many = self.trees if self.noise is not None else -(-self.trees // KEPT)
         kept = np.sort(np.argsort(off, kind="stable")[::-1][:many])
         problem = LeafProblem.of(
-            [leaves[k] for k in kept], [counts[k] for k in kept], rows.cells, table, deviation
+            [leaves[k] for k in kept], [counts[k] for k in kept], cells, table, deviation
         )
         theta = problem.solved(lambda done, of: progress(self.trees + done, self.trees + of))
-        return rows.weighted(synthesizer, [asked[k] for k in kept], problem, theta, len(asked))
+        before, after = (problem.off(x) for x in (0 * theta, theta))
+        trees = tuple(asked[k] for k in kept)
+        scores = np.split(theta.numpy(), np.cumsum([tree.leaves for tree in trees])[:-1])
+        weights = LeafWeights(coding, trees, tuple(scores), problem.log_envelopes(theta))
+        stay = np.exp(np.minimum(weights.score(codes) - weights.log_envelopes[cells], 0))
+        report = {
+            "asked": len(asked),
+            "trees": len(trees),
+            "leaves": sum(tree.leaves for tree in trees),
+            "leaves_off_before": int((before > 1.5).sum()),
+            "leaves_off_after": int((after > 1.5).sum()),
+            "kept": float(stay.mean()),
+        }
+        step = KeepByLeaves(weights)
+        return replace(synthesizer, post=(*synthesizer.post, step)), report
 
 
 def balanced_columns(codes: Codes, trees: int, rng: np.random.Generator) -> list[list[int]]:

@@ -9,7 +9,6 @@ from everymode.fairness.postprocessing.calibration import CategoryMarginals
 from everymode.server.synthesis.calibration import CalibrateCategories
 from everymode.server.synthesis.critic_trees import FitCriticTrees
 from everymode.server.synthesis.forbidden import FitForbidden
-from everymode.server.synthesis.grown_critics import FitGrownCritics
 from everymode.server.synthesis.number_calibration import CalibrateNumbers
 from everymode.server.synthesis.projection import FindDependencies, FitProjection, can_project
 from everymode.server.synthesis.synthesizer import Synthesizer
@@ -44,7 +43,7 @@ def build_fits(
     marginals: CategoryMarginals | None,
     moments: LevelMoments | None,
     trees: FitTrees | None = None,
-    critics: FitCriticTrees | FitGrownCritics | None = None,
+    critics: FitCriticTrees | None = None,
     forbidden: FitForbidden | None = None,
     numbers: CalibrateNumbers | None = None,
 ) -> tuple[Fit, ...]:
@@ -61,7 +60,7 @@ def build_fits(
         marginals: Shares of categories; None where sites were not asked for them.
         moments: Second moments; None where rows are not projected onto them.
         trees: Asks sites for counts in leaves; None where rows stay the generator's.
-        critics: Asks for those of trees as critics; None where rows are not weighted by them.
+        critics: Asks for those of trees at random; None where rows are not weighted by them.
         forbidden: Asks for pairs of values that never occur; None where any may be made.
         numbers: Maps numbers to their agreed ranks; None where second moments see to them.
     """

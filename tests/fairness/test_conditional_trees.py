@@ -69,7 +69,7 @@ def test_a_tree_is_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
     own = model.apply(features)
     pairs = {(int(a), int(b)) for a, b in zip(leaf, own, strict=True)}
     assert len(pairs) == tree.leaves == model.get_n_leaves() > 8
-    assert tree.problem(CODING.sizes) == ""
+    assert tree.problem(CODING.sizes, CODING.given) == ""
 
 
 def test_counts_add_up_over_sites_and_come_back_from_the_wire() -> None:

@@ -47,7 +47,7 @@ def test_a_tree_by_code_counts_the_table_of_two_columns() -> None:
         expected = np.zeros((CODING.sizes[one], CODING.sizes[two]), dtype=np.int64)
         np.add.at(expected, (codes[:, one], codes[:, two]), 1)
         np.testing.assert_array_equal(counts, expected)
-        assert by_code(one, CODING.sizes[one], two).problem(CODING.sizes) == ""
+        assert by_code(one, CODING.sizes[one], two).problem(CODING.sizes, CODING.given) == ""
 
 
 def test_just_the_pairs_that_never_occur_are_forbidden() -> None:

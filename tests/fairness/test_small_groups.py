@@ -78,7 +78,7 @@ def test_small_groups_go_with_the_others() -> None:
     assert (tree.column == 1).any()
     found = without_small_groups(tree, CODING, 1000)
     assert not (found.column == 1).any() and (found.column == 0).any()
-    assert found.problem(CODING.sizes) == ""
+    assert found.problem(CODING.sizes, CODING.given) == ""
     assert reachable_rows(found, CODING).min() >= 1000
     # Rows of the large race lie together as they did.
     large = codes[codes[:, 1] == 0]

@@ -145,7 +145,6 @@ GRADIENTS = [
 ELSEWHERE = {"matching", "matching_by", "marginals", "projection", "bins"} | {
     "trees",
     "critic_trees",
-    "critic_growth",
     "tree_leaf",
     "forbidden",
     "allowed",

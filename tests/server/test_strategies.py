@@ -31,7 +31,6 @@ TRAINING_ALONE = {
     "marginals": False,
     "trees": 0,
     "critic_trees": 0,
-    "critic_growth": "random",
     "forbidden": "off",
 }
 """What follows training takes most of a tiny run, and no strategy has a part in it."""

@@ -162,45 +162,6 @@ def test_a_saved_generator_keeps_its_critics(judged: Path) -> None:
     assert (again["both"].to_numpy() == made["both"].to_numpy()).mean() > 0.99
 
 
-@pytest.fixture(scope="module")
-def grown(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with trees that grow on counts."""
-    folder = tmp_path_factory.mktemp("grown")
-    table().to_csv(folder / "t.csv", index=False)
-    model = {"critic_trees": 8, "critic_growth": "histograms", "projection": False}
-    settings = kit.tiny(folder / "t.csv", model=model, train={"rounds": 1})
-    for name in ("run", "again"):
-        kit.run(settings, folder / name)
-    return folder / "run"
-
-
-def test_critics_grown_on_counts_are_asked_a_level_at_a_time(
-    grown: Path, runs: dict[int, Path]
-) -> None:
-    found = read_json(grown / "summary.json")["critic_trees"]
-    assert found["asked"] == found["trees"] == 8 and found["leaves"] > 24
-    assert found["leaves_off_after"] < found["leaves_off_before"] / 4 and 0 < found["kept"] < 1
-    made, control = (pd.read_csv(p / "synthetic.csv") for p in (grown, runs[0]))
-    real = table()
-    assert exclusive(made) > exclusive(control) + 0.15
-    assert abs((made["group"] == "b").mean() - (real["group"] == "b").mean()) < 0.001
-    released = read_json(grown / "releases.json")["releases"]
-    (asked,) = (release for release in released if release["task"] == "leaves")
-    # Four generations, each of at most five levels and the leaves in the end.
-    assert 4 * 2 <= asked["count"] <= 4 * 6
-
-
-def test_critics_grown_on_counts_repeat_and_are_saved(grown: Path) -> None:
-    again = grown.parent / "again"
-    assert (grown / "synthetic.csv").read_bytes() == (again / "synthetic.csv").read_bytes()
-    synthesizer = load_generator(RunFolder(grown))
-    step = synthesizer.find(KeepByLeaves)
-    assert step is not None and len(step.weights.trees) == 8
-    made = pd.read_csv(grown / "synthetic.csv")
-    drawn = synthesizer.sample_matching_data(len(made), 0)
-    assert (drawn["both"].to_numpy() == made["both"].to_numpy()).mean() > 0.99
-
-
 def never_together(rows: int = 3000) -> pd.DataFrame:
     """Nobody on the left has the size large, though hundreds would by chance."""
     frame = table(rows).drop(columns=["size"])
