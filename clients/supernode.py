@@ -12,6 +12,7 @@ copied: two names of its loop's module are set.
     python -m everymode.clients.supernode FLAGS OF flower-supernode
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -33,6 +34,12 @@ RECEIVE = "_pull_and_store_message"
 
 LASTING = 60.0
 """Seconds for which a run counts as going on after a message."""
+
+
+FAILED = 1
+"""Exit status of a SuperNode whose loop has failed."""
+
+_log = logging.getLogger(__name__)
 
 
 class Clock:
@@ -90,11 +97,23 @@ def clearing(receive: Callable[..., int | None]) -> Callable[..., int | None]:
 
 
 def main() -> None:
-    """Runs `flower-supernode`, and ends it when the process that started this one is gone."""
+    """Runs `flower-supernode`, and ends it when the process that started this one is gone.
+
+    A connection that is cut within TLS ends Flower's loop. Flower logs the error and returns, and a
+    thread of its own keeps the process: it would neither work nor end, so that no supervisor could
+    start it again.
+    """
     loop.__dict__["time"] = Clock()
     loop.__dict__[RECEIVE] = clearing(loop.__dict__[RECEIVE])
     start_parent_process_monitor(os.getppid())
-    flower_supernode()
+    try:
+        flower_supernode()
+    except Exception:
+        _log.exception("the SuperNode failed, and ends")
+    else:
+        _log.error("the SuperNode's connection failed, and it ends")
+    # Its other threads are not waited for. Whoever asks it to end raises `SystemExit`.
+    os._exit(FAILED)
 
 
 if __name__ == "__main__":

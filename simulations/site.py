@@ -1,10 +1,11 @@
 """What the commands of `everymode site` do."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from everymode.clients.database_copy import locate_table
 from everymode.clients.gate.log import NAME, read_head, verify_log
 from everymode.clients.gate.permission import WAITING, approve_plan, waiting_plans
 from everymode.clients.gate.policy import DEFAULT, Policy, load_policy
+from everymode.clients.gate.spending import read_spent
+from everymode.clients.protocol.accounting import compute_epsilon
 from everymode.clients.protocol.messages import EncodeData, Request
 from everymode.clients.protocol.plan import fingerprint
 from everymode.clients.protocol.sums import SiteSums
@@ -27,7 +30,7 @@ from everymode.server.session import Session
 from everymode.server.simulated_sites import create_simulated_sites
 from everymode.server.transport.exchange import InProcess
 from everymode.wgan.data.formats import split_sheet
-from everymode.wgan.errors import DataError, EveryModeError, StateError
+from everymode.wgan.errors import DataError, EveryModeError, SettingsError, StateError
 from everymode.wgan.files import make_folder
 from everymode.wgan.words import brief
 
@@ -82,6 +85,37 @@ def show_log(workspace: Path, as_json: bool) -> bool:
         return True
     say(f"line {found.broken} {found.reason}; the lines before it are intact")
     return False
+
+
+def show_spent(workspace: Path, delta: float, as_json: bool) -> None:
+    """Prints what answers with noise have spent of a site's privacy, over all runs.
+
+    Raises:
+        SettingsError: delta is no probability.
+        StateError: There is no such workspace, or its ledger cannot be read.
+    """
+    if not 0 < delta < 1:
+        raise SettingsError(f"--delta {delta:g}: expected more than 0 and less than 1, say 1e-5")
+    if not workspace.is_dir():
+        raise StateError(f"{workspace}: no such folder; name the site's workspace")
+    spent = read_spent(workspace)
+    total = math.fsum(each.rho for each in spent)
+    epsilon = compute_epsilon(total, delta)
+    if as_json:
+        answers = [asdict(each) for each in spent]
+        say(json.dumps({"answers": answers, "rho": total, "delta": delta, "epsilon": epsilon}))
+        return
+    table = Table("run or plan", "question", "rho", "epsilon alone", "masked")
+    for each in spent:
+        alone = f"{compute_epsilon(each.rho, delta):.3g}"
+        table.add_row(
+            each.scope, each.task, f"{each.rho:.3g}", alone, "yes" if each.masked else "no"
+        )
+    Terminal().print(table)
+    say(
+        f"{len(spent):,} answers with noise; together epsilon {epsilon:.3g} at a delta of "
+        f"{delta:g}, of what coordinators saw"
+    )
 
 
 def _size(shape: Any) -> int:

@@ -31,12 +31,12 @@ from everymode.wgan.data.constraints import Constraint
 from everymode.wgan.data.database_source import anchored, is_database, parse_source
 from everymode.wgan.data.file_form import RECOGNISED, FileForm
 from everymode.wgan.data.formats import MISSING
-from everymode.wgan.data.frame import read_headers
+from everymode.wgan.data.frame import is_delimited, read_headers
 from everymode.wgan.data.identifiers import find_patterns, pattern_problem
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column
 from everymode.wgan.data.threads import in_threads
-from everymode.wgan.data.values import count_cells, count_values, parse_distinct
+from everymode.wgan.data.values import count_cells, count_values, describe, parse_distinct
 from everymode.wgan.errors import DataError, StateError
 from everymode.wgan.files import write_bytes
 from everymode.wgan.words import visible
@@ -53,6 +53,9 @@ YEARS = 1600, 2100
 
 SHOWN = 8
 """Columns that an error lists."""
+
+LOOKED_AT = 50
+"""Headers that are compared with their cells."""
 
 ALL_DIFFER = 100
 """Whole numbers of which more than so many never repeat may be identifiers, rarely by chance."""
@@ -186,6 +189,8 @@ def _looked(
         f"{visible(shlex.quote(output.name))}\n\n"
     )
     notes = (*_listed(settings.data.constraints), *agreed.notes)
+    if form.header and is_delimited(file) and _looks_like_row(frame, readings):
+        notes = (f"{title}: {_ROW}", *notes)
     return (head + commented(settings)).encode(), seen, notes
 
 
@@ -193,10 +198,38 @@ def _nothing_left(title: str, uses: Mapping[str, str]) -> str:
     """That a table has no column to model, and what each one is, in a sentence."""
     shown = [f"'{name}': {use.removeprefix('dropped: ')}" for name, use in uses.items()]
     more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    name = next(iter(uses), "")
+    blanks = len(uses) == 1 and len(name.split()) > 1
     return (
         f"{title}: no column is left to model ({'; '.join(shown[:SHOWN])}{more}); expected at "
         "least one of numbers or dates, or of values that repeat"
+        f"{_BLANKS if blanks else ''}"
     )
+
+
+_ROW = "its first line looks like a row, not like headers; if it is one, use --no-header"
+
+
+def _looks_like_row(frame: pd.DataFrame, readings: Mapping[str, Reading]) -> bool:
+    """Whether most headers read like the cells below them: `F` in a column of `F` and `M`.
+
+    Whole numbers alone say nothing: they are names of years, or of questions.
+    """
+    like, telling, names = 0, False, frame.columns[:LOOKED_AT]
+    for name in names:
+        kind = readings[name].kind
+        if kind in ("category", "boolean"):
+            fits, tells = name in count_values(frame[name]), True
+        else:
+            own = describe(pd.Series([name], dtype=object)).kind
+            fits = own == kind or {own, kind} == {"integer", "float"}
+            tells = own != "integer"
+        like += fits
+        telling = telling or (fits and tells)
+    return telling and 2 * like >= len(names)
+
+
+_BLANKS = "; if blanks separate its cells, say so with --separator ' '"
 
 
 def _check_columns(known: list[str], sensitive: tuple[str, ...], target: str | None) -> None:

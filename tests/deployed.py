@@ -247,12 +247,16 @@ class Deployed:
         return done.stdout
 
     def server_app(self) -> psutil.Process:
-        """The process in which a run's server half works."""
+        """The process in which the server half of the newest run works."""
         first = self.processes["superexec" if self.apart else "link"].pid
+        found = []
         for process in psutil.Process(first).children(recursive=True):
-            if any("flwr-serverapp" in word for word in process.cmdline()):
-                return process
-        raise AssertionError("no ServerApp runs")
+            # One that has just ended is there until it is looked for.
+            with contextlib.suppress(psutil.Error):
+                if any("flwr-serverapp" in word for word in process.cmdline()):
+                    found.append(process)
+        assert found, "no ServerApp runs"
+        return max(found, key=lambda process: process.create_time())
 
     def run(self, **config: str) -> str:
         """Starts a run; returns its id."""

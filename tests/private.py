@@ -1,7 +1,18 @@
-"""Settings of a private run over the odd table, with every column declared."""
+"""Settings of a private run over the odd table, with every column declared, and a site of one."""
 
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+from everymode.clients.protocol.messages import EncodeData, Request
+from everymode.clients.protocol.noise import Noise
+from everymode.clients.site import Site
+from everymode.clients.tasks.dispatch import handle
+from everymode.server.config.tables import build_table_spec
+from tests.federated import RECIPE, Recorder
+
+RUN = "00000000000000ab"
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "age": {"kind": "integer", "low": 18, "high": 90},
@@ -38,3 +49,36 @@ def private(path: Path, **changes: Any) -> dict[str, Any]:
     for section, change in changes.items():
         values[section] = {**values.get(section, {}), **change}
     return values
+
+
+class Private:
+    """One site over a small table, asked all that a private run asks."""
+
+    def __init__(self, folder: Path, frame: pd.DataFrame, kit: Any, noise: bool = True) -> None:
+        folder.mkdir(parents=True)
+        table = folder / "people.csv"
+        frame.to_csv(table, index=False)
+        self.site = Site("north", table, folder / "work")
+        self.settings = kit.tiny(table, **private(table))
+        self.spec = build_table_spec(self.settings.data)
+        self.columns = tuple(n for n in frame.columns if n not in self.spec.drop)
+        self.exchange = Recorder([self.site], [], RUN)
+        self.noise = Noise(1e5, 1) if noise else None
+
+    def plan(self, agreed: Any, bins: int = 4) -> EncodeData:
+        counts = agreed.conditions.group_counts
+        return EncodeData(
+            agreed.schema.to_json(),
+            agreed.conditions.to_json(),
+            tuple((counts / counts.sum()).tolist()),
+            RECIPE.to_json(),
+            seed=0,
+            matching="moments",
+            marginals=True,
+            missing=self.spec.missing,
+            bins=bins,
+            noised=True,
+        )
+
+    def ask(self, order: Any, tensors: Any = None) -> Any:
+        return handle(Request(order, tensors or {}, run=RUN), [self.site])

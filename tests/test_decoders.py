@@ -26,6 +26,7 @@ from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import SiteSums
 from everymode.clients.protocol.wire import ORDER, pack_request, pack_sums, unpack_reply
 from everymode.clients.protocol.wire import unpack_request as unpack
+from everymode.clients.protocol.wire_arrays import JOINED, TENSOR_FORMS, TENSORS
 from everymode.clients.tasks.dispatch import handle
 from everymode.server.config.files import load, parse
 from everymode.server.deployment.address import Address
@@ -133,12 +134,15 @@ def test_a_request_of_other_records_or_arrays_is_refused(
 ) -> None:
     order, tensors = data.draw(st.sampled_from([o for o in orders if o[1]]))
     content = pack_request(Request(order, tensors), SimulationPaths())
-    name = data.draw(st.sampled_from(sorted(tensors)))
-    array = content.array_records["tensors"][name]
+    array = content.array_records[TENSORS][JOINED]
     raw = data.draw(changed_bytes(array.data[:200])) + array.data[200:]
-    content.array_records["tensors"][name] = Array(
+    content.array_records[TENSORS][JOINED] = Array(
         array.dtype, data.draw(st.just(array.shape) | st.just((2**40,))), array.stype, raw
     )
+    config = dict(content.config_records["order"])
+    forms = data.draw(changed_json(json.loads(str(config[TENSOR_FORMS]))))
+    config[TENSOR_FORMS] = json.dumps(forms)
+    content["order"] = ConfigRecord(config)
     with contextlib.suppress(EveryModeError), bounded():
         unpack(content)
 

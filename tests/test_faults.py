@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import tomli_w
 
 from everymode.server.config.files import parse
 from everymode.server.in_process import simulate
 from everymode.server.outputs.locks import in_use
-from tests.conftest import TINY
+from tests.conftest import TINY, TRAINING_ALONE
 from tests.deployed import Deployed, until
 from tests.disturbed import Wire, fill, small_disk
 from tests.federated import people
@@ -26,7 +27,7 @@ from tests.federated import people
 pytestmark = pytest.mark.nightly
 
 NAMES = ("north", "south")
-PATIENCE = 600.0
+PATIENCE = 300.0
 ROUNDS = 8
 
 
@@ -71,6 +72,8 @@ def configuration(**train: Any) -> dict[str, Any]:
             "wait": 180.0,
         },
         **TINY,
+        # What follows training takes most of a tiny run.
+        "model": {**TINY["model"], **TRAINING_ALONE, "trees": 0},
         "train": {**TINY["train"], "rounds": ROUNDS, **train},
         "output": {**TINY.get("output", {}), "checkpoint_every": 1, "keep": 3},
     }
@@ -117,6 +120,14 @@ def until_ended(deployed: Deployed, run: str, out: Path) -> None:
         return "finished" in deployed.status(run) and not in_use(out)
 
     until(ended, PATIENCE, "the run ends")
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process has ended; its parent may be busy with a SuperLink that is away."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def said(deployed: Deployed, run: str) -> str:
@@ -229,9 +240,15 @@ def test_a_second_server_on_a_run_directory_is_refused(
     deployed: Deployed, same: bytes, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run = begin(deployed, out)
-    second = deployed.run(resume=str(out))
-    until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    run = begin(deployed, out, retries=6, retry_pause=2.0)
+    # The first would be done before the second is there.
+    group = deployed.processes["south"].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        second = deployed.run(resume=str(out))
+        until(lambda: "is in use by process" in said(deployed, second), PATIENCE, "the refusal")
+    finally:
+        os.killpg(group, signal.SIGCONT)
     until_done(deployed, run, out)
     assert (out / "synthetic.csv").read_bytes() == same
 
@@ -260,11 +277,30 @@ def test_a_server_that_is_to_end_while_the_superlink_is_away_ends(
     deployed.kill("link")
     time.sleep(5)
     server.terminate()
-    server.wait(20)
+    until(lambda: ended(server), 30, "the server ends")
     assert not in_use(out)
     assert (out / "checkpoints" / f"round-{rounds(out):06d}.safetensors").exists()
     deployed.start_link()
     until(deployed.answers, 60, "the SuperLink listens")
+    again = deployed.run(resume=str(out))
+    until_done(deployed, again, out)
+    assert (out / "synthetic.csv").read_bytes() == same
+
+
+def test_a_server_whose_machine_loses_both_its_services_leaves_no_process(
+    deployed: Deployed, same: bytes, tmp_path: Path
+) -> None:
+    """What started it is gone, and so is the SuperLink: nobody is left to tell it to end."""
+    out = tmp_path / "out"
+    begin(deployed, out)
+    server = deployed.server_app()
+    deployed.kill("link")
+    os.kill(deployed.processes["superexec"].pid, signal.SIGKILL)
+    until(lambda: ended(server), 60, "the server ends")
+    assert not in_use(out)
+    deployed.start_link()
+    until(deployed.answers, 60, "the SuperLink listens")
+    deployed.start_superexec()
     again = deployed.run(resume=str(out))
     until_done(deployed, again, out)
     assert (out / "synthetic.csv").read_bytes() == same
@@ -282,7 +318,9 @@ def test_a_connection_that_is_cut_in_mid_message_loses_nothing(
         seen = rounds(out)
         for most in (40_000, 4_000, 700):
             wire.most = most
-            time.sleep(5)
+            for _ in range(5):
+                supervise(deployed, wire.port)
+                time.sleep(1)
         assert wire.cuts > 3 and rounds(out) < ROUNDS
         wire.most = None
         until_done(deployed, run, out, port=wire.port)

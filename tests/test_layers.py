@@ -13,6 +13,7 @@ FLOWER = {
     "clients/app.py",
     "clients/executor.py",
     "clients/protocol/wire.py",
+    "clients/protocol/wire_arrays.py",
     "clients/secure/wire.py",
     "clients/supernode.py",
     "server/app.py",

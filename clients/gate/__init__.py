@@ -18,6 +18,7 @@ An answer leaves through one function:
 
 - `mechanism`: what a site does to an answer first: clip, add noise, refuse. Today: nothing.
 - `release`: applies it, packs the answer, and writes down what the answer held.
+- `noise`, `spending`: the noise that a private run asks for, and what all runs have spent.
 - `log`: a chained line for each release of a deployed site.
 """
 

@@ -77,9 +77,9 @@ def announced_problems(
     if policy.epsilon is not None and announced.rho:
         # What the run has spent already, if it goes on, is not spent again.
         before = [s for s in read_spent(site.workspace) if s.scope not in (run, *announced.plans)]
-        others = math.fsum(spent.rho for spent in before)
-        if others + announced.rho > allowed_rho(policy):
-            problems.append(over_budget(policy, others, announced.rho, announced.masked))
+        spent = math.fsum(each.rho for each in before)
+        if spent + announced.rho > allowed_rho(policy):
+            problems.append(over_budget(policy, spent, announced.rho, announced.masked))
     if announced.releases and (policy.releases or policy.releases_per_run):
         problems += _too_many(policy, announced.releases, *count_releases(site, run))
     return problems

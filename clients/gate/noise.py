@@ -84,7 +84,7 @@ class SumNoise:
             "name": NAME,
             "question": self.question,
             "sensitivity": bound.l2,
-            "why": bound.derivation,
+            "why": bound.explain(noise),
             "entries": bound.entries,
             "deviation": bound.deviation(noise),
             "site_deviation": bound.site_deviation(noise),

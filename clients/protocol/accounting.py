@@ -1,10 +1,10 @@
 """From the noise of all releases to epsilon and delta, and back.
 
 Every release is a sum of Euclidean sensitivity D with (discrete) Gaussian noise of deviation s, and
-is counted by rho = D^2 / (2 s^2), its zCDP. The rho of all releases add up, whatever was asked
-because of earlier answers. Composed, Gaussian releases are as private as a single one with that
-rho, mu = sqrt(2 rho) in the terms of Gaussian differential privacy, and that one's curve is known
-exactly:
+is counted by rho = D^2 / (2 s^2), its zCDP. The rho of all releases add up, whatever was asked, and
+with however much of a fixed sum, because of earlier answers. Composed, Gaussian releases are as
+private as a single one with that rho, mu = sqrt(2 rho) in the terms of Gaussian differential
+privacy, and that one's curve is known exactly:
 
     delta(epsilon) = Phi(mu / 2 - epsilon / mu) - e^epsilon Phi(-mu / 2 - epsilon / mu).
 
@@ -15,8 +15,10 @@ pays.
 
 Sources: Balle, Wang, "Improving the Gaussian Mechanism for Differential Privacy", 2018, theorem 8
 (the curve); Dong, Roth, Su, "Gaussian Differential Privacy", 2022, corollary 2 (adaptive
-composition). Tests compare it with the privacy loss distributions of Google's dp-accounting, which
-itself is no dependency: it holds attrs back at a version of 2023 for all who install it.
+composition); Smith, Thakurta, "Fully Adaptive Composition for Gaussian Differential Privacy", 2022
+(a fixed sum that is shared out as one goes). Tests compare it with the privacy loss distributions
+of Google's dp-accounting, which itself is no dependency: it holds attrs back at a version of 2023
+for all who install it.
 """
 
 import math

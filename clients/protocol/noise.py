@@ -142,6 +142,16 @@ class Sensitivity:
         """The largest of these."""
         return max(self.deviations(noise), default=0.0)
 
+    def explain(self, noise: Noise) -> str:
+        """The derivation, and how wide the noise of each portion is, where there are two."""
+        if len(self.portions) < 2:
+            return self.derivation
+        first, second = self.deviations(noise)
+        return (
+            f"{self.derivation}; the first have noise of {first:.3g} rows, the others of "
+            f"{second:.3g}"
+        )
+
     def total_deviations(self, noise: Noise) -> tuple[float, ...]:
         """Standard deviations of the total's noise where all sites add theirs: what it is in fact.
 

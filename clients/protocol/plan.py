@@ -88,9 +88,14 @@ class Plan:
         return self.conditions.codec(self.schema)
 
     @property
+    def width(self) -> int:
+        """Coordinates of a binned row beside its condition, W."""
+        return self.shape.width + self.binning.width + self.conditions.width
+
+    @property
     def choices(self) -> npt.NDArray[np.bool_]:
-        """Which coordinates of a binned row beside its condition stand for a category, `(W,)`."""
-        choices = np.ones(self.shape.width + self.binning.width + self.conditions.width, dtype=bool)
+        """Which of them stand for a category, `(W,)`: they are 0 or 1."""
+        choices = np.ones(self.width, dtype=bool)
         for block in self.shape.blocks:
             choices[block.start : block.stop] = block.kind == "choice"
         return choices

@@ -1,16 +1,12 @@
 """Requests and sums as Flower messages: arrays and one JSON text, never a pickle."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from everymode.clients.protocol.announcement import announcement_to_json, parse_announcement
 from everymode.clients.protocol.limits import SITES, TEXT
@@ -18,6 +14,17 @@ from everymode.clients.protocol.messages import Request, Tensors, from_json, to_
 from everymode.clients.protocol.refusal import RefusedError, readable
 from everymode.clients.protocol.simulation_paths import SimulationPaths
 from everymode.clients.protocol.sums import Layout, ReplyError, SitePayload, SiteSums
+from everymode.clients.protocol.wire_arrays import (
+    TENSOR_FORMS,
+    TENSORS,
+    join_tensors,
+    pack_arrays,
+    read_arrays,
+    read_tensors,
+    short,
+    split_tensors,
+    tensor_forms,
+)
 from everymode.wgan.errors import DataError, EveryModeError, NumericalError
 from everymode.wgan.versions import package_versions
 from everymode.wgan.words import brief
@@ -45,9 +52,6 @@ KINDS: dict[Any, type[EveryModeError]] = {
 }
 """Errors that keep their kind on the wire; all others become the last."""
 
-NUMPY = "numpy.ndarray"
-"""What Flower calls arrays that were written by `numpy.save`."""
-
 PROBLEMS, LENGTH = 100, 2000
 """Most problems that a node may name in a reply, and most characters of each."""
 
@@ -65,12 +69,13 @@ def pack_request(request: Request, simulation_paths: SimulationPaths) -> RecordD
         "sites": json.dumps(request.sites),
         "run": request.run,
         VERSION: own_version(),
+        TENSOR_FORMS: tensor_forms(request.tensors),
         "folder": simulation_paths.folder,
         "token": simulation_paths.token,
     }
     if request.announced is not None:
         config[ANNOUNCED] = announcement_to_json(request.announced)
-    content = RecordDict({"order": ConfigRecord(config), "tensors": _arrays(request.tensors)})
+    content = RecordDict({"order": ConfigRecord(config), TENSORS: join_tensors(request.tensors)})
     return _enclosed(content, request.per_site)
 
 
@@ -89,8 +94,8 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
         )
     with readable("the request"):
         config = content.config_records["order"]
-        text, names = str(config["order"]), str(config["sites"])
-        if max(len(text), len(names)) > TEXT:
+        text, names, forms = (str(config[key]) for key in ("order", "sites", TENSOR_FORMS))
+        if max(len(text), len(names), len(forms)) > TEXT:
             raise RefusedError(f"a request of more than {TEXT:,} characters")
         sites = json.loads(names)
         if sites is not None and (
@@ -101,7 +106,7 @@ def unpack_request(content: RecordDict) -> tuple[Request, SimulationPaths]:
             raise RefusedError("sites that are not a list of names")
         request = Request(
             from_json(text),
-            _read(content.array_records["tensors"]),
+            split_tensors(content.array_records[TENSORS], json.loads(forms)),
             None if sites is None else tuple(sites),
             _read_payloads(content),
             str(config["run"]),
@@ -154,10 +159,10 @@ def unpack_reply(message: Message, layout: Layout, sites: Sequence[str] | None) 
     for name, record in records.items():
         site = name.removeprefix(SITE_PAYLOAD)
         if not name.startswith(SITE_PAYLOAD) or not agreed:
-            raise ReplyError(f"a record {_short(name)} came that nobody asked for")
+            raise ReplyError(f"a record {short(name)} came that nobody asked for")
         if site not in (sites if sites is not None else [site]):
-            raise ReplyError(f"payloads of site {_short(site)} came, which was not asked")
-        per_site[site] = read_arrays(record, agreed, f" of the payloads of site {_short(site)}")
+            raise ReplyError(f"payloads of site {short(site)} came, which was not asked")
+        per_site[site] = read_arrays(record, agreed, f" of the payloads of site {short(site)}")
     if sites is None and len(per_site) > 1:
         raise ReplyError(f"payloads of {len(per_site)} sites came from a node that serves one")
     return SiteSums(layout, found["sums"], per_site, mechanisms)
@@ -200,80 +205,15 @@ def read_problems(record: Any, others: Mapping[str, Any]) -> EveryModeError:
     return KINDS[kind](problems)
 
 
-def read_arrays(
-    record: Any, agreed: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], of: str
-) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a record, each of the agreed type and shape, and finite."""
-    if not isinstance(record, ArrayRecord):
-        raise ReplyError(f"the record{of or ' of sums'} is missing")
-    if set(record) != set(agreed):
-        raise ReplyError(f"the arrays{of} are not those that were agreed on")
-    found = {}
-    for name, (kind, shape) in agreed.items():
-        array, expected = record[name], f"{kind} {shape}"
-        head, came = _header(kind, shape), f"{array.dtype} {array.shape}"
-        length = len(head) + kind.itemsize * math.prod(shape)
-        if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
-            other = f"came as {_short(came)}" if came != expected else "came with other bytes"
-            raise ReplyError(f"'{name}'{of} {other}, agreed on was {expected}")
-        # A copy of our own: the bytes are read-only, and live as long as the message.
-        values = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
-        if kind.kind == "f" and not np.isfinite(values).all():
-            raise ReplyError(f"'{name}'{of} is not finite")
-        found[name] = values
-    return found
-
-
-def _read(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a request, of the types and shapes that are claimed.
-
-    `numpy.load` would allocate what a header claims, and parse a spoilt one as Python's source.
-
-    Raises:
-        RefusedError: The bytes are not those of such an array.
-    """
-    found = {}
-    for name, array in record.items():
-        kind, shape = np.dtype(array.dtype), tuple(map(int, array.shape))
-        if kind.kind not in "fiub" or len(shape) > 32 or any(size < 0 for size in shape):
-            raise RefusedError(f"the array {_short(name)} is not one of numbers")
-        head = _header(kind, shape)
-        length = len(head) + kind.itemsize * math.prod(shape)
-        if array.stype != NUMPY or array.data[: len(head)] != head or len(array.data) != length:
-            raise RefusedError(
-                f"the array {_short(name)} came with other bytes than {kind} {shape}"
-            )
-        found[name] = np.frombuffer(array.data, kind, offset=len(head)).reshape(shape).copy()
-    return found
-
-
-@lru_cache(maxsize=256)
-def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """What the bytes of an array of this type and shape begin with."""
-    buffer = BytesIO()
-    told = {"descr": dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-    write_array_header_1_0(buffer, told)
-    return buffer.getvalue()
-
-
-def _short(text: str) -> str:
-    """A word of a sender, no longer than a line."""
-    return repr(text if len(text) <= 80 else text[:80] + "...")
-
-
-def _arrays(arrays: Tensors) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(t)) for name, t in arrays.items()})
-
-
 def _enclosed(content: RecordDict, per_site: Mapping[str, Tensors]) -> RecordDict:
     for site, own in per_site.items():
-        content[SITE_PAYLOAD + site] = _arrays(own)
+        content[SITE_PAYLOAD + site] = pack_arrays(own)
     return content
 
 
 def _read_payloads(content: RecordDict) -> dict[str, SitePayload]:
     return {
-        name.removeprefix(SITE_PAYLOAD): _read(record)
+        name.removeprefix(SITE_PAYLOAD): read_tensors(record)
         for name, record in content.array_records.items()
         if name.startswith(SITE_PAYLOAD)
     }

@@ -15,10 +15,10 @@ from everymode.clients.protocol.wire import (
     MECHANISMS,
     pack_problems,
     pack_request,
-    read_arrays,
     read_mechanisms,
     read_problems,
 )
+from everymode.clients.protocol.wire_arrays import read_arrays
 from everymode.clients.secure.steps import (
     AnswerMasked,
     AttemptShares,

@@ -82,15 +82,19 @@ class Binning:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Rows `(n, D)` with the one-hot bins of their numbers behind them, `(n, D + width)`."""
-        parts: list[Tensor] = [rows]
+        ones, start = [], 0
         for number, gate, cuts, size in zip(
             self.numbers, self.gates, self.edges, self.sizes, strict=True
         ):
             place = torch.bucketize(rows[:, number].contiguous(), rows.new_tensor(cuts))
             if gate is not None:
                 place = torch.where(rows[:, gate] > 0.5, place, size - 1)
-            parts.append(torch.nn.functional.one_hot(place, size).to(rows.dtype))
-        return torch.cat(parts, 1)
+            ones.append(place + start)
+            start += size
+        if not ones:
+            return rows
+        bins = rows.new_zeros(len(rows), self.width).scatter_(1, torch.stack(ones, 1), 1.0)
+        return torch.cat([rows, bins], 1)
 
 
 def _values(column: Column, most: int) -> Floats:

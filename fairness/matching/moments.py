@@ -250,9 +250,9 @@ class LevelMoments:
         if self.unknown is not None:
             found &= ~self.unknown
         if self.crossed is not None:
-            partly = self.crossed.any(1)
+            whole: Bools = ~np.any(self.crossed, axis=1)
             both = self.crossed[:, :, None] | self.crossed[:, None, :]
-            found &= ~partly[:, None, None] | both | np.eye(len(self.choices), dtype=bool)
+            found &= whole[:, None, None] | both | np.eye(len(self.choices), dtype=bool)
         return found & active[:, None, None]
 
     def without(self, first: int, last: int) -> "LevelMoments":
@@ -332,9 +332,9 @@ class MomentMatching:
         crossed = crossed & found.known
         matrices = np.where(found.pairs, found.means, 0.0) * scale[:, None] * scale[None, :]
         # Of products with some coordinates, not those of these with one another.
-        partly = crossed.any(1)[:, None, None]
+        partly: Bools = np.any(crossed, axis=1)
         across = crossed[:, :, None] != crossed[:, None, :]
-        matrices = np.where(partly & ~across, 0.0, matrices)
+        matrices = np.where(partly[:, None, None] & ~across, 0.0, matrices)
         loose = one_hot & ~found.known & (found.totals > 0)[:, None]
         return MomentMatching(
             weight,

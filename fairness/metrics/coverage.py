@@ -20,6 +20,9 @@ from everymode.fairness.metrics.neighbours import covered
 from everymode.fairness.metrics.results import Estimate
 from everymode.wgan.data.schema import Column, Schema
 
+MOST = 256
+"""Categories of a column that are told apart in distances."""
+
 
 def expected_coverage(n: int, m: int, k: int = 5) -> float:
     """Coverage to expect of n real rows by m synthetic ones of the same distribution.
@@ -83,7 +86,9 @@ def embed(frame: pd.DataFrame, schema: Schema, reference: pd.DataFrame) -> NDArr
 
     A number becomes its mid-rank in [0, 1] among the reference values, .5 if missing, and an
     indicator of being missing. Text becomes one-hot over its categories, any other text and
-    missing, divided by sqrt(2), so that two different values are at distance 1.
+    missing, divided by sqrt(2), so that two different values are at distance 1. Of more than
+    `MOST` categories those that begin alike are one: points of thousands of coordinates take many
+    minutes, and hardly any two of so many values are the same.
 
     Args:
         frame: n rows.
@@ -100,6 +105,24 @@ def embed(frame: pd.DataFrame, schema: Schema, reference: pd.DataFrame) -> NDArr
     return np.concatenate([np.zeros((len(frame), 0), dtype=np.float32), *parts], axis=1)
 
 
+def _states(column: Column) -> NDArray[np.int64]:
+    """The coordinate of each category of a column, of any other text and of no value, `(n + 2,)`.
+
+    >>> _states(Column("x", "category", categories=("a", "b"))).tolist()
+    [0, 1, 2, 3]
+    """
+    count = len(column.categories)
+    found = np.arange(count)
+    if column.states:
+        found = np.array(column.states)
+    elif count > MOST:
+        # Neighbours in the alphabet begin alike.
+        found[np.argsort(np.array(column.categories), kind="stable")] = (
+            np.arange(count) * MOST // count
+        )
+    return np.append(found, found.max(initial=-1) + np.array([1, 2]))
+
+
 def _embed_column(
     frame: pd.DataFrame, column: Column, reference: pd.DataFrame
 ) -> NDArray[np.float32]:
@@ -107,8 +130,10 @@ def _embed_column(
     if not column.numeric:
         fold = str.lower if column.kind == "boolean" else str
         codes = category_codes(values, tuple(map(fold, column.categories)))
-        size = len(column.categories) + 2
-        return (np.eye(size, dtype=np.float32) / np.float32(math.sqrt(2)))[codes]
+        states = _states(column)
+        return (np.eye(int(states.max()) + 1, dtype=np.float32) / np.float32(math.sqrt(2)))[
+            states[codes]
+        ]
     known = cells(reference, column)
     known = np.sort(known[~np.isnan(known)])
     missing = np.isnan(values)

@@ -29,7 +29,7 @@ class PrivacySettings(Section):
         "does not ask for goes to the rest",
     )
     group_share: float = Field(
-        0.3,
+        0.5,
         gt=0,
         lt=1,
         description="share of the moments' budget for what groups have of their own: categories "

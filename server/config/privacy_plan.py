@@ -52,7 +52,7 @@ class PlannedPart:
         epsilon: The same at the run's delta, of this question alone.
         sensitivity: By how much one row moves the sums.
         why: The derivation, in words.
-        deviation: Standard deviation of the noise on each number of the total, in rows.
+        deviation: Standard deviation of the noise on numbers of the total, in rows, the largest.
         site_deviation: Of one site's share.
         survives: Rows that a level, cell or leaf must hold to take part.
     """
@@ -249,7 +249,7 @@ def _part(
         rho,
         compute_epsilon(rho, budget.delta),
         bound.l2,
-        bound.derivation,
+        bound.explain(noise),
         deviation,
         bound.site_deviation(noise),
         math.ceil(survives * deviation),

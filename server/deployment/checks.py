@@ -70,7 +70,8 @@ def _coordinator(role: Role, config: str) -> Iterator[Finding]:
 def _site(role: Role, data: str, config: str) -> Iterator[Finding]:
     folder = role.folder
     problems = keys.key_problems(folder)
-    yield Finding("key", "" if problems else "here, mode 600, P-384", "; ".join(problems))
+    found = "" if problems else f"here, mode 600, P-384, {keys.key_shown(folder / keys.PUBLIC)}"
+    yield Finding("key", found, "; ".join(problems))
     yield from connection_findings(role.server, folder / "ca.crt")
     try:
         values = _read_toml(folder / "site.toml")

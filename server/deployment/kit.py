@@ -65,8 +65,9 @@ _EXAMPLES: Final = {
     ),
     "columns": ("age", "sex", "income"),
     "sensitive": ("sex",),
+    "epsilon": 10.0,
 }
-"""Values of keys of a policy whose default, all, TOML cannot express."""
+"""Values of keys of a policy whose default, all or no limit, TOML cannot express."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ SURVIVES = 15.0
 GROUP_SURVIVES = 3.0
 """The same of levels of groups, which are drawn towards all rows by as much as noise explains."""
 
-CELLS = 0.5
-"""Share of the counts' budget for cells of group and label; the rest is for numbers."""
+CELLS = 0.7
+"""Share of the counts' budget for cells of group and label, which have fewer rows than numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Budget:
     adders: int
     sites: int
     seed: int | None = None
-    group_share: float = 0.3
+    group_share: float = 0.5
 
     @property
     def rho(self) -> float:

@@ -1,9 +1,12 @@
 """Levels of moments with noise made those of some table; all of it is post-processing.
 
-Of two columns the joint counts are drawn towards those that they would have if they did not depend
-on each other (`everymode.fairness.matching.shrinkage`), then moved to the nearest that are not
-negative and add up to the level's rows. Counts within a group are drawn towards those of all rows
-with the same label. What was not summed because other sums tell it is filled in.
+How many rows have each category is told by its own sum and by its sums with every other column; the
+mean of these, by their variances, has less noise than any. Of two columns the joint counts are
+drawn towards those that they would have if they did not depend on each other
+(`everymode.fairness.matching.shrinkage`), for each category of the shorter column by itself, then
+moved to the nearest that are not negative and add up to the level's rows. Counts within a group are
+drawn towards those of all rows with the same label. What was not summed because other sums tell it
+is filled in.
 """
 
 from dataclasses import dataclass
@@ -65,13 +68,24 @@ class NoisyLevel:
         return found
 
     def _shares(self, found: Floats) -> None:
-        for own in self._partitions:
-            found[own, own] = onto_simplex(found[own, own], self.rows)
+        told = [self._told(found, own) for own in self._partitions]
+        for own, counts in zip(self._partitions, told, strict=True):
+            found[own, own] = onto_simplex(counts, self.rows)
         for gate, others, inside, last in self.coordinates.gated:
             found[gate, gate] = found[inside, inside].sum()
             found[last, last] = found[others, others].sum()
         for number in self.coordinates.numbers:
             found[number, number] = max(found[number, number], 0.0)
+
+    def _told(self, found: Floats, own: npt.NDArray[np.intp]) -> Floats:
+        """Rows of each category of a column, by all sums that tell of them, `(k,)`."""
+        total, weight = found[own, own].copy(), 1.0
+        for other in self._partitions:
+            table = found[np.ix_(own, other)]
+            if other[0] != own[0] and (table != 0).all():
+                total += table.sum(1) / len(other)
+                weight += 1.0 / len(other)
+        return total / weight
 
     def _first_moments(self, found: Floats) -> Floats:
         """The sum of each number, `(W,)`; 0 of other coordinates."""
@@ -90,14 +104,17 @@ class NoisyLevel:
         return firsts
 
     def _tables(self, found: Floats) -> None:
-        for one, other in combinations(self._partitions, 2):
+        for pairing in combinations(self._partitions, 2):
+            one, other = sorted(pairing, key=len)
             pair = np.ix_(one, other)
             asked = found[pair] != 0
             if not asked.any():
                 continue
             shares = np.outer(found[one, one], found[other, other]) / max(self.rows, 1.0)
             counts = np.zeros(asked.shape)
-            counts[asked] = shrink(found[pair][asked], shares[asked], self.deviation)
+            for row in np.flatnonzero(asked.any(1)):
+                place = row, asked[row]
+                counts[place] = shrink(found[pair][place], shares[place], self.deviation)
             if asked.all():
                 counts = onto_simplex(counts.reshape(-1), self.rows).reshape(counts.shape)
             found[pair] = np.maximum(counts, 0.0)
@@ -121,7 +138,7 @@ def fill_gates(found: Floats, coordinates: Coordinates, firsts: Floats) -> None:
     for _ in range(2):
         for gate, others, _, last in coordinates.gated:
             rest = np.flatnonzero(columns != columns[gate])
-            without = found[np.ix_(others, rest)].sum(0)
+            without = found[np.ix_(np.array(others), rest)].sum(0)
             having = shares[rest] - without
             numbers = np.isin(rest, coordinates.numbers)
             having = np.where(numbers, having, np.maximum(having, 0.0))

@@ -51,7 +51,8 @@ def prepare(order: EncodeData, reply: Reply) -> Problems:
 
     def ceilings_of(taking: Bools, levels: Bools) -> Floats:
         most_of = _level_weights(cells * (weights * taking)[:, None], conditions)
-        return most_of * np.append(levels, True)
+        ceilings: Floats = most_of * np.append(levels, True)
+        return ceilings
 
     exact = kept is not None and reply.exact and conditions.clusters == 1
     if order.matching in ("kernel", "sliced"):

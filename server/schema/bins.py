@@ -14,6 +14,7 @@ from everymode.server.schema.cells import SENSITIVE_VALUES
 from everymode.server.schema.drafts import Draft
 from everymode.server.schema.table_spec import TableSpec
 from everymode.wgan.data.dates import write_dates
+from everymode.wgan.data.extent import extent
 from everymode.wgan.data.ranks import jitter
 from everymode.wgan.data.schema import Column
 from everymode.wgan.errors import DataError
@@ -131,6 +132,9 @@ def settle_column(
     fine, rows_in = edges, counts
     edges, counts = merged_bins(edges, counts, data.floor, jitter(column))
     half = jitter(column) / 2
+    first, last = extent(column)
+    # A few values within it are always there.
+    edges[[0, -1]] = max(edges[0], first - half), min(edges[-1], last + half)
     low, high = float(edges[0]) + half, float(edges[-1]) - half
     beyond = int(rows_in[fine[1:] <= edges[0]].sum() + rows_in[fine[:-1] >= edges[-1]].sum())
     least, most = min([low, *heavy]), max([high, *heavy])

@@ -18,10 +18,11 @@ from everymode.clients.protocol.noise import Noise
 from everymode.clients.protocol.schema_messages import CountHistograms, HeldOut
 from everymode.clients.protocol.sensitivity import of_histograms
 from everymode.clients.protocol.sums import Layout, SiteSums
+from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.consistency import onto_simplex, whole
 from everymode.server.schema.agreement import Agreement, check_names
 from everymode.server.schema.bins import settle_column
-from everymode.server.schema.cells import counted_cells, possible_cells
+from everymode.server.schema.cells import possible_cells
 from everymode.server.schema.table_spec import DeclaredColumn, TableSpec
 from everymode.server.transport.exchange import Exchange
 from everymode.wgan.data.ranks import jitter
@@ -35,7 +36,7 @@ BINS = 64
 """Bins of equal width that a wider range is cut into."""
 
 KEPT = 3.0
-"""Standard deviations of the noise that a cell, a bin or a point mass must hold to be there."""
+"""Standard deviations of the noise that a group, a bin or a point mass must hold to be there."""
 
 
 def agree_privately(
@@ -70,8 +71,8 @@ def agree_privately(
     counted = made_consistent(exchange(Request(order)), drafted)
     rows = int(counted.units("cells").sum())
     # What holds fewer rows than chance and noise could make of none is none.
-    floor, least = (max(data.floor, math.ceil(KEPT * own)) for own in (deviation, cells))
-    conditions = counted_cells(proposal, counted, replace(data, floor=least))
+    floor = max(data.floor, math.ceil(KEPT * deviation))
+    conditions = noisy_cells(proposal, counted.units("cells"), data.floor, cells)
     settled: list[Column] = []
     notes: list[str] = []
     problems: list[str] = []
@@ -87,7 +88,7 @@ def agree_privately(
         raise DataError(problems)
     notes.append(
         f"counts of cells have noise of {cells:,.0f} rows (standard deviation), those of numbers "
-        f"of {deviation:,.0f}: what holds fewer than {least:,} and {floor:,} is taken for chance"
+        f"of {deviation:,.0f}: numbers that hold fewer than {floor:,} are taken for chance"
     )
     lost = [", ".join(g) for g in proposal.groups if g and g not in conditions.groups]
     if lost:
@@ -96,6 +97,39 @@ def agree_privately(
             f"{'; '.join(lost)}"
         )
     return Agreement(Schema(tuple(settled)), conditions, rows, tuple(notes))
+
+
+def noisy_cells(
+    proposal: ConditionSpace, cells: npt.NDArray[np.int64], floor: int, deviation: float
+) -> ConditionSpace:
+    """Keeps the groups and labels that hold more rows than noise could make of none.
+
+    Their cells stay as they are, few rows or none: to take those of few rows for empty would bend
+    the rates of small groups by more than the noise does.
+
+    Args:
+        proposal: All cells that could occur.
+        cells: Their counts, consistent, `(groups, labels)`.
+        floor: Rows that a group or label needs in any case.
+        deviation: Of the noise on each cell.
+
+    Raises:
+        DataError: No group or no label has enough.
+    """
+    least = [max(floor, math.ceil(KEPT * deviation * math.sqrt(n))) for n in cells.shape]
+    groups = cells.sum(1) >= least[1]
+    labels = cells[groups].sum(0) >= least[0]
+    if not groups.any() or not labels.any():
+        raise DataError(
+            f"no group holds {least[1]:,} rows, or no label {least[0]:,}, as this noise would make "
+            "of none; write a larger privacy.epsilon, or name other data.sensitive"
+        )
+    return replace(
+        proposal,
+        groups=tuple(g for g, kept in zip(proposal.groups, groups, strict=True) if kept),
+        labels=tuple(n for n, kept in zip(proposal.labels, labels, strict=True) if kept),
+        counts=tuple(tuple(int(n) for n in row[labels]) for row in cells[groups]),
+    )
 
 
 def declared_column(name: str, declared: DeclaredColumn) -> Column:

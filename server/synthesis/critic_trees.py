@@ -97,8 +97,11 @@ class FitCriticTrees:
         leaf = max(self.leaf, SURVIVES * deviation)
         least = max(2, round(leaf * len(some) / table.sum()))
         asked = []
+        # Without noise most trees are thrown away, and chance is as good a choice of columns.
+        chosen = None if self.noise is None else balanced_columns(some, self.trees, rng)
         for number in range(self.trees):
-            tree = grow_critic(some, coding, least, rng)
+            places = None if chosen is None else chosen[number]
+            tree = grow_critic(some, coding, least, rng, places)
             asked.append(without_small_groups(tree, coding, LEAVES_OF_OWN * self.leaf))
             progress(number, self.trees + STEPS)
         counts: list[Counts] = [
@@ -134,7 +137,44 @@ class FitCriticTrees:
         return replace(synthesizer, post=(*synthesizer.post, step)), report
 
 
-def grow_critic(codes: Codes, coding: Coding, least: int, rng: np.random.Generator) -> Tree:
+def balanced_columns(codes: Codes, trees: int, rng: np.random.Generator) -> list[list[int]]:
+    """Columns of each tree, such that every pair of columns is in about as many trees.
+
+    A tree begins with a pair that the fewest trees have, and takes more columns that add the fewest
+    pairs that are had already; chance decides between equals. That looks at no row of the data.
+
+    Args:
+        codes: Synthetic rows, `(n, columns)`; columns in which they are all alike are left out.
+        trees: How many.
+        rng: Draws.
+    """
+    varied = np.flatnonzero((codes != codes[0]).any(0))
+    had = np.zeros((len(varied), len(varied)))
+    np.fill_diagonal(had, np.inf)
+    found = []
+    for _ in range(trees):
+        if len(varied) < 2:
+            found.append(varied.tolist())
+            continue
+        number = int(rng.integers(2, min(COLUMNS, len(varied)) + 1))
+        tied = rng.random(had.shape)
+        tied = np.maximum(tied, tied.T)
+        places = [int(place) for place in np.unravel_index(np.argmin(had + tied), had.shape)]
+        while len(places) < number:
+            added = (had[places] + tied[places]).sum(0)
+            places.append(int(np.argmin(added)))
+        had[np.ix_(places, places)] += 1
+        found.append(sorted(varied[places].tolist()))
+    return found
+
+
+def grow_critic(
+    codes: Codes,
+    coding: Coding,
+    least: int,
+    rng: np.random.Generator,
+    places: list[int] | None = None,
+) -> Tree:
     """A tree on a few columns at random, split where random projections of them differ.
 
     Args:
@@ -142,13 +182,15 @@ def grow_critic(codes: Codes, coding: Coding, least: int, rng: np.random.Generat
         coding: What their codes mean.
         least: Rows of a leaf at least.
         rng: Draws columns, projections and splits.
+        places: The columns; None: they are drawn.
     """
     from sklearn.tree import ExtraTreeRegressor
 
-    varied = np.flatnonzero((codes != codes[0]).any(0))
-    most = min(COLUMNS, len(varied))
-    number = int(rng.integers(min(2, most), most + 1))
-    places = np.sort(rng.choice(varied, number, replace=False)).tolist() if most else []
+    if places is None:
+        varied = np.flatnonzero((codes != codes[0]).any(0))
+        most = min(COLUMNS, len(varied))
+        number = int(rng.integers(min(2, most), most + 1))
+        places = np.sort(rng.choice(varied, number, replace=False)).tolist() if most else []
     if not places:
         return single_leaf(NO_COLUMN)
     features, meaning = split_features(codes, coding, places)

@@ -7,6 +7,7 @@ a killed SuperNode after two heartbeats, a minute.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,20 +44,25 @@ Life = tuple[int, str]
 def leave_when(grid: Grid, stop: Callable[[], bool]) -> None:
     """Has Flower repeat calls to a SuperLink that is away until the run is to end, and no longer.
 
-    Flower 1.41 repeats them for ever, deaf to what its process is told in the meantime.
+    Flower 1.41 repeats them for ever, deaf to what its process is told in the meantime. It notices
+    that the process that started it is gone, and raises a signal for that; but where it waits for
+    threads that repeat calls, no signal of its own is heard. So they look for themselves.
     """
     retries = getattr(grid, "_retry_invoker", None)
     if not isinstance(retries, RetryInvoker):
         return
-    gives_up = retries.should_giveup
+    gives_up, parent = retries.should_giveup, os.getppid()
+
+    def is_over() -> bool:
+        return stop() or os.getppid() != parent
 
     def should_give_up(error: Exception) -> bool:
-        return stop() or (gives_up is not None and gives_up(error))
+        return is_over() or (gives_up is not None and gives_up(error))
 
     def wait(seconds: float) -> None:
         _log.warning("the SuperLink does not answer; trying again in %.1f seconds", seconds)
         deadline = time.monotonic() + seconds
-        while not stop() and (left := deadline - time.monotonic()) > 0:
+        while not is_over() and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, GLANCE))
 
     retries.should_giveup, retries.wait_function = should_give_up, wait

@@ -57,6 +57,10 @@ EXAMPLES = {
         "everymode site log /var/everymode/north",
         "everymode site log /var/everymode/north --json",
     ),
+    "site spent": (
+        "everymode site spent /var/everymode/north",
+        "everymode site spent /var/everymode/north --delta 1e-6 --json",
+    ),
     "site preview": (
         "everymode site preview people.toml --data north.csv",
         "everymode site preview people.toml --data north.csv --policy policy.toml --floor 10",

@@ -60,6 +60,21 @@ def log(workspace: Workspace, json: AsJson = False) -> None:
 
 
 @site.command(cls=WithExamples)
+def spent(
+    workspace: Workspace,
+    delta: Annotated[float, typer.Option(help="The delta at which epsilon is meant.")] = 1e-5,
+    json: AsJson = False,
+) -> None:
+    """Show what answers with noise have spent of a site's privacy, over all runs.
+
+    The policy's `epsilon` bounds it.
+    """
+    from everymode.simulations.site import show_spent
+
+    show_spent(workspace, delta, json)
+
+
+@site.command(cls=WithExamples)
 def preview(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="The coordinator's file.")],
     data: Annotated[

@@ -7,10 +7,12 @@ A SuperLink and three SuperNodes on the loopback interface, with TLS and registe
 whose training takes milliseconds, so that an exchange is all that is measured; and `adult` over
 three sites with the networks and the steps of its preset, 12 and 24. Each is made in process as
 well, and the tables must be equal. `deployment_speed.json` beside this script gets the results. Run
-it alone: what else runs is given by the load before it.
+it alone: what else runs is given by the load before it, and seconds grow with it; CPU seconds of an
+exchange hardly do.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -29,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from everymode.server.config.files import load, parse, resolve  # noqa: E402
 from everymode.server.in_process import simulate  # noqa: E402
 from everymode.wgan.data.frame import read_table  # noqa: E402
-from tests.deployed import Deployed, until  # noqa: E402
+from tests.deployed import OURS, Deployed, until  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
 SITES = ("north", "south", "east")
@@ -77,7 +79,8 @@ def adult(exchanges: int) -> tuple[Any, dict[str, Any]]:
     return table, {
         "seed": 0,
         "data": {"sensitive": ["sex", "race"], "target": "income"},
-        "model": preset["model"],
+        # What comes after training is the coordinator's alone, and asks sites hardly anything.
+        "model": {**preset["model"], "projection": False, "marginals": False, "trees": 0},
         "train": train,
     }
 
@@ -88,14 +91,23 @@ def seconds(out: Path) -> list[float]:
     return [float(json.loads(row)["seconds"]) for row in rows][1:]
 
 
-def processor(deployed: Deployed) -> float:
-    """CPU seconds of all processes so far."""
-    total = 0.0
-    for process in deployed.processes.values():
+def processor(deployed: Deployed) -> dict[str, float]:
+    """CPU seconds of the coordinator's services, of the server and of a site, so far."""
+    total = {"superlink": 0.0, "server": 0.0, "site": 0.0}
+    for name, process in deployed.processes.items():
         for each in (found := psutil.Process(process.pid), *found.children(recursive=True)):
-            times = each.cpu_times()
-            total += times.user + times.system
+            with contextlib.suppress(psutil.Error):
+                times, server = each.cpu_times(), "flwr-serverapp" in " ".join(each.cmdline())
+                spent = times.user + times.system
+                what = "server" if server else "superlink" if name in OURS else "site"
+                total[what] += spent / (len(SITES) if what == "site" else 1)
     return total
+
+
+def rounds(out: Path) -> int:
+    """Exchanges so far."""
+    path = out / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 def measure(case: Any, exchanges: int, masked: bool, work: Path) -> dict[str, Any]:
@@ -112,10 +124,14 @@ def measure(case: Any, exchanges: int, masked: bool, work: Path) -> dict[str, An
         config, out = work / "run.toml", work / "out"
         config.write_text(tomli_w.dumps({**values, "deployment": deployment}))
         until(lambda: "SuperNode ID" in deployed.log("east"), 120, "the sites connect")
-        started = time.monotonic()
+        started, between = time.monotonic(), list[tuple[int, dict[str, float]]]()
         run = deployed.run(config=str(config), out=str(out))
 
         def over() -> bool:
+            done = rounds(out)
+            # From the third on, when all have started, to the last but one.
+            if (not between and done >= 3) or (len(between) == 1 and done >= exchanges - 1):
+                between.append((done, processor(deployed)))
             if (out / "summary.json").exists():
                 return True
             ended = not int(time.monotonic() - started) % 20 and "finished" in deployed.status(run)
@@ -123,13 +139,15 @@ def measure(case: Any, exchanges: int, masked: bool, work: Path) -> dict[str, An
             return False
 
         until(over, PATIENCE, "results")
-        wall, spent = time.monotonic() - started, processor(deployed)
+        wall = time.monotonic() - started
     started = time.monotonic()
     path = str(work / "tables")
     here = simulate(parse({**values, "data": {**values["data"], "path": path}}), work / "here")
     here_wall = time.monotonic() - started
     assert (out / "synthetic.csv").read_bytes() == here.folder.synthetic.read_bytes()
     exchanged, alone = seconds(out), seconds(work / "here")
+    (first, before), (last, after) = between
+    spent = {what: (after[what] - before[what]) / (last - first) for what in before}
     return {
         "exchanges": exchanges,
         "masked": masked,
@@ -144,7 +162,7 @@ def measure(case: Any, exchanges: int, masked: bool, work: Path) -> dict[str, An
         "seconds_of_all_exchanges": round(sum(exchanged), 1),
         "seconds_of_the_run": round(wall, 1),
         "in_process_seconds_of_the_run": round(here_wall, 1),
-        "cpu_seconds_of_all_processes": round(spent, 1),
+        "cpu_seconds_an_exchange": {what: round(value, 3) for what, value in spent.items()},
         "load_before": round(load_before, 2),
         "equal_tables": True,
     }

@@ -40,6 +40,16 @@ def c2st(made: pd.DataFrame, real: pd.DataFrame, seed: int) -> float:
     return float(roc_auc_score(label[test], model.predict_proba(codes[test])[:, 1]))
 
 
+def rate_error(made: pd.DataFrame) -> float:
+    """Largest error of a sex's or a race's rate of incomes above 50K, to training rows'."""
+    path = Path(__file__).parents[2] / "simulations/data/adult-train.csv.gz"
+    real, found = pd.read_csv(path, dtype=str, keep_default_na=False), []
+    for name in ("sex", "race"):
+        rates = [(f["income"] == ">50K").groupby(f[name]).mean() for f in (made, real)]
+        found.append(float((rates[0].reindex(rates[1].index).fillna(0.0) - rates[1]).abs().max()))
+    return max(found)
+
+
 def measure(epsilon: float, seed: int, overrides: list[str]) -> dict[str, Any]:
     """One run's figures."""
     settings = load(CONFIG, [f"privacy.epsilon={epsilon}", f"seed={seed}", *overrides])
@@ -64,6 +74,7 @@ def measure(epsilon: float, seed: int, overrides: list[str]) -> dict[str, Any]:
         "tv_mean_from_noisy_sums": summary["tv_mean"],
         "c2st_trees": c2st(made, real, seed),
         "coverage_group_min": summary["coverage_group_min"],
+        "income_rate_error": rate_error(made),
         "projection": summary["projection"],
         "critic_trees": summary.get("critic_trees"),
         "groups": summary["groups"],

@@ -43,15 +43,12 @@ from everymode.fairness.matching.private_moments import choose_clips
 from everymode.fairness.matching.suppression import to_text
 from everymode.fairness.matching.trees import trees_to_tensors
 from everymode.fairness.metrics.marginals import Marginals
-from everymode.server.config.tables import build_table_spec
 from everymode.server.schema.declared import agree_privately, declared_column
 from everymode.server.synthesis.critic_trees import grow_critic
 from everymode.wgan.data.schema import Schema
 from everymode.wgan.errors import StateError
-from tests.federated import RECIPE, Recorder
-from tests.private import private
-
-RUN = "00000000000000ab"
+from tests.federated import RECIPE
+from tests.private import RUN, Private
 
 
 @pytest.mark.parametrize("parameter", [1, 3, 30, 1000])
@@ -164,39 +161,6 @@ def test_discrete_noise_is_no_worse_than_the_gaussian_that_is_charged(
         curve = stats.norm.cdf(mu / 2 - epsilon / mu)
         curve -= np.exp(epsilon) * stats.norm.cdf(-mu / 2 - epsilon / mu)
         assert exact <= curve * (1 + 1e-9) + 1e-15
-
-
-class Private:
-    """One site over a small table, asked all that a private run asks."""
-
-    def __init__(self, folder: Path, frame: pd.DataFrame, kit: Any, noise: bool = True) -> None:
-        folder.mkdir(parents=True)
-        table = folder / "people.csv"
-        frame.to_csv(table, index=False)
-        self.site = Site("north", table, folder / "work")
-        self.settings = kit.tiny(table, **private(table))
-        self.spec = build_table_spec(self.settings.data)
-        self.columns = tuple(n for n in frame.columns if n not in self.spec.drop)
-        self.exchange = Recorder([self.site], [], RUN)
-        self.noise = Noise(1e5, 1) if noise else None
-
-    def plan(self, agreed: Any, bins: int = 4) -> EncodeData:
-        counts = agreed.conditions.group_counts
-        return EncodeData(
-            agreed.schema.to_json(),
-            agreed.conditions.to_json(),
-            tuple((counts / counts.sum()).tolist()),
-            RECIPE.to_json(),
-            seed=0,
-            matching="moments",
-            marginals=True,
-            missing=self.spec.missing,
-            bins=bins,
-            noised=True,
-        )
-
-    def ask(self, order: Any, tensors: Any = None) -> Any:
-        return handle(Request(order, tensors or {}, run=RUN), [self.site])
 
 
 def neighbours(frame: pd.DataFrame, count: int) -> Any:
@@ -348,6 +312,8 @@ def test_a_private_plan_answers_nothing_without_noise(tmp_path: Path, kit: Any) 
         ({"noise": Noise(0.0, 1)}, "0.0 zCDP"),
         ({"noise": Noise(float("inf"), 1)}, "holds inf"),
         ({"noise": Noise(1.0, 0)}, "0 sites that add noise"),
+        ({"noise": Noise(1.0, 1, first_share=1.0)}, "first portion's share of 1.0"),
+        ({"noise": Noise(1.0, 1, first_share=-0.1)}, "first portion's share of -0.1"),
     ],
 )
 def test_noise_that_is_none_is_refused(
@@ -358,6 +324,17 @@ def test_noise_that_is_none_is_refused(
     order = own.exchange.requests[0].order
     with pytest.raises(RefusedError, match=problem):
         own.ask(replace(order, **change))
+
+
+@pytest.mark.parametrize("clips", [(0.0, 4.0), (4.0, 0.0), (4.0, 1e9)])
+def test_clips_that_bound_nothing_are_refused(
+    tmp_path: Path, kit: Any, clips: tuple[float, float]
+) -> None:
+    own, order = prepared(tmp_path, kit)
+    asked = to_text(np.ones((Plan.of(order).conditions.width + 1, 1), dtype=bool))
+    noise = Noise(1.0, 1, clips[0], group_clip=clips[1])
+    with pytest.raises(RefusedError, match="clips of"):
+        own.ask(SumMoments(fingerprint(order), asked, noise))
 
 
 def test_a_site_with_a_floor_adds_no_noise(tmp_path: Path, kit: Any) -> None:

@@ -1,5 +1,7 @@
 """What is set in the loop of Flower's SuperNode."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -9,6 +11,7 @@ import pytest
 from flwr.supercore.run import RunNotRunningException
 from flwr.supernode import start_client_internal as loop
 
+from everymode.clients import supernode
 from everymode.clients.supernode import EMPTY, RECEIVE, RunEndedError, clearing
 
 PARTS = ("pull_object", "confirm_message_received")
@@ -62,3 +65,33 @@ def test_flowers_loop_has_what_is_set() -> None:
     assert not issubclass(RunNotRunningException, Exception)
     assert issubclass(RunEndedError, Exception)
     assert hasattr(loop.time, "sleep") and EMPTY == 3
+
+
+FAILS = """
+import threading, time
+from everymode.clients import supernode
+
+def flower_supernode():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    if {raises}:
+        raise OSError("EOF occurred in violation of protocol")
+
+supernode.flower_supernode = flower_supernode
+supernode.main()
+"""
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_supernode_whose_loop_ends_does_so_although_threads_of_flowers_go_on(
+    raises: bool,
+) -> None:
+    """Else nobody would start it again: `everymode site serve` waits for its end.
+
+    Flower logs errors of its connection, and returns from the loop as if all were well.
+    """
+    program = FAILS.format(raises=raises)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=55
+    )
+    assert done.returncode == supernode.FAILED
+    assert "failed, and" in done.stderr and ("EOF occurred" in done.stderr) == raises

@@ -10,7 +10,13 @@ from everymode.fairness.audit.limits import SamplingLimits
 from everymode.fairness.audit.strata import coverage_summary, stratum_coverage
 from everymode.fairness.audit.tables import Tables
 from everymode.fairness.metrics import blocks
-from everymode.fairness.metrics.coverage import coverage, embed, expected_coverage, standardise
+from everymode.fairness.metrics.coverage import (
+    MOST,
+    coverage,
+    embed,
+    expected_coverage,
+    standardise,
+)
 from everymode.fairness.metrics.intervals import wilson
 from everymode.fairness.metrics.neighbours import covered, neighbours
 from everymode.wgan.data.schema import Column, Schema
@@ -277,3 +283,22 @@ def test_all_figures_of_neighbours_and_coverage_alone_agree():
     rng = np.random.default_rng(13)
     real, synthetic = rng.integers(0, 4, size=(2, 120, 2)).astype(float)
     assert neighbours(real, synthetic).coverage == coverage(real, synthetic)
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_of_very_many_categories_those_that_begin_alike_are_one(stated):
+    names = tuple(f"{i:05d}" for i in np.random.default_rng(0).permutation(10_000))
+    states = tuple(int(name[:2]) for name in names) if stated else ()
+    column = Column("zip", "category", categories=names, states=states)
+    frame = pd.DataFrame({"zip": ["00000", "00001", "09999", "else", None]}, dtype=object)
+    points = embed(frame, Schema((column,)), frame)
+    assert points.shape[1] <= MOST + 2
+    apart = np.square(points[:, None] - points[None]).sum(2) > 0.5
+    assert not apart[0, 1] and (apart.sum(1) == [3, 3, 4, 4, 4]).all()
+
+
+def test_up_to_256_categories_are_told_apart():
+    names = tuple(f"c{i}" for i in range(MOST))
+    frame = pd.DataFrame({"x": [*names, "else", None]}, dtype=object)
+    points = embed(frame, Schema((Column("x", "category", categories=names),)), frame)
+    assert np.array_equal(points, np.eye(MOST + 2, dtype=np.float32) / np.float32(np.sqrt(2)))

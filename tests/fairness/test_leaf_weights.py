@@ -9,7 +9,7 @@ from everymode.fairness.groups.conditions import ConditionSpace
 from everymode.fairness.matching.codes import Coding
 from everymode.fairness.matching.trees import NO_COLUMN, Tree, leaf_counts, split_counts
 from everymode.fairness.postprocessing.leaf_weights import LeafProblem, LeafWeights
-from everymode.server.synthesis.critic_trees import distance, grow_critic
+from everymode.server.synthesis.critic_trees import balanced_columns, distance, grow_critic
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
@@ -188,3 +188,23 @@ def test_tables_of_trees_give_the_scores_of_their_leaves(monkeypatch: pytest.Mon
     monkeypatch.setattr(leaf_weights, "GRID", 3)
     slow = LeafWeights(CODING, tuple(trees), scores, np.zeros(2))
     assert None in slow._grids and slow.score(made) == pytest.approx(expected)
+
+
+def test_columns_of_balanced_trees_meet_about_equally_often():
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, 5, (300, 14)).astype(np.int16)
+    codes[:, 6] = 2
+    chosen = balanced_columns(codes, 60, rng)
+    had = np.zeros((14, 14))
+    for places in chosen:
+        assert 2 <= len(places) <= 4 and places == sorted(set(places)) and 6 not in places
+        had[np.ix_(places, places)] += 1
+    pairs = np.delete(np.delete(had, 6, 0), 6, 1)[np.triu_indices(13, 1)]
+    assert pairs.min() >= 1 and pairs.max() <= pairs.min() + 3
+    # The control: drawn at random, some pairs never meet.
+    drawn = np.zeros((14, 14))
+    for places in chosen:
+        other = rng.choice(13, len(places), replace=False)
+        drawn[np.ix_(other, other)] += 1
+    assert drawn[:13, :13][np.triu_indices(13, 1)].min() == 0
+    assert balanced_columns(codes[:, 6:7], 2, rng) == [[], []]

@@ -1,5 +1,7 @@
 """The projection: what it is in closed form, what it leaves alone, what rejection makes of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,19 @@ def test_within_chance_nothing_is_moved():
     told, wanted = data(2000, 0)
     fit = fitted(told, wanted)
     assert (fit.projection, fit.before, fit.after, fit.kept) == (None, 0, 0, 1.0)
+
+
+def test_moments_with_noise_are_met_within_its_deviation_and_left_alone_below_it():
+    told, wanted = data(40_000, 0, together=0.56)
+    levels = len(wanted.totals)
+    # They are off by .03, half of which a deviation of .015 leaves.
+    exact, some, much = (
+        fitted(told, replace(wanted, noise=np.full(levels, deviation)), together=0.5)
+        for deviation in (0.0, 0.015, 0.06)
+    )
+    assert exact.before > 0 and some.before > 0 and much.before == 0
+    tilts = [float(fit.projection.levels.abs().sum()) for fit in (exact, some)]
+    assert 0.2 * tilts[0] < tilts[1] < 0.8 * tilts[0]
 
 
 def test_only_the_level_that_is_off_is_tilted():

@@ -11,10 +11,12 @@ from everymode.server.synthesis.trees import grow
 from everymode.wgan.data.codec import TableCodec
 from everymode.wgan.data.schema import Column, Schema
 
+EDGES = tuple(k - 0.5 for k in range(11))
+RANKS = tuple(k / 10 for k in range(11))
 SCHEMA = Schema(
     (
         Column("a", "category", categories=("p", "q", "r")),
-        Column("n", "integer", edges=(-0.5, 9.5), cumulative=(0.0, 1.0), high=9),
+        Column("n", "integer", edges=EDGES, cumulative=RANKS, high=9),
     )
 )
 GROUPS = (("f", "x"), ("f", "y"), ("m", "x"), ("m", "y"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from everymode.clients.app import build_sites
@@ -184,6 +184,45 @@ def test_request_survives_the_wire() -> None:
     assert again.order == TRAIN and again.sites == ("a",) and ground == SimulationPaths("t", "w")
     assert np.array_equal(again.tensors["critic"], tensor)
     assert unpack_request(pack_request(Request(LOOK), SimulationPaths()))[0].sites is None
+
+
+def test_arrays_of_all_types_share_one_array_on_the_wire() -> None:
+    """Flower sends each array of a message in calls of its own."""
+    tensors: dict[str, Any] = {
+        "flags": np.array([True, False, True]),
+        "none": np.zeros((0, 3), np.float32),
+        "wide": np.arange(6.0).reshape(2, 3).T,
+        "counts": np.array([-1, 2**40], np.int64),
+    }
+    content = pack_request(Request(TRAIN, tensors, ("a",)), SimulationPaths())
+    (array,) = content.array_records["tensors"].values()
+    assert array.shape == (3 + 48 + 16,)
+    again = unpack_request(content)[0].tensors
+    assert list(again) == list(tensors)
+    for name, tensor in tensors.items():
+        assert again[name].dtype == tensor.dtype and np.array_equal(again[name], tensor)
+        assert again[name].flags.aligned and again[name].flags.writeable
+
+
+FORMS = '[["a", "float32", [2]]]'
+
+
+@pytest.mark.parametrize(
+    ("forms", "size"),
+    [
+        *(('[["a", "float32", [3]]]', 8), ('[["a", "float32", [1]]]', 8), ("[]", 8), (FORMS, 0)),
+        *(('[["a", "float32", [1]], ["a", "float32", [1]]]', 8), ('[["a", "O", [1]]]', 8)),
+        *(('[["a", "float32", [-2]]]', 8), ('[["a", "float32", [1e400]]]', 8), ("{}", 8)),
+        *(('[["a", "float32", [0, 4611686018427387904, 4]]]', 0), ('["abc"]', 8), ("[", 8)),
+    ],
+)
+def test_arrays_that_are_not_what_is_said_of_them_are_refused(forms: str, size: int) -> None:
+    content = pack_request(Request(LOOK), SimulationPaths())
+    if size:
+        content["tensors"] = ArrayRecord({"joined": Array(np.zeros(size, np.uint8))})
+    content.config_records["order"]["forms"] = forms
+    with pytest.raises(RefusedError):
+        unpack_request(content)
 
 
 def test_problems_keep_their_kind_on_the_wire() -> None:

@@ -427,3 +427,19 @@ def test_a_call_to_a_superlink_that_is_away_lasts_no_longer_than_the_run() -> No
     assert len(calls) == 3 and time.monotonic() - started < 10
     # Whatever Flower calls its own, a grid of another kind is left alone.
     leave_when(SimpleNamespace(), asked.is_set)  # type: ignore[arg-type]
+
+
+def test_a_call_lasts_no_longer_than_what_started_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Flower's signal for that is not heard while the main thread waits for those that call."""
+    retries, parents = make_simple_http_retry_invoker(), iter([7, 7, 1])
+    monkeypatch.setattr("os.getppid", lambda: next(parents, 1))
+    leave_when(SimpleNamespace(_retry_invoker=retries), lambda: False)  # type: ignore[arg-type]
+    retries.wait_gen_factory = lambda: iter([60.0, 60.0])  # type: ignore[assignment,return-value]
+
+    def away() -> None:
+        raise httpx.ConnectError("away")
+
+    with pytest.raises(httpx.ConnectError):
+        retries.invoke(away)

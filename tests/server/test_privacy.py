@@ -109,6 +109,8 @@ def test_a_private_run_asks_three_questions_and_spends_its_budget(
     page = (run.path / "privacy.html").read_text(encoding="utf-8")
     assert "For tests only" in page and "holds nothing of any row" in page
     assert summary["projection"]["columns_that_follow"] == {} and summary["rounds"] == 4
+    # All trees that were asked for are kept, since noise was spent on all.
+    assert summary["critic_trees"]["trees"] == summary["critic_trees"]["asked"] == 5
     assert not (run.path / "noise.key").exists()
 
 
@@ -416,3 +418,51 @@ def test_later_steps_know_the_noise_that_all_sites_add(kit: Any, table: Path) ->
     assert plans[0].site_epsilon > 1.5 * plans[0].epsilon
     with pytest.raises(SettingsError, match="there are 3 sites"):
         plan_privacy(kit.tiny(table, **private(table, privacy={"trusted_sites": 4})), 3)
+
+
+def test_a_run_announces_its_masks_and_what_it_will_spend_of_a_site(kit: Any, table: Path) -> None:
+    from everymode.server.config.announced import announce
+    from everymode.server.config.private_runs import build_budget
+
+    plain = announce(kit.tiny(table))
+    assert plain.rho == 0.0 and not plain.masked
+    for summation, factor in (("none", 3), ("masked", 1)):
+        settings = kit.tiny(table, **private(table), secure={"summation": summation})
+        budget = build_budget(settings, 3)
+        assert budget is not None
+        found = announce(settings, budget=budget)
+        assert found.masked is (summation == "masked")
+        # Without masks the server sees each site's sums, under its third of the noise.
+        assert found.rho == pytest.approx(factor * rho_for(20.0, 1e-4))
+
+
+def test_groups_get_the_share_that_is_theirs(kit: Any, table: Path) -> None:
+    from everymode.server.config.privacy_plan import plan_privacy
+
+    found = []
+    for share in (0.2, 0.6):
+        settings = kit.tiny(table, **private(table, privacy={"group_share": share}))
+        (moments,) = [p for p in plan_privacy(settings, 3).parts if p.part == "moments"]
+        found.append(moments.why.split("noise of ")[1].replace(" rows, the others of", "").split())
+    (groups, others), (groups_more, others_more) = np.array(found, dtype=float)
+    assert groups_more == pytest.approx(groups / 3**0.5, rel=0.01)
+    assert others_more == pytest.approx(others * 2**0.5, rel=0.01)
+    for wrong in (0.0, 1.0):
+        with pytest.raises(SettingsError, match="group_share"):
+            kit.tiny(table, **private(table, privacy={"group_share": wrong}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"target": None}, {"sensitive": [], "condition": "group_and_label"}, {"condition": "group"}],
+    ids=["without a target", "without groups", "conditioned on groups alone"],
+)
+def test_runs_without_groups_or_labels_keep_their_word_too(
+    kit: Any, tmp_path: Path, data: dict[str, Any]
+) -> None:
+    kit.people(900).to_csv(tmp_path / "people.csv", index=False)
+    columns = {"data": {**private(tmp_path)["data"], **data, "path": str(tmp_path / "people.csv")}}
+    run, summary = private_run(kit, tmp_path / "people.csv", tmp_path / "run", **columns)
+    value = read_json(run.path / "privacy.json")
+    assert value["totals"]["plain"] == 0 and 10 < value["guarantee"]["epsilon"] <= 20
+    assert summary["tv_mean"] < 0.1

@@ -59,6 +59,39 @@ def test_a_table_of_which_nothing_can_be_modelled_is_refused_in_one_line(
     assert not Path("t.toml").exists()
 
 
+def test_cells_between_blanks_are_read_where_that_is_said(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{rng.normal():.3f}   {rng.integers(9)} {rng.integers(2)}" for _ in range(ROWS)]
+    Path("t.csv").write_text("\n".join(["mass  kids sex", *rows]) + "\n")
+    refused(call("init", "t.csv", "-o", "t.toml"), "say so with --separator ' '")
+    code, out, err = call("init", "t.csv", "-o", "t.toml", "--separator", " ")
+    assert (code, err) == (0, "") and "mass" in out
+    assert len(read_table(Path("t.csv"), form=load("t.toml").data.form).columns) == 3
+
+
+def test_a_first_line_that_reads_like_the_rows_is_asked_about(call: Call) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        f"P-{i:04d},{rng.choice(['F', 'M'])},{rng.normal(50, 9):.2f},{rng.integers(18, 90)},"
+        f"2024-0{rng.integers(1, 9)}-11"
+        for i in range(ROWS)
+    ]
+    names = "id,sex,pay,age,day"
+    for first, asked in (([], True), ([names], False), (["code,M,50.00,2024,when"], True)):
+        Path("t.csv").write_text("\n".join([*first, *rows]) + "\n")
+        code, out, err = call("init", "t.csv", "-o", "t.toml", "--force")
+        assert (code, err) == (0, "")
+        assert ("looks like a row, not like headers" in out) == asked, first
+    Path("t.csv").write_text("\n".join(rows) + "\n")
+    _, out, _ = call("init", "t.csv", "-o", "t.toml", "--force", "--no-header")
+    assert "looks like a row" not in out
+    # Years and days are names of columns of numbers.
+    wide = ["country,2019,2020,2021", *(f"C{i % 7},{i},{2 * i},{3 * i}" for i in range(ROWS))]
+    Path("t.csv").write_text("\n".join(wide) + "\n")
+    _, out, _ = call("init", "t.csv", "-o", "t.toml", "--force")
+    assert "looks like a row" not in out
+
+
 def test_identifiers_alone_are_refused_by_a_run_too(call: Call) -> None:
     pd.DataFrame({"a": [f"P{i}" for i in range(ROWS)]}).to_csv("t.csv", index=False)
     Path("t.toml").write_text('[data]\npath = "t.csv"\n[data.columns.a]\nkind = "id"\n')

@@ -101,3 +101,21 @@ def test_a_policy_is_checked(call: Call, tmp_path: Path) -> None:
     path.write_text("min_row = 10\n")
     code, _, err = call("site", "policy", "check", path)
     assert code == 2 and "unknown key min_row; did you mean min_rows?" in err
+
+
+def test_what_all_runs_have_spent_is_shown(call: Call, tmp_path: Path) -> None:
+    code, out, _ = call("site", "spent", tmp_path)
+    assert code == 0 and "0 answers with noise; together epsilon 0 at" in out
+    line = {"version": 1, "scope": "00000000000000ab", "task": "ranks", "question": "q"}
+    lines = [{**line, "rho": 0.02, "masked": False}, {**line, "rho": 0.1, "masked": True}]
+    lines.append({**line, "task": "moments", "rho": 0.4, "masked": True})
+    (tmp_path / "spent.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    code, out, _ = call("site", "spent", tmp_path, "--json")
+    value = json.loads(out)
+    # One question that was asked twice counts once, as what was seen of it most.
+    assert code == 0 and value["rho"] == pytest.approx(0.5) and len(value["answers"]) == 2
+    assert value["epsilon"] == pytest.approx(4.377178, abs=1e-5)
+    code, _, err = call("site", "spent", tmp_path, "--delta", "2")
+    assert code == 2 and "--delta 2: expected" in err
+    code, _, err = call("site", "spent", tmp_path / "none")
+    assert code == 2 and "no such folder" in err

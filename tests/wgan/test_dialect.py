@@ -109,7 +109,7 @@ def test_what_a_name_does_not_say_is_said(tmp_path):
     (said,) = notes(path)
     assert said == (
         f"{path}: recognised: cells are separated by a semicolon; the encoding is cp1252; it is "
-        "compressed (gz); the first 1 line is no part of the table"
+        "compressed (gz); the first line is no part of the table"
     )
     path.write_text(PEOPLE)
     assert notes(path) == notes(tmp_path) == []

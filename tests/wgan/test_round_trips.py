@@ -97,6 +97,17 @@ TEXT: dict[str, tuple[Any, Callable[[Any], str], str]] = {
     ),
     "afternoon": (moments, lambda m: m.strftime("%I:%M %p"), "%I:%M %p"),
     "clock": (moments, lambda m: m.strftime("%H:%M"), "%H:%M"),
+    "milliseconds": (
+        moments,
+        lambda m: f"{m:%Y-%m-%d %H:%M:%S}.{m.microsecond // 1000:03d}",
+        "%Y-%m-%d %H:%M:%S.%3f",
+    ),
+    "decimal comma": (
+        st.integers(-9999, 9999),
+        lambda i: f"{i / 10:.1f}".replace(".", ","),
+        "0,0",
+    ),
+    "exponents": (st.integers(1, 999), lambda i: f"{i / 100:.2f}e{i % 7}", "0.00e0"),
     "compact": (moments, lambda m: m.strftime("%Y%m%d"), "%Y%m%d"),
     "codes": (st.integers(0, 30), lambda i: f"{i:05d}", ""),
     "words": (st.sampled_from(["yes", "no, never", 'so "so"', "é ü"]), str, ""),
@@ -151,57 +162,119 @@ def _written_alike(series: "pd.Series[Any]", reading: Reading) -> bool:
     return describe(series).kind == reading.kind and not describe(series).strays
 
 
-TYPED: dict[str, tuple[pa.DataType, Callable[[np.random.Generator], Any]]] = {
+def _whole(kind: pa.DataType) -> Callable[[np.random.Generator, int], Any]:
+    """Whole numbers of a part of a type's range, which may be all of it."""
+    bits = np.iinfo(str(kind))
+
+    def make(rng: np.random.Generator, part: int) -> int:
+        span = (bits.max - bits.min) >> part
+        return int(bits.min) // (part + 1) + int(rng.integers(0, min(span, 2**63 - 1)))
+
+    return make
+
+
+def _moment(rng: np.random.Generator, part: int, unit: int) -> dt.datetime:
+    """A moment from 1700 on, in a span of days to centuries, on steps of `unit` microseconds."""
+    span = int(400 * 365.25 * 86_400e6 / 10**part)
+    return dt.datetime(1700, 1, 1) + dt.timedelta(
+        microseconds=int(rng.integers(0, span)) // unit * unit
+    )
+
+
+def _lasting(unit: int) -> Callable[[np.random.Generator, int], dt.timedelta]:
+    return lambda rng, part: dt.timedelta(
+        microseconds=(int(rng.integers(0, 10 ** (14 - part))) - 10**9) // unit * unit
+    )
+
+
+def _clock(rng: np.random.Generator, part: int) -> dt.time:
+    second = int(rng.integers(0, 86_400 // (part + 1)))
+    return dt.time(second // 3600, second // 60 % 60, second % 60)
+
+
+Make = Callable[[np.random.Generator, int], Any]
+
+TYPED: dict[str, tuple[pa.DataType, Make]] = {
     **{
-        str(kind): (kind, lambda r, k=kind: int(r.integers(0, 100)))
+        str(kind): (kind, _whole(kind))
         for kind in (
             *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
             *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
         )
     },
-    "half": (pa.float16(), lambda r: np.float16(r.integers(0, 64) / 4)),
-    "single": (pa.float32(), lambda r: float(np.float32(r.normal()))),
-    "double": (pa.float64(), lambda r: float(r.normal())),
-    "money": (pa.decimal128(10, 2), lambda r: decimal.Decimal(int(r.integers(1, 9999))) / 100),
-    "flag": (pa.bool_(), lambda r: bool(r.random() < 0.5)),
-    "text": (pa.string(), lambda r: str(r.choice(["a", "b"]))),
-    "large": (pa.large_string(), lambda r: str(r.choice(["a", "b"]))),
-    "level": (pa.dictionary(pa.int8(), pa.string()), lambda r: str(r.choice(["low", "high"]))),
-    "day": (pa.date32(), lambda r: dt.date(2000, 1, 1) + dt.timedelta(int(r.integers(0, 999)))),
-    "clock": (pa.time32("s"), lambda r: dt.time(int(r.integers(0, 24)), int(r.integers(0, 60)))),
-    "fine clock": (pa.time64("us"), lambda r: dt.time(int(r.integers(0, 24)), 5, 7, 123)),
-    "lasting": (pa.duration("ms"), lambda r: dt.timedelta(milliseconds=int(r.integers(0, 10**6)))),
-    "moment": (pa.timestamp("s"), lambda r: dt.datetime(2020, 1, 1, int(r.integers(0, 24)))),
-    "fine": (
-        pa.timestamp("us"),
-        lambda r: dt.datetime(2020, 1, 1) + dt.timedelta(microseconds=int(r.integers(0, 10**12))),
+    "half": (pa.float16(), lambda r, part: np.float16(r.integers(0, 64 << part) / 4)),
+    "single": (pa.float32(), lambda r, part: float(np.float32(r.normal() * 10.0 ** (3 * part)))),
+    "double": (pa.float64(), lambda r, part: float(r.normal() * 10.0 ** (30 * part - 60))),
+    "money": (
+        pa.decimal128(12, 2),
+        lambda r, part: decimal.Decimal(int(r.integers(-(10**part), 10 ** (9 - part)))) / 100,
     ),
-    "zoned": (
-        pa.timestamp("ms", "Europe/Berlin"),
-        lambda r: dt.datetime(2020, 7, 1, int(r.integers(0, 24)), tzinfo=dt.UTC),
+    "wide money": (
+        pa.decimal256(40, 3),
+        lambda r, part: decimal.Decimal(int(r.integers(1, 10 ** (6 + part)))) / 1000,
     ),
-    "utc": (
-        pa.timestamp("ns", "UTC"),
-        lambda r: dt.datetime(2020, 7, 1, int(r.integers(0, 24)), tzinfo=dt.UTC),
+    "flag": (pa.bool_(), lambda r, part: bool(r.random() < 0.5)),
+    "text": (
+        pa.string(),
+        lambda r, part: str(r.choice(["a", 'b "c"', "-", "NaN?", "ü"][: part + 1])),
     ),
+    "large": (pa.large_string(), lambda r, part: str(r.choice(["a", "b"]))),
+    "level": (
+        pa.dictionary(pa.int8(), pa.string()),
+        lambda r, part: str(r.choice(["low", "high"])),
+    ),
+    "coded": (pa.dictionary(pa.int16(), pa.int32()), lambda r, part: int(r.integers(0, 9))),
+    "day": (pa.date32(), lambda r, part: _moment(r, part, 1).date()),
+    "day in ms": (pa.date64(), lambda r, part: _moment(r, part, 1).date()),
+    "clock": (pa.time32("s"), _clock),
+    "clock in ms": (pa.time32("ms"), lambda r, part: _clock(r, part).replace(microsecond=5000)),
+    "fine clock": (pa.time64("us"), lambda r, part: _clock(r, part).replace(microsecond=123)),
+    "finest clock": (pa.time64("ns"), lambda r, part: _clock(r, part).replace(microsecond=7)),
+    **{
+        f"lasting {unit}": (pa.duration(unit), _lasting(size))
+        for unit, size in (("s", 10**6), ("ms", 1000), ("us", 1), ("ns", 1))
+    },
+    **{
+        f"moment {unit}": (
+            pa.timestamp(unit),
+            lambda r, part, size=size: _moment(r, part, size),
+        )
+        for unit, size in (("s", 10**6), ("ms", 1000), ("us", 1), ("ns", 1))
+    },
+    **{
+        f"moment {unit} {zone}": (
+            pa.timestamp(unit, zone),
+            lambda r, part, size=size: _moment(r, part, size).replace(tzinfo=dt.UTC),
+        )
+        for unit, size, zone in (
+            ("ms", 1000, "Europe/Berlin"),
+            ("ns", 1, "UTC"),
+            ("us", 1, "+05:30"),
+            ("s", 10**6, "America/St_Johns"),
+        )
+    },
 }
 
 
-@pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("seed", range(3))
-def test_types_of_parquet_come_back(tmp_path: Path, gaps: bool, seed: int) -> None:
+# The same tables each time, as above: with those, more than a hundred thousand cells a run.
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(0, 4), st.booleans())
+def test_types_of_parquet_come_back(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, part: int, gaps: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("typed")
     rng = np.random.default_rng(seed)
     arrays = {
         name: pa.array(
-            [None if gaps and rng.random() < 0.1 else make(rng) for _ in range(ROWS)], kind
+            [None if gaps and rng.random() < 0.1 else make(rng, part) for _ in range(ROWS)], kind
         )
         for name, (kind, make) in TYPED.items()
     }
-    real = tmp_path / "real.parquet"
+    real = folder / "real.parquet"
     pq.write_table(pa.table(arrays), real)
     # Parquet has no seconds of a day: what it makes of them is what comes back.
     table = pq.read_table(real)
-    made = pq.read_table(passed_through(real, tmp_path, "made.parquet"))
+    made = pq.read_table(passed_through(real, folder, "made.parquet"))
     for name in TYPED:
         assert made[name].type == table[name].type, name
         was, now = (t[name].drop_null().to_pylist() for t in (table, made))

@@ -1,8 +1,10 @@
 """Workbooks, JSON lines and the files of other packages are read with their types."""
 
+import base64
 import datetime as dt
 import gzip
 import sys
+import warnings
 
 import numpy as np
 import openpyxl
@@ -115,6 +117,42 @@ def test_stata_and_feather_are_read(tmp_path):
         found = read_table(tmp_path / name)
         assert found["n"].tolist() == [1, 2, 3]
         assert found["s"].astype(object).replace({np.nan: None}).tolist() == ["u", None, "v"]
+
+
+def test_what_pandas_only_warns_of_is_read(tmp_path, monkeypatch):
+    # Stata's times with leap seconds stay numbers; pandas writes none.
+    def read(file):
+        warnings.warn("Encountered %tC format. Leaving in Stata Internal Format.", stacklevel=2)
+        return pd.DataFrame({"n": [1.5e12, None]})
+
+    monkeypatch.setattr(pd, "read_stata", read)
+    (tmp_path / "t.dta").write_bytes(b"x")
+    assert read_table(tmp_path / "t.dta")["n"].tolist()[0] == 1.5e12
+
+
+TRANSPORT = (
+    "ABzY8000000t54Kb#!qJQV4Q&_78H=f&d>+ry$3mNCgjMIYkICzzY-<f*peuKmdsb8mFLOre|OV;wKfSnCKZP-~>h%"
+    "e*R%bW>$uVR;DIarpD-e1qy)&7XSLX`Z@u{i1V+Z8JuNefZaToVCSHKkRXb}&&4ssG1xT(#0N14b@=%?`nm=a@~;VY|"
+    "1vN#Ffed1Feav_lI0!-5CEEi!Y3C%+`^Qen3+dKw{TG47UrVFl2j_XMSv`~FoDftDNd~*KaLnM+#*4aQ?R8!f2Ux~v`"
+    "J)sb5h4{kDHSbgyG!&08Bfcfbf0w&{R4&Ky`rK000m$%6U))000"
+)
+"""A SAS transport file that ReadStat wrote (version 5), compressed."""
+
+
+def test_numbers_of_sas_are_whole_where_all_are_and_zeros_are_zeros(tmp_path):
+    (tmp_path / "t.xpt").write_bytes(gzip.decompress(base64.b85decode(TRANSPORT)))
+    found = read_table(tmp_path / "t.xpt")
+    assert found["gain"].dtype == "Int64" and found["gain"].tolist() == [0, 2174, 0]
+    assert found["age"].dtype == "Int64" and found["age"].tolist()[:2] == [39, 50]
+    assert found["age"].isna().tolist() == [False, False, True]
+    assert found["rate"].tolist() == [0.0, 12.5, 0.25]
+    assert found["sex"].tolist() == ["F", "M", "F"]
+
+
+def test_a_transport_file_of_another_version_says_which_one_is_read(tmp_path):
+    (tmp_path / "t.xpt").write_bytes(b"HEADER RECORD*******LIBV8   HEADER RECORD!!!!!!!" * 20)
+    with pytest.raises(DataError, match="a transport file of version 5 is expected"):
+        read_table(tmp_path / "t.xpt")
 
 
 @pytest.mark.parametrize("name", ["t.dta", "t.sas7bdat", "t.xpt", "t.feather", "t.xls", "t.ods"])

@@ -310,9 +310,12 @@ def _digits(core: pa.Array, decimal: str, exponent: npt.NDArray[np.bool_]) -> tu
     short = pc.utf8_rtrim(core, "0")
     rest = pc.binary_length(short).to_numpy(zero_copy_only=False).astype(np.int64)
     needed = np.where(at < 0, 0, rest - at - 1)
+    alike = bool(exponent.all())
     for i in np.flatnonzero(exponent):
-        text = str(core[int(i)].as_py())
-        written[i], needed[i] = DIGITS, _decimals(text.replace(decimal, "."))
+        text = str(core[int(i)].as_py()).replace(decimal, ".").lower()
+        # Where all have exponents, 2.10e3 has two digits as 9.13e3 has.
+        digits = len(text.partition("e")[0].partition(".")[2]) if alike else 0
+        written[i], needed[i] = digits or DIGITS, _decimals(text)
     return np.clip(written, 0, DIGITS), np.clip(needed, 0, DIGITS - 1)
 
 

@@ -108,6 +108,18 @@ def parse_zone(name: str) -> tzinfo | None:
         return None
 
 
+def zone_name(zone: tzinfo) -> str:
+    """The name of a time zone; `parse_zone` is its inverse.
+
+    >>> zone_name(ZoneInfo("Europe/Berlin")), zone_name(timezone(timedelta(hours=-3.5)))
+    ('Europe/Berlin', '-03:30')
+    """
+    if not isinstance(zone, timezone) or zone is UTC:
+        return str(zone)
+    offset = f"{datetime(1970, 1, 1, tzinfo=zone):%z}"
+    return f"{offset[:3]}:{offset[3:5]}"
+
+
 def write_dates(index: pd.DatetimeIndex, form: str, zone: str = "") -> npt.NDArray[np.object_]:
     """Date-times without a time zone, in UTC, written in a form; None where missing.
 

@@ -350,7 +350,7 @@ def header_problems(header: Sequence[str], path: Path, text: bool = False) -> li
     empty = [str(i) for i, name in enumerate(header, 1) if not name]
     if empty:
         problems.append(
-            f"{path}: no header for column {', '.join(empty)}; name it, or remove it if it only "
+            f"{path}: no header for column {_listed(empty)}; name it, or remove it if it only "
             "numbers the rows or if every line ends with a separator"
         )
     counts = Counter(header)
@@ -358,11 +358,20 @@ def header_problems(header: Sequence[str], path: Path, text: bool = False) -> li
     if twice:
         # Not by name: without a line of headers the first row's cells are taken for them.
         problems.append(
-            f"{path}: columns {', '.join(twice)} have the same header as another; give each its "
+            f"{path}: columns {_listed(twice)} have the same header as another; give each its "
             f"own name, in the first line of the file{f', or {_NO_HEADER}' if text else ''}"
         )
     return problems
 
+
+def _listed(places: Sequence[str]) -> str:
+    """Places of columns, in words; of very many the first ones."""
+    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    return ", ".join(places[:_SHOWN]) + more
+
+
+_SHOWN: Final = 12
+"""Columns that an error lists."""
 
 _VALUE = re.compile(
     r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"

@@ -92,8 +92,8 @@ class Dialect:
         if not self.compression and name.endswith((".gz", ".zip", ".xz", ".zst")):
             said.append("it is not compressed")
         if self.comments and not form.comment:
-            lines = "line is" if self.comments == 1 else "lines are"
-            said.append(f"the first {self.comments} {lines} no part of the table")
+            lines = "line is" if self.comments == 1 else f"{self.comments} lines are"
+            said.append(f"the first {lines} no part of the table")
         return f"{path}: recognised: {'; '.join(said)}" if said else ""
 
 

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
@@ -14,6 +16,9 @@ from everymode.wgan.data.packed import ALWAYS, RATIO
 from everymode.wgan.errors import DataError
 
 EXCEL = "pip install 'everymode[excel]'"
+
+IBM_ZERO = 2.0**-260
+"""What pandas (issue 50670) reads for a zero of a transport file, a number in the format of IBM."""
 
 
 def read_sheet(content: bytes, path: Path, sheet: str) -> pd.DataFrame:
@@ -116,9 +121,18 @@ def _text(cell: Any) -> str:
 def read_package(content: bytes, path: Path) -> pd.DataFrame:
     """A file of SAS (`.sas7bdat`, `.xpt`) or Stata (`.dta`), its codes replaced by their labels.
 
+    What pandas only warns of stays as the file has it: Stata's times with leap seconds (`%tC`) are
+    numbers.
+
     Raises:
         DataError: It cannot be read.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _package(content, path)
+
+
+def _package(content: bytes, path: Path) -> pd.DataFrame:
     file, name = io.BytesIO(content), path.name.lower()
     try:
         if name.endswith(".dta"):
@@ -136,10 +150,22 @@ def read_package(content: bytes, path: Path) -> pd.DataFrame:
     except Exception as error:
         # pandas raises whatever a damaged field happens to cause.
         made = "Stata" if name.endswith(".dta") else "SAS"
+        if "not an XPORT file" in str(error):
+            error = ValueError("a transport file of version 5 is expected")
         raise DataError(
             f"{path}: not a {made} file that can be read ({error}); save it as .csv"
         ) from None
-    return frame
+    return frame.apply(_sas_numbers)
+
+
+def _sas_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column of SAS, whose only numbers are doubles: whole ones are whole numbers again."""
+    if column.dtype != np.float64:
+        return column
+    column = column.mask(column == IBM_ZERO, 0.0)
+    known = column.dropna()
+    whole = len(known) > 0 and bool((known.abs() < 2**53).all() and (known % 1 == 0).all())
+    return column.astype("Int64") if whole else column
 
 
 def write_sheet(frame: pd.DataFrame, path: Path) -> bytes:

@@ -35,7 +35,7 @@ from everymode.wgan.data.date_forms import (
     is_date_form,
     reading_form,
 )
-from everymode.wgan.data.dates import find_offset, to_seconds
+from everymode.wgan.data.dates import find_offset, to_seconds, zone_name
 from everymode.wgan.data.readings import Reading, read_counts
 from everymode.wgan.data.schema import Column, Kind
 from everymode.wgan.errors import DataError
@@ -136,7 +136,7 @@ def find_zone(series: "pd.Series[Any]", reading: Reading) -> str:
     """The time zone, or the one offset, that a column's date-times are written in; may be empty."""
     zone = getattr(series.dtype, "tz", None)
     if zone is not None:
-        return str(zone)
+        return zone_name(zone)
     if reading.kind != "datetime" or "%z" not in reading_form(reading.form):
         return ""
     _, texts = used_texts(*_factorized(series))

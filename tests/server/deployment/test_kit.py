@@ -187,7 +187,7 @@ def test_the_policy_shows_all_keys_and_its_defaults_hold(written: Path, tmp_path
     keys_shown.write_text(re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", path.read_text()))
     shown = load_policy(keys_shown)
     assert shown.model_fields_set == set(Policy.model_fields)
-    examples = {"questions", "columns", "sensitive"}
+    examples = {"questions", "columns", "sensitive", "epsilon"}
     assert shown.model_dump(exclude=examples) == DEFAULT.model_dump(exclude=examples)
 
 
