@@ -30,8 +30,6 @@ Bools = npt.NDArray[np.bool_]
 MINIMUM = 50
 """Levels with fewer rows over all sites take no part: moments would describe those rows."""
 
-_CACHED = 1 << 12
-
 
 def width_of_moments(row: int, condition: int) -> int:
     """Entries of one symmetric matrix over an encoded row beside its condition."""
@@ -75,22 +73,6 @@ def stratum_memberships(conditions: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     """Which levels rows are in, the last being that of all rows, `(n, C + 1)`; from `(n, C)`."""
     everyone = np.ones((len(conditions), 1), dtype=conditions.dtype)
     return np.concatenate([conditions, everyone], 1)
-
-
-def level_counts(joined: npt.NDArray[np.float32], member: npt.NDArray[np.float32]) -> Ints:
-    """Rows of every level that have each coordinate, `(C + 1, W)`; additive over sites.
-
-    Args:
-        joined: Rows beside their conditions, `(n, W)`.
-        member: Which levels each is in, `(n, C + 1)`.
-    """
-    counts: Ints = np.zeros((member.shape[1], joined.shape[1]), dtype=np.int64)
-    # Small pieces stay in the processor's cache; counts are exact in any.
-    for start in range(0, len(joined), _CACHED):
-        some = slice(start, start + _CACHED)
-        held = (joined[some] != 0).astype(np.float64)
-        counts += np.rint(member[some].astype(np.float64).T @ held).astype(np.int64)
-    return counts
 
 
 def first_moments(joined: npt.NDArray[np.float32], weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from typing import Any, Literal
 
@@ -16,10 +16,15 @@ import torch
 from everymode.clients.protocol.messages import Request
 from everymode.clients.protocol.sums import SiteSums
 from everymode.server.outputs.console import Display
-from everymode.server.replies.releases import Releases
 from everymode.server.session import Interrupted, Session
 from everymode.server.simulated_sites import SimulatedSites, create_simulated_sites
-from everymode.server.transport.exchange import InProcess, Traffic, payload_nbytes
+from everymode.server.transport.exchange import (
+    Exchange,
+    InProcess,
+    Traffic,
+    Wrapped,
+    payload_nbytes,
+)
 from everymode.simulations.compare import curve
 from everymode.simulations.compare.plan import Run
 from everymode.simulations.scenarios import find_scenario, place
@@ -46,39 +51,22 @@ class Outcome:
     problems: tuple[str, ...] = ()
 
 
-@dataclass
-class PerSiteAccounting:
+class PerSiteAccounting(Wrapped):
     """An exchange in this process that counts bytes as if every site were a machine of its own.
 
     Strategies that add up at once and those that look at each site's message would otherwise be
     counted differently: the one as a single machine, the other as many.
-
-    Attributes:
-        inner: Does the work.
-        traffic: What has been carried.
     """
 
-    inner: InProcess
-    traffic: Traffic = field(default_factory=Traffic)
+    def __init__(self, inner: Exchange) -> None:
+        """Counts from nothing what `inner` carries."""
+        super().__init__(inner)
+        self._counted = Traffic()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The sites, by name."""
-        return self.inner.names
-
-    @property
-    def suspects(self) -> tuple[str, ...]:
-        """Whose updates were out of line with the others'."""
-        return self.inner.suspects
-
-    @property
-    def releases(self) -> Releases:
-        """The record of releases."""
-        return self.inner.releases
-
-    def close(self) -> None:
-        """See `everymode.server.transport.exchange.Exchange`."""
-        self.inner.close()
+    def traffic(self) -> Traffic:
+        """What has been carried so far, by that count."""
+        return self._counted
 
     def __call__(self, request: Request) -> SiteSums:
         """Carries one request; see `everymode.server.transport.exchange.Exchange`."""

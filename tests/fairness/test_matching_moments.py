@@ -16,7 +16,6 @@ from everymode.fairness.matching.moments import (
     LevelMoments,
     MomentMatching,
     eligible_strata,
-    level_counts,
     second_moments,
     share_strata,
     size_of_moments,
@@ -394,15 +393,6 @@ def test_shares_of_categories_are_known_even_where_their_products_are_not():
     assert found.pairs[0, 1, WIDTH] and not found.pairs[0, 1, WIDTH + 1]
     np.testing.assert_allclose(found.means[0, 1, WIDTH], whole.means[0, 1, WIDTH])
     assert found.pairs[0, 0, 3] and found.pairs[1:].all()
-
-
-def test_counts_are_of_rows_that_have_a_coordinate():
-    rows, conditions = table(60)
-    rows[:30, 0] = 0
-    joined = np.concatenate([rows, conditions], 1)
-    counts = level_counts(joined, stratum_memberships(conditions))
-    for level, held in enumerate(members(conditions).T):
-        assert counts[level].tolist() == (joined[held] != 0).sum(0).tolist()
 
 
 def test_a_table_without_rows_pulls_nowhere():
